@@ -1,0 +1,35 @@
+# What people and CI run. No target needs an environment variable.
+PYTHON := $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+STAMP  := $(VENV)/installed
+RTL    := $(wildcard finn_build/rtl/*.sv)
+.PHONY: help install demo test lint check bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Create .venv and install what the lock names
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f"cxrflow needs Python 3.11 or newer, found {v[0]}.{v[1]}: install python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q $$(grep '^torch==' requirements.lock)
+	$(VENV)/bin/pip install -q --no-deps -r requirements.lock
+	$(VENV)/bin/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RTL, simulate, compare
+	$(VENV)/bin/cxrflow run experiments/w8a8.yaml
+
+test: $(STAMP) ## Every test, slow ones included
+	$(VENV)/bin/pytest
+
+lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as its own top
+	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy .
+%.lint: %.sv $(STAMP)
+	@cd $(VENV)/lib/python3*/site-packages/verilator && \
+	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall --top-module $(notdir $*) $(CURDIR)/$<
+
+check: lint test ## Everything that needs no vendor tool
+
+clean: ## Remove what the targets above made, run folders excepted
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

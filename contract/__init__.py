@@ -1,0 +1,1 @@
+"""What every stage and the board share. Needs numpy and Pillow only."""

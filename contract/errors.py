@@ -1,0 +1,37 @@
+"""What can go wrong for a user, as one family of exceptions.
+
+The command line prints these as one message without a traceback; anything else is a bug of ours and keeps its
+traceback. Every message says what was found, what was expected and what to do next.
+"""
+
+
+class CxrflowError(Exception):
+    """Base of all errors that a user can cause or mend."""
+
+    exit_code = 2
+
+
+class ConfigError(CxrflowError):
+    """An experiment, a build option or a command line asks for something impossible."""
+
+
+class DataError(CxrflowError):
+    """A data set cannot be used as it is."""
+
+
+class ImageError(DataError):
+    """One image cannot be used. The message starts with the file's name."""
+
+
+class ArtifactError(CxrflowError):
+    """A file that an earlier stage or somebody else wrote is missing, damaged or does not belong here."""
+
+
+class ToolError(CxrflowError):
+    """A program that a stage needs is missing or failed."""
+
+
+class MismatchError(CxrflowError):
+    """Two stages of the chain of equality give different integers."""
+
+    exit_code = 1

@@ -1,0 +1,163 @@
+"""`accelerator.json`: everything the driver needs to know about an accelerator, and the only thing it trusts.
+
+Plain dataclasses, because the board has no pydantic. Reading checks every field's type and range, so that a damaged or
+forged manifest is one clear error and never a wrong answer.
+"""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from contract.errors import ArtifactError
+
+SCHEMA = 1
+DISCLAIMER = "Research use only, not a medical device."
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One AXI-Stream of the accelerator."""
+
+    shape: list[int]  # of one image or one result
+    datatype: str  # "uint8" or "int32"
+    folded_shape: list[int]  # (beats, elements per beat)
+    packed_bytes: int  # of one image or one result on the stream
+    width_bits: int  # TDATA [bit]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The accelerator in the programmable logic."""
+
+    shell: str | None  # "axi_dma" or "finn_iodma"; None until there is a bitstream
+    board: str
+    part: str
+    clock_mhz: float
+    input: Stream
+    output: Stream
+    dma: dict[str, str]  # role -> name of the block design's cell; empty until there is a bitstream
+    cycles_per_image: int  # initiation interval, measured in simulation
+
+
+@dataclass(frozen=True)
+class Decision:
+    """From the integer logit to a probability and a class; host-side numbers."""
+
+    scale: float  # real logit = scale * integer logit + offset, scale > 0
+    offset: float
+    threshold: int  # the class is PNEUMONIA when the integer logit is greater
+    rule: str  # how the threshold was chosen
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole of accelerator.json."""
+
+    schema: int
+    name: str
+    disclaimer: str
+    class_names: list[str]
+    preprocessing: dict[str, int | str]
+    height: int
+    width: int
+    decision: Decision
+    hardware: Hardware | None  # None: this network runs on the CPU reference only
+    sha256: dict[str, str]  # file name in the manifest's folder -> its hash
+    versions: dict[str, str]
+    provenance: dict[str, Any]  # run, git commit, dataset fingerprint, test metrics
+
+
+def save_manifest(path: Path, manifest: Manifest) -> None:
+    """Write accelerator.json, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read accelerator.json, trusting nothing. Raises ArtifactError naming the first wrong field."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is not there. Give a deploy folder, which holds accelerator.json.") from None
+    except (OSError, ValueError, RecursionError) as err:
+        raise ArtifactError(f"{path} is not JSON ({err}). Package the run again.") from err
+    try:
+        return _manifest(raw)
+    except _FieldError as err:
+        raise ArtifactError(f"{path}: {err}. Package the run again with this version of cxrflow.") from err
+
+
+class _FieldError(Exception):
+    pass
+
+
+def _record(raw: object, kind: type, where: str) -> dict[str, Any]:
+    """Check that `raw` has exactly the fields of the dataclass `kind`."""
+    if not isinstance(raw, dict):
+        raise _FieldError(f"{where or 'the file'} is {type(raw).__name__}, expected an object")
+    want = {f.name for f in fields(kind)}
+    for name in sorted(want ^ set(raw)):
+        raise _FieldError(f"{where}{name} is {'missing' if name in want else 'unknown'}")
+    return dict(raw)
+
+
+def _is(value: object, kind: type | tuple[type, ...], where: str, *, positive: bool = False) -> None:
+    wrong_kind = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
+    if wrong_kind or (isinstance(value, float) and value != value):
+        raise _FieldError(f"{where} is {value!r}, which is not a {kind}")
+    if positive and not value > 0:  # type: ignore[operator]
+        raise _FieldError(f"{where} is {value!r}, expected more than 0")
+
+
+def _stream(raw: object, where: str) -> Stream:
+    record = _record(raw, Stream, where)
+    for name in ("shape", "folded_shape"):
+        _is(record[name], list, where + name)
+        for value in record[name]:
+            _is(value, int, where + name, positive=True)
+    for name in ("packed_bytes", "width_bits"):
+        _is(record[name], int, where + name, positive=True)
+    if record["datatype"] not in ("uint8", "int32"):
+        raise _FieldError(f"{where}datatype is {record['datatype']!r}, expected uint8 or int32")
+    return Stream(**record)
+
+
+def _hardware(raw: object) -> Hardware | None:
+    if raw is None:
+        return None
+    record = _record(raw, Hardware, "hardware.")
+    if record["shell"] not in (None, "axi_dma", "finn_iodma"):
+        raise _FieldError(f"hardware.shell is {record['shell']!r}, expected axi_dma, finn_iodma or null")
+    for name in ("board", "part"):
+        _is(record[name], str, f"hardware.{name}")
+    _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
+    _is(record["cycles_per_image"], int, "hardware.cycles_per_image", positive=True)
+    _is(record["dma"], dict, "hardware.dma")
+    record["input"] = _stream(record["input"], "hardware.input.")
+    record["output"] = _stream(record["output"], "hardware.output.")
+    return Hardware(**record)
+
+
+def _manifest(raw: object) -> Manifest:
+    record = _record(raw, Manifest, "")
+    if record["schema"] != SCHEMA:
+        raise _FieldError(f"schema is {record['schema']!r}, this version reads {SCHEMA}")
+    for name in ("name", "disclaimer"):
+        _is(record[name], str, name)
+    for name in ("height", "width"):
+        _is(record[name], int, name, positive=True)
+    _is(record["class_names"], list, "class_names")
+    if len(record["class_names"]) != 2 or not all(isinstance(name, str) for name in record["class_names"]):
+        raise _FieldError(f"class_names is {record['class_names']!r}, expected two names")
+    for name in ("preprocessing", "sha256", "versions", "provenance"):
+        _is(record[name], dict, name)
+    decision = _record(record["decision"], Decision, "decision.")
+    _is(decision["scale"], (int, float), "decision.scale", positive=True)
+    _is(decision["offset"], (int, float), "decision.offset")
+    _is(decision["threshold"], int, "decision.threshold")
+    _is(decision["rule"], str, "decision.rule")
+    record["decision"] = Decision(**decision)
+    record["hardware"] = _hardware(record["hardware"])
+    return Manifest(**record)
