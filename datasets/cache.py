@@ -1,0 +1,90 @@
+"""Keep decoded images in a file, because decoding a full-size release takes minutes and reading 5 MB takes none.
+
+An entry is found by everything that decides its content: preprocessing, size, and name, size and time of every file.
+A changed folder therefore gets a new entry, and an entry that is damaged is treated as if it did not exist.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError
+from contract.preprocess import PREPROCESS_VERSION
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """All image files of a folder, N of them, in the order of the list that made the key."""
+
+    pixels: NDArray[np.uint8]  # (N, H, W), zero where unreadable
+    contents: tuple[str, ...]  # (N,) sha256 [hex] of the file bytes, empty where unreadable
+    problems: tuple[str, ...]  # (N,) why a file is unreadable, empty where it is not
+
+
+def cache_key(files: Sequence[tuple[str, Path]], *, height: int, width: int) -> str:
+    """Return the name of the entry for (relative name, path) of every file, and the size of the images [pixel].
+
+    Pillow's version is in it too: another JPEG decoder may give other pixels.
+    """
+    state = [PREPROCESS_VERSION, PIL.__version__, height, width, sorted((name, *_state(path)) for name, path in files)]
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+def load(cache: Path, key: str, *, count: int, height: int, width: int) -> Decoded | None:
+    """Return the entry with this key, or None when there is none that can be used."""
+    try:
+        with np.load(_path(cache, key), allow_pickle=False) as entry:
+            pixels, contents, problems = entry["pixels"], entry["contents"], entry["problems"]
+    except (
+        Exception
+    ):  # damaged files raise from zipfile, zlib, struct, ast, numpy; the answer is always to decode again
+        return None
+    if pixels.shape != (count, height, width) or pixels.dtype != np.uint8:
+        return None
+    if any(texts.shape != (count,) or texts.dtype.kind != "U" for texts in (contents, problems)):
+        return None
+    return Decoded(pixels, tuple(contents.tolist()), tuple(problems.tolist()))
+
+
+def store(cache: Path, key: str, decoded: Decoded) -> None:
+    """Write an entry; a reader sees all of it or nothing."""
+    temporary = None
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cache, suffix=".tmp", delete=False) as file:
+            temporary = Path(file.name)
+            np.savez(
+                file,
+                pixels=decoded.pixels,
+                contents=np.array(decoded.contents, dtype=np.str_),
+                problems=np.array(decoded.problems, dtype=np.str_),
+            )
+        temporary.replace(_path(cache, key))
+    except OSError as err:
+        raise ConfigError(
+            f"the cache folder {cache} cannot be written ({err.strerror or err}); expected a folder with free space, "
+            "so choose another one."
+        ) from err
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _path(cache: Path, key: str) -> Path:
+    return cache / f"xrays-{key[:32]}.npz"
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Return size [byte] and modification time [ns]; a link to nowhere has neither."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns

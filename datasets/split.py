@@ -1,0 +1,59 @@
+"""Choose the validation images: whole patients, both classes in the proportion of the training data."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from contract.errors import ConfigError, DataError
+from datasets.xray import CLASS_NAMES
+
+
+def validation_mask(
+    labels: NDArray[np.int64], patients: NDArray[np.int64], *, val_fraction: float, seed: int
+) -> NDArray[np.bool_]:
+    """Return (N,) true where an image is for validation: one of round(1 / val_fraction) folds of whole patients.
+
+    Args:
+        labels: (N,) 0 normal, 1 pneumonia.
+        patients: (N,) group numbers; a group is never divided.
+        val_fraction: wanted share of validation images, up to 0.5; met as closely as whole patients allow.
+        seed: chooses the folds; of these the first with the truest class counts is taken.
+    """
+    if not 0 < val_fraction <= 0.5:
+        raise ConfigError(f"val_fraction is {val_fraction:g}, but it must be above 0 and at most 0.5; 0.1 is usual.")
+    folds = round(1 / val_fraction)
+    for label, class_name in enumerate(CLASS_NAMES):
+        found = len(np.unique(patients[labels == label]))
+        if found < folds:
+            raise DataError(
+                f"the training images of class {class_name} come from {found} patients, but val_fraction "
+                f"{val_fraction:g} needs at least {folds}; add images or raise val_fraction."
+            )
+    mask = np.zeros(len(labels), dtype=np.bool_)
+    mask[_best_fold(labels, patients, folds, seed)] = True
+    for label, class_name in enumerate(CLASS_NAMES):
+        in_val = int((mask & (labels == label)).sum())
+        if in_val in (0, int((labels == label).sum())):  # possible when one patient has most images of a class
+            raise DataError(
+                f"the images of class {class_name} cannot be divided between training and validation patient by "
+                f"patient with val_fraction {val_fraction:g} and seed {seed}; add patients or change one of the two."
+            )
+    return mask
+
+
+def _best_fold(labels: NDArray[np.int64], patients: NDArray[np.int64], folds: int, seed: int) -> NDArray[Any]:
+    """Return the positions of the validation images.
+
+    With few patients, single folds can lack a class, so the fold counts: its images per class, against an equal share.
+    """
+    share = np.bincount(labels, minlength=len(CLASS_NAMES)) / folds
+    splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # few members per class: checked by the caller, by patients
+        candidates = [val for _, val in splitter.split(np.zeros((len(labels), 1)), labels, patients)]
+    return min(
+        candidates, key=lambda val: float(np.abs(np.bincount(labels[val], minlength=len(share)) / share - 1).max())
+    )

@@ -1,0 +1,245 @@
+"""Small release folders, built here, with everything that goes wrong in real ones."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract.errors import CxrflowError, DataError, ImageError
+from contract.preprocess import load_pixels
+from datasets.folder import load_folder
+from datasets.xray import XrayData
+
+SIZE = 8
+
+
+def load(root: Path, **changes: Any) -> XrayData:
+    options = {"height": SIZE, "width": SIZE, "val_fraction": 0.25, "seed": 0, "strict": False, "cache": None}
+    return load_folder(root, **{**options, **changes})
+
+
+def write_image(path: Path, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (12, 16), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> Path:
+    """12 patients with 2 images each per class in train, one of them in val, and 3 single images per class in test."""
+    root = tmp_path / "release"
+    for i in range(24):
+        write_image(root / f"train/NORMAL/IM-{i // 2:04d}-{i:04d}.png", i)
+        write_image(root / f"train/PNEUMONIA/person{i // 2}_virus_{i}.png", 100 + i)
+    for i in range(3):
+        write_image(root / f"test/NORMAL/NORMAL2-IM-{900 + i}-0001.png", 200 + i)
+        write_image(root / f"test/PNEUMONIA/person{900 + i}_bacteria_1.png", 300 + i)
+    write_image(root / "val/NORMAL/NORMAL2-IM-0000-0099.png", 400)
+    write_image(root / "val/PNEUMONIA/person0_bacteria_99.png", 500)
+    return root
+
+
+def assert_same(a: XrayData, b: XrayData) -> None:
+    for x, y in ((a.train, b.train), (a.val, b.val), (a.test, b.test)):
+        np.testing.assert_array_equal(x.pixels, y.pixels)
+        np.testing.assert_array_equal(x.labels, y.labels)
+        np.testing.assert_array_equal(x.patients, y.patients)
+        assert x.names == y.names
+    assert a.fingerprint == b.fingerprint and a.report == b.report
+
+
+class TestContent:
+    def test_every_image_is_where_its_name_says(self, release: Path) -> None:
+        data = load(release)
+        assert (len(data.train) + len(data.val), len(data.test)) == (50, 6)
+        for split in (data.train, data.val, data.test):
+            for name, label, pixels in zip(split.names, split.labels, split.pixels, strict=True):
+                assert data.class_names[label] == name.split("/")[1]
+                np.testing.assert_array_equal(pixels, load_pixels(release / name, height=SIZE, width=SIZE))
+        assert {name.split("/")[0] for name in data.train.names + data.val.names} == {"train", "val"}
+        assert {name.split("/")[0] for name in data.test.names} == {"test"}
+
+    def test_no_patient_and_no_copy_is_on_both_sides(self, release: Path) -> None:
+        shutil.copy(release / "train/NORMAL/IM-0001-0002.png", release / "train/NORMAL/copy.png")
+        same_pixels = release / "train/PNEUMONIA/person5_virus_10.png"
+        with Image.open(same_pixels) as image:
+            image.save(release / "train/PNEUMONIA/other.bmp")
+        shutil.copy(release / "test/NORMAL/NORMAL2-IM-900-0001.png", release / "train/NORMAL/leak.png")
+        expected = {
+            ("train/NORMAL/IM-0001-0002.png", "train/NORMAL/copy.png"),
+            ("train/PNEUMONIA/other.bmp", "train/PNEUMONIA/person5_virus_10.png"),
+            ("test/NORMAL/NORMAL2-IM-900-0001.png", "train/NORMAL/leak.png"),
+        }
+        for seed in range(4):
+            data = load(release, seed=seed)
+            assert not set(data.train.patients) & set(data.val.patients)
+            assert data.report.train_val_patient_overlap == 0 and data.report.patients_in_train_and_test == 1
+            assert set(data.report.duplicates) == expected
+            group = {
+                name: number
+                for split in (data.train, data.val, data.test)
+                for name, number in zip(split.names, split.patients.tolist(), strict=True)
+            }
+            assert all(group[a] == group[b] for a, b in expected)
+            assert group["val/NORMAL/NORMAL2-IM-0000-0099.png"] == group["train/NORMAL/IM-0000-0000.png"]
+
+    def test_report_counts_and_is_json(self, release: Path) -> None:
+        data = load(release)
+        report = json.loads(json.dumps(data.report.to_dict()))
+        assert report["counts"]["test"] == {"NORMAL": 3, "PNEUMONIA": 3}
+        assert sum(report["counts"][split]["NORMAL"] for split in ("train", "val")) == 25
+
+    def test_clutter_is_ignored_and_case_does_not_matter(self, release: Path) -> None:
+        expected = load(release)
+        (release / "train/NORMAL").rename(release / "train/Normal")
+        (release / "test").rename(release / "Test")
+        for name in (".DS_Store", "Thumbs.db"):
+            (release / "train/Normal" / name).write_bytes(b"x")
+        (release / "__MACOSX").mkdir()
+        (release / "train/README.txt").write_text("hello")
+        data = load(release)
+        assert data.report.unreadable == () and data.fingerprint == expected.fingerprint
+
+
+class TestFingerprint:
+    def test_order_time_and_name_do_not_matter(self, release: Path) -> None:
+        before = load(release)
+        os.utime(release / "train/NORMAL/IM-0003-0006.png", (1, 1))
+        (release / "train/NORMAL/IM-0003-0006.png").rename(release / "train/NORMAL/a.png")
+        assert load(release, seed=1).fingerprint == before.fingerprint
+
+    def test_content_class_and_split_matter(self, release: Path) -> None:
+        seen = {load(release).fingerprint}
+        write_image(release / "train/NORMAL/IM-0003-0006.png", 999)
+        seen.add(load(release).fingerprint)
+        shutil.move(release / "train/NORMAL/IM-0003-0006.png", release / "train/PNEUMONIA/IM-0003-0006.png")
+        seen.add(load(release).fingerprint)
+        shutil.move(release / "train/PNEUMONIA/IM-0003-0006.png", release / "test/PNEUMONIA/IM-0003-0006.png")
+        seen.add(load(release).fingerprint)
+        assert len(seen) == 4
+
+
+class TestBadImages:
+    def test_are_left_out_by_name(self, release: Path) -> None:
+        (release / "train/NORMAL/empty.jpeg").touch()
+        (release / "train/NORMAL/folder").mkdir()
+        write_image(release / "test/NORMAL/tiny.png", 0)
+        Image.new("L", (3, 3)).save(release / "test/NORMAL/tiny.png")
+        data = load(release)
+        assert len(data.train) + len(data.val) == 50 and len(data.test) == 6
+        reasons = dict(data.report.unreadable)
+        assert set(reasons) == {"train/NORMAL/empty.jpeg", "train/NORMAL/folder", "test/NORMAL/tiny.png"}
+        assert "3 x 3 pixels" in reasons["test/NORMAL/tiny.png"] and "tiny.png" not in reasons["test/NORMAL/tiny.png"]
+
+    def test_strict_stops_at_the_first(self, release: Path, tmp_path: Path) -> None:
+        (release / "train/NORMAL/empty.jpeg").touch()
+        for cache in (None, tmp_path / "cache", tmp_path / "cache"):
+            with pytest.raises(ImageError, match=r"^train/NORMAL/empty\.jpeg: is not a JPEG"):
+                load(release, strict=True, cache=cache)
+
+    def test_more_than_half_is_an_error(self, release: Path) -> None:
+        for i in range(60):
+            (release / f"train/NORMAL/x{i}.jpeg").touch()
+        with pytest.raises(DataError, match=r"60 of 116 images are unreadable, more than half"):
+            load(release)
+
+    def test_a_class_without_a_readable_image(self, release: Path) -> None:
+        for path in (release / "test/NORMAL").iterdir():
+            path.write_bytes(b"")
+        with pytest.raises(DataError, match=r"test/NORMAL: holds no usable image"):
+            load(release)
+
+
+class TestLayout:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda r: shutil.rmtree(r), "does not exist; expected a folder with train/NORMAL"),
+            (lambda r: (shutil.rmtree(r), r.touch()), "is not a folder"),  # type: ignore[func-returns-value]
+            (lambda r: shutil.rmtree(r / "train"), "has no folder 'train', found test, val"),
+            (lambda r: shutil.rmtree(r / "test"), "has no folder 'test', found train, val"),
+            (lambda r: (shutil.rmtree(r), r.mkdir()), "has no folder 'train', found no folders"),  # type: ignore[func-returns-value]
+            (lambda r: (r / "train/PNEUMONIA").rename(r / "train/PNEUMONA"), "PNEUMONA: is no class .*mean PNEUMONIA"),
+            (lambda r: (r / "test/NORMAL").rename(r / "test/NORMALS"), "NORMALS: is no class .*mean NORMAL"),
+            (lambda r: (r / "train/COVID").mkdir(), "COVID: is no class folder, expected NORMAL or PNEUMONIA; rename"),
+            (lambda r: (r / "train/normal").mkdir(), "means the same as NORMAL"),
+            (lambda r: shutil.rmtree(r / "train/NORMAL") or shutil.rmtree(r / "val"), "train/NORMAL: holds no usable"),  # type: ignore[func-returns-value]
+            (lambda r: [path.unlink() for path in (r / "test/PNEUMONIA").iterdir()], "test/PNEUMONIA: holds no"),
+        ],
+        ids=[
+            "no root", "file as root", "no train", "no test", "empty", "PNEUMONA", "NORMALS", "COVID", "twice",
+            "one class", "empty class",
+        ],
+    )  # fmt: skip
+    def test_error_names_the_folder_and_the_fix(self, release: Path, change: Any, message: str) -> None:
+        change(release)
+        with pytest.raises(DataError, match=message) as caught:
+            load(release)
+        assert "\n" not in str(caught.value)
+
+
+class TestCache:
+    def test_a_hit_equals_a_miss_and_decodes_nothing(self, release: Path, tmp_path: Path) -> None:
+        (release / "train/NORMAL/empty.jpeg").touch()
+        calls: list[tuple[int, int]] = []
+        options = {"cache": tmp_path / "cache", "progress": lambda done, total: calls.append((done, total))}
+        plain, miss = load(release), load(release, **options)
+        assert calls[-1] == (57, 57) and len(calls) == 57
+        hit = load(release, **options)
+        assert len(calls) == 57
+        assert_same(plain, miss)
+        assert_same(miss, hit)
+        assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
+
+    def test_size_and_changed_files_make_new_entries(self, release: Path, tmp_path: Path) -> None:
+        cache = tmp_path / "cache"
+        load(release, cache=cache)
+        assert load(release, cache=cache, height=4).train.pixels.shape[1:] == (4, SIZE)
+        write_image(release / "train/NORMAL/IM-0003-0006.png", 999)
+        assert_same(load(release, cache=cache), load(release))
+        assert len(list(cache.iterdir())) == 3
+
+    @pytest.mark.parametrize("damage", ["empty", "cut", "bit", "pickle", "shape"])
+    def test_a_damaged_entry_is_rebuilt(self, release: Path, tmp_path: Path, damage: str) -> None:
+        cache = tmp_path / "cache"
+        expected = load(release, cache=cache)
+        (entry,) = cache.iterdir()
+        content = bytearray(entry.read_bytes())
+        if damage == "empty":
+            content = bytearray()
+        elif damage == "cut":
+            content = content[:-100]
+        elif damage == "bit":
+            content[1000] ^= 1
+        entry.write_bytes(content)
+        if damage == "pickle":
+            np.savez(entry, pixels=np.array([{}]), contents=np.array([{}]), problems=np.array([{}]))
+        elif damage == "shape":
+            texts = np.array([""] * 56)
+            np.savez(entry, pixels=np.zeros((56, 2, 3), np.uint8), contents=texts, problems=texts)
+        assert_same(load(release, cache=cache), expected)
+        calls: list[int] = []
+        load(release, cache=cache, progress=lambda done, _: calls.append(done))
+        assert not calls
+
+    def test_a_cache_that_cannot_be_written(self, release: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(CxrflowError, match=r"cache folder .* cannot be written"):
+            load(release, cache=tmp_path / "file")
+
+
+def test_the_real_release(real_xrays: Path, tmp_path: Path) -> None:
+    data = load(real_xrays, height=28, width=28, val_fraction=0.1, strict=True, cache=tmp_path)
+    counts = data.report.counts
+    assert len(data.train) + len(data.val) == 5216
+    assert (counts["train"]["NORMAL"] + counts["val"]["NORMAL"], counts["test"]) == (
+        1341,
+        {"NORMAL": 234, "PNEUMONIA": 390},
+    )
+    assert sum(len(group) - 1 for group in data.report.duplicates) >= 30
+    assert data.report.train_val_patient_overlap == 0 and not set(data.train.patients) & set(data.val.patients)

@@ -1,0 +1,44 @@
+"""Groups are checked against a brute-force transitive closure."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from datasets.patients import group_images, patient_key
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("train/PNEUMONIA/person1_bacteria_2.jpeg", "person 1"),
+        ("test/PNEUMONIA/person0001_virus_6.jpeg", "person 1"),
+        ("train/PNEUMONIA/person517_virus_1035_2.jpeg", "person 517"),
+        ("train/NORMAL/IM-0115-0001.jpeg", "IM 115"),
+        ("train/NORMAL/NORMAL2-IM-0115-0001.jpeg", "IM 115"),
+        ("train/NORMAL/IM-0683-0001-0002.jpeg", "IM 683"),
+        ("train/NORMAL/scan.7.png", "train/NORMAL/scan.7"),
+        ("train/NORMAL/person.png", "train/NORMAL/person"),
+        ("train/NORMAL/xperson1_virus_6.png", "train/NORMAL/xperson1_virus_6"),
+    ],
+)
+def test_patient_key(name: str, key: str) -> None:
+    assert patient_key(name) == key
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20))
+def test_groups_are_the_transitive_closure(images: list[tuple[int, int, int]]) -> None:
+    names = [f"person{person}_virus_{i}.png" for i, (person, _, _) in enumerate(images)]
+    contents = [f"{content}" for _, content, _ in images]
+    pixels = np.array([[[value]] for _, _, value in images], dtype=np.uint8)
+    groups, duplicates = group_images(names, contents, pixels)
+
+    n = len(images)
+    linked = np.array([[any(p == q for p, q in zip(a, b, strict=True)) for b in images] for a in images])
+    for k in range(n):
+        linked |= linked[:, [k]] & linked[[k], :]
+    np.testing.assert_array_equal(groups[:, None] == groups[None, :], linked)
+    copied = {name for group in duplicates for name in group}
+    shares = [any(a[1] == b[1] or a[2] == b[2] for j, b in enumerate(images) if j != i) for i, a in enumerate(images)]
+    assert copied == {name for name, shared in zip(names, shares, strict=True) if shared}
+    assert all(len(group) > 1 for group in duplicates)
