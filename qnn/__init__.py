@@ -1,0 +1,1 @@
+"""The quantized network: its spec, training, metrics and figures."""

@@ -1,0 +1,150 @@
+"""Trained networks as files: written whole or not at all, and read without trusting them.
+
+A PyTorch file is a pickle, and a pickle can run any program. So files are read with weights_only=True, which admits
+tensors and plain containers only, and then checked against the spec that they carry.
+"""
+
+import io
+import math
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from contract.errors import ArtifactError
+from qnn.network import PixelMLP
+from qnn.spec import NetworkSpec
+
+FORMAT = 1
+KEYS = {"format", "spec", "state", "operating_point", "fingerprint"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and what is needed to use it."""
+
+    net: PixelMLP  # in evaluation mode, float32
+    operating_point: float  # class 1 where the logit exceeds this [logit]
+    fingerprint: str  # of the data set it was trained on
+
+
+def save_torch(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` to `path`, whole or not at all. Equal contents give equal bytes."""
+    buffer = io.BytesIO()  # a file name would become part of the bytes
+    torch.save(content, buffer)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(buffer.getbuffer())
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_torch(path: Path, *, advice: str) -> dict[str, Any]:
+    """Return the dict in `path`, executing nothing of it. `advice` ends the messages: what to do about a bad file.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, or holds more than tensors and plain containers.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not there. {advice}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as err:
+        raise ArtifactError(
+            f"{path} is not a file of plain tensors: it is damaged or holds code, and was not executed. {advice}"
+        ) from err
+    except Exception as err:  # torch, zipfile and pickle raise many kinds for damaged files
+        raise ArtifactError(f"{path} is not a whole PyTorch file ({type(err).__name__}). {advice}") from err
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds a {type(content).__name__}, expected a dict. {advice}")
+    return content
+
+
+def save_checkpoint(path: Path, net: PixelMLP, *, operating_point: float, fingerprint: str) -> None:
+    """Write a trained network.
+
+    Args:
+        path: where to; conventionally checkpoint.pt.
+        net: the network, in any mode.
+        operating_point: class 1 where the logit exceeds this [logit].
+        fingerprint: of the data set it was trained on.
+    """
+    state = {name: tensor.detach().cpu().clone() for name, tensor in net.state_dict().items()}
+    _check_state(path, state, net, advice="Train with a lower learning rate.")
+    content = {
+        "format": FORMAT,
+        "spec": net.spec.model_dump_json(),
+        "state": state,
+        "operating_point": float(operating_point),
+        "fingerprint": fingerprint,
+    }
+    save_torch(path, content)
+
+
+def load_checkpoint(path: Path, *, expected: NetworkSpec | None = None) -> Checkpoint:
+    """Read what `save_checkpoint` wrote.
+
+    Args:
+        path: the file.
+        expected: the spec that the caller works with; None takes the file's.
+
+    Raises:
+        ArtifactError: the file is missing, damaged, hostile, inconsistent, or of another network than `expected`.
+    """
+    advice = "Train again, or give the checkpoint.pt of a finished training."
+    content = load_torch(path, advice=advice)
+    if set(content) != KEYS:
+        raise ArtifactError(f"{path} has the keys {sorted(map(str, content))}, expected {sorted(KEYS)}. {advice}")
+    if content["format"] != FORMAT:
+        raise ArtifactError(f"{path} has format {content['format']!r}, expected {FORMAT}. {advice}")
+    point, fingerprint = content["operating_point"], content["fingerprint"]
+    if not isinstance(point, float) or not math.isfinite(point) or not isinstance(fingerprint, str):
+        raise ArtifactError(
+            f"{path} has operating point {point!r} and fingerprint {fingerprint!r}, "
+            f"expected a finite number and a text. {advice}"
+        )
+    spec = _read_spec(path, content["spec"], advice=advice)
+    if expected is not None and spec != expected:
+        raise ArtifactError(
+            f"{path} holds {spec.describe()} for {spec.height} x {spec.width} pixels, "
+            f"expected {expected.describe()} for {expected.height} x {expected.width}. "
+            "Train again with this experiment."
+        )
+    net = PixelMLP(spec).eval()
+    _check_state(path, content["state"], net, advice=advice)
+    net.load_state_dict(content["state"])
+    return Checkpoint(net, point, fingerprint)
+
+
+def _read_spec(path: Path, text: object, *, advice: str) -> NetworkSpec:
+    try:
+        return NetworkSpec.model_validate_json(text if isinstance(text, str) else "")
+    except ValidationError as err:
+        problem = err.errors()[0]["msg"]
+        raise ArtifactError(f"{path} describes no valid network ({problem}). {advice}") from err
+
+
+def _check_state(path: Path, state: object, net: PixelMLP, *, advice: str) -> None:
+    """Refuse tensors that do not fit `net` one by one, or are not finite."""
+    wanted = net.state_dict()
+    if not isinstance(state, dict) or set(state) != set(wanted):
+        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        raise ArtifactError(f"{path} has the tensors {found}, expected {sorted(wanted)}. {advice}")
+    for name, want in wanted.items():
+        got = state[name]
+        kind = f"{got.dtype}{tuple(got.shape)}" if isinstance(got, Tensor) else type(got).__name__
+        plain = isinstance(got, Tensor) and got.layout == torch.strided and got.device.type == "cpu"
+        if not plain or got.shape != want.shape or got.dtype != want.dtype:
+            raise ArtifactError(f"{path}: {name} is {kind}, expected {want.dtype}{tuple(want.shape)}. {advice}")
+        if not torch.isfinite(got).all():
+            raise ArtifactError(f"{path}: {name} has values that are not finite, expected numbers. {advice}")

@@ -1,0 +1,129 @@
+"""Pictures of a training, for people: loss curves, ROC, confusion matrices and the images that were classified wrongly.
+
+Images are labelled with their position and probability only. File names of medical images can carry patient numbers.
+Drawn without pyplot, so nothing global changes and no display is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from qnn.metrics import Labels, Logits, classification_metrics
+
+FOOTER = "Research use only, not a medical device"
+DPI = 150
+BLUE, ORANGE, GRAY = "#2563a8", "#d9742b", "#8a8f98"
+PAGE_ROWS, PAGE_COLUMNS = 4, 6  # of misclassified images
+
+
+def _figure(width_in: float, height_in: float) -> Figure:
+    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel(FOOTER, fontsize=7, color=GRAY)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Without the version in it, the file's bytes depend on the content only.
+    figure.savefig(path, format="png", metadata={"Software": None})
+    return path
+
+
+def plot_history(path: Path, history: Sequence[Mapping[str, float]], *, best_epoch: int) -> Path:
+    """Write loss and AUC over the epochs; `history` has the fields of training.HISTORY_FIELDS."""
+    figure = _figure(8, 3.2)
+    losses, aucs = figure.subplots(1, 2)
+    epochs = [row["epoch"] + 1 for row in history]
+    for axes, name, label, colour in (
+        (losses, "train_loss", "training, augmented", BLUE),
+        (losses, "val_loss", "validation, clean", ORANGE),
+        (aucs, "val_auc", "validation, clean", ORANGE),
+        (aucs, "val_auc_aug", "validation, augmented", BLUE),
+    ):
+        marker = "o" if len(history) == 1 else None  # a line of one point is invisible
+        axes.plot(epochs, [row[name] for row in history], color=colour, label=label, linewidth=1.4, marker=marker)
+    for axes, title in ((losses, "Loss"), (aucs, "AUC")):
+        axes.axvline(best_epoch + 1, color=GRAY, linestyle=":", linewidth=1, label=f"kept: epoch {best_epoch + 1}")
+        axes.set(title=title, xlabel="epoch")
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+    return _save(figure, path)
+
+
+def plot_roc(path: Path, curves: Mapping[str, tuple[Logits, Labels]], *, threshold: float) -> Path:
+    """Write one ROC curve per entry of `curves`, name -> (logits, labels), both (N,), with the operating point."""
+    figure = _figure(4.4, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    for (name, (logits, labels)), colour in zip(curves.items(), (ORANGE, BLUE, GRAY), strict=False):
+        false_rate, true_rate, _ = roc_curve(labels, logits)
+        measured = classification_metrics(logits, labels, threshold=threshold)
+        axes.plot(false_rate, true_rate, color=colour, linewidth=1.6, label=f"{name}, AUC {measured['auc']:.3f}")
+        specificity, sensitivity = measured["specificity"], measured["sensitivity"]
+        assert specificity is not None and sensitivity is not None  # a curve needs both classes
+        axes.plot(1 - specificity, sensitivity, "o", color=colour, markersize=7, markeredgecolor="white")
+    axes.plot([], [], "o", color=GRAY, label="operating point")
+    axes.set(title="ROC", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _save(figure, path)
+
+
+def plot_confusion(
+    path: Path, tables: Mapping[str, Mapping[str, float | int | None]], *, class_names: Sequence[str]
+) -> Path:
+    """Write one confusion matrix per entry of `tables`, name -> result of metrics.classification_metrics."""
+    figure = _figure(3.4 * len(tables), 3.5)
+    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        counts = np.array([[table["tn"], table["fp"]], [table["fn"], table["tp"]]], dtype=np.int64)
+        share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        for row, column in np.ndindex(2, 2):
+            text = f"{counts[row, column]}\n{share[row, column]:.1%}"
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour)
+        axes.set_xticks([0, 1], class_names, fontsize=8)
+        axes.set_yticks([0, 1], class_names, fontsize=8, rotation=90, va="center")
+        axes.set(title=name, xlabel="network says", ylabel="label")
+    return _save(figure, path)
+
+
+def plot_mistakes(
+    path: Path,
+    pixels: NDArray[np.uint8],
+    logits: Logits,
+    labels: Labels,
+    *,
+    threshold: float,
+    class_names: Sequence[str],
+) -> Path:
+    """Write a page of the images that are furthest on the wrong side of `threshold`.
+
+    Args:
+        path: the PNG file.
+        pixels: (N, H, W) uint8.
+        logits: (N,).
+        labels: (N,) 0 or 1.
+        threshold: operating point [logit].
+        class_names: of labels 0 and 1.
+    """
+    wrong = np.flatnonzero((logits > threshold) != (labels == 1))
+    worst = wrong[np.argsort(-np.abs(logits[wrong] - threshold), kind="stable")][: PAGE_ROWS * PAGE_COLUMNS]
+    figure = _figure(1.45 * PAGE_COLUMNS, 1.85 * PAGE_ROWS)
+    cells = figure.subplots(PAGE_ROWS, PAGE_COLUMNS).ravel()
+    for axes in cells:
+        axes.axis("off")
+    for axes, i in zip(cells, worst, strict=False):
+        axes.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
+        probability = 1 / (1 + np.exp(-float(logits[i])))
+        axes.set_title(f"image {i}: {class_names[labels[i]]}\np({class_names[1]}) = {probability:.3f}", fontsize=6.5)
+    figure.suptitle(f"{len(wrong)} of {len(labels)} misclassified, worst first", fontsize=10)
+    return _save(figure, path)

@@ -1,0 +1,159 @@
+"""What a network and its training are: every choice that changes the trained weights is a field here.
+
+A spec describes hardware as well as software: bit widths per layer, and layer sizes that can be folded. So it refuses
+what could be trained but never be built.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+MAX_BITS = 8
+MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
+MAX_HIDDEN = 4096  # neurons in one layer
+LARGEST_UNFOLDED = 7  # primes up to here are small enough to be computed in parallel as they are
+
+Bits = int | Literal["float"]
+
+
+def _is_prime(n: int) -> bool:
+    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
+
+
+def _check_bits(name: str, bits: object) -> Bits:
+    if bits == "float":
+        return "float"
+    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"{name} is {bits!r}, but widths are 1..{MAX_BITS} or 'float'")
+    return bits
+
+
+def _no_bool(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"found {value}, expected a number")
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_no_bool)]
+
+
+class NetworkSpec(BaseModel):
+    """A fully connected network: H x W uint8 pixels, hidden layers, one logit.
+
+    There are len(hidden) + 1 weight layers (the last one is the head) and len(hidden) activations. A list of widths
+    that are all equal is kept as that one width, so that equal networks compare equal.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    height: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input rows [pixels]
+    width: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input columns [pixels]
+    hidden: tuple[int, ...] = (64, 64)  # neurons of each hidden layer
+    weight_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per weight layer; 1 is -1/+1
+    act_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per hidden layer; 1 is the sign, -1/+1
+
+    @field_validator("hidden", mode="before")
+    @classmethod
+    def _check_hidden(cls, value: Any) -> tuple[int, ...]:
+        if not isinstance(value, Iterable) or isinstance(value, str | dict):
+            raise ValueError(f"hidden is {value!r}, expected a list of layer sizes such as [64, 64]")
+        sizes = tuple(value)
+        if not sizes:
+            raise ValueError("hidden is empty, but a network needs at least one hidden layer, such as [64]")
+        for size in sizes:
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HIDDEN:
+                raise ValueError(f"hidden has a layer of size {size!r}, but sizes are 1..{MAX_HIDDEN}")
+            if size > LARGEST_UNFOLDED and _is_prime(size):
+                raise ValueError(
+                    f"hidden has a layer of size {size}, a prime: no folding divides it. "
+                    f"The nearest usable sizes are {size - 1} and {size + 1}"
+                )
+        return sizes
+
+    @field_validator("weight_bits", "act_bits", mode="before")
+    @classmethod
+    def _check_widths(cls, value: Any, info: ValidationInfo) -> Bits | tuple[Bits, ...]:
+        name = str(info.field_name)
+        if not isinstance(value, list | tuple):
+            return _check_bits(name, value)
+        widths = tuple(_check_bits(f"{name}[{i}]", bits) for i, bits in enumerate(value))
+        if "hidden" in info.data:  # absent when it was refused
+            hidden = len(info.data["hidden"])
+            expected = hidden + 1 if name == "weight_bits" else hidden
+            what = "weight layers (the hidden ones and the head)" if name == "weight_bits" else "activations"
+            if len(widths) != expected:
+                raise ValueError(f"{name} lists {len(widths)} widths, but the network has {expected} {what}")
+        return widths[0] if widths and all(bits == widths[0] for bits in widths) else widths
+
+    @property
+    def inputs(self) -> int:
+        """Pixels per image."""
+        return self.height * self.width
+
+    @property
+    def weight_bits_per_layer(self) -> tuple[Bits, ...]:
+        """len(hidden) + 1 widths [bit], the head's last."""
+        return self.weight_bits if isinstance(self.weight_bits, tuple) else (self.weight_bits,) * (len(self.hidden) + 1)
+
+    @property
+    def act_bits_per_layer(self) -> tuple[Bits, ...]:
+        """len(hidden) widths [bit]."""
+        return self.act_bits if isinstance(self.act_bits, tuple) else (self.act_bits,) * len(self.hidden)
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether no layer is 'float': only such a network can become hardware."""
+        return "float" not in self.weight_bits_per_layer + self.act_bits_per_layer
+
+    def describe(self) -> str:
+        """Return a short name such as '784-64-64-1 W8A8'."""
+
+        def show(bits: Bits | tuple[Bits, ...]) -> str:
+            return ",".join(map(str, bits)) if isinstance(bits, tuple) else str(bits)
+
+        sizes = "-".join(map(str, (self.inputs, *self.hidden, 1)))
+        return f"{sizes} W{show(self.weight_bits)}A{show(self.act_bits)}"
+
+
+class Augmentation(BaseModel):
+    """Ranges of the random changes to every training image; each is drawn uniformly from -range..+range.
+
+    The scale is drawn independently for x and y. It is what makes a network generalise from the training hospital's
+    framing to other framings; the other ranges matter little.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    enabled: bool = True
+    rotation_deg: float = Field(default=15.0, ge=0, le=180)  # [degree]
+    scale: float = Field(default=0.18, ge=0, lt=1)  # relative size, x and y apart
+    shear: float = Field(default=0.15, ge=0, le=1)  # columns per row
+    shift: float = Field(default=0.18, ge=0, le=2)  # of half the image side
+    gamma: float = Field(default=0.35, ge=0, le=3)  # natural log of the exponent
+    contrast: float = Field(default=0.3, ge=0, le=3)  # natural log of the gain around the image's mean
+    brightness: float = Field(default=30.0, ge=0, le=255)  # [gray levels]
+
+
+class TrainConfig(BaseModel):
+    """How to train. The defaults are for 2 to 8 bits; binary weights like lr 5e-3 and weight_decay 0 better."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    epochs: Count = Field(default=150, ge=1, le=100_000)
+    batch_size: Count = Field(default=128, ge=2, le=65_536)  # images
+    lr: float = Field(default=3e-3, gt=0, le=10)  # peak of the one-cycle schedule
+    weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt
+    pct_start: float = Field(default=0.15, gt=0, lt=1)  # fraction of the steps until the peak
+    seed: Count = Field(default=0, ge=0, lt=2**63)
+    patience: Count | None = Field(
+        default=None, ge=1
+    )  # epochs without improvement before stopping; None: train all epochs
+    class_balance: bool = True  # weigh the loss as if both classes were equally common
+    augment: Augmentation = Augmentation()
+
+    @model_validator(mode="after")
+    def _patience_is_shorter(self) -> Self:
+        if self.patience is not None and self.patience >= self.epochs:
+            raise ValueError(
+                f"patience is {self.patience} but there are {self.epochs} epochs, so it would never act; "
+                "leave patience out or make it smaller"
+            )
+        return self

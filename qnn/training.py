@@ -1,0 +1,459 @@
+"""Train a network, reproducibly, and survive being stopped.
+
+All randomness of an epoch comes from (seed, epoch) and nothing else, so a training that is killed and resumed gives
+the weights of one that was not. Everything a resumed training needs, the best network so far included, is in one file
+that is replaced after every epoch: there are no two files that could disagree.
+
+The epoch that is kept is the one with the best mean of clean and augmented validation AUC. Clean validation alone says
+nothing about images from elsewhere.
+"""
+
+import contextlib
+import csv
+import hashlib
+import json
+import logging
+import os
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contract.errors import ArtifactError, ConfigError, DataError
+from datasets.xray import Split, XrayData
+from qnn.augment import augment
+from qnn.checkpoint import load_torch, save_torch
+from qnn.metrics import auc, choose_operating_point
+from qnn.network import PixelMLP, predict_logits, snap_weights
+from qnn.spec import Augmentation, NetworkSpec, TrainConfig
+
+MONITOR_COPIES = 4  # augmented copies of the validation images that the monitor looks at
+OPERATING_COPIES = 8  # and that the operating point is chosen on
+VALIDATION_SEED = 0x0CA1  # of the augmented copies; the same for all trainings, so that their monitors compare
+ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size train on one thread
+STATE_FILE = "last.ckpt"
+RESUME_FORMAT = 1
+
+Row = dict[str, float]  # one epoch of the history
+HISTORY_FIELDS = ("epoch", "lr", "train_loss", "val_loss", "val_auc", "val_auc_aug", "monitor")
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gives."""
+
+    net: PixelMLP  # of the best epoch, weights snapped to their integers, evaluation mode
+    operating_point: float  # class 1 where the logit exceeds this [logit]
+    history: tuple[Row, ...]  # one row per epoch, fields as in HISTORY_FIELDS
+    best_epoch: int  # counted from 0
+    interrupted: bool  # stopped with Ctrl-C; training again in the same folder goes on
+    seconds: float  # spent in epochs, those before a resume included
+
+    @property
+    def best(self) -> Row:
+        """The history's row of the best epoch."""
+        return self.history[self.best_epoch]
+
+
+def train(
+    data: XrayData,
+    spec: NetworkSpec,
+    config: TrainConfig,
+    *,
+    workdir: Path,
+    progress: bool = True,
+    on_epoch: Callable[[Row], None] | None = None,
+) -> TrainResult:
+    """Train a network on `data.train`; `data.val` chooses the epoch and the operating point; `data.test` is not used.
+
+    Args:
+        data: images of the spec's size.
+        spec: the network.
+        config: how to train.
+        workdir: keeps the training's state under a name made from spec, config and data, so that calling again with the
+            same three goes on where it stopped and calling with others disturbs nothing. Delete it when done.
+        progress: whether to show a progress bar.
+        on_epoch: called with the history's new row after every epoch; what it raises ends the training, and
+            KeyboardInterrupt is taken as Ctrl-C.
+
+    Returns:
+        The result. After Ctrl-C it is the best so far, marked as interrupted.
+
+    Raises:
+        DataError: the images do not fit the spec, or a class is absent from a split.
+        ConfigError: the training diverged.
+        ArtifactError: the state in `workdir` is damaged.
+        KeyboardInterrupt: Ctrl-C before the first epoch was complete.
+    """
+    _check_data(data, spec, config)
+    with _threads(spec):
+        return _train(data, spec, config, workdir=workdir, progress=progress, on_epoch=on_epoch)
+
+
+def _train(
+    data: XrayData,
+    spec: NetworkSpec,
+    config: TrainConfig,
+    *,
+    workdir: Path,
+    progress: bool,
+    on_epoch: Callable[[Row], None] | None,
+) -> TrainResult:
+    folder = workdir / _identity(data, spec, config)
+    trainee = _Trainee(data, spec, config, on_epoch=on_epoch, history_file=folder / "history.csv")
+    state_file = folder / STATE_FILE
+    if state_file.exists():
+        trainee.restore(load_torch(state_file, advice=f"Delete {folder} to train from the start."))
+    interrupted = False
+    if not trainee.is_finished():
+        interrupted = _fit(trainee, folder, resume=bool(trainee.history), progress=progress)
+    return _to_result(trainee, data, interrupted=interrupted)
+
+
+def augmented_validation(
+    split: Split, config: Augmentation, *, copies: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return `copies` augmented copies of a split, (copies * N, H, W) and their labels; the same on every call."""
+    generator = torch.Generator().manual_seed(VALIDATION_SEED)
+    pixels = torch.from_numpy(split.pixels)
+    changed = [augment(pixels, config, generator) if config.enabled else pixels for _ in range(copies)]
+    return torch.cat(changed).to(torch.uint8).numpy(), np.tile(split.labels, copies)
+
+
+class _Trainee(pl.LightningModule):
+    """The network with its data, losses, schedule and history.
+
+    A "batch" that Lightning hands to `training_step` is only its number: the images of an epoch are one permutation of
+    one tensor, so there is no per-image Python and no loader state to resume.
+    """
+
+    def __init__(
+        self,
+        data: XrayData,
+        spec: NetworkSpec,
+        config: TrainConfig,
+        *,
+        on_epoch: Callable[[Row], None] | None,
+        history_file: Path,
+    ) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.net = PixelMLP(spec)
+        self.config = config
+        self.on_epoch = on_epoch
+        self.history_file = history_file
+        self.history: list[Row] = []
+        self.best_state: dict[str, Tensor] = {}
+        self.best_epoch = -1
+        self.seconds = 0.0
+
+        self.pixels = torch.from_numpy(data.train.pixels)  # (N, H, W) uint8
+        self.labels = torch.from_numpy(data.train.labels).to(torch.float32)
+        counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=2)
+        weight = len(self.labels) / (2 * counts) if config.class_balance else torch.ones(2)
+        self.weights = weight.to(torch.float32)[torch.from_numpy(data.train.labels)]  # (N,) of each image's loss
+        self.batches = len(self.labels) // config.batch_size  # the rest waits for another epoch's shuffle
+
+        self.val = (torch.from_numpy(data.val.pixels).flatten(1).float(), data.val.labels)
+        aug_pixels, aug_labels = augmented_validation(data.val, config.augment, copies=MONITOR_COPIES)
+        self.val_aug = (torch.from_numpy(aug_pixels).flatten(1).float(), aug_labels)
+        # Validation weighs the classes like training does, by its own counts.
+        val_counts = np.bincount(data.val.labels, minlength=2)
+        val_weight = len(data.val.labels) / (2 * val_counts) if config.class_balance else np.ones(2)
+        self.val_weights = torch.from_numpy(val_weight[data.val.labels]).float()
+
+    def is_finished(self) -> bool:
+        """Whether all epochs are done or patience ran out."""
+        done, patience = len(self.history), self.config.patience
+        return done >= self.config.epochs or (patience is not None and done - 1 - self.best_epoch >= patience)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW without decay of the batch norms, and a one-cycle schedule by step."""
+        norms = [p for m in self.modules() if isinstance(m, nn.BatchNorm1d) for p in m.parameters()]
+        in_norms = {id(p) for p in norms}
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.parameters() if id(p) not in in_norms]},
+            {"params": norms, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.lr, weight_decay=self.config.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.config.lr,
+            total_steps=self.config.epochs * self.batches,
+            pct_start=self.config.pct_start,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Draw the epoch's order; everything random in the epoch follows from (seed, epoch)."""
+        self.started = time.monotonic()
+        seed = np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
+        self.generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
+        self.order = torch.randperm(len(self.labels), generator=self.generator)
+        self.losses: list[Tensor] = []
+
+    def training_step(self, batch: int) -> Tensor:
+        """Return the loss of batch number `batch`."""
+        rows = self.order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
+        images = self.pixels[rows]
+        x = augment(images, self.config.augment, self.generator) if self.config.augment.enabled else images.float()
+        loss = functional.binary_cross_entropy_with_logits(
+            self.net(x.flatten(1)), self.labels[rows], weight=self.weights[rows]
+        )
+        self.losses.append(loss.detach())
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Validate, remember the best network, and extend the history."""
+        train_loss = float(torch.stack(self.losses).mean())
+        if not np.isfinite(train_loss):
+            raise ConfigError(
+                f"the training loss of epoch {self.current_epoch} is {train_loss}, so the training diverged. "
+                f"Choose an lr below {self.config.lr:g}."
+            )
+        row: Row = {"epoch": self.current_epoch, "lr": float(self.lr_schedulers().get_last_lr()[0])}  # type: ignore[union-attr]
+        row |= {"train_loss": train_loss, **self._validate()}
+        self.history.append(row)
+        if self.best_epoch < 0 or row["monitor"] > self.history[self.best_epoch]["monitor"]:
+            self.best_epoch = len(self.history) - 1
+            self.best_state = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+        self.log("monitor", row["monitor"])  # what EarlyStopping reads
+        self.seconds += time.monotonic() - self.started
+        write_history(self.history_file, self.history)
+        if self.on_epoch is not None:
+            self.on_epoch(row)
+
+    def _validate(self) -> Row:
+        self.net.eval()
+        with torch.no_grad():
+            logits, logits_aug = self.net(self.val[0]), self.net(self.val_aug[0])
+            loss = functional.binary_cross_entropy_with_logits(
+                logits, torch.from_numpy(self.val[1]).float(), weight=self.val_weights
+            )
+        self.net.train()
+        clean, augmented = auc(logits.numpy(), self.val[1]), auc(logits_aug.numpy(), self.val_aug[1])
+        return {
+            "val_loss": float(loss),
+            "val_auc": clean,
+            "val_auc_aug": augmented,
+            "monitor": (clean + augmented) / 2,
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of to its checkpoint."""
+        checkpoint["cxrflow"] = {
+            "format": RESUME_FORMAT,
+            "history": self.history,
+            "best_epoch": self.best_epoch,
+            "best_state": self.best_state,
+            "seconds": self.seconds,
+        }
+
+    def restore(self, checkpoint: dict[str, Any]) -> None:
+        """Take back what `on_save_checkpoint` added; Lightning restores the rest."""
+        ours = checkpoint.get("cxrflow")
+        if not isinstance(ours, dict) or ours.get("format") != RESUME_FORMAT:
+            raise ArtifactError(
+                f"{self.history_file.with_name(STATE_FILE)} was not written by this version's training, expected "
+                f"format {RESUME_FORMAT}. Delete {self.history_file.parent} to train from the start."
+            )
+        self.history, self.best_epoch = list(ours["history"]), ours["best_epoch"]
+        self.best_state, self.seconds = ours["best_state"], ours["seconds"]
+
+
+class _AtomicIO(TorchCheckpointIO):
+    """Lightning writes through the system's temporary folder, which is a copy and not a rename on another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write whole or not at all."""
+        save_torch(Path(path), checkpoint)
+
+
+class _EpochBar(Callback):
+    """One line for the whole training. Lightning's own bars cost more per step than a step of these networks."""
+
+    def __init__(self, epochs: int, done: int) -> None:
+        self.bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            transient=True,
+        )
+        self.task: TaskID = self.bar.add_task("", total=epochs, completed=done, status=f"epoch {done}/{epochs}")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar."""
+        self.bar.start()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Advance. Lightning calls callbacks before the module, so the figures shown are of the epoch before."""
+        history, best = pl_module.history, pl_module.best_epoch
+        status = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if history:
+            status += f"  val AUC {history[-1]['monitor']:.4f} (best {history[best]['monitor']:.4f})"
+        self.bar.update(self.task, advance=1, status=status)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remove the bar, also after an error."""
+        self.bar.stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Remove the bar."""
+        self.bar.stop()
+
+
+def _fit(trainee: _Trainee, folder: Path, *, resume: bool, progress: bool) -> bool:
+    """Run Lightning until the end; return whether Ctrl-C came before it."""
+    config = trainee.config
+    callbacks: list[Callback] = [
+        ModelCheckpoint(folder, filename=Path(STATE_FILE).stem, save_top_k=1, enable_version_counter=False)
+    ]
+    if config.patience is not None:
+        callbacks.append(EarlyStopping("monitor", mode="max", patience=config.patience))
+    if progress:
+        callbacks.append(_EpochBar(config.epochs, len(trainee.history)))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _quiet():
+        trainer = pl.Trainer(
+            accelerator="cpu",  # the networks are too small for anything else to pay
+            devices=1,
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            plugins=[_AtomicIO()],
+            default_root_dir=folder,
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(
+                trainee,
+                train_dataloaders=range(trainee.batches),
+                ckpt_path=folder / STATE_FILE if resume else None,
+                weights_only=True,
+            )
+        except SIGTERMException:
+            # Lightning stops at the end of the step and would report success.
+            raise SystemExit(128 + signal.SIGTERM) from None
+        except SystemExit as err:
+            # Lightning answers Ctrl-C by ignoring further ones, which it undoes only once its own handlers were set up,
+            # and by leaving the program.
+            signal.signal(signal.SIGINT, handler)
+            if not isinstance(err.__context__, KeyboardInterrupt):
+                raise
+            if not trainee.best_state:
+                raise KeyboardInterrupt from None
+            return not trainee.is_finished()
+    return False
+
+
+@contextlib.contextmanager
+def _threads(spec: NetworkSpec) -> Iterator[None]:
+    """Compute small networks on one thread.
+
+    Handing out work would take longer than the work, and many times longer on a busy machine. It also makes the weights
+    independent of the number of cores.
+    """
+    sizes = (spec.inputs, *spec.hidden, 1)
+    threads = torch.get_num_threads()
+    try:
+        if sum(a * b for a, b in pairwise(sizes)) <= ONE_THREAD_WEIGHTS:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's banners and advice out of the terminal; they are about clusters and loaders we do not use."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> TrainResult:
+    net = PixelMLP(trainee.net.spec)
+    net.load_state_dict(trainee.best_state)
+    net.eval()
+    snap_weights(net)
+    pixels, labels = augmented_validation(data.val, trainee.config.augment, copies=OPERATING_COPIES)
+    return TrainResult(
+        net=net,
+        operating_point=choose_operating_point(predict_logits(net, pixels), labels),
+        history=tuple(trainee.history),
+        best_epoch=trainee.best_epoch,
+        interrupted=interrupted,
+        seconds=trainee.seconds,
+    )
+
+
+def write_history(path: Path, history: Sequence[Row]) -> None:
+    """Write the rows as CSV, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, HISTORY_FIELDS)
+            writer.writeheader()
+            writer.writerows(history)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _identity(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> str:
+    """Return a short name for this training: equal for equal spec, config and data."""
+    parts = [RESUME_FORMAT, spec.model_dump(mode="json"), config.model_dump(mode="json"), data.fingerprint]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for split in (data.train, data.val):  # the fingerprint does not know how the images were split and resized
+        for array in (split.pixels, split.labels):
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]
+
+
+def _check_data(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> None:
+    for name, split in (("train", data.train), ("val", data.val)):
+        if split.pixels.dtype != np.uint8 or split.pixels.shape[1:] != (spec.height, spec.width):
+            raise DataError(
+                f"the {name} images are {split.pixels.dtype}{split.pixels.shape}, but the network takes uint8 "
+                f"(N, {spec.height}, {spec.width}). Load the data set with the network's height and width."
+            )
+        classes = np.unique(split.labels).tolist()
+        if classes != [0, 1]:
+            raise DataError(
+                f"the {name} split has the labels {classes}, expected both 0 and 1. "
+                "Give more images of the absent class, or a larger validation fraction."
+            )
+    if len(data.train.labels) < config.batch_size:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, but there are only {len(data.train.labels)} training images. "
+            f"Choose a batch_size of at most {len(data.train.labels)}."
+        )
