@@ -1,0 +1,1 @@
+"""What runs beside the accelerator: the CPU reference. Needs numpy and Pillow only."""

@@ -1,0 +1,1 @@
+"""Trained network to QONNX, integer parameters and golden vectors, proven equal."""

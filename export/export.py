@@ -1,0 +1,134 @@
+"""Write a trained network's export folder, and prove it before it is finished.
+
+model.onnx      QONNX, uint8 pixels to integer logit
+reference.npz   the integers of the hardware (contract.network)
+golden.npz      every test image with its integer logit, probability and label
+export.json     scale, operating point, and what was compared
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError, MismatchError
+from contract.network import save_network
+from contract.npz import save_npz
+from datasets.xray import Split
+from export.integer_network import Extracted, canonical, extract
+from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
+from qnn.checkpoint import Checkpoint
+from qnn.network import predict_logits
+
+FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
+
+
+def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]:
+    """Export `checkpoint` into the new folder `out`; return what export.json holds.
+
+    Raises:
+        ConfigError: the network has no integer form.
+        MismatchError: Brevitas or QONNX disagrees with the integers on a test image.
+    """
+    net = canonical(checkpoint.net)
+    extracted = extract(net)
+    network = extracted.network
+    logits = network.outputs(test.pixels)[-1][:, 0]
+
+    out.mkdir(parents=True)
+    to_qonnx(net, out / "model.onnx")
+    chain = [
+        _compare("brevitas_float64", _brevitas_logits(net, test.pixels), logits),
+        _compare("qonnx_float64", evaluate_qonnx(out / "model.onnx", test.pixels, double=True), logits),
+    ]
+    float32 = {
+        "brevitas": _differing_in_float32(checkpoint, extracted, test.pixels, logits),
+        "qonnx": int((evaluate_qonnx(out / "model.onnx", test.pixels, double=False) != logits).sum()),
+    }
+    save_network(out / "reference.npz", network)
+    save_npz(
+        out / "golden.npz",
+        {
+            "pixels": test.pixels,
+            "logits": logits,
+            "probability": 1 / (1 + np.exp(-(extracted.scale * logits + extracted.offset))),
+            "labels": test.labels,
+        },
+    )
+    summary = {
+        "network": net.spec.describe(),
+        "scale": extracted.scale,
+        "offset": extracted.offset,
+        "threshold": integer_threshold(checkpoint.operating_point, extracted),
+        "fingerprint": checkpoint.fingerprint,
+        "chain": chain,
+        "images_differing_in_plain_float32": float32,
+        "layers": _describe_layers(extracted),
+    }
+    (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def integer_threshold(operating_point: float, extracted: Extracted) -> int:
+    """Return t with  integer logit > t  exactly when  scale * integer logit + offset > operating_point."""
+    threshold = math.floor((operating_point - extracted.offset) / extracted.scale)
+    # The quotient's rounding can be off by one; the definition decides.
+    while extracted.scale * threshold + extracted.offset > operating_point:
+        threshold -= 1
+    while extracted.scale * (threshold + 1) + extracted.offset <= operating_point:
+        threshold += 1
+    if not -(2**31) <= threshold < 2**31:
+        raise ConfigError(
+            f"the operating point {operating_point:g} is the integer logit {threshold}, outside 32 bits: every image "
+            "would get the same class. Train the network again."
+        )
+    return threshold
+
+
+def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:
+    """Stop unless `got` is exactly `want`, up to the last bits of a float64 sum."""
+    integers = np.round(got)
+    wrong = np.flatnonzero((integers != want) | (np.abs(got - integers) > 1e-6))
+    if wrong.size:
+        n = wrong[0]
+        raise MismatchError(
+            f"{stage}: {wrong.size} of {want.size} logits differ from the integer network; first at image {n}: "
+            f"got {got[n]!r}, want {want[n]}. This is a bug: please report it with this run's checkpoint.pt."
+        )
+    return {"stage": stage, "images": int(want.size), "differing": 0}
+
+
+def _brevitas_logits(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the (N,) integer logits of the Brevitas network, evaluated in float64."""
+    flat = torch.from_numpy(pixels.reshape(len(pixels), -1)).double()
+    with torch.inference_mode():
+        return np.asarray(integer_logit_network(net).double()(flat)[:, 0].numpy())  # type: ignore[arg-type]
+
+
+def _differing_in_float32(
+    checkpoint: Checkpoint, extracted: Extracted, pixels: NDArray[np.uint8], logits: NDArray[np.int64]
+) -> int:
+    """Count the images on which the network as trained, in plain float32, rounds to another integer logit."""
+    real = predict_logits(checkpoint.net, pixels).astype(np.float64)
+    return int((np.round((real - extracted.offset) / extracted.scale) != logits).sum())
+
+
+def _describe_layers(extracted: Extracted) -> list[dict[str, Any]]:
+    rows = []
+    for layer, (low, high) in zip(extracted.network.layers, extracted.network.input_ranges(), strict=True):
+        least, greatest = layer.accumulator_range(low, high)
+        bound = layer.partial_sum_bound(low, high)
+        rows.append(
+            {
+                "outputs": int(layer.weights.shape[0]),
+                "inputs": int(layer.weights.shape[1]),
+                "accumulator": [int(least.min()), int(greatest.max())],
+                "partial_sum_bound": bound,
+                "exact_in_float32": bound <= FLOAT32_EXACT,
+            }
+        )
+    return rows

@@ -1,0 +1,149 @@
+"""The trained network as integers: weights, thresholds, and the affine map from integer logit to real logit.
+
+The thresholds are the truth of everything downstream. They are the real-valued network's own decisions: batch norm
+and the activation's rounding, evaluated in float64 at every integer where a level could begin, so a threshold is
+right even where an accumulator lands on a rounding tie.
+
+Source: Umuroglu et al., "FINN", arXiv:1612.07119, "Batchnorm-activation as Threshold".
+"""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError
+from contract.network import IntegerLayer, IntegerNetwork
+from qnn.network import PixelMLP, act_scale
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Real logit = scale * integer logit + offset, scale > 0."""
+
+    network: IntegerNetwork
+    scale: float
+    offset: float
+
+
+@dataclass(frozen=True)
+class _Affine:
+    """y = ((acc * unit - mean) / std) * gamma + beta, per channel: batch norm on an accumulator, in float64."""
+
+    unit: float  # real value of one accumulator LSB
+    mean: NDArray[np.float64]  # (MH,)
+    std: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    beta: NDArray[np.float64]
+
+    def __call__(self, acc: NDArray[np.int64]) -> NDArray[np.float64]:
+        """acc is (MH, ...); so is the result."""
+        mean, std, gamma, beta = (
+            v.reshape(-1, *(1,) * (acc.ndim - 1)) for v in (self.mean, self.std, self.gamma, self.beta)
+        )
+        return np.asarray((acc * self.unit - mean) / std * gamma + beta)
+
+
+def canonical(net: PixelMLP) -> PixelMLP:
+    """Return a copy of `net` in eval mode that computes the same function with every batch norm gain positive.
+
+    A channel with a negative gain gets its weights, running mean and gain negated; that is exact, because narrow-range
+    weights are symmetric. A gain of exactly 0, which no threshold can express, becomes too small to matter.
+
+    Raises:
+        ConfigError: a layer is not quantized, or the output does not depend on the input.
+    """
+    spec = net.spec
+    if "float" in spec.weight_bits_per_layer or "float" in spec.act_bits_per_layer:
+        raise ConfigError(
+            "the network has float weights or activations, which have no integer form. Train it with "
+            "weight_bits and act_bits of 1..8 to export it."
+        )
+    net = copy.deepcopy(net).eval()
+    with torch.no_grad():
+        for block in [*net.blocks, net.head]:
+            weight, norm = block.linear.weight, block.norm
+            # A binary weight of exactly 0 counts as +1, so its negation must not be 0 again.
+            weight[weight == 0] = torch.finfo(weight.dtype).tiny
+            flip = norm.weight < 0
+            weight[flip] *= -1
+            assert norm.running_mean is not None
+            norm.running_mean[flip] *= -1
+            norm.weight[flip] *= -1
+        if net.head.norm.weight.item() == 0:
+            raise ConfigError(
+                "the last batch norm has a gain of 0: every image gets the same logit. Train the network again, "
+                "with a lower learning rate or another seed."
+            )
+        for block in net.blocks:
+            block.norm.weight[block.norm.weight == 0] = 2.0**-60
+    return net
+
+
+def extract(net: PixelMLP) -> Extracted:
+    """Return the integer form of a network that `canonical` returned."""
+    layers: list[IntegerLayer] = []
+    low, high, input_scale = 0, 255, 1.0
+    for block, bits in zip(net.blocks, net.spec.act_bits_per_layer, strict=True):
+        weights, weight_scale = integer_weights(block.linear)
+        affine = _affine(block.norm, weight_scale * input_scale)
+        unfinished = IntegerLayer(weights, None)
+        thresholds = _thresholds(affine, int(bits), *unfinished.accumulator_range(low, high))
+        layers.append(IntegerLayer(weights, thresholds, bipolar=bits == 1))
+        low, high = layers[-1].output_range()
+        input_scale = act_scale(int(bits))
+    weights, weight_scale = integer_weights(net.head.linear)
+    layers.append(IntegerLayer(weights, None))
+    affine = _affine(net.head.norm, weight_scale * input_scale)
+    gain = float(affine.gamma[0] / affine.std[0])
+    return Extracted(
+        IntegerNetwork(net.spec.height, net.spec.width, tuple(layers)),
+        scale=gain * affine.unit,
+        offset=float(affine.beta[0] - gain * affine.mean[0]),
+    )
+
+
+def integer_weights(linear: torch.nn.Module) -> tuple[NDArray[np.int8], float]:
+    """Return the (MH, MW) integers and the scale of a Brevitas QuantLinear's weights."""
+    with torch.no_grad():
+        quantized = linear.quant_weight()  # type: ignore[operator]
+        scale = float(quantized.scale)
+        integers = (quantized.value.double() / quantized.scale.double()).round()
+    return integers.numpy().astype(np.int8), scale
+
+
+def _affine(norm: torch.nn.BatchNorm1d, unit: float) -> _Affine:
+    assert norm.running_mean is not None and norm.running_var is not None
+    mean, var, gamma, beta = (
+        v.detach().double().numpy() for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    return _Affine(unit, mean, np.sqrt(var + norm.eps), gamma, beta)
+
+
+def _thresholds(affine: _Affine, bits: int, least: NDArray[np.int64], greatest: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (MH, L) t such that level(acc) >= l exactly when acc >= t[:, l - 1], for least <= acc <= greatest.
+
+    A level that is always reached gets `least`, one that is never reached gets `greatest + 1`.
+    """
+    scale = act_scale(bits)
+    levels = np.arange(1, 2 if bits == 1 else 2**bits)
+    edge = (levels - 0.5) * scale if bits > 1 else np.zeros(1)
+    inverse = ((edge - affine.beta[:, None]) / affine.gamma[:, None] * affine.std[:, None] + affine.mean[:, None]) / (
+        affine.unit
+    )
+    low, high = least[:, None], greatest[:, None] + 1
+    estimate = np.clip(np.ceil(inverse), low, high).astype(np.int64)
+    # The inverse is off by at most one after its roundings; the network's own arithmetic decides.
+    candidates = estimate[..., None] + np.array([-1, 0, 1])  # (MH, L, 3)
+    reached = _level(affine(candidates), bits) >= levels[:, None]
+    first = np.where(reached.any(axis=-1), reached.argmax(axis=-1) - 1, 2)
+    return np.clip(estimate + first, low, high)
+
+
+def _level(y: NDArray[np.float64], bits: int) -> NDArray[np.float64]:
+    """Return which level the activation gives for a batch norm output, before clipping at the top."""
+    if bits == 1:
+        return np.where(y >= 0, 1.0, 0.0)  # sign(0) is +1 in Brevitas
+    return np.round(y / act_scale(bits))  # half to even, as in Brevitas and ONNX

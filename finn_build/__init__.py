@@ -1,0 +1,1 @@
+"""QONNX to FINN steps, stitched RTL and its simulation. Never imports torch."""

@@ -1,0 +1,310 @@
+"""From an export folder to a verified design: run the steps, save and compare after each one, stitch, simulate.
+
+Reads what export wrote: `model.onnx`, `reference.npz`, `golden.npz`.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from contract.errors import ArtifactError, ConfigError, MismatchError
+from contract.network import IntegerNetwork, load_network
+from contract.npz import load_npz
+from finn_build import diagnose, steps
+from finn_build.boards import BOARDS
+from finn_build.config import BuildConfig
+from finn_build.estimates import estimate
+from finn_build.finn_session import finn_session
+from finn_build.graph import execute, hls_nodes
+from finn_build.simulate import Progress, SimResult, simulate, verilate
+from finn_build.stitch import Design, load_design, stitch
+from finn_build.wave import vcd_to_fst
+
+Report = Callable[[str], None]  # told what is being done, a line at a time
+WHOLE_SET = (steps.streamline, steps.pin_thresholds)  # cheap in batches, so compared on every image
+STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
+WAVE_IMAGES = 3
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The images every stage is compared on, and their logits."""
+
+    pixels: NDArray[np.uint8]  # (N, height, width)
+    logits: NDArray[np.int64]  # (N,)
+
+
+def load_golden(path: Path) -> Golden:
+    """Read golden.npz, trusting nothing. Raises ArtifactError."""
+    arrays = load_npz(path)
+    pixels, logits = arrays.get("pixels"), arrays.get("logits")
+    whole = pixels is not None and logits is not None and pixels.ndim == 3 and logits.shape == pixels.shape[:1]
+    if not whole or pixels.dtype != np.uint8 or logits.dtype != np.int64 or not len(logits):  # type: ignore[union-attr, arg-type]
+        raise ArtifactError(f"{path} has no pixels uint8(N, H, W) with logits int64(N,). Export the run again.")
+    return Golden(pixels, logits)  # type: ignore[arg-type]
+
+
+def load_onnx(path: Path) -> ModelWrapper:
+    """Read an ONNX file, trusting nothing. Raises ArtifactError."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not there. Export the run first.")
+    try:
+        model = ModelWrapper(str(path))
+        shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
+    except Exception as err:  # protobuf and onnx raise many kinds for damaged files
+        raise ArtifactError(f"{path} is not a whole ONNX model ({type(err).__name__}). Export the run again.") from err
+    if len(model.graph.input) != 1 or len(model.graph.output) != 1 or not all(s and len(s) == 2 for s in shapes):
+        raise ArtifactError(f"{path} has the shapes {shapes}, expected one (1, MW) input and one (1, 1) output.")
+    return model
+
+
+def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[str, Any]:
+    """Compile `export` into the new folder `out`; return what build.json holds.
+
+    Raises:
+        MismatchError: a step changed the integers; names step and layer.
+        ConfigError: the network or the folding cannot be built.
+        ArtifactError: a file of `export` is damaged.
+    """
+    golden = load_golden(export / "golden.npz")
+    network = load_network(export / "reference.npz")
+    model = load_onnx(export / "model.onnx")
+    (out / "steps").mkdir(parents=True)
+    context = steps.Context(config, network, (out / "finn").resolve())
+    board = BOARDS[config.board]
+    chain: list[dict[str, Any]] = []
+    with finn_session(out / "finn"):
+        _report_float32(model, golden, chain, report)
+        for step in steps.TO_ESTIMATES:
+            model = _run_step(step, model, context, golden, out, chain, report)
+        folding = _folding(model)
+        estimates = estimate(model, part=board.part, clk_ns=config.clk_ns)
+        hls = hls_nodes(model)
+        if not hls:
+            for step in steps.TO_RTL:
+                model = _run_step(step, model, context, golden, out, chain, report)
+            stitch(model, out / "rtl")
+    _write(out / "folding.json", folding)
+    _write(out / "estimates.json", estimates)
+    summary = {
+        "board": board.name,
+        "part": board.part,
+        "clk_ns": config.clk_ns,
+        "target_fps": config.target_fps,
+        "chain": chain,
+        "hls_nodes": hls,
+        "rtl": not hls,
+    }
+    _write(out / "build.json", summary)
+    return summary
+
+
+def _report_float32(model: ModelWrapper, golden: Golden, chain: list[dict[str, Any]], report: Report) -> None:
+    """Count how many images plain float32 arithmetic gets wrong: a fact about float32, not a check."""
+    start = time.perf_counter()
+    differing = int((execute(model, golden.pixels) != golden.logits).sum())
+    seconds = time.perf_counter() - start
+    count = len(golden.logits)
+    chain.append({"stage": "qonnx_float32", "images": count, "differing": differing, "seconds": seconds})
+    report(f"QONNX in float32: {count} images, {differing} differ")
+
+
+def _run_step(
+    step: steps.Step,
+    model: ModelWrapper,
+    context: steps.Context,
+    golden: Golden,
+    out: Path,
+    chain: list[dict[str, Any]],
+    report: Report,
+) -> ModelWrapper:
+    """Run one step, save its graph, execute it and compare; append a row to `chain`."""
+    start = time.perf_counter()
+    model = step(model, context)
+    seconds = time.perf_counter() - start
+    name = step.__name__
+    model.save(str(out / "steps" / f"{len(chain):02d}_{name}.onnx"))
+    count = 0
+    if not hls_nodes(model) and not any(n.op_type.startswith("Streaming") for n in model.graph.node):
+        count = len(golden.logits) if step in WHOLE_SET else min(context.config.sample, len(golden.logits))
+        # FINN's own thresholds may be one off until ours replace them: counted, not required.
+        exact = step not in steps.BEFORE_PINNING
+        got = execute(model, golden.pixels[:count])
+        differing = int((got != golden.logits[:count]).sum())
+        if exact and differing:
+            _fail(name, model, got, golden, context.network, out)
+    chain.append({"stage": name, "images": count, "differing": differing if count else None, "seconds": seconds})
+    report(f"{name}: {'not executable in Python' if not count else f'{count} images, {differing} differ'}")
+    return model
+
+
+def _fail(
+    stage: str,
+    model: ModelWrapper,
+    got: NDArray[np.float64],
+    golden: Golden,
+    network: IntegerNetwork,
+    out: Path,
+) -> None:
+    image = golden.pixels[diagnose.first_wrong_image(got, golden.logits[: len(got)])]
+    layer = diagnose.name_first_wrong_layer(diagnose.graph_activations(model, image), network, image, out / "mismatch")
+    try:
+        diagnose.require_equal(got, golden.logits[: len(got)], stage=stage)
+    except MismatchError as err:
+        raise MismatchError(f"{err} {layer}") from None
+
+
+def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
+    """Return PE and SIMD per layer in FINN's folding file format; feeding it back gives this design again."""
+    folding: dict[str, dict[str, Any]] = {"Defaults": {}}
+    for node in model.graph.node:
+        inst = getCustomOp(node)
+        known = inst.get_nodeattr_types()
+        folding[node.name] = {name: inst.get_nodeattr(name) for name in ("PE", "SIMD") if name in known}
+    return folding
+
+
+def _write(path: Path, content: object) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def simulate_build(
+    build_dir: Path,
+    export: Path,
+    out: Path,
+    report: Report,
+    *,
+    wave: Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
+
+    Writes `sim.json` into the new folder `out` and returns it. With `wave`, writes the first images' waveform.
+
+    Raises:
+        MismatchError: a logit differs; names the layer.
+        ConfigError: the build has no RTL.
+        ToolError: g++, make, perl or Verilator is missing.
+    """
+    golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
+    summary, estimates = _read(build_dir / "build.json"), _read(build_dir / "estimates.json")
+    if not summary["rtl"]:
+        raise ConfigError(
+            f"there is no RTL to simulate: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
+            "Use 3 to 8 bits, or run on the CPU reference with `cxrflow infer`."
+        )
+    rtl = build_dir / "rtl"
+    design = load_design(rtl)
+    out.mkdir(parents=True)
+    start = time.perf_counter()
+    report("compiling the simulator")
+    harness = verilate(rtl, design, out / "verilator")
+    compile_seconds = time.perf_counter() - start
+    report(f"simulating {len(golden.logits)} images")
+    result = simulate(harness, rtl, design, golden.pixels, progress=progress)
+    _require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
+    stalled_count = min(STALLED_IMAGES, len(golden.logits))
+    stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
+    _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
+    if wave is not None:
+        report(f"writing the waveform of the first images to {wave}")
+        write_wave(rtl, design, golden.pixels[:WAVE_IMAGES], wave, out / "verilator_wave")
+    measured = _measure(result, design, estimates, clk_ns=summary["clk_ns"])
+    content = {
+        "images": len(golden.logits),
+        "differing": 0,
+        "images_with_random_stalls": stalled_count,
+        "compile_seconds": compile_seconds,
+        **measured,
+    }
+    _write(out / "sim.json", content)
+    shutil.rmtree(out / "verilator")
+    return content
+
+
+def write_wave(rtl: Path, design: Design, pixels: NDArray[np.uint8], wave: Path, scratch: Path) -> None:
+    """Simulate a few images, (N, height, width), and write every signal to the FST file `wave`."""
+    try:
+        harness = verilate(rtl, design, scratch, wave=True)
+        simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd")
+        wave.parent.mkdir(parents=True, exist_ok=True)
+        vcd_to_fst(scratch / "wave.vcd", wave)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_rtl_equal(
+    result: SimResult, golden: Golden, network: IntegerNetwork, rtl: Path, design: Design, out: Path, *, stage: str
+) -> None:
+    want = golden.logits[: len(result.logits)]
+    got = result.logits.astype(np.float64)
+    if np.array_equal(got, want):
+        return
+    image = golden.pixels[diagnose.first_wrong_image(got, want)]
+    dumping = verilate(rtl, design, out / "dump", dump=True)
+    # The dumps are written where the simulation runs, so it runs in a copy.
+    folder = out / "dump_rtl"
+    shutil.copytree(rtl, folder)
+    simulate(dumping, folder, design, image[None])
+    layer = diagnose.name_first_wrong_layer(
+        diagnose.rtl_activations(folder, design.nodes), network, image, out / "mismatch"
+    )
+    try:
+        diagnose.require_equal(got, want, stage=stage)
+    except MismatchError as err:
+        raise MismatchError(f"{err} {layer}") from None
+
+
+def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, clk_ns: float) -> dict[str, Any]:
+    """Turn counters into what a hardware engineer asks for."""
+    layers: list[dict[str, Any]] = []
+    for i, node in enumerate(design.nodes):
+        if node.layer:
+            waits_in = result.streams[i].starved / result.cycles
+            waits_out = result.streams[i + 1].stalled / result.cycles
+            layers.append(
+                {
+                    "name": node.name,
+                    "estimated_cycles": node.cycles,
+                    "busy": 1 - waits_in - waits_out,
+                    "waits_for_input": waits_in,
+                    "waits_for_output": waits_out,
+                }
+            )
+    fifos = [node.name for node in design.nodes if node.fifo]
+    return {
+        "clock_mhz": 1e3 / clk_ns,
+        "cycles": result.cycles,
+        "initiation_interval": result.initiation_interval,
+        "estimated_interval": estimates["cycles_per_image"],
+        "images_per_s": 1e9 / (result.initiation_interval * clk_ns),
+        "first_latency_cycles": result.first_latency,
+        "first_latency_us": result.first_latency * clk_ns / 1e3,
+        "simulation_seconds": result.seconds,
+        "simulated_cycles_per_s": result.cycles / result.seconds,
+        "layers": layers,
+        "slowest_layer": max(layers, key=lambda layer: float(layer["busy"]))["name"],
+        "fifo_peaks": dict(zip(fifos, result.fifo_peaks, strict=True)),
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a JSON file of the build folder. Raises ArtifactError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is not there. Run `cxrflow build` first.") from None
+    except (OSError, ValueError) as err:
+        raise ArtifactError(f"{path} is damaged ({err}). Run `cxrflow build` again.") from err
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path} holds no object. Run `cxrflow build` again.")
+    return content

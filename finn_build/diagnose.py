@@ -1,0 +1,90 @@
+"""When the logits differ: which layer is the first to be wrong, and by what.
+
+Called only after a comparison failed, so it may be slow. It leaves the two tensors on disk.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from qonnx.core.modelwrapper import ModelWrapper
+
+from contract.errors import MismatchError
+from contract.network import IntegerNetwork
+from contract.npz import save_npz
+from finn_build.stitch import Node
+
+
+def require_equal(got: NDArray[np.float64], want: NDArray[np.int64], *, stage: str) -> None:
+    """Stop unless a stage gives the (N,) golden logits exactly.
+
+    Raises:
+        MismatchError: naming the stage and the first image that differs.
+    """
+    wrong = np.flatnonzero(got != want)
+    if wrong.size:
+        n = wrong[0]
+        raise MismatchError(
+            f"{stage}: {wrong.size} of {want.size} logits differ from the golden ones; first at image {n}: "
+            f"got {got[n]:g}, want {want[n]}."
+        )
+
+
+def first_wrong_image(got: NDArray[np.float64], want: NDArray[np.int64]) -> int:
+    """Return the index of the first image whose logit differs."""
+    return int(np.flatnonzero(got != want)[0])
+
+
+def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the name and output of every layer of a graph for one image: activations, then the logit."""
+    from finn.core.onnx_exec import execute_onnx
+
+    from finn_build.graph import in_python
+
+    model = in_python(copy.deepcopy(model))
+    inputs = {model.graph.input[0].name: image.reshape(1, -1).astype(np.float32)}
+    tensors = execute_onnx(model, inputs, return_full_exec_context=True)
+    nodes = [n for n in model.graph.node if n.op_type.startswith(("MultiThreshold", "Thresholding"))]
+    return [(n.name, tensors[n.output[0]].astype(np.float64).ravel()) for n in [*nodes, model.graph.node[-1]]]
+
+
+def rtl_activations(dumps: Path, nodes: tuple[Node, ...]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the same from the NAME.hex files that a simulation of one image wrote into `dumps`."""
+    layers = [node for node in nodes if node.layer]
+    kept = [node for node in layers if node.op_type == "Thresholding_rtl"] + layers[-1:]
+    return [(node.name, _unpack(dumps / f"{node.name}.hex", node)) for node in kept]
+
+
+def _unpack(path: Path, node: Node) -> NDArray[np.float64]:
+    """Beats of `pe` elements, the first in the low bits; the head's accumulator is signed."""
+    bits, signed = node.out_element_bits, node.op_type == "MVAU_rtl"
+    values = []
+    for line in path.read_text(encoding="ascii").split():
+        beat = int(line, 16)
+        for _ in range(node.pe):
+            value = beat & ((1 << bits) - 1)
+            values.append(value - (1 << bits) if signed and value >> (bits - 1) else value)
+            beat >>= bits
+    return np.array(values, dtype=np.float64)
+
+
+def name_first_wrong_layer(
+    got: list[tuple[str, NDArray[np.float64]]], network: IntegerNetwork, image: NDArray[np.uint8], folder: Path
+) -> str:
+    """Return a sentence that names the first layer that differs; write its two tensors to mismatch.npz in `folder`."""
+    want = [layer[0] for layer in network.outputs(image[None])]
+    for i, ((name, found), expected) in enumerate(zip(got, want, strict=True)):
+        if np.array_equal(found, expected):
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        save_npz(folder / "mismatch.npz", {"got": found, "want": expected, "image": image})
+        same = found.shape == expected.shape
+        where = (
+            f"channel {np.flatnonzero(found != expected)[0]}"
+            if same
+            else f"{found.size} values instead of {expected.size}"
+        )
+        both = folder / "mismatch.npz"
+        return f"The first layer that differs is layer {i} ({name}), at {where}; both tensors are in {both}."
+    return "Every layer is right by itself for that image: the difference depends on the images before it."

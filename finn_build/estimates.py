@@ -1,0 +1,39 @@
+"""FINN's own estimates of a folded graph, before any RTL exists.
+
+They are estimates: FINN counts 0 LUTs for every `MVAU_rtl`, and no FIFO, width converter or DMA.
+"""
+
+from functools import partial
+from typing import Any
+
+from qonnx.core.modelwrapper import ModelWrapper
+
+RESOURCES = ("LUT", "BRAM_18K", "DSP", "URAM")
+
+
+def estimate(model: ModelWrapper, *, part: str, clk_ns: float) -> dict[str, Any]:
+    """Return cycles per image, images/s, latency and resources, per layer and in total, as JSON-able numbers."""
+    from finn.analysis.fpgadataflow.dataflow_performance import dataflow_performance
+    from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
+    from finn.analysis.fpgadataflow.res_estimation import res_estimation
+    from finn.transformation.fpgadataflow.annotate_cycles import AnnotateCycles
+
+    cycles = model.analysis(exp_cycles_per_layer)
+    resources = model.analysis(partial(res_estimation, fpgapart=part))
+    performance = model.transform(AnnotateCycles()).analysis(dataflow_performance)
+    interval = int(performance["max_cycles"])
+    layers = [
+        {
+            "name": node.name,
+            "cycles": int(cycles.get(node.name, 0)),
+            **{name: float(resources.get(node.name, {}).get(name, 0)) for name in RESOURCES},
+        }
+        for node in model.graph.node
+    ]
+    return {
+        "cycles_per_image": interval,
+        "latency_cycles": int(performance["critical_path_cycles"]),
+        "images_per_s": 1e9 / (interval * clk_ns),
+        "total": {name: sum(layer[name] for layer in layers) for name in RESOURCES},
+        "layers": layers,
+    }

