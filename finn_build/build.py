@@ -188,7 +188,7 @@ def simulate_build(
 ) -> dict[str, Any]:
     """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
 
-    Writes `sim.json` into the new folder `out` and returns it. With `wave`, writes the first images' waveform.
+    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds. With `wave`, writes the first images' waveform.
 
     Raises:
         MismatchError: a logit differs; names the layer.
@@ -200,7 +200,7 @@ def simulate_build(
     if not summary["rtl"]:
         raise ConfigError(
             f"there is no RTL to simulate: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
-            "Use 3 to 8 bits, or run on the CPU reference with `cxrflow infer`."
+            "Use 2 to 8 bits for weights and activations, or run on the CPU reference with `cxrflow infer`."
         )
     rtl = build_dir / "rtl"
     design = load_design(rtl)
@@ -227,6 +227,7 @@ def simulate_build(
         **measured,
     }
     _write(out / "sim.json", content)
+    harness.rename(out / "harness")  # the simulated device runs it again
     shutil.rmtree(out / "verilator")
     return content
 

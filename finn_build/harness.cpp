@@ -1,11 +1,18 @@
 // finn_build/harness.cpp
 // SPDX-License-Identifier: Apache-2.0
-// Streams images through the Verilated accelerator and records every logit and what every stream did.
+// Drives the Verilated accelerator, in one of two ways.
+//
 //   harness IMAGES LOGITS COUNT BEATS BYTES [--stall SEED] [--wave FILE]
-//   IMAGES: COUNT * BEATS * BYTES bytes, in stream order. LOGITS: written, per image: int32 logit, uint64 cycle.
-//   --stall: with probability 1/2 each, the source pauses before a beat and the sink refuses one.
-//   Lines on standard output: "progress N", then one "stream I transfers N stalled N starved N" per stream,
-//   "peak FIFO N", and "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
+// streams COUNT images of BEATS beats of BYTES bytes from the file IMAGES, back to back, and writes per image an int32
+// logit and a uint64 cycle to the file LOGITS. --stall: with probability 1/2 each, the source pauses before a beat and
+// the sink refuses one. Standard output: "progress N", then "stream I transfers N stalled N starved N" per stream,
+// "peak FIFO N", and "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
+//
+//   harness --serve BEATS BYTES
+// is the core of a simulated device: it obeys requests on standard input until that ends, and keeps its state between
+// them. 'B', uint32 beats, uint8 last, then beats * BYTES bytes: offer these beats, with TLAST on the final one if last.
+// 'R': pulse the reset. The reply on standard output: uint32 n, uint64 cycles since the start, then n results of int32
+// logit and uint8 TLAST: those of all images that were complete. All numbers are little-endian.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -29,15 +36,11 @@ struct StreamCount {
     uint64_t transfers = 0, stalled = 0, starved = 0;
 };
 
-std::vector<uint8_t> read_file(const char* path, size_t bytes) {
-    std::vector<uint8_t> data(bytes);
-    std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path, "rb"), std::fclose);
-    if (!file || std::fread(data.data(), 1, bytes, file.get()) != bytes) {
-        std::fprintf(stderr, "cannot read %zu bytes from %s\n", bytes, path);
-        std::exit(2);
-    }
-    return data;
-}
+struct Result {
+    int32_t logit;
+    bool last;
+    uint64_t cycle;
+};
 
 // A Verilator signal is an integer up to 64 bits and an array of 32-bit words beyond: both are plain little-endian here.
 template <typename Signal>
@@ -50,12 +53,119 @@ bool bit(const Signal& signal, size_t i) {
     return reinterpret_cast<const uint8_t*>(&signal)[i / 8] >> (i % 8) & 1;
 }
 
-}  // namespace
+// The design, its clock and the counters of its streams.
+class Accelerator {
+public:
+    explicit Accelerator(const char* wave) {
+#ifdef WAVE
+        if (wave) {
+            context_->traceEverOn(true);
+            top_->trace(&trace_, 99);
+            trace_.open(wave);
+            tracing_ = true;
+        }
+#else
+        if (wave) std::exit(2);
+#endif
+        reset();
+    }
+    ~Accelerator() {
+#ifdef WAVE
+        if (tracing_) trace_.close();
+#endif
+    }
 
-int main(int argc, char** argv) {
-    if (argc < 6) return 2;
+    void reset() {
+        top_->ap_rst_n = 0;
+        top_->s_axis_tvalid = 0;
+        top_->m_axis_tready = 0;
+        for (int i = 0; i < 16; i++) clock(true), clock(false);
+        top_->ap_rst_n = 1;
+    }
+
+    // One cycle. Offers `beat` if it is not null and takes a result if `ready`; returns whether the beat was taken.
+    bool cycle(const uint8_t* beat, size_t bytes, bool last, bool ready, std::vector<Result>& results) {
+        // Inputs change while the clock is low, outputs are looked at before it rises.
+        top_->s_axis_tvalid = beat != nullptr;
+        top_->s_axis_tlast = beat && last;
+        if (beat) set_bytes(top_->s_axis_tdata, beat, bytes);
+        top_->m_axis_tready = ready;
+        clock(false);
+        for (size_t i = 0; i < STREAMS; i++) {
+            const bool tvalid = bit(top_->probe_tvalid, i), tready = bit(top_->probe_tready, i);
+            streams[i].transfers += tvalid && tready;
+            streams[i].stalled += tvalid && !tready;
+            streams[i].starved += tready && !tvalid;
+            if (tvalid && tready) last_move_ = cycles;
+        }
+        const bool taken = beat && top_->s_axis_tready;
+        if (top_->m_axis_tvalid && ready)
+            results.push_back({static_cast<int32_t>(top_->m_axis_tdata), static_cast<bool>(top_->m_axis_tlast), cycles});
+        clock(true);
+        cycles++;
+        return taken;
+    }
+
+    bool quiet() const { return cycles - last_move_ > kQuiet; }
+    void wake() { last_move_ = cycles; }
+    uint32_t peak(size_t fifo) const { return reinterpret_cast<const uint32_t*>(&top_->probe_peaks)[fifo]; }
+
+    std::vector<StreamCount> streams = std::vector<StreamCount>(STREAMS);
+    uint64_t cycles = 0;
+
+private:
+    void clock(bool high) {
+        top_->ap_clk = high;
+        top_->eval();
+#ifdef WAVE
+        if (tracing_) trace_.dump(context_->time());
+#endif
+        context_->timeInc(5);
+    }
+
+    std::unique_ptr<VerilatedContext> context_ = std::make_unique<VerilatedContext>();
+    std::unique_ptr<Vsim_top> top_ = std::make_unique<Vsim_top>(context_.get());
+#ifdef WAVE
+    VerilatedVcdC trace_;
+    bool tracing_ = false;
+#endif
+    uint64_t last_move_ = 0;
+};
+
+using File = std::unique_ptr<FILE, int (*)(FILE*)>;
+
+std::vector<uint8_t> read_file(const char* path, size_t bytes) {
+    std::vector<uint8_t> data(bytes);
+    const File file(std::fopen(path, "rb"), std::fclose);
+    if (!file || std::fread(data.data(), 1, bytes, file.get()) != bytes) {
+        std::fprintf(stderr, "cannot read %zu bytes from %s\n", bytes, path);
+        std::exit(2);
+    }
+    return data;
+}
+
+bool write_results(const char* path, const std::vector<Result>& results) {
+    const File out(std::fopen(path, "wb"), std::fclose);
+    if (!out) return false;
+    for (const Result& r : results)
+        if (std::fwrite(&r.logit, 4, 1, out.get()) != 1 || std::fwrite(&r.cycle, 8, 1, out.get()) != 1) return false;
+    return true;
+}
+
+void print_counters(const Accelerator& accelerator, uint64_t first_in) {
+    using ull = unsigned long long;
+    for (size_t i = 0; i < STREAMS; i++) {
+        const StreamCount& s = accelerator.streams[i];
+        std::printf("stream %zu transfers %llu stalled %llu starved %llu\n", i, ull(s.transfers), ull(s.stalled),
+                    ull(s.starved));
+    }
+    for (size_t i = 0; i < FIFOS; i++) std::printf("peak %zu %u\n", i, accelerator.peak(i));
+    std::printf("done %llu %llu\n", ull(accelerator.cycles), ull(first_in));
+}
+
+int stream(int argc, char** argv) {
     const size_t count = std::strtoull(argv[3], nullptr, 10), beats = std::strtoull(argv[4], nullptr, 10),
-                 bytes = std::strtoull(argv[5], nullptr, 10);
+                 bytes = std::strtoull(argv[5], nullptr, 10), total = count * beats;
     bool stall = false;
     uint64_t seed = 0;
     const char* wave = nullptr;
@@ -64,99 +174,90 @@ int main(int argc, char** argv) {
         if (option == "--stall") stall = true, seed = std::strtoull(argv[i + 1], nullptr, 10);
         if (option == "--wave") wave = argv[i + 1];
     }
-    const std::vector<uint8_t> images = read_file(argv[1], count * beats * bytes);
-
-    const auto context = std::make_unique<VerilatedContext>();
-    const auto top = std::make_unique<Vsim_top>(context.get());
-#ifdef WAVE
-    VerilatedVcdC trace;
-    if (wave) {
-        context->traceEverOn(true);
-        top->trace(&trace, 99);
-        trace.open(wave);
-    }
-#else
-    if (wave) return 2;
-#endif
+    const std::vector<uint8_t> images = read_file(argv[1], total * bytes);
+    Accelerator accelerator(wave);
     std::mt19937_64 random(seed);
-    std::vector<StreamCount> streams(STREAMS);
-    struct Result {
-        int32_t logit;
-        uint64_t cycle;
-    };
     std::vector<Result> results;
     results.reserve(count);
-
-    const size_t total_beats = count * beats;
-    size_t sent = 0;
-    uint64_t cycle = 0, first_in = 0, last_move = 0;
-    bool tlast_wrong = false;
-    top->ap_rst_n = 0;
-    top->s_axis_tvalid = 0;
-    top->m_axis_tready = 0;
-    const auto clock = [&](bool high) {
-        top->ap_clk = high;
-        top->eval();
-#ifdef WAVE
-        if (wave) trace.dump(context->time());
-#endif
-        context->timeInc(5);
-    };
-    for (int i = 0; i < 16; i++) clock(true), clock(false);
-    top->ap_rst_n = 1;
-
-    bool offered = false;
+    size_t sent = 0, reported = 0;
+    uint64_t first_in = 0;
+    bool offered = false;  // a refused beat stays offered
     while (results.size() < count) {
-        // Inputs change while the clock is low; a refused beat stays offered.
-        if (!offered) offered = sent < total_beats && (!stall || (random() & 1));
-        top->s_axis_tvalid = offered;
-        top->s_axis_tlast = offered && sent + 1 == total_beats;
-        if (offered) set_bytes(top->s_axis_tdata, &images[sent * bytes], bytes);
-        top->m_axis_tready = !stall || (random() & 1);
-        clock(false);
-
-        bool moved = false;
-        for (size_t i = 0; i < STREAMS; i++) {
-            const bool valid = bit(top->probe_tvalid, i), ready = bit(top->probe_tready, i);
-            streams[i].transfers += valid && ready;
-            streams[i].stalled += valid && !ready;
-            streams[i].starved += ready && !valid;
-            moved |= valid && ready;
-        }
-        if (offered && top->s_axis_tready) {
-            if (!sent++) first_in = cycle;
+        if (!offered) offered = sent < total && (!stall || (random() & 1));
+        const uint8_t* beat = offered ? &images[sent * bytes] : nullptr;
+        if (accelerator.cycle(beat, bytes, sent + 1 == total, !stall || (random() & 1), results)) {
+            if (!sent++) first_in = accelerator.cycles - 1;
             offered = false;
         }
-        if (top->m_axis_tvalid && top->m_axis_tready) {
-            results.push_back({static_cast<int32_t>(top->m_axis_tdata), cycle});
-            tlast_wrong |= top->m_axis_tlast != (results.size() == count);
-            if (results.size() % 64 == 0) std::printf("progress %zu\n", results.size()), std::fflush(stdout);
+        if (results.size() >= reported + 64) {
+            std::printf("progress %zu\n", reported = results.size());
+            std::fflush(stdout);
         }
-        if (moved) last_move = cycle;
-        if (cycle - last_move > kQuiet) {
-            std::printf("stuck %zu %zu %llu\n", results.size(), sent / beats, static_cast<unsigned long long>(cycle));
+        if (accelerator.quiet()) {
+            std::printf("stuck %zu %zu %llu\n", results.size(), sent / beats,
+                        static_cast<unsigned long long>(accelerator.cycles));
             return 3;
         }
-        clock(true);
-        cycle++;
     }
-#ifdef WAVE
-    if (wave) trace.close();
-#endif
-    std::unique_ptr<FILE, int (*)(FILE*)> out(std::fopen(argv[2], "wb"), std::fclose);
+    if (!write_results(argv[2], results)) {
+        std::fprintf(stderr, "cannot write %s\n", argv[2]);
+        return 2;
+    }
+    print_counters(accelerator, first_in);
+    for (size_t i = 0; i < count; i++)
+        if (results[i].last != (i + 1 == count)) return 4;
+    return 0;
+}
+
+void reply(const Accelerator& accelerator, const std::vector<Result>& results) {
+    const uint32_t n = static_cast<uint32_t>(results.size());
+    std::fwrite(&n, 4, 1, stdout);
+    std::fwrite(&accelerator.cycles, 8, 1, stdout);
     for (const Result& r : results) {
-        if (!out || std::fwrite(&r.logit, 4, 1, out.get()) != 1 || std::fwrite(&r.cycle, 8, 1, out.get()) != 1) {
-            std::fprintf(stderr, "cannot write %s\n", argv[2]);
+        const uint8_t last = r.last;
+        std::fwrite(&r.logit, 4, 1, stdout);
+        std::fwrite(&last, 1, 1, stdout);
+    }
+    std::fflush(stdout);
+}
+
+int serve(size_t beats_per_image, size_t bytes) {
+    Accelerator accelerator(nullptr);
+    uint64_t accepted = 0, answered = 0;  // beats and results since the last reset
+    std::vector<uint8_t> data;
+    std::vector<Result> results;
+    for (int command = std::getchar(); command != EOF; command = std::getchar()) {
+        results.clear();
+        if (command == 'R') {
+            accelerator.reset();
+            accepted = answered = 0;
+        } else if (command == 'B') {
+            uint32_t beats;
+            uint8_t last;
+            if (std::fread(&beats, 4, 1, stdin) != 1 || std::fread(&last, 1, 1, stdin) != 1) return 2;
+            data.resize(size_t{beats} * bytes);
+            if (std::fread(data.data(), 1, data.size(), stdin) != data.size()) return 2;
+            accelerator.wake();
+            for (size_t sent = 0; !accelerator.quiet();) {
+                const uint8_t* beat = sent < beats ? &data[sent * bytes] : nullptr;
+                const bool taken = accelerator.cycle(beat, bytes, last && sent + 1 == beats, true, results);
+                sent += taken;
+                accepted += taken;
+                if (sent == beats && answered + results.size() >= accepted / beats_per_image) break;
+            }
+            answered += results.size();
+        } else {
             return 2;
         }
+        reply(accelerator, results);
     }
-    for (size_t i = 0; i < STREAMS; i++)
-        std::printf("stream %zu transfers %llu stalled %llu starved %llu\n", i,
-                    static_cast<unsigned long long>(streams[i].transfers),
-                    static_cast<unsigned long long>(streams[i].stalled),
-                    static_cast<unsigned long long>(streams[i].starved));
-    for (size_t i = 0; i < FIFOS; i++)
-        std::printf("peak %zu %u\n", i, reinterpret_cast<const uint32_t*>(&top->probe_peaks)[i]);
-    std::printf("done %llu %llu\n", static_cast<unsigned long long>(cycle), static_cast<unsigned long long>(first_in));
-    return tlast_wrong ? 4 : 0;
+    return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    if (argc == 4 && std::string(argv[1]) == "--serve")
+        return serve(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10));
+    return argc >= 6 ? stream(argc, argv) : 2;
 }

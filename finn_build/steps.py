@@ -135,16 +135,51 @@ def create_dataflow_partition(model: ModelWrapper, context: Context) -> ModelWra
 
 
 def specialize_layers(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Each node gets its RTL implementation, or HLS where FINN has no RTL."""
+    """Each node gets its RTL implementation, or HLS where FINN has no RTL.
+
+    Left alone, FINN takes its RTL matrix-vector unit from 4 bits on only, though it works from 2.
+    """
+    for node in model.get_nodes_by_op_type("MVAU"):
+        getCustomOp(node).set_nodeattr("preferred_impl_style", "rtl")
     return _finn("specialize_layers", model, context)
 
 
 def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
     """Set PE and SIMD, from the wanted frame rate or from the user's file."""
-    if context.config.folding is not None:
-        _check_folding(model, context.config.folding)
-    model = _finn("target_fps_parallelization", model, context)
-    return _finn("apply_folding_config", model, context)
+    folding = context.config.folding
+    if folding is not None:
+        _check_folding(model, folding)
+    model = _finn("apply_folding_config", _finn("target_fps_parallelization", model, context), context)
+    first = getCustomOp(model.graph.node[0])
+    legal = _legal_input_simd(first, BOARDS[context.config.board].dma_bits)
+    if folding is None:
+        _narrow_input(first, legal)
+    elif first.get_nodeattr("SIMD") not in legal:
+        raise ConfigError(
+            f"folding file {folding}: {model.graph.node[0].name} has SIMD {first.get_nodeattr('SIMD')}, but the input "
+            f"comes from a DMA, whose streams have 8, 16, 32, ... bits and on {context.config.board} at most "
+            f"{BOARDS[context.config.board].dma_bits}; legal are {', '.join(map(str, legal))}."
+        )
+    return model
+
+
+def _legal_input_simd(first: Any, dma_bits: int) -> list[int]:
+    """Return the SIMDs of the first layer whose input stream a DMA can drive: powers of two, in bytes."""
+    return [simd for simd in _divisors(first.get_nodeattr("MW")) if simd & (simd - 1) == 0 and 8 * simd <= dma_bits]
+
+
+def _narrow_input(first: Any, legal: list[int]) -> None:
+    """Trade SIMD for PE in the first layer until a DMA can feed it, keeping its cycles where PE allows it."""
+    simd, pe, mh = (first.get_nodeattr(name) for name in ("SIMD", "PE", "MH"))
+    if simd in legal:
+        return
+    narrow = max(s for s in legal if s <= simd)
+    first.set_nodeattr("SIMD", narrow)
+    first.set_nodeattr("PE", min((p for p in _divisors(mh) if p * narrow >= pe * simd), default=mh))
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def _check_folding(model: ModelWrapper, path: Path) -> None:
@@ -167,7 +202,7 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
             if attribute not in values:
                 continue
             size = nodes[name].get_nodeattr(divides)
-            legal = [d for d in range(1, size + 1) if size % d == 0]
+            legal = _divisors(size)
             if values[attribute] not in legal:
                 raise ConfigError(
                     f"folding file {path}: {name} has {attribute} {values[attribute]}, but it must divide "
