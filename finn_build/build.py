@@ -100,6 +100,7 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
         "part": board.part,
         "clk_ns": config.clk_ns,
         "target_fps": config.target_fps,
+        "folding": folding,
         "chain": chain,
         "hls_nodes": hls,
         "rtl": not hls,
