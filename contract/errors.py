@@ -35,3 +35,13 @@ class MismatchError(CxrflowError):
     """Two stages of the chain of equality give different integers."""
 
     exit_code = 1
+
+
+class DeviceError(CxrflowError):
+    """The accelerator did not do what it should: a DMA error, a wrong clock, a dead bus."""
+
+    exit_code = 1
+
+
+class DeviceTimeoutError(DeviceError):
+    """The accelerator did not answer in time."""

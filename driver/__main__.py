@@ -1,0 +1,86 @@
+"""`python -m driver`, the command line of a deploy folder: verify, infer, bench. Needs nothing but the folder."""
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from contract.errors import CxrflowError
+from contract.manifest import DISCLAIMER
+from driver.accelerator import DEVICES, Accelerator, Answers
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 1 where an image could not be answered."""
+    parser = argparse.ArgumentParser(prog="python -m driver", description=DISCLAIMER)
+    commands = parser.add_subparsers(dest="command", required=True)
+    verify = commands.add_parser("verify", help="compare every golden logit")
+    infer = commands.add_parser("infer", help="answer for image files")
+    benchmark = commands.add_parser("bench", help="measure, and print JSON")
+    for command in (verify, infer, benchmark):
+        command.add_argument("--folder", type=Path, default=Path(), help="deploy folder (default: this one)")
+        command.add_argument("--device", choices=DEVICES, default="auto")
+    infer.add_argument("files", nargs="+", type=Path)
+    infer.add_argument("--csv", type=Path, help="also write the answers to this file")
+    benchmark.add_argument("--seconds", type=float, default=1.0, help="per batch size")
+    options = parser.parse_args(arguments)
+    try:
+        with Accelerator(options.folder, options.device) as accelerator:
+            return int({"verify": _verify, "infer": _infer, "bench": _bench}[options.command](accelerator, options))
+    except CxrflowError as err:
+        print(f"error: {err}", file=sys.stderr)
+        return err.exit_code
+
+
+def _verify(accelerator: Accelerator, options: argparse.Namespace) -> int:
+    count = accelerator.verify()
+    print(f"{accelerator.device}: all {count} golden logits are equal")
+    return 0
+
+
+def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
+    answers = accelerator.infer(options.files)
+    rows = answer_rows(accelerator, answers, options.files)
+    for row in rows:
+        print(f"{row['file']}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
+    print(DISCLAIMER)
+    if options.csv is not None:
+        write_csv(options.csv, rows)
+    for message in answers.failures.values():
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if answers.failures else 0
+
+
+def _bench(accelerator: Accelerator, options: argparse.Namespace) -> int:
+    from driver.bench import bench
+
+    rails = None
+    if accelerator.device == "board":
+        import pynq
+
+        rails = getattr(pynq, "get_rails", None)
+    print(json.dumps(bench(accelerator, seconds=options.seconds, rails=rails), indent=2))
+    return 0
+
+
+def answer_rows(accelerator: Accelerator, answers: Answers, files: list[Path]) -> list[dict[str, Any]]:
+    """Return one JSON-able row per answered file."""
+    names = accelerator.manifest.class_names
+    return [
+        {"file": str(files[i]), "logit": int(logit), "probability": float(p), "class": names[c]}
+        for i, logit, p, c in zip(answers.index, answers.logits, answers.probability, answers.classes, strict=True)
+    ]
+
+
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write the rows of `answer_rows`."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ["file", "logit", "probability", "class"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

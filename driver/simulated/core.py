@@ -1,0 +1,65 @@
+"""What computes the results on a simulated device, and a fast one in plain Python."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.manifest import Stream
+
+Result = tuple[int, bool]  # (logit, TLAST)
+
+
+class Core(Protocol):
+    """The accelerator between its two streams."""
+
+    def send(self, data: bytes, last: bool) -> list[Result]:
+        """Offer whole input beats, the final one with TLAST if `last`; return the results that came out.
+
+        A partial image stays inside until more beats or a reset come.
+        """
+
+    def reset(self) -> None:
+        """Pulse the reset: nothing is inside afterwards."""
+
+    def close(self) -> None:
+        """End what computes."""
+
+
+class ReferenceCore:
+    """The streams of `finn_build`'s top around the CPU reference."""
+
+    def __init__(self, logits: Callable[[NDArray[np.uint8]], NDArray[np.int64]], stream: Stream) -> None:
+        """Compute with `logits`, usually a `driver.reference.Reference`, images that arrive on `stream`."""
+        self._logits = logits
+        self._image_bytes = stream.packed_bytes
+        self._beat_bytes = beat_bytes(stream)
+        self._partial = b""
+
+    def send(self, data: bytes, last: bool) -> list[Result]:
+        """See Core. As in axis_image_last.sv, TLAST counts only on the last beat of an image."""
+        if len(data) % self._beat_bytes:
+            raise ValueError(f"{len(data)} bytes are not whole beats of {self._beat_bytes} bytes")
+        data = self._partial + data
+        count = len(data) // self._image_bytes
+        whole = count * self._image_bytes
+        self._partial = data[whole:]
+        if not count:
+            return []
+        logits = self._logits(np.frombuffer(data[:whole], np.uint8).reshape(count, self._image_bytes))
+        results = [(int(logit), False) for logit in logits]
+        results[-1] = (results[-1][0], last and not self._partial)
+        return results
+
+    def reset(self) -> None:
+        """See Core."""
+        self._partial = b""
+
+    def close(self) -> None:
+        """See Core."""
+
+
+def beat_bytes(stream: Stream) -> int:
+    """Return the bytes of one beat: one uint8 element each."""
+    return stream.folded_shape[-1]

@@ -1,0 +1,396 @@
+"""What software reads and writes: the registers of the DMA engines and of the PL clock.
+
+Sources: PG021 and the VHDL that Vivado generates for the AXI DMA; UG1399 for the engines that FINN makes with Vitis
+HLS; UG585 (SLCR) and UG1087 (CRL_APB) for the clocks. All addresses here are byte offsets.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+from contract.manifest import Hardware
+from driver.simulated.faults import DmaError, Faults
+from driver.simulated.memory import BusError, PhysicalMemory
+from driver.simulated.stream import Streams
+
+LENGTH_BITS = 26  # of the AXI DMA's length registers: the widest that the IP offers
+RESULT_BYTES = 4  # of one result on the accelerator's output stream
+_BUS_S = 0.0005  # the longest that reading the status of a busy engine takes [s]
+
+
+class Registers(Protocol):
+    """A range of the address map."""
+
+    size: int  # bytes
+
+    def read(self, offset: int) -> int:
+        """Return the register at `offset`."""
+
+    def write(self, offset: int, value: int) -> None:
+        """Set the register at `offset`."""
+
+    def reset(self) -> None:
+        """Return to the state after configuration."""
+
+
+class ChannelReg(IntEnum):
+    """Registers of one channel of the AXI DMA in simple mode; S2MM's start at 0x30."""
+
+    CONTROL = 0x00
+    STATUS = 0x04
+    ADDRESS = 0x18
+    ADDRESS_MSB = 0x1C
+    LENGTH = 0x28
+
+
+S2MM = 0x30
+RUN, RESET = 1 << 0, 1 << 2  # control
+HALTED, IDLE, IOC_IRQ, ERR_IRQ = 1 << 0, 1 << 1, 1 << 12, 1 << 14  # status
+_WRITABLE_CONTROL = 0xFFFF7008  # thresholds, interrupt enables, keyhole
+_CONTROL_DEFAULT = 0x00010002
+
+
+@dataclass
+class _Channel:
+    """State of one channel. Reset gives a new one, so that a transfer can tell that it was aborted."""
+
+    control: int = _CONTROL_DEFAULT
+    running: bool = False  # RS of the control register
+    status: int = HALTED
+    address: int = 0
+    length: int = 0
+    busy: bool = False
+    received: int = 0  # bytes
+
+    def settle(self) -> None:
+        """Halt if software stopped the channel and nothing is under way."""
+        if not self.running and not self.busy:
+            self.status = self.status & ~IDLE | HALTED
+
+    def complete(self) -> None:
+        """End a transfer well."""
+        self.busy = False
+        self.status |= IDLE | IOC_IRQ
+        self.settle()
+
+
+class AxiDmaModel:
+    """Xilinx AXI DMA 7.1 without scatter-gather, one channel to and one from the accelerator.
+
+    As in the IP, an error halts both channels until a reset, a stopped channel finishes its transfer first, and a reset
+    of either channel resets both, but not the accelerator.
+    """
+
+    size = 0x10000
+
+    def __init__(self, memory: PhysicalMemory, streams: Streams, faults: Callable[[], Faults]) -> None:
+        """Move data between `memory` and `streams`."""
+        self._memory, self._streams, self._faults = memory, streams, faults
+        self._send, self._receive = _Channel(), _Channel()
+        streams.taker = self._take
+
+    def reset(self) -> None:
+        """Return to the state after configuration."""
+        with self._streams.changed:
+            self._send, self._receive = _Channel(), _Channel()
+            self._streams.changed.notify_all()
+
+    def read(self, offset: int) -> int:
+        """See Registers."""
+        with self._streams.changed:
+            channel, register = self._decode(offset)
+            if register == ChannelReg.CONTROL:
+                return channel.control | (RUN if channel.running else 0)
+            if register == ChannelReg.STATUS:
+                if channel.busy:
+                    self._streams.changed.wait(_BUS_S)
+                    channel, _ = self._decode(offset)
+                return channel.status
+            if register == ChannelReg.ADDRESS:
+                return channel.address & 0xFFFFFFFF
+            if register == ChannelReg.ADDRESS_MSB:
+                return channel.address >> 32
+            return channel.length if register == ChannelReg.LENGTH else 0
+
+    def write(self, offset: int, value: int) -> None:
+        """See Registers."""
+        with self._streams.changed:
+            channel, register = self._decode(offset)
+            if register == ChannelReg.CONTROL:
+                self._control(channel, value)
+            elif register == ChannelReg.STATUS:
+                channel.status &= ~(value & (IOC_IRQ | ERR_IRQ))
+            elif register == ChannelReg.ADDRESS:
+                channel.address = channel.address >> 32 << 32 | value
+            elif register == ChannelReg.ADDRESS_MSB:
+                channel.address = channel.address & 0xFFFFFFFF | value << 32
+            elif register == ChannelReg.LENGTH:
+                self._start(channel, value & ((1 << LENGTH_BITS) - 1))
+
+    def _decode(self, offset: int) -> tuple[_Channel, int]:
+        return (self._receive, offset - S2MM) if offset >= S2MM else (self._send, offset)
+
+    def _control(self, channel: _Channel, value: int) -> None:
+        if value & RESET:
+            self.reset()
+            return
+        channel.control = value & _WRITABLE_CONTROL | _CONTROL_DEFAULT & 0x2
+        failed = any(side.status & _ERRORS for side in (self._send, self._receive))
+        channel.running = bool(value & RUN) and not failed
+        if channel.running:
+            channel.status &= ~HALTED
+        channel.settle()
+
+    def _start(self, channel: _Channel, length: int) -> None:
+        """Begin a transfer; a channel that is halted or busy, and a length of 0, do nothing."""
+        if channel.status & HALTED or not channel.running or channel.busy or not length:
+            return
+        channel.busy, channel.length, channel.received = True, length, 0
+        channel.status &= ~IDLE
+        if channel is self._receive:
+            self._take()
+        else:
+            threading.Thread(target=self._feed, args=(channel,), daemon=True).start()
+
+    def _feed(self, channel: _Channel) -> None:
+        """Move one transfer from memory to the accelerator."""
+        error = self._faults().send_error
+        if error is None:
+            try:
+                self._streams.feed(
+                    lambda offset, size: self._memory.read(channel.address + offset, size),
+                    channel.length,
+                    last=True,
+                    alive=lambda: channel is self._send,
+                )
+            except BusError:
+                error = DmaError.DECODE
+        with self._streams.changed:
+            if channel is self._send and error is None:
+                channel.complete()
+            elif channel is self._send and error is not None:
+                self._fail(channel, error)
+            self._streams.changed.notify_all()
+
+    def _take(self) -> None:
+        """Move results to memory while there are any and somebody wants them."""
+        channel = self._receive
+        while channel.busy and self._streams.ready():
+            error = self._faults().receive_error
+            if error is not None:
+                self._fail(channel, error)
+                return
+            result = self._streams.take()
+            assert result is not None
+            logit, last = result
+            if channel.received + RESULT_BYTES > channel.length:
+                self._fail(channel, DmaError.INTERNAL)  # more came than software has room for
+                return
+            try:
+                self._memory.write(
+                    channel.address + channel.received, logit.to_bytes(RESULT_BYTES, "little", signed=True)
+                )
+            except BusError:
+                self._fail(channel, DmaError.DECODE)
+                return
+            channel.received += RESULT_BYTES
+            if last:
+                channel.length = channel.received
+                channel.complete()
+
+    def _fail(self, channel: _Channel, error: DmaError) -> None:
+        """End a transfer in an error. One channel's error stops the other one too."""
+        channel.busy = False
+        channel.status |= error | ERR_IRQ
+        self._send.running = self._receive.running = False
+        self._send.settle()
+        self._receive.settle()
+
+
+_ERRORS = DmaError.INTERNAL | DmaError.SLAVE | DmaError.DECODE
+
+
+class EngineReg(IntEnum):
+    """Registers of an engine of FINN (s_axilite of Vitis HLS, ap_ctrl_hs)."""
+
+    CTRL = 0x00
+    ADDRESS = 0x10
+    ADDRESS_MSB = 0x14
+    REPS = 0x1C
+
+
+START, DONE, ENGINE_IDLE, READY = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+
+
+class FinnIodmaModel:
+    """One of FINN's two engines. It counts images and has no idea of TLAST or of errors.
+
+    A transfer to or from an address without memory never ends.
+    """
+
+    size = 0x10000
+
+    def __init__(self, memory: PhysicalMemory, streams: Streams, image_bytes: int, *, output: bool) -> None:
+        """Move data between `memory` and `streams`.
+
+        Args:
+            memory: of the board.
+            streams: of the accelerator.
+            image_bytes: of one image, or of one result if `output`.
+            output: the engine writes results; otherwise it reads images.
+        """
+        self._memory, self._streams, self._image_bytes, self._output = memory, streams, image_bytes, output
+        self.reset()
+        if output:
+            streams.taker = self._take
+
+    def reset(self) -> None:
+        """Return to the state after configuration."""
+        with self._streams.changed:
+            self._transfer = object()  # its identity tells a transfer that it was aborted
+            self._plain: dict[int, int] = {}  # every register without a behaviour
+            self._busy = False
+            self._flags = 0  # DONE and READY
+            self._received = 0  # images
+            self._streams.changed.notify_all()
+
+    def read(self, offset: int) -> int:
+        """See Registers. Reading the control register clears `done` and `ready`."""
+        with self._streams.changed:
+            if offset != EngineReg.CTRL:
+                return self._plain.get(offset, 0)
+            if self._busy:
+                self._streams.changed.wait(_BUS_S)
+            value = self._flags | (START if self._busy else ENGINE_IDLE)
+            self._flags = 0
+            return value
+
+    def write(self, offset: int, value: int) -> None:
+        """See Registers."""
+        with self._streams.changed:
+            if offset != EngineReg.CTRL:
+                self._plain[offset] = value
+            elif value & START and not self._busy:
+                self._busy, self._received = True, 0
+                if self._output:
+                    self._take()
+                else:
+                    threading.Thread(target=self._feed, args=(self._transfer, *self._job()), daemon=True).start()
+
+    def _job(self) -> tuple[int, int]:
+        address = self._plain.get(EngineReg.ADDRESS, 0) | self._plain.get(EngineReg.ADDRESS_MSB, 0) << 32
+        return address, self._plain.get(EngineReg.REPS, 0)
+
+    def _feed(self, transfer: object, address: int, reps: int) -> None:
+        try:
+            self._streams.feed(
+                lambda offset, size: self._memory.read(address + offset, size),
+                reps * self._image_bytes,
+                last=False,
+                alive=lambda: transfer is self._transfer,
+            )
+        except BusError:
+            return
+        with self._streams.changed:
+            if transfer is self._transfer:
+                self._complete()
+
+    def _take(self) -> None:
+        """Move results to memory while there are any and somebody wants them."""
+        address, reps = self._job()
+        while self._busy and self._received < reps:
+            result = self._streams.take()
+            if result is None:
+                return
+            size = self._image_bytes
+            word = (result[0] & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+            try:
+                self._memory.write(address + self._received * size, word)
+            except BusError:
+                return
+            self._received += 1
+        if self._busy:
+            self._complete()
+
+    def _complete(self) -> None:
+        self._busy = False
+        self._flags = DONE | READY
+        self._streams.changed.notify_all()
+
+
+@dataclass(frozen=True)
+class _ClockLayout:
+    """Where a family of chips keeps its PL clock 0: source / (divisor 0 * divisor 1)."""
+
+    ranges: tuple[tuple[int, int], ...]  # address and size
+    register: int  # its address
+    source_mhz: float
+    divisor1_shift: int
+    boot: dict[int, int]  # address -> value after booting
+
+
+_ZYNQ = _ClockLayout(
+    ranges=((0xF800_0000, 0x1000),),
+    register=0xF800_0170,  # FPGA0_CLK_CTRL
+    source_mhz=50.0 * 20,
+    divisor1_shift=20,
+    # ARM, DDR and IO PLL, whose multipliers of 50 MHz are in bits 12..18; the PL clock starts at 50 MHz.
+    boot={0xF800_0100: 26 << 12, 0xF800_0104: 21 << 12, 0xF800_0108: 20 << 12, 0xF800_0170: 1 << 20 | 20 << 8},
+)
+_ZYNQMP = _ClockLayout(
+    ranges=((0xFF5E_0000, 0x1000), (0xFD1A_0000, 0x1000)),
+    register=0xFF5E_00C0,  # PL0_REF_CTRL
+    source_mhz=33.333 * 90 / 2,
+    divisor1_shift=16,
+    # IO, R, A, D and V PLL, multiplier in bits 8..14 and a half in bit 16; the PL clock starts at 50 MHz and is on.
+    boot={
+        0xFF5E_0020: 1 << 16 | 90 << 8, 0xFF5E_0030: 1 << 16 | 45 << 8, 0xFD1A_0020: 1 << 16 | 72 << 8,
+        0xFD1A_002C: 1 << 16 | 64 << 8, 0xFD1A_0038: 1 << 16 | 90 << 8,
+        0xFF5E_00C0: 1 << 24 | 1 << 16 | 30 << 8,
+    },
+)  # fmt: skip
+
+
+class PsClock:
+    """The clock registers of the processing system, as far as PL clock 0 needs them."""
+
+    def __init__(self, hardware: Hardware, faults: Callable[[], Faults]) -> None:
+        """Lay the registers out as in the chip that `hardware` names."""
+        self._layout = _ZYNQMP if hardware.part.startswith(("xczu", "xck")) else _ZYNQ
+        self._values = dict(self._layout.boot)
+        self._faults = faults
+
+    @property
+    def zynqmp(self) -> bool:
+        """Whether this is a Zynq UltraScale+."""
+        return self._layout is _ZYNQMP
+
+    @property
+    def register(self) -> int:
+        """Physical address of PL clock 0's control register, whose divisor 0 is in bits 8..13."""
+        return self._layout.register
+
+    @property
+    def divisor1_shift(self) -> int:
+        """Lowest bit of divisor 1 there."""
+        return self._layout.divisor1_shift
+
+    @property
+    def source_mhz(self) -> float:
+        """Frequency of the PLL before the divisors [MHz]."""
+        return self._layout.source_mhz
+
+    def covers(self, address: int) -> bool:
+        """Tell whether the clock registers include this address."""
+        return any(base <= address < base + size for base, size in self._layout.ranges)
+
+    def read(self, address: int) -> int:
+        """Return a register by its physical address."""
+        return self._values.get(address, 0)
+
+    def write(self, address: int, value: int) -> None:
+        """Set a register by its physical address."""
+        if not (address == self._layout.register and self._faults().clock_stuck):
+            self._values[address] = value

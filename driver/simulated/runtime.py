@@ -1,0 +1,32 @@
+"""The simulated device of a deploy folder: its RTL in Verilator behind a DMA model, with pynq's surface."""
+
+from typing import Any
+
+from contract.errors import ConfigError
+from contract.manifest import Hardware
+from driver.package import Package
+from driver.simulated.device import SimulatedDevice, with_shell
+from driver.simulated.stand_in import StandIn
+from driver.simulated.verilated import VerilatedCore
+
+PROGRAM = "sim/harness"  # in the deploy folder, beside the memory files that it reads
+
+
+def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware, SimulatedDevice]:
+    """Start the simulator; return what stands for pynq, the hardware with its shell, and the device to close.
+
+    Raises:
+        ConfigError: the folder holds no simulator.
+        ToolError: the simulator does not start on this machine.
+    """
+    program = package.path(PROGRAM)
+    if program is None:
+        raise ConfigError(
+            f"{package.folder} holds no simulator, expected {PROGRAM}. Run `cxrflow simulate` and package the run "
+            "again, or use device='cpu'."
+        )
+    hardware = with_shell(hardware)
+    beats, beat_bytes = hardware.input.folded_shape
+    core = VerilatedCore(program, program.parent, beats=beats, beat_bytes=beat_bytes)
+    device = SimulatedDevice(hardware, core)
+    return StandIn(device), hardware, device

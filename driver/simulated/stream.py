@@ -1,0 +1,119 @@
+"""The accelerator's two streams as its DMA sees them: with back-pressure, and with faults."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from contract.manifest import Hardware
+from driver.simulated.core import Core, Result, beat_bytes
+from driver.simulated.faults import Faults
+
+MAX_IMAGES = 32  # results that wait inside while nobody takes them, as in finn_build/stitch.py
+
+
+class Streams:
+    """The core, and the results that wait to be taken.
+
+    `changed` is the lock of the whole device. Whoever takes results registers `taker`, which is called with the lock
+    held whenever there may be new ones.
+    """
+
+    def __init__(self, core: Core, hardware: Hardware) -> None:
+        """Connect `core`, whose streams `hardware` describes."""
+        self.changed = threading.Condition(threading.RLock())
+        self.taker: Callable[[], None] = lambda: None
+        self.broken: Exception | None = None  # why the core computes no more
+        self._core = core
+        self._core_lock = threading.Lock()  # the core computes outside of `changed`
+        self._image_bytes = hardware.input.packed_bytes
+        self._beat_bytes = beat_bytes(hardware.input)
+        self._results: deque[Result] = deque()
+        self._partial = 0  # bytes of an unfinished image inside the core
+        self._resets = 0
+        self.arm(Faults())
+
+    def arm(self, faults: Faults) -> None:
+        """Let `faults` happen from now on."""
+        with self.changed:
+            self._faults = faults
+            self._computed = self._taken = 0  # results
+            self.taker()
+            self.changed.notify_all()
+
+    def reset(self) -> None:
+        """Reset the core; everything inside is gone."""
+        with self.changed:
+            self._resets += 1
+            self._results.clear()
+            self.changed.notify_all()
+        with self._core_lock, self.changed:
+            self._core.reset()
+            self._partial = 0
+
+    def feed(self, read: Callable[[int, int], bytes], size: int, *, last: bool, alive: Callable[[], bool]) -> None:
+        """Stream `size` bytes into the core. Blocks while the core is full; returns early when no longer `alive`.
+
+        Args:
+            read: returns bytes, given their offset and their number.
+            size: of the whole transfer [bytes].
+            last: whether its final beat carries TLAST.
+            alive: False once the transfer has been aborted. Called with the lock held.
+        """
+        sent = 0
+        while sent < size:
+            with self.changed:
+                while alive() and self._room() <= 0:
+                    self.changed.wait()
+                if not alive():
+                    return
+                count = min(size - sent, self._room())
+                resets = self._resets
+            data = read(sent, count)
+            data += bytes(-len(data) % self._beat_bytes)  # the rest of a beat; TKEEP is not looked at
+            sent += count
+            with self._core_lock:
+                if resets != self._resets:
+                    return
+                try:
+                    results = self._core.send(data, last and sent == size)
+                except Exception as err:  # this is the DMA's thread: software is told when it next looks
+                    self.broken = err
+                    return
+                self._partial = (self._partial + len(data)) % self._image_bytes
+            with self.changed:
+                if resets != self._resets:
+                    return
+                for result in results:
+                    self._results.extend(self._disturb(result))
+                self.taker()
+                self.changed.notify_all()
+
+    def take(self) -> Result | None:
+        """Return the next result, or None if there is none yet. Call it with the lock held."""
+        if not self.ready():
+            return None
+        self._taken += 1
+        self.changed.notify_all()
+        return self._results.popleft()
+
+    def ready(self) -> bool:
+        """Tell whether `take` would return a result. Call it with the lock held."""
+        stalled = self._faults.stall_after is not None and self._taken >= self._faults.stall_after
+        return bool(self._results) and not stalled
+
+    def _room(self) -> int:
+        return (MAX_IMAGES - len(self._results)) * self._image_bytes - self._partial
+
+    def _disturb(self, result: Result) -> list[Result]:
+        faults, index = self._faults, self._computed
+        self._computed += 1
+        logit, last = result
+        if index == faults.flip_result:
+            # Shifted by 2**31, an int32 is unsigned and no bit is the sign.
+            logit = ((logit + 2**31) ^ (1 << faults.flip_bit)) - 2**31
+        last = last and not faults.missing_tlast
+        if index == faults.drop_result:
+            return []
+        if index == faults.add_result:
+            return [(logit, False), (logit, last)]
+        return [(logit, last)]

@@ -1,0 +1,308 @@
+"""The driver on the simulated device, with both shells, against the golden logits of a deploy folder."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, DeviceTimeoutError, MismatchError
+from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
+from contract.network import IntegerLayer, IntegerNetwork, save_network
+from contract.npz import save_npz
+from contract.preprocess import describe
+from driver import __main__ as command_line
+from driver.accelerator import Accelerator
+from driver.bench import NOT_AVAILABLE, bench
+from driver.reference import Reference
+from driver.simulated.core import ReferenceCore
+from driver.simulated.device import SimulatedDevice, with_shell
+from driver.simulated.faults import DmaError, Faults
+from driver.simulated.stand_in import StandIn
+
+SIDE, SIMD = 8, 4
+TIMEOUT_S = 0.5
+RNG = np.random.default_rng(7)
+
+
+def tiny_network() -> IntegerNetwork:
+    hidden = IntegerLayer(
+        RNG.integers(-7, 8, (6, SIDE * SIDE), dtype=np.int8), np.sort(RNG.integers(-9000, 9000, (6, 15)), axis=1)
+    )
+    return IntegerNetwork(SIDE, SIDE, (hidden, IntegerLayer(RNG.integers(-7, 8, (1, 6), dtype=np.int8), None)))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A deploy folder without bitstream, as `cxrflow package` writes it."""
+    out = tmp_path_factory.mktemp("deploy")
+    network = tiny_network()
+    pixels = RNG.integers(0, 256, (50, SIDE, SIDE), dtype=np.uint8)
+    save_network(out / "reference.npz", network)
+    save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
+    write_manifest(out)
+    return out
+
+
+def write_manifest(out: Path, **changes: Any) -> None:
+    beats = SIDE * SIDE // SIMD
+    manifest = Manifest(
+        schema=SCHEMA,
+        name="tiny",
+        disclaimer=DISCLAIMER,
+        class_names=["NORMAL", "PNEUMONIA"],
+        preprocessing=describe(),
+        height=SIDE,
+        width=SIDE,
+        decision=Decision(scale=0.125, offset=-1.0, threshold=3, rule="test"),
+        hardware=Hardware(
+            shell=None,
+            board="pynq-z2",
+            part="xc7z020clg400-1",
+            clock_mhz=100.0,
+            input=Stream([SIDE, SIDE], "uint8", [beats, SIMD], beats * SIMD, 8 * SIMD),
+            output=Stream([1], "int32", [1, 1], 4, 32),
+            dma={},
+            cycles_per_image=beats,
+        ),
+        sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.npz"))},
+        versions={},
+        provenance={},
+    )
+    save_manifest(out / "accelerator.json", replace(manifest, **changes))
+
+
+class Bench:
+    """One simulated device around the folder's network, and accelerators on it."""
+
+    def __init__(self, folder: Path, shell: str) -> None:
+        self.folder = folder
+        hardware = json.loads((folder / "accelerator.json").read_text())["hardware"]
+        streams = {name: Stream(**hardware.pop(name)) for name in ("input", "output")}
+        self.hardware = with_shell(Hardware(**hardware, **streams), shell)
+        self.reference = Reference.load(folder / "reference.npz")
+        core = ReferenceCore(self.reference, self.hardware.input)
+        self.device = SimulatedDevice(self.hardware, core, memory_base=0x1_0000_0000)  # needs both address words
+
+    def open(self, **options: Any) -> Accelerator:
+        write_manifest(self.folder, hardware=self.hardware)
+        options = {"timeout_s": TIMEOUT_S, "capacity": 16, **options}
+        return Accelerator(self.folder, "board", runtime=StandIn(self.device), **options)
+
+
+@pytest.fixture(params=["axi_dma", "finn_iodma"])
+def board(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bench]:
+    write_manifest(folder)
+    bench = Bench(folder, request.param)
+    yield bench
+    bench.device.close()
+    write_manifest(folder)
+
+
+def some_pixels(count: int) -> NDArray[np.uint8]:
+    return RNG.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
+
+
+class TestAnswers:
+    def test_golden_and_a_thousand_random_batches(self, board: Bench) -> None:
+        sizes = [0, 1, 15, 16, 17, 33, *RNG.integers(0, 40, 994).tolist()]
+        with board.open() as accelerator:
+            assert accelerator.verify() == 50
+            for size in sizes:
+                pixels = some_pixels(size)
+                np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels))
+
+    @pytest.mark.parametrize("capacity", [1, 16, 700])
+    def test_any_transfer_size(self, board: Bench, capacity: int) -> None:
+        pixels = some_pixels(100)
+        with board.open(capacity=capacity) as accelerator:
+            np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels))
+
+    def test_probability_and_class_follow_the_manifest(self, folder: Path) -> None:
+        with Accelerator(folder, "cpu") as accelerator:
+            answers = accelerator.infer(some_pixels(200))
+        np.testing.assert_array_equal(answers.classes, answers.logits > 3)
+        np.testing.assert_allclose(np.log(answers.probability / (1 - answers.probability)), 0.125 * answers.logits - 1)
+        assert set(answers.classes) == {0, 1}
+
+    def test_bad_files_are_named_and_the_others_answered(self, board: Bench, tmp_path: Path) -> None:
+        pixels = some_pixels(2)
+        files: list[Any] = [tmp_path / "a.png", tmp_path / "text.jpeg", tmp_path / "gone.png", io.BytesIO()]
+        Image.fromarray(pixels[0]).save(files[0])
+        files[1].write_text("not an image")
+        Image.fromarray(pixels[1]).save(files[3], "PNG")
+        files[3].seek(0)
+        with board.open() as accelerator:
+            answers = accelerator.infer(files)
+        assert answers.index.tolist() == [0, 3]
+        np.testing.assert_array_equal(answers.logits, board.reference(pixels))
+        assert list(answers.failures) == [1, 2] and "text.jpeg" in answers.failures[1]
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (np.zeros((1, SIDE, SIDE), np.float32), "float32, expected uint8.*Do not divide by 255"),
+            (np.zeros((1, SIDE, SIDE, 3), np.uint8), r"\(1, 8, 8, 3\), expected \(N, 8, 8\)"),
+            (np.zeros((1, 3, SIDE, SIDE), np.uint8), "expected"),
+            (np.zeros((SIDE, SIDE), np.uint8), "expected"),
+            ("a.png", "one file, expected a list"),
+        ],
+        ids=["float", "channels last", "channels first", "no batch", "one file"],
+    )
+    def test_wrong_input_is_refused(self, folder: Path, images: Any, message: str) -> None:
+        with Accelerator(folder, "cpu") as accelerator, pytest.raises(DataError, match=message):
+            accelerator.infer(images)
+
+
+AXI_FAULTS = {
+    "stalled": (
+        Faults(stall_after=20),
+        DeviceTimeoutError,
+        r"no answer after 0.5 s: 1[56] images in flight, MM2S status",
+    ),
+    "no tlast": (Faults(missing_tlast=True), DeviceTimeoutError, "S2MM status 0x.*busy"),
+    "too few": (Faults(drop_result=20), DeviceError, r"bytes of results came for 1[56] images, expected"),
+    "too many": (Faults(add_result=20), DeviceError, "S2MM status 0x.*internal error"),
+    "slave error": (Faults(send_error=DmaError.SLAVE), DeviceError, "MM2S status 0x.*slave error"),
+    "decode error": (Faults(receive_error=DmaError.DECODE), DeviceError, "S2MM status 0x.*decode error"),
+    "dead bus": (Faults(vanish_after=30, vanish="ones"), DeviceError, "nothing answers"),
+    "board gone": (Faults(vanish_after=30, vanish="raises"), DeviceError, "the board does not answer"),
+}
+FINN_FAULTS = {name: AXI_FAULTS[name] for name in ("dead bus", "board gone")} | {
+    "stalled": (Faults(stall_after=20), DeviceTimeoutError, r"1[56] images in flight, input engine 0x0"),
+    "too few": (Faults(drop_result=20), DeviceTimeoutError, "images in flight"),
+}
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("shell", "fault"),
+        [("axi_dma", name) for name in AXI_FAULTS] + [("finn_iodma", name) for name in FINN_FAULTS],
+    )
+    def test_named_error_and_the_next_call_works(self, folder: Path, shell: str, fault: str) -> None:
+        faults, kind, message = (AXI_FAULTS if shell == "axi_dma" else FINN_FAULTS)[fault]
+        board = Bench(folder, shell)
+        pixels = some_pixels(47)
+        with board.open() as accelerator:
+            accelerator.verify()
+            board.device.faults = faults
+            with pytest.raises(kind, match=message):
+                accelerator.infer(pixels)
+            board.device.faults = Faults()
+            np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels))
+        board.device.close()
+        write_manifest(folder)
+
+    def test_a_flipped_bit_is_found_by_the_golden_vectors(self, board: Bench) -> None:
+        with board.open() as accelerator:
+            board.device.faults = Faults(flip_result=20, flip_bit=3)
+            with pytest.raises(MismatchError, match="1 of 50 golden logits differ; first at image 20"):
+                accelerator.infer(some_pixels(1))
+
+    def test_wrong_clock(self, board: Bench) -> None:
+        board.device.faults = Faults(clock_stuck=True)
+        with pytest.raises(DeviceError, match="reads back as 50 MHz after it was set to 100 MHz"):
+            board.open()
+
+    def test_buffers_are_freed(self, board: Bench) -> None:
+        freed: list[int] = []
+        runtime = StandIn(board.device)
+        allocate: Callable[..., Any] = runtime.allocate
+
+        def counting(**arguments: Any) -> Any:
+            buffer = allocate(**arguments)
+            free = buffer.freebuffer
+            buffer.freebuffer = lambda: (freed.append(buffer.device_address), free())
+            return buffer
+
+        runtime.allocate = counting  # type: ignore[method-assign]
+        write_manifest(board.folder, hardware=board.hardware)
+        with Accelerator(board.folder, "board", runtime=runtime):
+            pass
+        assert len(set(freed)) == 4
+
+
+class TestFolder:
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda f: (f / "golden.npz").write_bytes(b"x"), "golden.npz has sha256 .*damaged, or of another build"),
+            (lambda f: (f / "reference.npz").unlink(), "reference.npz is not there"),
+            (lambda f: (f / "accelerator.json").write_text("{"), "is not JSON"),
+            (lambda f: write_manifest(f, sha256={"../x": "0"}), "outside its own folder"),
+            (lambda f: write_manifest(f, height=9), "9"),
+        ],
+        ids=["damaged", "missing", "no manifest", "path trick", "other size"],
+    )
+    def test_what_is_not_whole_is_refused(
+        self, folder: Path, tmp_path: Path, change: Callable[[Path], Any], message: str
+    ) -> None:
+        for name in ("accelerator.json", "golden.npz", "reference.npz"):
+            (tmp_path / name).write_bytes((folder / name).read_bytes())
+        change(tmp_path)
+        with pytest.raises(ArtifactError, match=message):
+            Accelerator(tmp_path, "cpu").infer(some_pixels(1))
+
+    def test_devices_that_are_not_there(self, folder: Path) -> None:
+        write_manifest(folder)
+        for device, message in (
+            ("board", "has no bitstream"),
+            ("sim", "holds no simulator"),
+            ("gpu", "expected one of"),
+        ):
+            with pytest.raises(ConfigError, match=message):
+                Accelerator(folder, device)
+        assert Accelerator(folder, "auto").device == "cpu"
+
+    def test_a_folder_for_another_chip(self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("golden.npz", "reference.npz"):
+            (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / "accelerator.bit").write_bytes(b"bits")
+        write_manifest(tmp_path, hardware=Bench(folder, "axi_dma").hardware)
+        manifest = json.loads((tmp_path / "accelerator.json").read_text())
+        manifest["sha256"]["accelerator.bit"] = hashlib.sha256(b"bits").hexdigest()
+        (tmp_path / "accelerator.json").write_text(json.dumps(manifest))
+        tree = tmp_path / "compatible"
+        tree.write_bytes(b"xlnx,zynqmp-zcu104-revC\0xlnx,zynqmp\0")
+        monkeypatch.setattr("driver.accelerator.DEVICE_TREE", tree)
+        with pytest.raises(ConfigError, match=r"is for pynq-z2 \(xc7z020clg400-1\), this board is xlnx,zynqmp-zcu104"):
+            Accelerator(tmp_path, "board")
+
+
+def test_bench_reports_every_figure(board: Bench) -> None:
+    with board.open(capacity=1024) as accelerator:
+        figures = bench(accelerator, seconds=0.05)
+    assert figures["golden_images_verified"] == 50 and figures["energy_uj_per_image"] == NOT_AVAILABLE
+    assert [row["batch"] for row in figures["batches"]] == [1, 16, 256, 1024]
+    assert figures["accelerator_us_per_image"] == pytest.approx(0.16)
+    assert figures["batches"][-1]["packing_share"] < 0.02
+
+
+def test_bench_measures_energy_above_idle(folder: Path) -> None:
+    class Rail:
+        class power:  # noqa: N801
+            value = 12.0
+
+    with Accelerator(folder, "cpu") as accelerator:
+        figures = bench(accelerator, seconds=0.05, rails=lambda: {"12V": Rail})
+    assert figures["energy_uj_per_image"] == 0.0  # as much as at idle
+
+
+def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(some_pixels(1)[0]).save(tmp_path / "a.png")
+    arguments = ["--folder", str(folder), "--device", "cpu"]
+    assert command_line.main(["verify", *arguments]) == 0
+    assert "all 50 golden logits are equal" in capsys.readouterr().out
+    table = tmp_path / "answers.csv"
+    assert command_line.main(["infer", *arguments, "--csv", str(table), str(tmp_path / "a.png"), str(table)]) == 1
+    said = capsys.readouterr()
+    assert "a.png  logit" in said.out and DISCLAIMER in said.out and "answers.csv" in said.err
+    assert table.read_text().startswith("file,logit,probability,class\n")
+    assert command_line.main(["verify", "--folder", str(tmp_path)]) == 2
