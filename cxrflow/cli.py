@@ -1,18 +1,24 @@
 """The command line. Each command is a thin shell around one function."""
 
+import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from contract.errors import CxrflowError
 from contract.manifest import DISCLAIMER
 from cxrflow import summary
-from cxrflow.console import Console
+from cxrflow.console import Console, duration
 
+if TYPE_CHECKING:
+    from cxrflow.stages import Run
+
+INTERRUPTED = 130  # exit code
 app = typer.Typer(
     help="Chest X-rays to a bit-exact FPGA accelerator. " + DISCLAIMER,
     no_args_is_help=True,
@@ -31,31 +37,30 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
 
 
-def _run(file: Path, data: Path | None, runs: Path, strict: bool = False) -> Any:
-    """Load the experiment; importing what it needs takes seconds, so only commands that need it do."""
+def _run(file: Path, data: Path | None, runs: Path, strict: bool = False) -> "Run":
+    """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    experiment = load_experiment(file, data=data)
-    if strict:
-        experiment = experiment.model_copy(update={"data": experiment.data.model_copy(update={"strict": True})})
-    return Run(experiment, runs, Console())
+    return Run(load_experiment(file, data=data, strict=strict), runs, Console())
 
 
-def _stages(run: Any, names: list[str], **options: Any) -> None:
-    """Run stages in order and say for each how long it took or that nothing changed."""
-    from cxrflow.stages import STAGES
-
-    functions = dict(STAGES)
-    with run.start():
-        for name in names:
-            start = time.perf_counter()
-            ran = functions[name](run, **(options if name == "simulate" else {}))
-            took = f"{time.perf_counter() - start:.1f} s" if ran else "nothing changed"
-            run.console.detail(f"{name}: {took}")
+@contextlib.contextmanager
+def _locked(file: Path, data: Path | None, runs: Path, strict: bool = False) -> Iterator["Run"]:
+    """Load the experiment and keep other processes out of its run folder."""
+    run = _run(file, data, runs, strict)
+    with run.locked():
+        yield run
 
 
-def _show(run: Any, *tables: Any) -> None:
+def _stage(run: "Run", name: str, work: Callable[[], bool]) -> None:
+    """Run one stage and say how long it took or that nothing changed."""
+    start = time.perf_counter()
+    ran = work()
+    run.console.detail(f"{name}: {duration(time.perf_counter() - start) if ran else 'nothing changed'}")
+
+
+def _show(run: "Run", *tables: Any) -> None:
     for table in tables:
         if table is not None:
             run.console.out.print(table)
@@ -78,42 +83,42 @@ def data(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), str
 @app.command()
 def train(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
-    run = _run(file, data, runs, strict)
-    _stages(run, ["train"])
-    _show(run, summary.metrics_table(run.folder))
+    with _locked(file, data, runs, strict) as run:
+        _stage(run, "train", run.train)
+        _show(run, summary.metrics_table(run.folder))
 
 
 @app.command()
 def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
     """Export the trained network to QONNX and prove that it gives the same integers."""
-    run = _run(file, data, runs, strict)
-    _stages(run, ["export"])
-    _show(run, summary.chain_table(run.folder, run.experiment.build.board))
+    with _locked(file, data, runs, strict) as run:
+        _stage(run, "export", run.export)
+        _show(run, summary.chain_table(run.folder, run.experiment.build.board))
 
 
 @app.command()
 def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Compile the exported network to RTL with FINN, comparing integers after every step."""
-    run = _run(file, data, runs)
-    _stages(run, ["build"])
-    _show(run, summary.hardware_table(run.folder, run.experiment.build.board))
+    with _locked(file, data, runs) as run:
+        _stage(run, "build", run.build)
+        _show(run, summary.hardware_table(run.folder, run.experiment.build.board))
 
 
 @app.command()
 def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), wave: Wave = None) -> None:
     """Simulate the RTL, cycle by cycle, on every test image."""
-    run = _run(file, data, runs)
-    _stages(run, ["simulate"], wave=wave)
-    board = run.experiment.build.board
-    _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
+    with _locked(file, data, runs) as run:
+        _stage(run, "simulate", lambda: run.simulate(wave=wave))
+        board = run.experiment.build.board
+        _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
 
 
 @app.command()
 def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Write the deploy folder: manifest, CPU reference, golden vectors."""
-    run = _run(file, data, runs)
-    _stages(run, ["package"])
-    print(run.deploy_folder)
+    with _locked(file, data, runs) as run:
+        _stage(run, "package", run.package)
+        print(run.deploy_folder)
 
 
 @app.command("run")
@@ -121,22 +126,25 @@ def run_all(
     file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False, wave: Wave = None
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
-    run = _run(file, data, runs, strict)
-    board = run.experiment.build.board
-    _show(run, summary.data_table(run.data()))
-    _stages(run, ["train"])
-    _show(run, summary.metrics_table(run.folder))
-    _stages(run, ["export", "build"])
-    built = summary.read(run.build_folder / "build.json")
-    if built is not None and built["rtl"]:
-        _stages(run, ["simulate"], wave=wave)
-    elif built is not None:
-        run.console.warn(
-            f"no RTL: FINN maps {', '.join(built['hls_nodes'])} to HLS. The CPU reference gives the same integers."
-        )
-    _stages(run, ["package"])
-    _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
-    print(f"Everything is in {run.folder}. {DISCLAIMER}")
+    with _locked(file, data, runs, strict) as run:
+        for warning in run.foresee():
+            run.console.warn(warning)
+        board = run.experiment.build.board
+        _show(run, summary.data_table(run.data()))
+        _stage(run, "train", run.train)
+        _show(run, summary.metrics_table(run.folder))
+        _stage(run, "export", run.export)
+        _stage(run, "build", run.build)
+        hls = run.hls_nodes()
+        if hls:
+            run.console.warn(
+                f"no RTL to simulate: FINN maps {', '.join(hls)} to HLS. The CPU reference gives the same integers."
+            )
+        else:
+            _stage(run, "simulate", lambda: run.simulate(wave=wave))
+        _stage(run, "package", run.package)
+        _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
+        print(f"Everything is in {run.folder}. {DISCLAIMER}")
 
 
 @app.command()
@@ -146,14 +154,14 @@ def infer(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Run images through the CPU reference: the accelerator's integers, without the accelerator."""
-    from cxrflow.infer import infer_files, results_table
+    from cxrflow.infer import infer_files
 
     console = Console()
     results, failures = infer_files(folder, images)
     if as_json:
         print(json.dumps({"note": DISCLAIMER, "results": results, "failures": failures}, indent=2))
     elif results:
-        console.out.print(results_table(results))
+        console.out.print(summary.infer_table(results))
     for message in failures.values():
         console.error(message)
     if failures:
@@ -178,9 +186,10 @@ def main() -> None:
     except CxrflowError as err:
         Console().error(str(err))
         sys.exit(err.exit_code)
-    except KeyboardInterrupt:
-        Console().error("interrupted; finished stages are kept, run the same command again to go on.")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
+            Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
+        raise
 
 
 if __name__ == "__main__":

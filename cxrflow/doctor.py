@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 from dataclasses import dataclass
-from importlib import util
 from importlib.metadata import PackageNotFoundError, version
 
 
@@ -54,10 +53,13 @@ def _program(name: str, enables: str, remedy: str, *, required: bool = False) ->
 def _gpu() -> Finding:
     """Ask the driver's own tool; importing torch for this would take seconds."""
     tool = shutil.which("nvidia-smi")
-    found = None
-    if tool is not None and util.find_spec("torch") is not None:
-        done = subprocess.run(
-            [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, timeout=20, check=False
-        )
-        found = done.stdout.strip().splitlines()[0] if done.returncode == 0 and done.stdout.strip() else None
+    found = None if tool is None else _first_line([tool, "--query-gpu=name", "--format=csv,noheader"])
     return Finding("GPU", found, "faster training; nothing needs it", "a CUDA build of torch and a driver", False)
+
+
+def _first_line(command: list[str]) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return next(iter(done.stdout.splitlines()), "").strip() or None

@@ -9,10 +9,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from contract.errors import ConfigError
+from cxrflow.runs import write_whole
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
 
 MAX_FILE_BYTES = 1 << 20  # an experiment is a page of text
+EXAMPLE = "Compare with experiments/w8a8.yaml."
 
 
 class DataConfig(BaseModel):
@@ -35,6 +37,11 @@ class Experiment(BaseModel):
     train: TrainConfig = TrainConfig()
     build: BuildConfig
 
+    def sections(self, *names: str) -> dict[str, Any]:
+        """Return some sections, without what decides no result."""
+        content = self.model_dump(mode="json", exclude={"data": {"strict"}})
+        return {name: content[name] for name in names}
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
@@ -43,76 +50,114 @@ class Experiment(BaseModel):
         return name
 
 
-class _NoAliases(yaml.SafeLoader):
-    """A few lines of YAML aliases can expand to gigabytes; an experiment needs none."""
+class _PlainYaml(yaml.SafeLoader):
+    """YAML without what an experiment has no use for."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuse aliases: a few lines of them can expand to gigabytes."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed here")
         return super().compose_node(parent, index)
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        """Refuse a field that is given twice: the last one would win in silence."""
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise yaml.YAMLError(f"'{twice}' is given twice, from line {node.start_mark.line + 1} on; keep one of them")
+        return super().construct_mapping(node, deep)
 
-def load_experiment(path: Path, *, data: Path | None = None) -> Experiment:
+
+def load_experiment(path: Path, *, data: Path | None = None, strict: bool = False) -> Experiment:
     """Read an experiment file.
 
     Args:
         path: the YAML file.
         data: replaces the file's data source.
+        strict: makes an unreadable image an error, whatever the file says.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
+    raw = _read_fields(path)
+    replaced = ({"source": str(data)} if data is not None else {}) | ({"strict": True} if strict else {})
+    section = raw.get("data") or {}
+    if replaced and isinstance(section, dict):
+        raw["data"] = section | replaced
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} has {path.stat().st_size:,} bytes, expected a page of YAML.")
-        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoAliases)
-    except FileNotFoundError:
-        raise ConfigError(f"{path} is not there. Ready experiments are in experiments/.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as err:
-        reason = " ".join(str(err).split())
-        raise ConfigError(f"{path} is not readable YAML: {reason}. Compare with experiments/w8a8.yaml.") from err
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, expected fields such as 'name' and 'network'.")
-    if data is not None:
-        section = raw.setdefault("data", {})
-        if isinstance(section, dict):
-            section["source"] = str(data)
-    _resolve_paths(raw, path.parent)
-    try:
+        _resolve_paths(raw, path.parent)
         return Experiment.model_validate(raw)
     except ValidationError as err:
         raise ConfigError(f"{path}: {explain(err, Experiment)}") from err
+    except (OSError, ValueError, RuntimeError) as err:  # too long, a NUL, the home folder of nobody
+        raise ConfigError(f"{path}: 'data.source' or 'build.folding' is no usable path ({_one_line(err)}).") from err
+
+
+def _read_fields(path: Path) -> dict[str, Any]:
+    """Return the file's fields, not yet checked."""
+    if not path.is_file():
+        found = "is not a file" if path.exists() else "is not there"
+        raise ConfigError(f"{path} {found}, expected an experiment file. {EXAMPLE}")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise ConfigError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, expected a page of YAML. {EXAMPLE}")
+        fields = yaml.load(content.decode("utf-8"), Loader=_PlainYaml)
+    except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as err:
+        # PyYAML's own constructors raise the last three for values such as an impossible date.
+        raise ConfigError(f"{path} is not readable YAML: {_one_line(err)}. {EXAMPLE}") from err
+    if not isinstance(fields, dict):
+        found = "nothing" if fields is None else f"a {type(fields).__name__}"
+        raise ConfigError(f"{path} holds {found}, expected fields such as 'name' and 'network'. {EXAMPLE}")
+    return fields
+
+
+def _one_line(err: Exception) -> str:
+    return " ".join(str(err).split()).rstrip(".")[:300] or type(err).__name__
 
 
 def save_experiment(path: Path, experiment: Experiment) -> None:
     """Write every field, defaults included; reading it back gives the same experiment."""
-    path.write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    write_whole(path, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
 def explain(err: ValidationError, model: type[BaseModel]) -> str:
-    """Return one sentence about the first thing that is wrong."""
-    first = err.errors()[0]
-    location = [str(part) for part in first["loc"]]
-    where = ".".join(location) or "the file"
+    """Say of one thing that is wrong what was found, what was expected and what to do."""
+    # A misspelled field comes first: it is also why another one seems to be missing.
+    first = min(err.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    location, section = _known_location(model, [str(part) for part in first["loc"]])
+    where = ".".join(part if part.isidentifier() else _shortened(part) for part in location) or "the file"
     if first["type"] == "extra_forbidden":
-        valid = _fields_at(model, location[:-1])
-        near = difflib.get_close_matches(location[-1], valid, n=1, cutoff=0.5)
-        advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(valid)}."
+        near = difflib.get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
+        advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(section.model_fields)}."
         return f"'{where}' is not a known field; {advice}"
     if first["type"] == "missing":
-        return f"'{where}' is missing; add it, as in experiments/w8a8.yaml."
-    message = first["msg"].removeprefix("Value error, ")
-    return f"'{where}': {message}."
+        return f"'{where}' is missing. {EXAMPLE}"
+    if first["type"] == "value_error":
+        return f"'{where}': {str(first['ctx']['error']).rstrip('.')}."
+    if first["type"] == "model_type":
+        expected = f"expected fields such as {', '.join(list(section.model_fields)[:3])}"
+    else:
+        expected = first["msg"].replace("Input should be", "expected")
+    return f"'{where}' is {_shortened(first['input'])}, {expected}. {EXAMPLE}"
 
 
-def _fields_at(model: type[BaseModel], location: list[str]) -> list[str]:
-    """Return the valid field names of the section at `location`."""
+def _shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:60] + "..."
+
+
+def _known_location(model: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:
+    """Return the path of fields that `location` names, and the section it ends in, without pydantic's own additions."""
+    known = []
     for part in location:
+        known.append(part)
         field = model.model_fields.get(part)
         if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
-            return []
+            break
         model = field.annotation
-    return list(model.model_fields)
+    return known, model
 
 
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
@@ -121,5 +166,6 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         values = raw.get(section)
         value = values.get(field) if isinstance(values, dict) else None
         if isinstance(value, str) and value != "phantom":
-            here, beside = Path(value), base / value
-            values[field] = str((beside if beside.exists() and not here.exists() else here).expanduser().resolve())  # type: ignore[index]
+            here, beside = Path(value).expanduser(), base / value
+            chosen = beside if beside.exists() and not here.exists() else here
+            raw[section] = {**raw[section], field: str(chosen.resolve())}

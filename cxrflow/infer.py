@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from contract.errors import ArtifactError, ImageError
-from contract.manifest import DISCLAIMER, load_manifest
+from contract.manifest import Decision, Manifest, load_manifest
 from contract.npz import load_npz
-from contract.preprocess import load_pixels
+from contract.preprocess import PREPROCESS_VERSION, load_pixels
 from cxrflow.runs import hash_file
 from driver.reference import Reference
 
@@ -21,17 +20,7 @@ def infer_files(folder: Path, files: list[Path]) -> tuple[list[dict[str, Any]], 
     Raises:
         ArtifactError: the folder is not a whole deploy folder.
     """
-    manifest = load_manifest(folder / "accelerator.json")
-    for name, digest in manifest.sha256.items():
-        path = folder / Path(name).name
-        if not path.is_file() or hash_file(path) != digest:
-            raise ArtifactError(
-                f"{path} is missing or is not the file that accelerator.json names. Package the run again."
-            )
-    reference = Reference.load(folder / "reference.npz")
-    if (reference.network.height, reference.network.width) != (manifest.height, manifest.width):
-        raise ArtifactError(f"{folder}: manifest and reference disagree on the image size. Package the run again.")
-    decision = manifest.decision
+    manifest, reference = load_deployed(folder)
     results, failures = [], {}
     for file in files:
         try:
@@ -40,26 +29,41 @@ def infer_files(folder: Path, files: list[Path]) -> tuple[list[dict[str, Any]], 
             failures[str(file)] = str(err)
             continue
         logit = int(reference(pixels[None])[0])
-        real = decision.scale * logit + decision.offset
         results.append(
             {
                 "file": str(file),
                 "logit": logit,
-                "probability": 1 / (1 + math.exp(-real)) if real > -700 else 0.0,
-                "class": manifest.class_names[int(logit > decision.threshold)],
+                "probability": probability(logit, manifest.decision),
+                "class": manifest.class_names[int(logit > manifest.decision.threshold)],
             }
         )
     return results, failures
 
 
-def results_table(results: list[dict[str, Any]]) -> Table:
-    """One row per image."""
-    table = Table(caption=DISCLAIMER, caption_justify="left")
-    for name in ("file", "logit", "probability", "class"):
-        table.add_column(name, justify="right" if name in ("logit", "probability") else "left", overflow="fold")
-    for row in results:
-        table.add_row(row["file"], str(row["logit"]), f"{row['probability']:.4f}", row["class"])
-    return table
+def load_deployed(folder: Path) -> tuple[Manifest, Reference]:
+    """Read a deploy folder's manifest and reference, checking that they belong together. Raises ArtifactError."""
+    manifest = load_manifest(folder / "accelerator.json")
+    for name in sorted({"reference.npz", *manifest.sha256}):
+        path = folder / Path(name).name
+        if not path.is_file() or hash_file(path) != manifest.sha256.get(name):
+            raise ArtifactError(
+                f"{path} is missing or is not the file that accelerator.json names. Package the run again."
+            )
+    if manifest.preprocessing.get("version") != PREPROCESS_VERSION:
+        raise ArtifactError(
+            f"{folder} was made with preprocessing version {manifest.preprocessing.get('version')!r}, expected "
+            f"{PREPROCESS_VERSION}. Package the run again with this version of cxrflow."
+        )
+    reference = Reference.load(folder / "reference.npz")
+    if (reference.network.height, reference.network.width) != (manifest.height, manifest.width):
+        raise ArtifactError(f"{folder}: manifest and reference disagree on the image size. Package the run again.")
+    return manifest, reference
+
+
+def probability(logit: int, decision: Decision) -> float:
+    """Return the sigmoid of the real logit."""
+    real = decision.scale * logit + decision.offset
+    return 1 / (1 + math.exp(-real)) if real > -700 else 0.0
 
 
 def check_golden(folder: Path) -> dict[str, int]:

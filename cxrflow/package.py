@@ -7,11 +7,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.errors import MismatchError
+from contract.errors import ArtifactError, MismatchError
 from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
 from contract.preprocess import describe
 from cxrflow.infer import check_golden
 from cxrflow.runs import REPOSITORY, hash_file
+from cxrflow.summary import read
+from datasets.xray import CLASS_NAMES
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -43,7 +45,7 @@ def package_run(run: "Run", out: Path) -> None:
         schema=SCHEMA,
         name=run.experiment.name,
         disclaimer=DISCLAIMER,
-        class_names=list(run.data().class_names),
+        class_names=list(CLASS_NAMES),
         preprocessing=describe(),
         height=network.height,
         width=network.width,
@@ -60,8 +62,8 @@ def package_run(run: "Run", out: Path) -> None:
             "run": run.experiment.name,
             "network": exported["network"],
             "git_commit": git_commit(),
-            "data": run.data().source,
-            "data_fingerprint": run.data().fingerprint,
+            "data": metrics["source"],
+            "data_fingerprint": metrics["fingerprint"],
             "test_metrics": metrics["test"],
         },
     )
@@ -101,8 +103,11 @@ def _hardware(run: "Run") -> Hardware | None:
     )
 
 
-def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _read(path: Path) -> dict[str, Any]:
+    content = read(path)
+    if content is None:
+        raise ArtifactError(f"{path} is missing or holds no object, expected what its stage wrote. Run it again.")
+    return content
 
 
 def git_commit() -> str | None:

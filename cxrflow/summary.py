@@ -1,41 +1,60 @@
 """The tables that a terminal shows about a run. Every figure is read from the run's files."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
+from contract.errors import ArtifactError
 from contract.manifest import DISCLAIMER
 from cxrflow.doctor import Finding
-from datasets.xray import XrayData
+
+if TYPE_CHECKING:
+    from datasets.xray import XrayData
 
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 
 
-def data_table(data: XrayData) -> Table:
+def _table(
+    title: str, headings: Sequence[str], rows: Sequence[Sequence[str]], *, text: Sequence[str], note: str = ""
+) -> RenderableType:
+    """Return a table in which nothing is ever cut off: columns named in `text` fold, the others hold numbers."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in headings:
+        if heading in text:
+            table.add_column(heading, overflow="fold")
+        else:
+            width = max(len(word) for word in [*heading.split(), *(row[headings.index(heading)] for row in rows)])
+            table.add_column(heading, justify="right", min_width=width)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    above, below = Text(title, style="bold"), Text(note, style="dim")
+    return Group(*([above] if title else []), table, *([below] if note else []))
+
+
+def data_table(data: "XrayData") -> RenderableType:
     """Images and patients per split."""
-    table = Table(title=f"{data.source}, fingerprint {data.fingerprint[:12]}", title_justify="left")
-    for name in ("split", *data.class_names, "patients"):
-        table.add_column(name, justify="left" if name == "split" else "right")
+    rows = []
     for name, split in (("train", data.train), ("validation", data.val), ("test", data.test)):
         counts = [str(int((split.labels == label).sum())) for label in (0, 1)]
-        table.add_row(name, *counts, str(len(set(split.patients.tolist()))))
-    return table
+        rows.append((name, *counts, str(len(set(split.patients.tolist())))))
+    title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
+    return _table(title, ("split", *data.class_names, "patients"), rows, text=["split"])
 
 
-def metrics_table(run: Path) -> Table | None:
+def metrics_table(run: Path) -> RenderableType | None:
     """Validation and test metrics at the operating point."""
     metrics = read(run / "train" / "metrics.json")
     if metrics is None:
         return None
-    table = Table(title=f"{metrics['network']}. {DISCLAIMER}", title_justify="left")
-    table.add_column("images")
-    for name in METRICS:
-        table.add_column(name.replace("_", " "), justify="right")
-    for split in ("validation", "test"):
-        table.add_row(split, *(f"{metrics[split][name]:.4f}" for name in METRICS))
-    return table
+    splits = ("validation", "test")
+    rows = [(name.replace("_", " "), *(f"{metrics[split][name]:.4f}" for split in splits)) for name in METRICS]
+    return _table(f"{metrics['network']}. {DISCLAIMER}", ("metric", *splits), rows, text=["metric"])
 
 
 def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
@@ -54,18 +73,17 @@ def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
     return rows
 
 
-def chain_table(run: Path, board: str) -> Table:
+def chain_table(run: Path, board: str) -> RenderableType:
     """The chain of equality."""
-    table = Table(title="integer logits against the golden ones", title_justify="left")
-    table.add_column("stage")
-    table.add_column("images", justify="right")
-    table.add_column("differing", justify="right")
-    for stage, images, differing in chain_rows(run, board):
-        table.add_row(stage, str(images or "-"), "-" if differing is None else str(differing))
-    return table
+    rows = [
+        (stage, str(images or "-"), "-" if differing is None else str(differing))
+        for stage, images, differing in chain_rows(run, board)
+    ]
+    headings = ("stage", "images", "differing")
+    return _table("integer logits against the golden ones", headings, rows, text=["stage"])
 
 
-def hardware_table(run: Path, board: str) -> Table | None:
+def hardware_table(run: Path, board: str) -> RenderableType | None:
     """Folding, cycles and stall shares per layer."""
     build = run / "build" / board
     estimates, folding = read(build / "estimates.json"), read(build / "folding.json")
@@ -73,24 +91,27 @@ def hardware_table(run: Path, board: str) -> Table | None:
         return None
     sim = read(build / "sim" / "sim.json")
     measured = {layer["name"]: layer for layer in sim["layers"]} if sim else {}
-    table = Table(title=_headline(estimates, sim), title_justify="left")
-    for name in ("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "busy", "waits in", "waits out"):
-        table.add_column(name, justify="left" if name == "layer" else "right")
+    rows = []
     for layer in estimates["layers"]:
         name, use = layer["name"], measured.get(layer["name"])
-        shares = [f"{use[key]:.1%}" if use else "" for key in ("busy", "waits_for_input", "waits_for_output")]
-        table.add_row(
-            name + (" (slowest)" if sim and name == sim["slowest_layer"] else ""),
-            str(folding[name].get("PE", "")),
-            str(folding[name].get("SIMD", "")),
-            str(layer["cycles"]),
-            *(f"{layer[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")),
-            *shares,
+        rows.append(
+            (
+                name + (" *" if sim and name == sim["slowest_layer"] else ""),
+                str(folding[name].get("PE", "")),
+                str(folding[name].get("SIMD", "")),
+                str(layer["cycles"]),
+                *(f"{layer[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")),
+                *(f"{100 * use[key]:.1f}" if use else "" for key in ("busy", "waits_for_input", "waits_for_output")),
+            )
         )
-    table.caption = (
-        "cycles, LUT, BRAM18, DSP: FINN's estimate (0 LUT for every MVAU_rtl); shares: measured in simulation"
+    return _table(
+        _headline(estimates, sim),
+        ("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "busy", "waits\nin", "waits\nout"),
+        rows,
+        text=["layer"],
+        note="cycles, LUT, BRAM18, DSP: FINN's estimate (0 LUT for every MVAU_rtl). "
+        "busy, waits: % of the simulated cycles; * the slowest.",
     )
-    return table
 
 
 def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
@@ -104,20 +125,30 @@ def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
     )
 
 
-def doctor_table(findings: list[Finding]) -> Table:
+def infer_table(results: list[dict[str, Any]]) -> RenderableType:
+    """One row per image."""
+    rows = [(row["file"], str(row["logit"]), f"{row['probability']:.4f}", row["class"]) for row in results]
+    return _table("", ("file", "logit", "probability", "class"), rows, text=["file", "class"], note=DISCLAIMER)
+
+
+def doctor_table(findings: list[Finding]) -> RenderableType:
     """What is there and what is not."""
-    table = Table(title="what this machine can do", title_justify="left")
-    for name in ("tool", "found", "needed for", "if missing"):
-        table.add_column(name, overflow="fold")
+    headings = ("tool", "found", "needed for", "if missing")
+    rows = []
     for finding in findings:
-        missing = "[red]missing[/red]" if finding.required else "[yellow]missing[/yellow]"
-        table.add_row(finding.name, finding.found or missing, finding.enables, "" if finding.found else finding.remedy)
-    return table
+        missing = "MISSING" if finding.required else "not there"
+        rows.append((finding.name, finding.found or missing, finding.enables, "" if finding.found else finding.remedy))
+    return _table("what this machine can do", headings, rows, text=headings)
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None if the file is not there."""
+    """Return a JSON object, or None if the file is not there. Raises ArtifactError."""
     if not path.exists():
         return None
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as err:
+        raise ArtifactError(
+            f"{path} is damaged ({err}), expected what its stage wrote. Delete {path.parent} and run it again."
+        ) from err
     return content if isinstance(content, dict) else None

@@ -11,7 +11,7 @@ from finn_build.boards import BOARDS
 class BuildConfig(BaseModel):
     """One build. Every field can change the hardware."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     board: str = "pynq-z2"
     clk_ns: PositiveFloat = 10.0  # target clock period [ns]
     target_fps: PositiveInt | None = None  # images/s; FINN chooses the folding

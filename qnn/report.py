@@ -76,6 +76,7 @@ def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: Train
         "spec": spec.model_dump(mode="json"),
         "train_config": config.model_dump(mode="json"),
         "seed": config.seed,
+        "source": data.source,
         "fingerprint": data.fingerprint,
         "counts": {name: _counts(split, names) for name, split in _splits(data).items()},
         "versions": {tool: version(tool) for tool in TOOLS},

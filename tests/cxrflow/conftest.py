@@ -1,0 +1,138 @@
+"""A tiny run, made once, and two ways to call the command line."""
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from cxrflow import cli
+
+REPOSITORY = Path(__file__).parents[2]
+TINY = {
+    "name": "tiny",
+    "data": {"source": "xrays"},
+    "network": {"height": 8, "width": 8, "hidden": [8], "weight_bits": 4, "act_bits": 4},
+    "train": {"epochs": 3, "batch_size": 16},
+    "build": {"board": "pynq-z2", "target_fps": 100000},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of the command line gave."""
+
+    code: int
+    out: str
+    err: str
+
+    def assert_refused(self, *words: str, code: int = 2) -> None:
+        """One sentence on standard error that holds all `words`, no traceback, the right exit code."""
+        assert self.code == code, (self.code, self.err)
+        assert "Traceback" not in self.err and "…" not in self.err
+        errors = [line for line in self.err.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1, self.err
+        assert errors[0].endswith((".", "?")), errors
+        for word in words:
+            assert word in errors[0], (word, errors[0])
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder with X-rays, an experiment file and perhaps a run, and the command line called from there."""
+
+    folder: Path
+
+    @property
+    def run(self) -> Path:
+        """The run folder."""
+        return self.folder / "runs" / "tiny"
+
+    def experiment(self, name: str = "tiny.yaml", **changes: dict[str, Any]) -> str:
+        """Write an experiment file with changed sections; return its name."""
+        content: dict[str, Any] = {key: dict(part) if isinstance(part, dict) else part for key, part in TINY.items()}
+        for section, values in changes.items():
+            content[section] |= values
+        (self.folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
+        return name
+
+    def __call__(self, *args: str | Path) -> Outcome:
+        """Call the command line in this process: importing PyTorch again and again would take minutes."""
+        out, err = io.StringIO(), io.StringIO()
+        code: Any = 0
+        with (
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.object(sys, "argv", ["cxrflow", *map(str, args)]),
+        ):
+            try:
+                cli.main()
+            except SystemExit as stop:
+                code = stop.code
+        return Outcome(code or 0, out.getvalue(), err.getvalue())
+
+    def start(self, *args: str, **options: Any) -> "subprocess.Popen[str]":
+        """Start the real thing in its own process, for what happens to processes."""
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        command = [sys.executable, "-m", "cxrflow.cli", *args]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, **options
+        )
+
+
+def draw_xrays(root: Path, *, train: int = 24, test: int = 8) -> None:
+    """Write a release folder of 16 x 16 noise; pneumonia has a bright square."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for label, class_name in enumerate(("NORMAL", "PNEUMONIA")):
+            folder = root / split / class_name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 120, (16, 16)).astype(np.uint8)
+                pixels[4:10, 4:10] += 100 * label
+                name = f"person{split}{i}_bacteria_{i}.png" if label else f"IM-{split}{i:04d}-0001.png"
+                Image.fromarray(pixels).save(folder / name)
+
+
+def call_all(workplace: Workplace, commands: Sequence[str]) -> None:
+    for command in commands:
+        outcome = workplace(command, "tiny.yaml")
+        assert outcome.code == 0, outcome.err
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Workplace:
+    """X-rays and an experiment, nothing run yet."""
+    workplace = Workplace(tmp_path)
+    draw_xrays(tmp_path / "xrays")
+    workplace.experiment()
+    return workplace
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    workplace = Workplace(tmp_path_factory.mktemp("finished"))
+    draw_xrays(workplace.folder / "xrays")
+    workplace.experiment(data={"source": str(workplace.folder / "xrays")})
+    call_all(workplace, ["train", "export", "build", "package"])
+    return workplace
+
+
+@pytest.fixture
+def finished(_finished: Workplace, tmp_path: Path) -> Workplace:
+    """A copy, to be damaged, of a run that is complete but for the simulation."""
+    shutil.copytree(_finished.folder, tmp_path, dirs_exist_ok=True)
+    return Workplace(tmp_path)

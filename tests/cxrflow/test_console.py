@@ -1,0 +1,65 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console as RichConsole
+
+from cxrflow import console, summary
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.42, "0.4 s"), (42.4, "42 s"), (99.9, "100 s"), (100, "2 min"), (3900, "1 h 5 min")]
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert console.duration(seconds) == text
+
+
+def test_without_a_terminal_long_work_says_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with console.Console().progress("training, epoch") as progress:
+        for epoch in range(50, 101):  # resumed at 50
+            progress(epoch, 100)
+            now[0] += 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "  training, epoch: 58 of 100, about 84 s left"
+    assert len(lines) == 6
+
+
+def test_quick_work_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.Console().progress("decoding") as progress:
+        for i in range(1000):
+            progress(i + 1, 1000)
+    assert capsys.readouterr().err == ""
+
+
+def test_markup_in_a_file_name_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    console.Console().error("[red]x[/nope] :warning: " + "long " * 100)
+    assert capsys.readouterr().err == "error: [red]x[/nope] :warning: " + "long " * 100 + "\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 10_000])
+def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> None:
+    out = io.StringIO()
+    screen = RichConsole(file=out, width=width)
+    board = "pynq-z2"
+    results = [{"file": "a" * 90 + "[b].png", "logit": -123456, "probability": 0.25, "class": "NORMAL"}]
+    hardware = summary.hardware_table(finished.run, board)
+    for table in (hardware, summary.chain_table(finished.run, board), summary.metrics_table(finished.run)):
+        screen.print(table)
+    screen.print(summary.infer_table(results))
+    text = out.getvalue()
+    assert "…" not in text
+    folded = "".join(text.split())
+    for piece in ("-123456", "0.2500", "sensitivity", "brevitas_float64"):
+        assert piece in folded
+    if width >= 80:
+        assert "Thresholding_rtl_0" in text and "create_dataflow_partition" in text
+
+
+def test_a_summary_of_nothing_is_nothing(tmp_path: Path) -> None:
+    assert summary.metrics_table(tmp_path) is None and summary.hardware_table(tmp_path, "x") is None
+    assert summary.chain_rows(tmp_path, "x") == []

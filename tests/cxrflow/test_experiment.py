@@ -1,0 +1,152 @@
+import string
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.errors import ConfigError
+from cxrflow.experiment import load_experiment, save_experiment
+
+REPOSITORY = Path(__file__).parents[2]
+READY = sorted((REPOSITORY / "experiments").glob("*.yaml"))
+GOOD = "name: x\nbuild: {target_fps: 1000}\n"
+ANYWHERE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def load(tmp_path: Path, text: str | bytes, **options: Any) -> Any:
+    path = tmp_path / "e.yaml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return load_experiment(path, **options)
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
+def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: Path) -> None:
+    experiment = load_experiment(path)
+    save_experiment(tmp_path / "again.yaml", experiment)
+    assert load_experiment(tmp_path / "again.yaml") == experiment
+
+
+# Every message: what was found, what was expected, what to do.
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nmae: x\nbuild: {target_fps: 1}", ["'nmae' is not a known field", "did you mean 'name'?"]),
+        (GOOD + "trian: {}", ["'trian'", "did you mean 'train'?"]),
+        (GOOD + "network: {hiden: [8]}", ["'network.hiden'", "did you mean 'hidden'?"]),
+        (GOOD + "train: {augment: {rotation: 3}}", ["'train.augment.rotation'", "'rotation_deg'?"]),
+        (GOOD + "zzz: 1", ["'zzz'", "valid here are name, data, network, train, build."]),
+        ("build: {target_fps: 1}", ["'name' is missing", "experiments/w8a8.yaml"]),
+        ("name: x", ["'build' is missing", "experiments/w8a8.yaml"]),
+        ("name: a/b\nbuild: {target_fps: 1}", ["'a/b' is no plain name", "letters, digits"]),
+        ("name: 3\nbuild: {target_fps: 1}", ["'name' is 3, expected a valid string"]),
+        (GOOD + "network: {weight_bits: 0}", ["weight_bits is 0", "1..8 or 'float'"]),
+        (GOOD + "network: {weight_bits: 9}", ["weight_bits is 9", "1..8 or 'float'"]),
+        (GOOD + "network: {act_bits: [8, 9]}", ["act_bits[1] is 9", "1..8"]),
+        (GOOD + "network: {hidden: [67]}", ["size 67, a prime", "no folding divides it", "66 and 68"]),
+        (GOOD + "network: {hidden: []}", ["hidden is empty", "such as [64]"]),
+        (GOOD + "network: {height: 4}", ["'network.height' is 4, expected greater than or equal to 8"]),
+        (GOOD + "network: [1]", ["'network' is [1], expected fields such as height, width, hidden"]),
+        (GOOD + "network:", ["'network' is None, expected fields such as"]),
+        (GOOD + "train: {lr: fast}", ["'train.lr' is 'fast', expected a valid number"]),
+        (GOOD + "train: {lr: .nan}", ["'train.lr' is nan, expected"]),
+        (GOOD + "train: {patience: 500}", ["patience is 500 but there are 150 epochs", "make it smaller"]),
+        (GOOD + "data: {source: 5}", ["'data.source' is 5, expected"]),
+        (GOOD + 'data: {source: "a\\0b"}', ["'data.source'", "no usable path (embedded null"]),
+        (GOOD + "data: {val_fraction: 0.7}", ["'data.val_fraction' is 0.7, expected less than 0.5"]),
+        ("name: x\nbuild: {}", ["exactly one of 'target_fps' and 'folding'"]),
+        ("name: x\nbuild: {target_fps: 1, board: de10}", ["'de10' is not a known board", "pynq-z2"]),
+        ("name: x\nbuild: {target_fps: 1, clk_ns: .inf}", ["'build.clk_ns' is inf, expected a finite number"]),
+        ("name: x\nbuild: {target_fps: 0}", ["'build.target_fps' is 0, expected greater than 0"]),
+        (GOOD + "name: y", ["'name' is given twice", "keep one"]),
+        ("a: &a [1]\nb: *a", ["aliases", "not allowed"]),
+        ("name:\tx\n\tbuild: 1", ["not readable YAML", "experiments/w8a8.yaml"]),
+        ("", ["holds nothing, expected fields such as 'name'"]),
+        ("- 1", ["holds a list, expected fields such as 'name'"]),
+        ("x: !!python/object/apply:os.system [id]", ["not readable YAML", "could not determine a constructor"]),
+        (b"name: \xff\xfe", ["not readable YAML", "utf-8"]),
+        ("[" * 5000, ["not readable YAML"]),
+        ("#" * 2_000_000, ["more than 1,048,576 bytes, expected a page of YAML"]),
+        ("d: 2024-99-99", ["not readable YAML", "month must be in 1..12"]),
+        ("1: 2\n" + GOOD, ["'1'"]),
+        (GOOD + 'data: {"\\n\\e[31m": 1}', [r"data.'\n\x1b[31m'", "valid here are source"]),
+    ],
+)
+def test_messages(text: str | bytes, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "e.yaml")) and message.endswith((".", "?")) and "\n" not in message
+    assert len(message) < 600
+    for word in words:
+        assert word in message
+
+
+def test_a_line_of_aliases_does_not_become_gigabytes(tmp_path: Path) -> None:
+    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
+    with pytest.raises(ConfigError, match="aliases"):
+        load(tmp_path, bomb)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"), [("/dev/zero", "is not a file"), ("/tmp", "is not a file"), ("nope.yaml", "is not there")]
+)
+def test_what_is_no_file_is_not_read(path: str, found: str) -> None:
+    with pytest.raises(ConfigError, match=f"{found}, expected an experiment file. Compare with"):
+        load_experiment(Path(path))
+
+
+@pytest.mark.parametrize("section", ["", "data:", "data: {seed: 3}"])
+def test_options_replace_what_the_file_says(section: str, tmp_path: Path) -> None:
+    data = load(tmp_path, GOOD + section, data=tmp_path, strict=True).data
+    assert data.source == tmp_path and data.strict and data.seed == (3 if "seed" in section else 0)
+
+
+def test_paths_are_meant_beside_the_file_unless_they_are_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "xrays").mkdir(parents=True)
+    (tmp_path / "there" / "xrays").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    text = GOOD + "data: {source: xrays}"
+    assert load(tmp_path / "there", text).data.source == tmp_path / "here" / "xrays"
+    (tmp_path / "here" / "xrays").rmdir()
+    assert load(tmp_path / "there", text).data.source == tmp_path / "there" / "xrays"
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates() | st.binary(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = st.sampled_from(
+    [
+        "name", "data", "network", "train", "build", "source", "seed", "strict", "height", "hidden", "weight_bits",
+        "act_bits", "epochs", "patience", "augment", "lr", "board", "clk_ns", "target_fps", "folding", "sample",
+    ]
+)  # fmt: skip
+
+
+@ANYWHERE
+@given(text=st.text(max_size=80) | st.text(alphabet=string.punctuation + "\n\t a1", max_size=60))
+def test_any_text_is_an_experiment_or_a_config_error(text: str, tmp_path: Path) -> None:
+    try:
+        load(tmp_path, text.encode("utf-8", "surrogatepass"))
+    except ConfigError as err:
+        assert "\n" not in str(err)
+
+
+@ANYWHERE
+@given(
+    raw=st.dictionaries(FIELDS, st.dictionaries(FIELDS, PLAIN, max_size=4) | PLAIN, max_size=5),
+    target_fps=st.integers(1, 10**6),
+)
+def test_any_fields_are_an_experiment_or_a_config_error(raw: dict[str, Any], target_fps: int, tmp_path: Path) -> None:
+    text = yaml.safe_dump({"name": "x", "build": {"target_fps": target_fps}, **raw}, allow_unicode=True)
+    try:
+        experiment = load(tmp_path, text.encode("utf-8", "surrogatepass"))
+    except ConfigError as err:
+        assert "\n" not in str(err)
+    else:
+        save_experiment(tmp_path / "again.yaml", experiment)
+        assert load_experiment(tmp_path / "again.yaml") == experiment

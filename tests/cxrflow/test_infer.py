@@ -1,0 +1,114 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract.manifest import Decision
+from contract.preprocess import load_pixels
+from cxrflow.infer import load_deployed, probability
+
+
+@pytest.fixture
+def deployed(finished: Any) -> Path:
+    """The deploy folder of a finished run."""
+    return Path(finished.run / "deploy" / "pynq-z2")
+
+
+@pytest.fixture
+def images(finished: Any) -> list[Path]:
+    """Test X-rays of both classes."""
+    return sorted((finished.folder / "xrays" / "test").rglob("*.png"))
+
+
+def test_answers_are_the_golden_integers(finished: Any, deployed: Path, images: list[Path]) -> None:
+    outcome = finished("infer", deployed, *images, "--json")
+    assert outcome.code == 0 and outcome.err == ""
+    answer = json.loads(outcome.out)
+    assert answer["failures"] == {} and "not a medical device" in answer["note"]
+    golden = np.load(deployed / "golden.npz")
+    columns = (golden["pixels"], golden["logits"].tolist(), golden["probability"])
+    by_pixels = {pixels.tobytes(): (logit, chance) for pixels, logit, chance in zip(*columns, strict=True)}
+    threshold = json.loads((deployed / "accelerator.json").read_text())["decision"]["threshold"]
+    assert len(answer["results"]) == len(images)
+    for row, image in zip(answer["results"], images, strict=True):
+        logit, chance = by_pixels[load_pixels(image, height=8, width=8).tobytes()]
+        assert row["file"] == str(image) and row["logit"] == logit
+        assert row["probability"] == pytest.approx(chance, abs=1e-12)
+        assert row["class"] == ("PNEUMONIA" if logit > threshold else "NORMAL")
+
+
+def test_bad_images_are_named_and_good_ones_answered(finished: Any, deployed: Path, images: list[Path]) -> None:
+    text, folder, missing = (finished.folder / name for name in ("text.jpeg", "folder.png", "missing.png"))
+    text.write_text("not an image")
+    folder.mkdir()
+    outcome = finished("infer", deployed, images[0], text, folder, missing, images[1])
+    assert outcome.code == 1 and "Traceback" not in outcome.err
+    assert [line.split(": ")[:2] for line in outcome.err.splitlines()] == [
+        ["error", path.name] for path in (text, folder, missing)
+    ]
+    assert str(images[0]) in outcome.out and str(images[1]) in outcome.out  # long names are not cut off
+    answer = json.loads(finished("infer", deployed, images[0], text, "--json").out)
+    assert list(answer["failures"]) == [str(text)] and len(answer["results"]) == 1
+
+
+def test_legal_modes_of_one_picture_give_answers(finished: Any, deployed: Path) -> None:
+    gray = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    variants = {
+        "l.png": gray, "rgb.png": gray.convert("RGB"), "rgba.png": gray.convert("RGBA"), "p.png": gray.convert("P"),
+        "sixteen.png": Image.fromarray(np.arange(256, dtype=np.uint16).reshape(16, 16) * 257),
+        "cmyk.jpeg": gray.convert("CMYK"),
+    }  # fmt: skip
+    for name, image in variants.items():
+        image.save(finished.folder / name)
+    outcome = finished("infer", deployed, *variants, "--json")
+    assert outcome.code == 0, outcome.err
+    rows = json.loads(outcome.out)["results"]
+    assert len(rows) == len(variants)
+    assert len({row["logit"] for row in rows if not row["file"].endswith(("jpeg", "p.png"))}) == 1
+
+
+def change(path: Path, **values: Any) -> None:
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(manifest | values), encoding="utf-8")
+
+
+def swap_reference(deployed: Path) -> None:
+    (deployed / "reference.npz").write_bytes((deployed / "golden.npz").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (swap_reference, ["reference.npz is missing or is not the file that accelerator.json names"]),
+        (lambda d: (d / "reference.npz").unlink(), ["reference.npz is missing or is not"]),
+        (lambda d: (d / "golden.npz").write_bytes(b""), ["golden.npz is missing or is not"]),
+        (lambda d: (d / "accelerator.json").unlink(), ["accelerator.json is not there", "Give a deploy folder"]),
+        (lambda d: (d / "accelerator.json").write_text("{"), ["accelerator.json is not JSON"]),
+        (lambda d: change(d / "accelerator.json", sha256={}), ["reference.npz is missing or is not the file"]),
+        (lambda d: change(d / "accelerator.json", height=9), ["disagree on the image size"]),
+        (lambda d: change(d / "accelerator.json", preprocessing={}), ["preprocessing"]),
+        (lambda d: change(d / "accelerator.json", preprocessing={"version": 0}), ["preprocessing"]),
+        (lambda d: change(d / "accelerator.json", heigth=8), ["heigth is unknown"]),
+        (lambda d: change(d / "accelerator.json", schema=99), ["schema is 99"]),
+    ],
+)
+def test_a_tampered_folder_is_refused(
+    finished: Any, deployed: Path, images: list[Path], damage: Any, words: list[str]
+) -> None:
+    damage(deployed)
+    outcome = finished("infer", deployed, images[0])
+    outcome.assert_refused(*words)
+    assert outcome.out == ""
+
+
+@pytest.mark.parametrize(("logit", "want"), [(0, 0.5), (10**9, 1.0), (-(10**9), 0.0), (1, 0.7310585786300049)])
+def test_probability_does_not_overflow(logit: int, want: float) -> None:
+    assert probability(logit, Decision(scale=1.0, offset=0.0, threshold=0, rule="")) == want
+
+
+def test_a_whole_folder_loads(deployed: Path) -> None:
+    manifest, reference = load_deployed(deployed)
+    assert (manifest.height, manifest.width) == (reference.network.height, reference.network.width) == (8, 8)
