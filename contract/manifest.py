@@ -104,11 +104,21 @@ def _record(raw: object, kind: type, where: str) -> dict[str, Any]:
 
 
 def _is(value: object, kind: type | tuple[type, ...], where: str, *, positive: bool = False) -> None:
-    wrong_kind = not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)
-    if wrong_kind or (isinstance(value, float) and value != value):
-        raise _FieldError(f"{where} is {value!r}, which is not a {kind}")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Within 64 bits; false for inf and NaN too.
+    fits = number and -(2**63) < value < 2**63  # type: ignore[operator]
+    if not isinstance(value, kind) or isinstance(value, bool) or (number and not fits):
+        expected = "a finite number" if isinstance(kind, tuple) else kind.__name__
+        raise _FieldError(f"{where} is {value!r}, expected {expected}")
     if positive and not value > 0:  # type: ignore[operator]
         raise _FieldError(f"{where} is {value!r}, expected more than 0")
+
+
+def _values_are(record: dict[str, Any], kind: type | tuple[type, ...], where: str) -> None:
+    """Check the values of a JSON object."""
+    for name, value in record.items():
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise _FieldError(f"{where}.{name} is {value!r}, expected a {'text' if kind is str else 'text or an int'}")
 
 
 def _stream(raw: object, where: str) -> Stream:
@@ -135,6 +145,7 @@ def _hardware(raw: object) -> Hardware | None:
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
     _is(record["cycles_per_image"], int, "hardware.cycles_per_image", positive=True)
     _is(record["dma"], dict, "hardware.dma")
+    _values_are(record["dma"], str, "hardware.dma")
     record["input"] = _stream(record["input"], "hardware.input.")
     record["output"] = _stream(record["output"], "hardware.output.")
     return Hardware(**record)
@@ -142,7 +153,7 @@ def _hardware(raw: object) -> Hardware | None:
 
 def _manifest(raw: object) -> Manifest:
     record = _record(raw, Manifest, "")
-    if record["schema"] != SCHEMA:
+    if record["schema"] != SCHEMA or type(record["schema"]) is not int:
         raise _FieldError(f"schema is {record['schema']!r}, this version reads {SCHEMA}")
     for name in ("name", "disclaimer"):
         _is(record[name], str, name)
@@ -153,6 +164,9 @@ def _manifest(raw: object) -> Manifest:
         raise _FieldError(f"class_names is {record['class_names']!r}, expected two names")
     for name in ("preprocessing", "sha256", "versions", "provenance"):
         _is(record[name], dict, name)
+    _values_are(record["preprocessing"], (int, str), "preprocessing")
+    _values_are(record["sha256"], str, "sha256")
+    _values_are(record["versions"], str, "versions")
     decision = _record(record["decision"], Decision, "decision.")
     _is(decision["scale"], (int, float), "decision.scale", positive=True)
     _is(decision["offset"], (int, float), "decision.offset")

@@ -21,6 +21,7 @@ from contract.npz import load_npz, save_npz
 
 FORMAT = 1
 PIXEL_MAX = 255
+MAX_SIDE = 4096  # height and width of an image that a file may ask for [pixels]
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,21 @@ def load_network(path: Path) -> IntegerNetwork:
     arrays = load_npz(path)
     try:
         return _to_network(arrays)
-    except (KeyError, ValueError, IndexError, TypeError) as err:
+    except KeyError as err:
+        raise ArtifactError(f"{path} does not hold a network (it has no {err}). Export the run again.") from err
+    except (ValueError, TypeError) as err:
         raise ArtifactError(f"{path} does not hold a network ({err}). Export the run again.") from err
 
 
 def _to_network(arrays: dict[str, NDArray[np.generic]]) -> IntegerNetwork:
-    if int(arrays["format"]) != FORMAT:  # type: ignore[call-overload]
+    if arrays["format"].ndim or arrays["format"].item() != FORMAT:
         raise ValueError(f"its format is {arrays['format']}, expected {FORMAT}")
-    height, width = (int(v) for v in arrays["image"])  # type: ignore[call-overload]
-    bipolar = arrays["bipolar"]
+    image, bipolar = arrays["image"], arrays["bipolar"]
+    if image.dtype != np.int64 or image.shape != (2,) or not all(1 <= v <= MAX_SIDE for v in image.tolist()):
+        raise ValueError(f"its image is {image}, expected height and width of 1..{MAX_SIDE}")
+    if bipolar.dtype != np.bool_ or bipolar.ndim != 1 or bipolar[-1:].any():
+        raise ValueError(f"bipolar is {bipolar.dtype}{bipolar.shape}, expected bool(layers,), the last one False")
+    height, width = (int(v) for v in image.tolist())
     layers: list[IntegerLayer] = []
     for i in range(len(bipolar)):
         weights, thresholds = arrays[f"weights_{i}"], arrays.get(f"thresholds_{i}")
@@ -133,5 +140,6 @@ def _check_thresholds(i: int, thresholds: NDArray[np.generic], *, channels: int,
         raise ValueError(f"thresholds_{i} is {thresholds.dtype}{thresholds.shape}, expected int64({channels}, L)")
     if bipolar and thresholds.shape[1] != 1:
         raise ValueError(f"layer {i} is bipolar and has {thresholds.shape[1]} thresholds, expected 1")
-    if np.any(np.diff(thresholds.astype(np.int64), axis=1) < 0):
+    ascending = thresholds.astype(np.int64)
+    if np.any(ascending[:, 1:] < ascending[:, :-1]):
         raise ValueError(f"thresholds_{i} are not ascending")

@@ -25,13 +25,17 @@ def load_npz(path: Path) -> dict[str, NDArray[np.generic]]:
         if unpacked > MAX_UNPACKED_BYTES:
             raise ArtifactError(f"{path} unpacks to {unpacked:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed.")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            contents = {name: arrays[name] for name in arrays.files}
     except ArtifactError:
         raise
     except Exception as err:  # numpy and zipfile raise many kinds for damaged files
         raise ArtifactError(
             f"{path} is not a whole .npz file of plain arrays ({type(err).__name__}: {err}). Write it again."
         ) from err
+    foreign = [name for name, content in contents.items() if not isinstance(content, np.ndarray)]
+    if foreign:  # numpy hands out such members as bytes
+        raise ArtifactError(f"{path} is not a whole .npz file of plain arrays: {foreign[0]} is none. Write it again.")
+    return contents
 
 
 def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:

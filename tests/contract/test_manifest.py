@@ -1,0 +1,192 @@
+"""accelerator.json: what is saved comes back, and anything else is one ArtifactError that names the field."""
+
+import copy
+import dataclasses
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from contract.errors import ArtifactError
+from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, load_manifest, save_manifest
+
+MANIFEST = Manifest(
+    schema=SCHEMA,
+    name="w8a8",
+    disclaimer=DISCLAIMER,
+    class_names=["NORMAL", "PNEUMONIA"],
+    preprocessing={"version": 1, "resize": "area average"},
+    height=28,
+    width=28,
+    decision=Decision(scale=0.0123, offset=-4.5, threshold=-17, rule="Youden on the validation split"),
+    hardware=Hardware(
+        shell="axi_dma",
+        board="pynq-z2",
+        part="xc7z020clg400-1",
+        clock_mhz=100.0,
+        input=Stream([28, 28], "uint8", [98, 8], 784, 64),
+        output=Stream([1], "int32", [1, 1], 4, 32),
+        dma={"input": "axi_dma_0", "output": "axi_dma_0"},
+        cycles_per_image=784,
+    ),
+    sha256={"reference.npz": "ab" * 32},
+    versions={"numpy": "2.4.6"},
+    provenance={"run": "w8a8", "git_commit": None, "test_metrics": {"auc": 0.9}},
+)
+RAW: dict[str, Any] = dataclasses.asdict(MANIFEST)
+
+
+def load(path: Path, raw: object) -> Manifest:
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    return load_manifest(path)
+
+
+def leaves(raw: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place in a JSON value, inner ones too, except what provenance holds: that is free text."""
+    inner = raw.items() if isinstance(raw, dict) else enumerate(raw) if isinstance(raw, list) else ()
+    here = [at] if at else []
+    return here if at == ("provenance",) else here + [p for key, value in inner for p in leaves(value, (*at, key))]
+
+
+PLACES = leaves(RAW)
+FIELDS = [p for p in PLACES if p[0] not in ("preprocessing", "sha256", "versions") and "dma" not in p[:-1]]
+FIELDS = [p for p in FIELDS if isinstance(p[-1], str)]
+
+
+def replaced(at: tuple[Any, ...], value: object) -> dict[str, Any]:
+    raw = copy.deepcopy(RAW)
+    holder: Any = raw
+    for key in at[:-1]:
+        holder = holder[key]
+    holder[at[-1]] = value
+    return raw
+
+
+def conforms(value: object, kind: Any) -> bool:
+    """Tell whether `value` is what the annotation `kind` says. An int may stand for a float, as in Python's typing."""
+    if kind is Any:
+        return True
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return any(conforms(value, arg) for arg in args)
+    if origin is list:
+        return isinstance(value, list) and all(conforms(v, args[0]) for v in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(conforms(k, args[0]) and conforms(v, args[1]) for k, v in value.items())
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        return type(value) is kind and all(conforms(getattr(value, name), hints[name]) for name in hints)
+    if kind in (int, float):
+        number = isinstance(value, (int, float) if kind is float else int) and not isinstance(value, bool)
+        return number and math.isfinite(typing.cast(float, value))
+    return isinstance(value, kind)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, hardware=None)):
+        save_manifest(tmp_path / "accelerator.json", manifest)
+        assert load_manifest(tmp_path / "accelerator.json") == manifest
+        assert list(tmp_path.iterdir()) == [tmp_path / "accelerator.json"]
+
+
+@pytest.mark.parametrize("at", FIELDS, ids=".".join)
+def test_a_missing_field_is_named(tmp_path: Path, at: tuple[str, ...]) -> None:
+    raw = copy.deepcopy(RAW)
+    holder = raw
+    for key in at[:-1]:
+        holder = holder[key]
+    del holder[at[-1]]
+    with pytest.raises(ArtifactError, match=rf"{'.'.join(at)} is missing"):
+        load(tmp_path / "accelerator.json", raw)
+
+
+@pytest.mark.parametrize("at", [p for p in PLACES if p[0] != "provenance"], ids=lambda p: ".".join(map(str, p)))
+def test_a_wrong_type_is_refused_by_name(tmp_path: Path, at: tuple[Any, ...]) -> None:
+    wrong: list[object] = [True, math.nan, math.inf, 1e300, [[]], {"a": {}}]
+    wrong += [] if at == ("hardware",) or at == ("hardware", "shell") else [None]
+    value: Any = RAW
+    for key in at:
+        value = value[key]
+    if not isinstance(value, str) and at[0] != "preprocessing":
+        wrong.append("12")
+    if type(value) is int and at[0] != "preprocessing":
+        wrong += [1.5, 2**63]
+    if isinstance(value, str) and at[0] != "preprocessing":
+        wrong.append(12)
+    name = next(key for key in reversed(at) if isinstance(key, str))
+    for replacement in wrong:
+        with pytest.raises(ArtifactError, match=name.replace(".", r"\.")):
+            load(tmp_path / "accelerator.json", replaced(at, replacement))
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (("schema",), 2),
+        (("schema",), 1.0),
+        (("height",), 0),
+        (("width",), -28),
+        (("decision", "scale"), 0.0),
+        (("hardware", "clock_mhz"), -1.0),
+        (("hardware", "cycles_per_image"), 0),
+        (("hardware", "shell"), "pcie"),
+        (("hardware", "input", "datatype"), "int8"),
+        (("hardware", "input", "shape"), [28, 0]),
+        (("class_names",), ["NORMAL"]),
+    ],
+)
+def test_a_value_out_of_range_is_refused(tmp_path: Path, at: tuple[str, ...], value: object) -> None:
+    with pytest.raises(ArtifactError, match=rf"{'.'.join(at)} is "):
+        load(tmp_path / "accelerator.json", replaced(at, value))
+
+
+@pytest.mark.parametrize("holder", [(), ("decision",), ("hardware",), ("hardware", "output")], ids=str)
+def test_an_unknown_field_is_named(tmp_path: Path, holder: tuple[str, ...]) -> None:
+    with pytest.raises(ArtifactError, match=rf"{'.'.join((*holder, 'extra'))} is unknown"):
+        load(tmp_path / "accelerator.json", replaced((*holder, "extra"), 1))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"1" * 5000, b"\xff\xfe{}", b"[" * 100_000, b'{"schema": 1}', b'"text"'],
+    ids=["empty", "cut", "list", "null", "long number", "not UTF-8", "deep", "almost empty", "text"],
+)
+def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "accelerator.json"
+    path.write_bytes(content)
+    with pytest.raises(ArtifactError, match="Package the run again"):
+        load_manifest(path)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"accelerator\.json is not there\. Give a deploy folder"):
+        load_manifest(tmp_path / "accelerator.json")
+    with pytest.raises(ArtifactError):
+        load_manifest(tmp_path)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.sampled_from(PLACES), value=JSON_VALUES, cut=st.none() | st.integers(0, 2000))
+def test_mutations_parse_to_the_annotated_types_or_are_refused(
+    tmp_path: Path, at: tuple[Any, ...], value: object, cut: int | None
+) -> None:
+    path = tmp_path / "accelerator.json"
+    path.write_text(json.dumps(replaced(at, value))[:cut], encoding="utf-8")
+    try:
+        manifest = load_manifest(path)
+    except ArtifactError:
+        return
+    assert conforms(manifest, Manifest)
