@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from brevitas.core.scaling import ConstScaling
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError, MismatchError
 from contract.network import save_network
 from contract.npz import save_npz
 from datasets.xray import Split
-from export.integer_network import Extracted, canonical, extract
+from export.integer_network import Extracted, canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
 from qnn.checkpoint import Checkpoint
-from qnn.network import predict_logits
+from qnn.network import PixelMLP, predict_logits
 
 FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 
@@ -75,17 +76,18 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
 
 def integer_threshold(operating_point: float, extracted: Extracted) -> int:
     """Return t with  integer logit > t  exactly when  scale * integer logit + offset > operating_point."""
-    threshold = math.floor((operating_point - extracted.offset) / extracted.scale)
+    quotient = (operating_point - extracted.offset) / extracted.scale
+    if not -(2**31) + 1 <= quotient < 2**31 - 1:
+        raise ConfigError(
+            f"the operating point {operating_point:g} is the integer logit {quotient:g}, outside 32 bits: every image "
+            "would get the same class. Train the network again."
+        )
+    threshold = math.floor(quotient)
     # The quotient's rounding can be off by one; the definition decides.
     while extracted.scale * threshold + extracted.offset > operating_point:
         threshold -= 1
     while extracted.scale * (threshold + 1) + extracted.offset <= operating_point:
         threshold += 1
-    if not -(2**31) <= threshold < 2**31:
-        raise ConfigError(
-            f"the operating point {operating_point:g} is the integer logit {threshold}, outside 32 bits: every image "
-            "would get the same class. Train the network again."
-        )
     return threshold
 
 
@@ -102,11 +104,20 @@ def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> d
     return {"stage": stage, "images": int(want.size), "differing": 0}
 
 
-def _brevitas_logits(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _brevitas_logits(net: PixelMLP, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the (N,) integer logits of the Brevitas network, evaluated in float64."""
+    network = integer_logit_network(net)
+    scales = [integer_weights(block.linear)[1] for block in network.blocks]
+    network.double()
+    for block, bits, scale in zip(network.blocks, net.spec.weight_bits_per_layer, scales, strict=False):
+        if int(bits) > 1:
+            # Brevitas derives the scale from the weights, and in float64 that is another number. QONNX and the
+            # integers have float32's, so it stays. Brevitas divides this by the largest weight; both steps are exact.
+            fixed = ConstScaling(scale * (2 ** (int(bits) - 1) - 1), dtype=torch.float64)
+            block.linear.weight_quant.tensor_quant.scaling_impl = fixed
     flat = torch.from_numpy(pixels.reshape(len(pixels), -1)).double()
     with torch.inference_mode():
-        return np.asarray(integer_logit_network(net).double()(flat)[:, 0].numpy())  # type: ignore[arg-type]
+        return np.asarray(network(flat)[:, 0].numpy())
 
 
 def _differing_in_float32(

@@ -1,8 +1,8 @@
 """The trained network as integers: weights, thresholds, and the affine map from integer logit to real logit.
 
 The thresholds are the truth of everything downstream. They are the real-valued network's own decisions: batch norm
-and the activation's rounding, evaluated in float64 at every integer where a level could begin, so a threshold is
-right even where an accumulator lands on a rounding tie.
+and the activation's rounding are evaluated in float64, and the first integer that reaches a level is searched for, so
+a threshold is right even where an accumulator lands on a rounding tie.
 
 Source: Umuroglu et al., "FINN", arXiv:1612.07119, "Batchnorm-activation as Threshold".
 """
@@ -50,7 +50,8 @@ def canonical(net: PixelMLP) -> PixelMLP:
     """Return a copy of `net` in eval mode that computes the same function with every batch norm gain positive.
 
     A channel with a negative gain gets its weights, running mean and gain negated; that is exact, because narrow-range
-    weights are symmetric. A gain of exactly 0, which no threshold can express, becomes too small to matter.
+    weights are symmetric. A gain of exactly 0, which no threshold can express, becomes too small to matter, around
+    the middle of the level that its channel always has.
 
     Raises:
         ConfigError: a layer is not quantized, or the output does not depend on the input.
@@ -78,7 +79,9 @@ def canonical(net: PixelMLP) -> PixelMLP:
                 "with a lower learning rate or another seed."
             )
         for block in net.blocks:
-            block.norm.weight[block.norm.weight == 0] = 2.0**-60
+            constant = block.norm.weight == 0
+            block.norm.bias[constant] = block.act(block.norm.bias)[constant]
+            block.norm.weight[constant] = 2.0**-60
     return net
 
 
@@ -127,19 +130,15 @@ def _thresholds(affine: _Affine, bits: int, least: NDArray[np.int64], greatest: 
 
     A level that is always reached gets `least`, one that is never reached gets `greatest + 1`.
     """
-    scale = act_scale(bits)
     levels = np.arange(1, 2 if bits == 1 else 2**bits)
-    edge = (levels - 0.5) * scale if bits > 1 else np.zeros(1)
-    inverse = ((edge - affine.beta[:, None]) / affine.gamma[:, None] * affine.std[:, None] + affine.mean[:, None]) / (
-        affine.unit
-    )
-    low, high = least[:, None], greatest[:, None] + 1
-    estimate = np.clip(np.ceil(inverse), low, high).astype(np.int64)
-    # The inverse is off by at most one after its roundings; the network's own arithmetic decides.
-    candidates = estimate[..., None] + np.array([-1, 0, 1])  # (MH, L, 3)
-    reached = _level(affine(candidates), bits) >= levels[:, None]
-    first = np.where(reached.any(axis=-1), reached.argmax(axis=-1) - 1, 2)
-    return np.clip(estimate + first, low, high)
+    low, high = (np.repeat(v[:, None], len(levels), axis=1) for v in (least, greatest + 1))
+    # Rounding keeps the order of numbers, so levels never fall as the accumulator grows: bisection is exact.
+    while (searching := low < high).any():
+        middle = (low + high) // 2
+        reached = _level(affine(middle), bits) >= levels
+        high = np.where(searching & reached, middle, high)
+        low = np.where(searching & ~reached, middle + 1, low)
+    return low
 
 
 def _level(y: NDArray[np.float64], bits: int) -> NDArray[np.float64]:

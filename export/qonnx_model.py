@@ -31,21 +31,23 @@ from qnn.network import PixelMLP, act_scale, activation, linear
 OPSET = 18
 
 
-class _IntegerLogit(torch.nn.Module):
+class IntegerLogit(torch.nn.Module):
     """The network up to its integer logit: (N, H*W) -> (N, 1)."""
 
     def __init__(self, net: PixelMLP) -> None:
+        """Take the layers of `net`, whose last activation and head have a scale of 1."""
         super().__init__()
         self.blocks, self.linear = net.blocks, net.head.linear
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, H*W) -> (N, 1)."""
         x = pixels
         for block in self.blocks:
             x = block(x)
         return self.linear(x)  # type: ignore[no-any-return]
 
 
-def integer_logit_network(net: PixelMLP) -> torch.nn.Module:
+def integer_logit_network(net: PixelMLP) -> IntegerLogit:
     """Return a Brevitas network, (N, H*W) pixels -> (N, 1) integer logits, from one that `canonical` returned."""
     net = copy.deepcopy(net)
     weights, _ = integer_weights(net.head.linear)
@@ -57,7 +59,7 @@ def integer_logit_network(net: PixelMLP) -> torch.nn.Module:
         last.act = activation(bits, unit_scale=True)
         net.head.linear = linear(weights.shape[1], 1, net.spec.weight_bits_per_layer[-1], unit_scale=True)
         net.head.linear.weight.copy_(torch.from_numpy(weights.astype(np.float32)))
-    return _IntegerLogit(net).eval()
+    return IntegerLogit(net).eval()
 
 
 def to_qonnx(net: PixelMLP, path: Path) -> None:

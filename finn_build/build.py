@@ -33,6 +33,7 @@ Report = Callable[[str], None]  # told what is being done, a line at a time
 WHOLE_SET = (steps.streamline, steps.pin_thresholds)  # cheap in batches, so compared on every image
 STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
 WAVE_IMAGES = 3
+OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,27 @@ def load_onnx(path: Path) -> ModelWrapper:
     try:
         model = ModelWrapper(str(path))
         shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
+        foreign = sorted({node.op_type for node in model.graph.node} - OPERATORS)
     except Exception as err:  # protobuf and onnx raise many kinds for damaged files
         raise ArtifactError(f"{path} is not a whole ONNX model ({type(err).__name__}). Export the run again.") from err
     if len(model.graph.input) != 1 or len(model.graph.output) != 1 or not all(s and len(s) == 2 for s in shapes):
         raise ArtifactError(f"{path} has the shapes {shapes}, expected one (1, MW) input and one (1, 1) output.")
+    if foreign:
+        raise ArtifactError(
+            f"{path} holds the operators {', '.join(foreign)}, but only {', '.join(sorted(OPERATORS))} can be built. "
+            "Export the run again."
+        )
     return model
+
+
+def _require_one_image_size(golden: Golden, network: IntegerNetwork, model: ModelWrapper) -> None:
+    """Stop unless the three files of an export are about images of the same size."""
+    image, mw = (network.height, network.width), model.get_tensor_shape(model.graph.input[0].name)[1]
+    if golden.pixels.shape[1:] != image or mw != network.height * network.width:
+        raise ArtifactError(
+            f"golden.npz has images {golden.pixels.shape[1:]}, reference.npz is for {image} and model.onnx for {mw} "
+            "pixels. Export the run again."
+        )
 
 
 def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[str, Any]:
@@ -78,6 +95,7 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
     golden = load_golden(export / "golden.npz")
     network = load_network(export / "reference.npz")
     model = load_onnx(export / "model.onnx")
+    _require_one_image_size(golden, network, model)
     (out / "steps").mkdir(parents=True)
     context = steps.Context(config, network, (out / "finn").resolve())
     board = BOARDS[config.board]
@@ -189,7 +207,8 @@ def simulate_build(
 ) -> dict[str, Any]:
     """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
 
-    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds. With `wave`, writes the first images' waveform.
+    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds. With `wave`,
+    writes the first images' waveform.
 
     Raises:
         MismatchError: a logit differs; names the layer.

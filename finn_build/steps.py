@@ -93,12 +93,34 @@ def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
         if not np.array_equal(2 * weights - 1 if xnor else weights, layer.weights):
             raise MismatchError(f"layer {i}: FINN's weights are not the exported integers. Export the run again.")
         if layer.thresholds is not None:
-            _pin(
-                model,
-                activations[i],
-                _popcount_thresholds(layer.thresholds, layer.weights) if xnor else layer.thresholds,
-            )
+            exact = _popcount_thresholds(layer.thresholds, layer.weights) if xnor else _float32_thresholds(context, i)
+            _pin(model, activations[i], exact)
     return model
+
+
+def _float32_thresholds(context: Context, i: int) -> NDArray[np.int64]:
+    """Return layer i's thresholds as numbers that float32, in which FINN keeps them, holds exactly.
+
+    Beyond 2**24 it holds even numbers only. A threshold that every or no accumulator reaches moves outwards.
+
+    Raises:
+        ConfigError: a threshold between these would move.
+    """
+    layer, (low, high) = context.network.layers[i], context.network.input_ranges()[i]
+    assert layer.thresholds is not None
+    exact = layer.thresholds
+    least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
+    stored = exact.astype(np.float32)
+    always, never = exact <= least, exact > greatest
+    stored = np.where(always & (stored > exact), np.nextafter(stored, np.float32(-np.inf)), stored)
+    stored = np.where(never & (stored < exact), np.nextafter(stored, np.float32(np.inf)), stored)
+    moved = exact[(stored != exact) & ~always & ~never]
+    if moved.size:
+        raise ConfigError(
+            f"layer {i} has the threshold {moved[0]}, but FINN keeps thresholds in float32, which is exact up to "
+            f"{2**24}. Use a smaller image, fewer weight bits or smaller layers."
+        )
+    return stored.astype(np.int64)
 
 
 def _popcount_thresholds(thresholds: NDArray[np.int64], weights: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -186,7 +208,7 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
     """Refuse a folding file that FINN would half apply or fail on much later."""
     try:
         folding = json.loads(path.read_text(encoding="utf-8"))
-        wanted = {name: dict(values) for name, values in folding.items() if name != "Defaults"}
+        wanted = {name: dict(values) for name, values in folding.items()}
     except FileNotFoundError:
         raise ConfigError(f"folding file {path} is not there. Give an existing file or use target_fps.") from None
     except (OSError, ValueError, AttributeError, TypeError) as err:
@@ -194,18 +216,26 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
             f"folding file {path} is not a JSON object of objects ({err}). See folding.json of a build."
         ) from err
     nodes = {n.name: getCustomOp(n) for n in model.graph.node}
+    if wanted.pop("Defaults", {}):
+        raise ConfigError(f"folding file {path} has Defaults, which do nothing here: give every layer its own values.")
     for name, values in wanted.items():
         if name not in nodes:
             raise ConfigError(f"folding file {path} names {name}, which is no layer; layers are {', '.join(nodes)}.")
         types = nodes[name].get_nodeattr_types()
+        settable = [attribute for attribute in ("PE", "SIMD") if attribute in types]
+        for attribute in values:
+            if attribute not in settable:
+                raise ConfigError(
+                    f"folding file {path} sets {attribute} of {name}; settable are {' and '.join(settable)}."
+                )
         for attribute, divides in (("PE", "MH" if "MH" in types else "NumChannels"), ("SIMD", "MW")):
             if attribute not in values:
                 continue
             size = nodes[name].get_nodeattr(divides)
             legal = _divisors(size)
-            if values[attribute] not in legal:
+            if type(values[attribute]) is not int or values[attribute] not in legal:
                 raise ConfigError(
-                    f"folding file {path}: {name} has {attribute} {values[attribute]}, but it must divide "
+                    f"folding file {path}: {name} has {attribute} {values[attribute]!r}, but it must divide "
                     f"{divides} = {size}; legal are {', '.join(map(str, legal))}."
                 )
 

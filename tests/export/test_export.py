@@ -1,0 +1,133 @@
+"""The export folder: what is in it, that its checks have teeth, and the integer operating point."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.core.onnx_exec import execute_onnx
+
+import export.export as module
+from contract.errors import ConfigError, MismatchError
+from contract.network import IntegerNetwork, load_network
+from contract.npz import load_npz
+from export.export import integer_threshold
+from export.integer_network import Extracted, canonical, extract
+from export.qonnx_model import evaluate_qonnx, to_qonnx
+from qnn.spec import NetworkSpec
+from tests.random_networks import export_net, export_random, random_net, random_pixels, small_spec
+
+WIDTHS = [(8, 8), (1, 1), (4, 4), ((1, 8, 3), (8, 1)), ((6, 1, 2), (1, 5)), ((2, 3, 7), (2, 6))]
+
+
+@pytest.mark.parametrize(("weight_bits", "act_bits"), WIDTHS, ids=str)
+def test_integers_brevitas_and_qonnx_agree(tmp_path: Path, weight_bits: object, act_bits: object) -> None:
+    """`export_run` raises where Brevitas or QONNX in float64 differ; here also qonnx's own executor, in float32."""
+    net = random_net(small_spec(weight_bits, act_bits), seed=5)
+    for block in net.blocks:
+        block.norm.weight.data[1] = 0.0
+    pixels = random_pixels(200)
+    summary = export_net(tmp_path / "export", net, pixels)
+    assert summary["chain"] == [
+        {"stage": stage, "images": 200, "differing": 0} for stage in ("brevitas_float64", "qonnx_float64")
+    ]
+    golden, network = load_npz(tmp_path / "export" / "golden.npz"), load_network(tmp_path / "export" / "reference.npz")
+    want = network.outputs(pixels)[-1][:, 0]
+    assert len(np.unique(want)) > 1
+    np.testing.assert_array_equal(golden["logits"], want)
+    np.testing.assert_array_equal(golden["pixels"], pixels)
+    np.testing.assert_array_equal(golden["labels"], np.arange(200) % 2)
+    double = evaluate_qonnx(tmp_path / "export" / "model.onnx", pixels, double=True)
+    np.testing.assert_array_equal(double, want)
+
+    model = ModelWrapper(str(tmp_path / "export" / "model.onnx"))
+    name_in, name_out = model.graph.input[0].name, model.graph.output[0].name
+    for image, logit in zip(pixels[:12], want, strict=False):
+        got = execute_onnx(model, {name_in: image.reshape(1, -1).astype(np.float32)})[name_out]
+        assert got.shape == (1, 1) and got[0, 0] == logit
+
+
+def test_the_graph_eats_pixels_directly(tmp_path: Path) -> None:
+    export_random(tmp_path / "export", small_spec(8, (4, 8)), count=4)
+    model = ModelWrapper(str(tmp_path / "export" / "model.onnx"))
+    name = model.graph.input[0].name
+    assert model.get_tensor_datatype(name) == DataType["UINT8"]
+    assert model.get_tensor_shape(name) == [1, 64]
+    assert [node.op_type for node in model.find_consumers(name)] == ["MatMul"]
+    quantizers = [n for n in model.graph.node if n.op_type == "Quant"]
+    assert len([n for n in quantizers if model.get_initializer(n.input[0]) is not None]) == 3  # weights
+    assert len([n for n in quantizers if model.get_initializer(n.input[0]) is None]) == 2  # hidden activations
+
+
+def test_weight_scales_are_the_same_number_in_every_precision(tmp_path: Path) -> None:
+    """Brevitas derives a weight scale from the weights; in float64 that is another one, and this network shows it."""
+    spec = NetworkSpec(hidden=(64, 64))
+    pixels = random_pixels(2500, height=28, width=28, seed=3)
+    for seed in (3, 6):
+        export_net(tmp_path / f"{seed}", random_net(spec, seed=seed), pixels)
+
+
+def test_export_json(tmp_path: Path) -> None:
+    net = random_net(small_spec(4, 4))
+    summary = export_net(tmp_path / "export", net, random_pixels(30), operating_point=-0.5)
+    assert json.loads((tmp_path / "export" / "export.json").read_text(encoding="utf-8")) == summary
+    extracted = extract(canonical(net))
+    golden = load_npz(tmp_path / "export" / "golden.npz")
+    real = extracted.scale * golden["logits"].astype(np.float64) + extracted.offset
+    np.testing.assert_array_equal(golden["logits"].astype(np.int64) > summary["threshold"], real > -0.5)
+    np.testing.assert_allclose(golden["probability"].astype(np.float64), 1 / (1 + np.exp(-real)))
+    assert summary["network"] == "64-12-6-1 W4A4" and summary["fingerprint"] == "a fingerprint"
+    assert [(layer["outputs"], layer["inputs"]) for layer in summary["layers"]] == [(12, 64), (6, 12), (1, 6)]
+
+
+def test_a_threshold_that_is_one_off_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(net: Any) -> Extracted:
+        extracted = extract(net)
+        thresholds = extracted.network.layers[1].thresholds
+        assert thresholds is not None
+        thresholds += 1
+        return extracted
+
+    monkeypatch.setattr(module, "extract", shifted)
+    with pytest.raises(MismatchError, match=r"brevitas_float64: \d+ of 300 logits differ .* first at image \d+: got"):
+        export_net(tmp_path / "export", random_net(small_spec(8, 8)), random_pixels(300))
+
+
+def test_another_qonnx_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = to_qonnx
+    other = canonical(random_net(small_spec(8, 8), seed=9))
+    monkeypatch.setattr(module, "to_qonnx", lambda _net, path: real(other, path))
+    with pytest.raises(MismatchError, match=r"qonnx_float64: \d+ of 20 logits differ"):
+        export_net(tmp_path / "export", random_net(small_spec(8, 8)), random_pixels(20))
+
+
+def affine(scale: float, offset: float) -> Extracted:
+    return Extracted(IntegerNetwork(1, 1, ()), scale, offset)
+
+
+@given(st.floats(1e-6, 1e3), st.floats(-1e3, 1e3), st.floats(-50, 50), st.none() | st.integers(-(10**6), 10**6))
+def test_integer_threshold_is_its_definition(scale: float, offset: float, point: float, exact: int | None) -> None:
+    if exact is not None:
+        point = scale * exact + offset  # exactly on a logit: `greater` must not include it
+    try:
+        t = integer_threshold(point, affine(scale, offset))
+    except ConfigError:
+        assert abs((point - offset) / scale) > 2**30
+        return
+    assert not scale * t + offset > point
+    assert scale * (t + 1) + offset > point
+
+
+@pytest.mark.parametrize(
+    ("scale", "point"),
+    [(1e-300, 1.0), (1e-17, 1.0), (1e-300, -1.0), (1.0, 2.0**31), (1.0, math.inf), (1.0, math.nan), (5e-324, 1e300)],
+)
+def test_an_operating_point_outside_32_bits_is_refused_at_once(scale: float, point: float) -> None:
+    with pytest.raises(ConfigError, match=r"the operating point .* is the integer logit .*, outside 32 bits"):
+        integer_threshold(point, affine(scale, 0.0))

@@ -1,0 +1,398 @@
+"""Small random networks all the way to simulated RTL, and builds that must fail, by name."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from qonnx.core.modelwrapper import ModelWrapper
+
+from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
+from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
+from contract.npz import load_npz, save_npz
+from finn_build import steps
+from finn_build.build import build, load_golden, simulate_build, write_wave
+from finn_build.config import BuildConfig
+from finn_build.finn_session import finn_session
+from finn_build.simulate import verilate
+from finn_build.stitch import Design, load_design
+from tests.random_networks import export_random, small_spec
+
+HIDDEN = (16, 8)
+LAYERS = ("MVAU_rtl_0", "Thresholding_rtl_0", "MVAU_rtl_1", "Thresholding_rtl_1", "MVAU_rtl_2")
+
+
+def folding(*pe_simd: tuple[int, ...]) -> dict[str, dict[str, int]]:
+    return {name: dict(zip(("PE", "SIMD"), v, strict=False)) for name, v in zip(LAYERS, pe_simd, strict=True)}
+
+
+# name -> weight bits, activation bits, folding, slowest layer; a layer takes (MH / PE) * (MW / SIMD) cycles
+CASES: dict[str, tuple[object, object, dict[str, dict[str, int]], str]] = {
+    "first layer slowest": (8, 8, folding((1, 8), (1,), (1, 4), (2,), (1, 1)), "MVAU_rtl_0"),
+    "second layer slowest": (8, (6, 8), folding((4, 8), (2,), (1, 1), (1,), (1, 2)), "MVAU_rtl_1"),
+    "first layer slowest, narrow": ((4, 3, 8), (4, 3), folding((4, 4), (4,), (8, 1), (4,), (1, 8)), "MVAU_rtl_0"),
+}
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Built:
+    export: Path
+    build: Path
+    summary: dict[str, Any]
+    sim: dict[str, Any]
+    slowest: str
+    folding: Path
+
+    @property
+    def rtl(self) -> Path:
+        return self.build / "rtl"
+
+
+@pytest.fixture(scope="module", params=list(CASES))
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return make_case(request.param, tmp_path_factory.mktemp("case"))
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """One build that tests may copy; not simulated."""
+    return make_case("second layer slowest", tmp_path_factory.mktemp("one"), simulated=False)
+
+
+def make_case(name: str, folder: Path, *, simulated: bool = True) -> Built:
+    weight_bits, act_bits, wanted, slowest = CASES[name]
+    export_random(folder / "export", small_spec(weight_bits, act_bits, HIDDEN), count=100)
+    path = folder / "wanted.json"
+    path.write_text(json.dumps(wanted), encoding="utf-8")
+    summary = build(folder / "export", folder / "build", BuildConfig(folding=path), quiet)
+    sim = simulate_build(folder / "build", folder / "export", folder / "sim", quiet) if simulated else {}
+    return Built(folder / "export", folder / "build", summary, sim, slowest, path)
+
+
+@pytest.mark.slow
+class TestEachFolding:
+    def test_every_stage_gives_the_same_integers(self, built: Built) -> None:
+        exact = [row for row in built.summary["chain"] if row["differing"] is not None]
+        assert {"qonnx_to_finn", "streamline", "pin_thresholds", "fold"} < {row["stage"] for row in exact}
+        assert all(row["differing"] == 0 for row in exact)
+        assert built.summary["rtl"] and not built.summary["hls_nodes"]
+        assert (built.sim["images"], built.sim["differing"], built.sim["images_with_random_stalls"]) == (100, 0, 64)
+
+    def test_the_measured_interval_is_the_estimated_one(self, built: Built) -> None:
+        estimates = json.loads((built.build / "estimates.json").read_text(encoding="utf-8"))
+        cycles = {layer["name"]: layer["cycles"] for layer in estimates["layers"]}
+        assert estimates["cycles_per_image"] == max(cycles.values()) == cycles[built.slowest]
+        assert abs(built.sim["initiation_interval"] - estimates["cycles_per_image"]) <= 1
+        assert built.sim["estimated_interval"] == estimates["cycles_per_image"]
+        assert built.sim["slowest_layer"] == built.slowest
+
+    def test_counters_are_plausible(self, built: Built) -> None:
+        assert [layer["name"] for layer in built.sim["layers"]] == list(LAYERS)
+        for layer in built.sim["layers"]:
+            shares = [layer["busy"], layer["waits_for_input"], layer["waits_for_output"]]
+            assert all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-9
+        busy = {layer["name"]: layer["busy"] for layer in built.sim["layers"]}
+        assert busy[built.slowest] > 0.9
+        design = load_design(built.rtl)
+        assert set(built.sim["fifo_peaks"]) == {node.name for node in design.nodes if node.fifo}
+        assert all(1 <= peak <= 1024 for peak in built.sim["fifo_peaks"].values())
+        assert built.sim["cycles"] >= 99 * built.sim["initiation_interval"] + built.sim["first_latency_cycles"]
+        assert design.in_beats * design.simd == 64
+
+    def test_its_own_folding_file_gives_the_same_rtl(self, built: Built, tmp_path: Path) -> None:
+        own = json.loads((built.build / "folding.json").read_text(encoding="utf-8"))
+        wanted = json.loads(built.folding.read_text(encoding="utf-8"))
+        assert {name: own[name] for name in wanted} == wanted
+        build(built.export, tmp_path / "again", BuildConfig(folding=built.build / "folding.json"), quiet)
+        files = sorted(path.name for path in built.rtl.iterdir())
+        assert files == sorted(path.name for path in (tmp_path / "again" / "rtl").iterdir())
+        for name in files:
+            assert (built.rtl / name).read_bytes() == (tmp_path / "again" / "rtl" / name).read_bytes(), name
+
+
+def test_rtl_names_no_absolute_path(one: Built) -> None:
+    for path in one.rtl.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert str(one.build) not in text and not re.search(r'"/[^"\n]+"', text), path.name
+
+
+@pytest.fixture(scope="module")
+def programs(one: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
+    """The simulators of `one`, without and with dumps. They read the memory files when they run."""
+    folder, design = tmp_path_factory.mktemp("programs"), load_design(one.rtl)
+    return {dump: verilate(one.rtl, design, folder / f"{dump}", dump=dump) for dump in (False, True)}
+
+
+def flip_nibble(path: Path, line: int, digit: int) -> None:
+    """Change the top bit of one hexadecimal digit of one word of a memory file."""
+    lines = path.read_text(encoding="ascii").split("\n")
+    word = lines[line]
+    lines[line] = f"{word[:digit]}{int(word[digit], 16) ^ 8:x}{word[digit + 1 :]}"
+    path.write_text("\n".join(lines), encoding="ascii")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("memory", "line", "digit", "layer"),
+    [
+        ("MVAU_rtl_1_weights.dat", 0, 0, r"layer 1 \(Thresholding_rtl_1\), at channel 0"),
+        ("MVAU_rtl_2_weights.dat", 1, 0, r"layer 2 \(MVAU_rtl_2\), at channel 0"),
+        ("Thresholding_rtl_0_threshs_0_1.dat", 0, 1, r"layer 0 \(Thresholding_rtl_0\), at channel 0"),
+        (None, 0, 0, ""),
+    ],
+)
+def test_a_damaged_memory_is_found_and_named(
+    one: Built,
+    programs: dict[bool, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: str | None,
+    line: int,
+    digit: int,
+    layer: str,
+) -> None:
+    """In a copy of the build folder, which works wherever it is; the last one is not damaged."""
+
+    def compiled(_rtl: Path, _design: Design, scratch: Path, *, dump: bool = False) -> Path:
+        scratch.mkdir(parents=True)
+        return Path(shutil.copy(programs[dump], scratch))
+
+    monkeypatch.setattr("finn_build.build.verilate", compiled)
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(one.build, copy, ignore=shutil.ignore_patterns("finn", "steps"))
+    if memory is None:
+        assert simulate_build(copy, one.export, tmp_path / "sim", quiet)["differing"] == 0
+        return
+    flip_nibble(copy / "rtl" / memory, line, digit)
+    with pytest.raises(MismatchError, match=rf"^RTL: \d+ of 100 logits .*The first layer that differs is {layer}"):
+        simulate_build(copy, one.export, tmp_path / "sim", quiet)
+    tensors = load_npz(tmp_path / "sim" / "mismatch" / "mismatch.npz")
+    assert tensors["got"].shape == tensors["want"].shape
+    assert (tensors["got"] != tensors["want"]).any() and tensors["image"].shape == (8, 8)
+
+
+@pytest.mark.slow
+def test_the_waveform_holds_the_logits(one: Built, tmp_path: Path) -> None:
+    from pylibfst import ffi, helpers, lib
+
+    golden, design = load_golden(one.export / "golden.npz"), load_design(one.rtl)
+    write_wave(one.rtl, design, golden.pixels[3:6], tmp_path / "new" / "wave.fst", tmp_path / "scratch")
+    assert not (tmp_path / "scratch").exists()
+    fst = lib.fstReaderOpen(str(tmp_path / "new" / "wave.fst").encode())
+    assert fst != ffi.NULL
+    _, signals = helpers.get_scopes_signals2(fst)
+    room = ffi.new("char[65]")
+
+    def value(name: str, time: int) -> str:
+        (handle,) = {s.handle for path, s in signals.by_name.items() if path.split()[0] == f"TOP.sim_top.{name}"}
+        return helpers.string(lib.fstReaderGetValueFromHandleAtTime(fst, time, handle, room))  # type: ignore[no-any-return]
+
+    logits = []
+    for time in range(lib.fstReaderGetStartTime(fst), lib.fstReaderGetEndTime(fst), 5):
+        if value("ap_clk", time) == "0" and value("m_axis_tvalid", time) == value("m_axis_tready", time) == "1":
+            data = int(value("m_axis_tdata", time), 2)
+            logits.append(data - 2**32 if data >> 31 else data)
+    lib.fstReaderClose(fst)
+    assert logits == golden.logits[3:6].tolist()
+
+
+def test_missing_tools_are_named(one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "make").symlink_to("/bin/true")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(ToolError, match=r"simulation needs g\+\+, perl, not found .* apt-get install"):
+        simulate_build(one.build, one.export, tmp_path / "sim", quiet)
+
+
+def test_binary_networks_get_estimates_and_no_rtl(tmp_path: Path) -> None:
+    export_random(tmp_path / "export", small_spec(1, 1, HIDDEN))
+    summary = build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=100_000), quiet)
+    assert summary["rtl"] is False and {"MVAU_hls_0", "MVAU_hls_1"} <= set(summary["hls_nodes"])
+    assert [row["differing"] for row in summary["chain"] if row["stage"] == "pin_thresholds"] == [0]
+    estimates = json.loads((tmp_path / "build" / "estimates.json").read_text(encoding="utf-8"))
+    assert estimates["images_per_s"] >= 100_000 and estimates["total"]["LUT"] > 0
+    assert not (tmp_path / "build" / "rtl").exists()
+    with pytest.raises(ConfigError, match=r"no RTL to simulate: FINN maps .*MVAU_hls_0.* to HLS"):
+        simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
+
+
+class TestPinning:
+    @pytest.fixture
+    def context(self, one: Built, tmp_path: Path) -> steps.Context:
+        network = load_network(one.export / "reference.npz")
+        return steps.Context(BuildConfig(folding=one.folding), network, tmp_path)
+
+    @pytest.fixture
+    def streamlined(self, one: Built) -> ModelWrapper:
+        (path,) = (one.build / "steps").glob("*_streamline.onnx")
+        return ModelWrapper(str(path))
+
+    @pytest.mark.parametrize("change", [-1, 1])
+    def test_thresholds_that_are_one_off_are_replaced(
+        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path, change: int
+    ) -> None:
+        for node in streamlined.get_nodes_by_op_type("MultiThreshold"):
+            streamlined.set_initializer(node.input[1], streamlined.get_initializer(node.input[1]) + change)
+        with finn_session(tmp_path):
+            pinned = steps.pin_thresholds(streamlined, context)
+        for node, layer in zip(pinned.get_nodes_by_op_type("MultiThreshold"), context.network.layers, strict=False):
+            np.testing.assert_array_equal(pinned.get_initializer(node.input[1]), layer.thresholds)
+
+    def test_thresholds_beyond_float32_move_only_where_no_accumulator_sees_it(
+        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
+    ) -> None:
+        first = context.network.layers[0]
+        assert first.thresholds is not None
+        levels = first.thresholds.shape[1]
+        first.thresholds[0] = np.linspace(-(2**24) - 99, 2**24 + 99, levels).astype(np.int64) | 1
+        least, greatest = (int(v[0]) for v in first.accumulator_range(0, 255))
+        inside = (first.thresholds[0] > least) & (first.thresholds[0] <= greatest)
+        with finn_session(tmp_path):
+            pinned = steps.pin_thresholds(streamlined, context)
+            got = pinned.get_initializer(pinned.get_nodes_by_op_type("MultiThreshold")[0].input[1])[0]
+            np.testing.assert_array_equal(got[inside], first.thresholds[0][inside])
+            np.testing.assert_array_equal(got <= least, first.thresholds[0] <= least)
+            np.testing.assert_array_equal(got > greatest, first.thresholds[0] > greatest)
+            assert inside.any() and (np.diff(got) >= 0).all() and (got != first.thresholds[0]).any()
+            # Where an accumulator could tell, it is an error.
+            wide = IntegerLayer(np.full((1, 800), 127, dtype=np.int8), np.array([[2**24 + 1]]))
+            head = IntegerLayer(np.ones((1, 1), dtype=np.int8), None)
+            network = IntegerNetwork(20, 40, (wide, head))
+            with pytest.raises(ConfigError, match=r"layer 0 has the threshold 16777217, .* exact up to 16777216"):
+                steps._float32_thresholds(steps.Context(context.config, network, tmp_path), 0)
+
+    @pytest.mark.parametrize("layer", [0, 1, 2])
+    def test_other_weights_are_named(
+        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path, layer: int
+    ) -> None:
+        context.network.layers[layer].weights[0, 0] ^= 1
+        with finn_session(tmp_path), pytest.raises(MismatchError, match=f"^layer {layer}: FINN's weights are not"):
+            steps.pin_thresholds(streamlined, context)
+
+    def test_a_step_that_changes_integers_is_named_with_its_layer(
+        self, one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def convert_to_hw(model: ModelWrapper, context: steps.Context) -> ModelWrapper:
+            node = model.get_nodes_by_op_type("MultiThreshold")[1]
+            model.set_initializer(node.input[1], model.get_initializer(node.input[1]) - 200)
+            return real(model, context)
+
+        real = steps.convert_to_hw
+        changed = tuple(convert_to_hw if step is real else step for step in steps.TO_ESTIMATES)
+        monkeypatch.setattr(steps, "TO_ESTIMATES", changed)
+        message = r"^convert_to_hw: \d+ of 16 logits differ .* The first layer that differs is layer 1 \(Thresholding"
+        with pytest.raises(MismatchError, match=message):
+            build(one.export, tmp_path / "build", BuildConfig(folding=one.folding), quiet)
+        assert (tmp_path / "build" / "mismatch" / "mismatch.npz").exists()
+
+
+class TestFoldingFiles:
+    def refusal(self, one: Built, tmp_path: Path, content: object) -> str:
+        path = tmp_path / "folding.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        with pytest.raises(ConfigError) as caught:
+            build(one.export, tmp_path / "build", BuildConfig(folding=path), quiet)
+        message = str(caught.value)
+        assert message.startswith(f"folding file {path}") and "\n" not in message
+        return message
+
+    def test_missing(self, one: Built, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="is not there"):
+            build(one.export, tmp_path / "build", BuildConfig(folding=tmp_path / "folding.json"), quiet)
+
+    @pytest.mark.parametrize("content", ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"Defaults": 5}'])
+    def test_no_folding(self, one: Built, tmp_path: Path, content: str) -> None:
+        assert "is not a JSON object of objects" in self.refusal(one, tmp_path, content)
+
+    @pytest.mark.parametrize(
+        ("layer", "values", "message"),
+        [
+            ("MVAU_rtl_7", {"PE": 1}, f"is no layer; layers are {', '.join(LAYERS)}"),
+            ("MVAU_rtl_1", {"PE": 3}, "has PE 3, but it must divide MH = 8; legal are 1, 2, 4, 8."),
+            ("MVAU_rtl_1", {"SIMD": 5}, "has SIMD 5, but it must divide MW = 16; legal are 1, 2, 4, 8, 16."),
+            ("Thresholding_rtl_0", {"PE": 32}, "must divide NumChannels = 16; legal are 1, 2, 4, 8, 16."),
+            ("MVAU_rtl_1", {"PE": True}, "has PE True"),
+            ("MVAU_rtl_1", {"PE": 2.0}, "has PE 2.0"),
+            ("MVAU_rtl_1", {"PE": "2"}, "has PE '2'"),
+            ("MVAU_rtl_1", {"MW": 8}, "sets MW of MVAU_rtl_1; settable are PE and SIMD."),
+            ("Thresholding_rtl_0", {"SIMD": 1}, "sets SIMD of Thresholding_rtl_0; settable are PE."),
+            ("Defaults", {"PE": [2, ["MVAU_rtl"]]}, "has Defaults"),
+        ],
+    )
+    def test_illegal_values(
+        self, one: Built, tmp_path: Path, layer: str, values: dict[str, object], message: str
+    ) -> None:
+        wanted = json.loads(one.folding.read_text(encoding="utf-8"))
+        assert message in self.refusal(one, tmp_path, {**wanted, layer: values})
+
+
+def damage_model(export: Path) -> None:
+    path = export / "model.onnx"
+    path.write_bytes(path.read_bytes()[:900])
+
+
+def insert_operator(export: Path) -> None:
+    model = onnx.load(export / "model.onnx")
+    i, node = next((i, n) for i, n in enumerate(model.graph.node) if n.op_type == "BatchNormalization")
+    name, node.output[0] = node.output[0], "before"
+    model.graph.node.insert(i + 1, onnx.helper.make_node("Tanh", ["before"], [name]))
+    onnx.save(model, export / "model.onnx")
+
+
+def other_weights(export: Path) -> None:
+    network = load_network(export / "reference.npz")
+    first, *rest = network.layers
+    changed = IntegerLayer(first.weights[::-1].copy(), first.thresholds)
+    save_network(export / "reference.npz", IntegerNetwork(8, 8, (changed, *rest)))
+
+
+def fewer_layers(export: Path) -> None:
+    layers = load_network(export / "reference.npz").layers
+    head = IntegerLayer(np.ones((1, 16), dtype=np.int8), None)
+    save_network(export / "reference.npz", IntegerNetwork(8, 8, (layers[0], head)))
+
+
+def other_size(export: Path) -> None:
+    network = load_network(export / "reference.npz")
+    save_network(export / "reference.npz", IntegerNetwork(4, 16, network.layers))
+
+
+def smaller_images(export: Path) -> None:
+    golden = load_npz(export / "golden.npz")
+    save_npz(export / "golden.npz", {**golden, "pixels": golden["pixels"][:, :7]})
+
+
+def other_logits(export: Path) -> None:
+    golden = load_npz(export / "golden.npz")
+    save_npz(export / "golden.npz", {**golden, "logits": golden["logits"].astype(np.int64) + 1})
+
+
+@pytest.mark.parametrize(
+    ("damage", "kind", "message"),
+    [
+        (damage_model, ArtifactError, r"model\.onnx is not a whole ONNX model"),
+        (insert_operator, ArtifactError, r"model\.onnx holds the operators Tanh, but only .* can be built"),
+        (other_weights, MismatchError, r"^layer 0: FINN's weights are not the exported integers"),
+        (fewer_layers, MismatchError, r"has 3 matrix products and 2 activations, expected 2 and 1"),
+        (other_size, ArtifactError, r"golden\.npz has images \(8, 8\), reference\.npz is for \(4, 16\)"),
+        (smaller_images, ArtifactError, r"golden\.npz has images \(7, 8\), reference\.npz is for \(8, 8\)"),
+        (other_logits, MismatchError, r"^pin_thresholds: 100 of 100 logits differ"),
+    ],
+)
+def test_a_damaged_export_is_one_sentence(
+    one: Built, tmp_path: Path, damage: Any, kind: type[CxrflowError], message: str
+) -> None:
+    shutil.copytree(one.export, tmp_path / "export")
+    damage(tmp_path / "export")
+    with pytest.raises(kind, match=message) as caught:
+        build(tmp_path / "export", tmp_path / "build", BuildConfig(folding=one.folding), quiet)
+    assert "\n" not in str(caught.value)
