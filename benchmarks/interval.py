@@ -1,6 +1,6 @@
 """Measured initiation interval against FINN's estimate, for several foldings of one exported network.
 
-    python benchmarks/interval.py runs/w8a8            # after `cxrflow run experiments/w8a8.yaml`
+python -m benchmarks.interval runs/w8a8            # after `cxrflow run experiments/w8a8.yaml`
 """
 
 import argparse
@@ -21,8 +21,9 @@ def main() -> None:
     parser.add_argument("--fps", type=int, nargs="+", default=[10_000, 100_000, 400_000], help="wanted images/s")
     arguments = parser.parse_args()
     table = Table(title=f"{arguments.run}: cycles per image, FINN's estimate and simulation")
-    for name in ("wanted fps", "PE x SIMD per layer", "estimate", "measured", "ratio", "first logit", "images", "differ"):
-        table.add_column(name, justify="right")
+    headings = ("wanted fps", "PE x SIMD", "estimate", "measured", "ratio", "first logit", "images", "differ")
+    for name in headings:
+        table.add_column(name, justify="right", no_wrap=True)
     for fps in arguments.fps:
         table.add_row(f"{fps:,}", *measure(arguments.run / "export", fps))
     Console().print(table)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, DeviceTimeoutError, MismatchError
-from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
+from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import IntegerLayer, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
@@ -84,9 +84,9 @@ class Bench:
 
     def __init__(self, folder: Path, shell: str) -> None:
         self.folder = folder
-        hardware = json.loads((folder / "accelerator.json").read_text())["hardware"]
-        streams = {name: Stream(**hardware.pop(name)) for name in ("input", "output")}
-        self.hardware = with_shell(Hardware(**hardware, **streams), shell)
+        hardware = load_manifest(folder / "accelerator.json").hardware
+        assert hardware is not None
+        self.hardware = with_shell(hardware, shell)
         self.reference = Reference.load(folder / "reference.npz")
         core = ReferenceCore(self.reference, self.hardware.input)
         self.device = SimulatedDevice(self.hardware, core, memory_base=0x1_0000_0000)  # needs both address words
@@ -219,10 +219,15 @@ class TestFaults:
         def counting(**arguments: Any) -> Any:
             buffer = allocate(**arguments)
             free = buffer.freebuffer
-            buffer.freebuffer = lambda: (freed.append(buffer.device_address), free())
+
+            def counted() -> None:
+                freed.append(buffer.device_address)
+                free()
+
+            buffer.freebuffer = counted
             return buffer
 
-        runtime.allocate = counting  # type: ignore[method-assign]
+        runtime.allocate = counting  # type: ignore[method-assign, assignment]
         write_manifest(board.folder, hardware=board.hardware)
         with Accelerator(board.folder, "board", runtime=runtime):
             pass

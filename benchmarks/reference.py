@@ -1,0 +1,287 @@
+"""How fast is the CPU reference? Against ONNX Runtime, FINN's Python execution and plain numpy, on one core.
+
+Run it from the checkout: `python -m benchmarks.reference`. It takes a minute or two; the exit code is 1 if a target is
+missed. Opponents take turns with the reference and the best of many times counts, so that the ratios hold on a busy
+machine.
+
+What is compared, on random networks with thresholds as batch norm makes them:
+
+- `onnxruntime float32`: the same network in float32 with batch norm folded and no quantizer: Gemm + Relu for each
+  hidden layer, Gemm for the head. Its input is float32 already; the reference converts the pixels within its time.
+- `FINN, hardware graph`: FINN's MVAU and Thresholding nodes, executed in Python. They take one image at a time, so the
+  time is that of a sample of images, times their number.
+- `FINN, streamlined graph`: MatMul and MultiThreshold nodes, all images at once. FINN itself does not offer that; there
+  is no target.
+- `numpy, broadcast`: `(acc[..., None] >= thresholds).sum(axis=-1)`, all of (N, C, L) at once. The plain one computes in
+  integers. With products by BLAS only the thresholds differ; there is no target, as a sign has nothing to broadcast.
+"""
+
+import os
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.network import IntegerLayer, IntegerNetwork
+from driver.reference import Reference
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+NETWORKS = {"W8A8 784-64-64-1": (8, [64, 64, 1]), "W1A1 784-256-256-256-1": (1, [256, 256, 256, 1])}
+BATCH = 624  # the test set of the public chest X-ray release
+FINN_SAMPLE = 24  # images
+
+Run = Callable[[], object]
+Pixels = NDArray[np.uint8]
+
+
+def random_network(bits: int, widths: list[int]) -> IntegerNetwork:
+    """Return a network of `bits`-bit weights and activations whose levels are all in use."""
+    rng = np.random.default_rng(0)
+    layers: list[IntegerLayer] = []
+    low, high, mw = 0, 255, 784
+    for mh in widths[:-1]:
+        weights = (
+            rng.choice([-1, 1], (mh, mw)) if bits == 1 else np.clip(rng.normal(0, 40, (mh, mw)).round(), -127, 127)
+        )
+        layer = IntegerLayer(weights.astype(np.int8), None)
+        middle = weights.sum(axis=1) * (low + high) / 2
+        spread = np.sqrt((weights**2).sum(axis=1) * (high - low) ** 2 / 12)
+        edges = np.array([0.0]) if bits == 1 else np.linspace(-2, 2, 2**bits - 1)
+        edges = edges + rng.normal(0, 0.3, (mh, 1))
+        thresholds = np.ceil(middle[:, None] + spread[:, None] * edges).astype(np.int64)
+        layers.append(IntegerLayer(layer.weights, thresholds, bipolar=bits == 1))
+        low, high = layers[-1].output_range()
+        mw = mh
+    head = rng.choice([-1, 1], (1, mw)) if bits == 1 else rng.integers(-127, 128, (1, mw))
+    return IntegerNetwork(28, 28, (*layers, IntegerLayer(head.astype(np.int8), None)))
+
+
+def onnxruntime_float32(network: IntegerNetwork) -> Any:
+    """Return an ONNX Runtime session of one thread: float32, batch norm folded, no quantizer."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants, x = [], [], "pixels"
+    for i, layer in enumerate(network.layers):
+        gain, bias = np.ones(len(layer.weights)), np.zeros(len(layer.weights))
+        if layer.thresholds is not None:  # the line that the thresholds are a rounding of
+            first, last = layer.thresholds[:, 0], layer.thresholds[:, -1]
+            gain = (layer.thresholds.shape[1] - 1) / np.maximum(last - first, 1) if (last > first).any() else gain
+            bias = 0.5 - gain * first
+        constants += [
+            numpy_helper.from_array((layer.weights * gain[:, None]).T.astype(np.float32), f"weights_{i}"),
+            numpy_helper.from_array(bias.astype(np.float32), f"bias_{i}"),
+        ]
+        nodes.append(helper.make_node("Gemm", [x, f"weights_{i}", f"bias_{i}"], [f"acc_{i}"]))
+        x = f"acc_{i}"
+        if layer.thresholds is not None:
+            nodes.append(helper.make_node("Relu", [x], [f"y_{i}"]))
+            x = f"y_{i}"
+    graph = helper.make_graph(
+        nodes,
+        "float32",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 784])],
+        [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["N", 1])],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def streamlined_graph(network: IntegerNetwork) -> Any:
+    """Return what `finn_build` gets from an export, before streamlining: MatMul and MultiThreshold nodes."""
+    from onnx import TensorProto, helper
+    from qonnx.core.datatype import DataType
+    from qonnx.core.modelwrapper import ModelWrapper
+
+    nodes, infos = [], []
+    constants: dict[str, NDArray[Any]] = {}
+    types, x = {"pixels": "UINT8"}, "pixels"
+    for i, layer in enumerate(network.layers):
+        constants[f"weights_{i}"] = layer.weights.T
+        types |= {f"weights_{i}": "BIPOLAR" if (abs(layer.weights) == 1).all() else "INT8", f"acc_{i}": "INT32"}
+        nodes.append(helper.make_node("MatMul", [x, f"weights_{i}"], [f"acc_{i}"]))
+        outputs = [f"acc_{i}"]
+        if layer.thresholds is not None:
+            constants[f"thresholds_{i}"] = layer.thresholds
+            y = "BIPOLAR" if layer.bipolar else f"UINT{layer.thresholds.shape[1].bit_length()}"
+            types |= {f"thresholds_{i}": "INT32", f"y_{i}": y}
+            scale, bias = (2.0, -1.0) if layer.bipolar else (1.0, 0.0)
+            nodes.append(
+                helper.make_node(
+                    "MultiThreshold", [f"acc_{i}", f"thresholds_{i}"], [f"y_{i}"], domain="qonnx.custom_op.general",
+                    out_dtype=y, out_scale=scale, out_bias=bias,
+                )
+            )  # fmt: skip
+            outputs.append(f"y_{i}")
+        infos += [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, len(layer.weights)]) for name in outputs]
+        x = outputs[-1]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [1, 784])
+    graph = helper.make_graph(nodes, "finn", [pixels], infos[-1:], value_info=infos[:-1])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("qonnx.custom_op.general", 1)]
+    model = ModelWrapper(helper.make_model(graph, opset_imports=opsets, ir_version=9))
+    for name, values in constants.items():
+        model.set_initializer(name, values.astype(np.float32))
+    for name, datatype in types.items():
+        model.set_tensor_datatype(name, DataType[datatype])
+    return model
+
+
+def finn_graphs(network: IntegerNetwork, folder: Path) -> tuple[Any, Any]:
+    """Return FINN's graph after streamlining, and the same one of hardware nodes."""
+    from finn_build import steps
+    from finn_build.config import BuildConfig
+
+    context = steps.Context(BuildConfig(target_fps=1000), network, folder)
+    model = streamlined_graph(network)
+    for step in (steps.streamline, steps.pin_thresholds):
+        model = step(model, context)
+    return model, steps.convert_to_hw(model, context)
+
+
+def broadcast(network: IntegerNetwork, pixels: Pixels, dtype: type[np.generic]) -> NDArray[Any]:
+    """What one would write first: products in `dtype`, each accumulator compared with all thresholds at once."""
+    x: NDArray[Any] = pixels.reshape(len(pixels), -1)
+    for layer in network.layers:
+        x = x.astype(dtype) @ layer.weights.T.astype(dtype)
+        if layer.thresholds is not None:
+            x = (x[..., None] >= layer.thresholds.astype(dtype)).sum(axis=-1)
+            x = 2 * x - 1 if layer.bipolar else x
+    return x[:, 0]
+
+
+def best_times(runs: dict[str, Run], *, repeats: int, calls: int) -> dict[str, float]:
+    """Return the least time of a call [s] of each run, taking turns `repeats` times with `calls` calls each."""
+    best = dict.fromkeys(runs, np.inf)
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            for _ in range(calls):
+                run()
+            best[name] = min(best[name], (time.perf_counter() - start) / calls)
+    return best
+
+
+class Report:
+    """Prints one line per comparison and remembers whether all targets were reached."""
+
+    def __init__(self) -> None:
+        """Print the head of the table."""
+        self.reached = True
+        print(f"{'network':24}{'images':>7}  {'against':38}{'its time':>11}{'ours':>11}{'ratio':>10}  target")
+
+    def line(self, network: str, images: int, against: str, its: float, ours: float, target: float | None) -> None:
+        """Print one comparison; times are in seconds."""
+        ratio = its / ours
+        verdict = "" if target is None else f"{target:g}{'' if ratio >= target else '  MISSED'}"
+        self.reached &= target is None or ratio >= target
+        times = f"{its * 1e6:>8.0f} us{ours * 1e6:>8.0f} us"
+        print(
+            f"{network:24}{images:>7}  {against:38}{times}{ratio:>10,.{2 if ratio < 100 else 0}f}  {verdict}",
+            flush=True,
+        )
+
+
+def compare_onnxruntime(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
+    """At batch 1 and at the full batch."""
+    reference, session = Reference(network), onnxruntime_float32(network)
+    for images in (1, BATCH):
+        some = pixels[:images]
+        feed = {"pixels": some.reshape(images, -1).astype(np.float32)}
+        runs: dict[str, Run] = {"ours": lambda: reference(some), "its": lambda: session.run(None, feed)}  # noqa: B023
+        times = best_times(runs, repeats=300, calls=20 if images == 1 else 1)
+        report.line(name, images, "onnxruntime float32", times["its"], times["ours"], 0.3)
+
+
+def compare_numpy(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
+    """With integer products, and with BLAS so that only the thresholds differ."""
+    reference = Reference(network)
+    for dtype in (np.int64, np.float32):
+        assert np.array_equal(broadcast(network, pixels[:50], dtype), reference(pixels[:50]))
+        runs: dict[str, Run] = {
+            "ours": lambda: reference(pixels),
+            "its": lambda: broadcast(network, pixels, dtype),  # noqa: B023
+        }
+        times = best_times(runs, repeats=5, calls=1)
+        target = 10 if dtype is np.int64 else None
+        report.line(name, len(pixels), f"numpy {dtype.__name__}, broadcast", times["its"], times["ours"], target)
+
+
+def compare_finn(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
+    """Both graphs, checked to give our integers."""
+    from finn_build.finn_session import finn_session
+    from finn_build.graph import execute
+
+    reference = Reference(network)
+    sample = pixels[:FINN_SAMPLE]
+    with tempfile.TemporaryDirectory() as folder, finn_session(Path(folder)):
+        streamlined, hardware = finn_graphs(network, Path(folder))
+        for graph in (streamlined, hardware):
+            assert np.array_equal(execute(graph, sample), reference(sample))
+        runs: dict[str, Run] = {
+            "ours": lambda: reference(pixels),
+            "hardware": lambda: execute(hardware, sample),
+            "streamlined": lambda: execute(streamlined, pixels),
+        }
+        times = best_times(runs, repeats=5, calls=1)
+    one_by_one = times["hardware"] / len(sample) * len(pixels)
+    report.line(name, len(pixels), "FINN, hardware graph, image by image", one_by_one, times["ours"], 1000)
+    report.line(name, len(pixels), "FINN, streamlined graph, as one batch", times["streamlined"], times["ours"], None)
+
+
+def scale(name: str, network: IntegerNetwork) -> bool:
+    """Print time per image and memory up to a million images; return whether they stay the same.
+
+    The images overlap in one buffer of a million bytes, so that they need no memory themselves.
+    """
+    reference = Reference(network)
+    reference(np.zeros((BATCH, 784), dtype=np.uint8))
+    noise = np.random.default_rng(2).integers(0, 256, 1_000_000 + 783, dtype=np.uint8)
+    pixels = np.lib.stride_tricks.sliding_window_view(noise, 784)
+    per_image, peaks = {}, {}
+    for images in (1_000, 10_000, 100_000, 1_000_000):
+        repeats = max(1, 100_000 // images)
+        start = time.process_time()  # not wall time: a run of seconds has no best moment on a busy machine
+        for _ in range(repeats):
+            reference(pixels[:images])
+        per_image[images] = (time.process_time() - start) / repeats / images
+    for images in (10_000, 100_000, 1_000_000):
+        tracemalloc.start()
+        reference(pixels[:images])
+        peaks[images] = (tracemalloc.get_traced_memory()[1] - 8 * images) / 2**20  # without the logits
+        tracemalloc.stop()
+    times = "".join(f"{images:>10,}: {seconds * 1e6:5.2f} us" for images, seconds in per_image.items())
+    print(f"{name:24}  time per image {times}")
+    print(f"{'':24}  working memory " + "".join(f"{images:>10,}: {mib:4.1f} MiB" for images, mib in peaks.items()))
+    return per_image[1_000_000] < 1.5 * per_image[10_000] and peaks[1_000_000] < 1.01 * peaks[100_000]
+
+
+def main() -> int:
+    """Print the table; return the exit code."""
+    pixels = np.random.default_rng(1).integers(0, 256, (BATCH, 28, 28), dtype=np.uint8)
+    networks = {name: random_network(bits, widths) for name, (bits, widths) in NETWORKS.items()}
+    for network in networks.values():
+        assert np.array_equal(Reference(network)(pixels), network.outputs(pixels)[-1][:, 0])
+    report = Report()
+    for compare in (compare_onnxruntime, compare_numpy, compare_finn):
+        for name, network in networks.items():
+            compare(report, name, network, pixels)
+    print()
+    steady = [scale(name, network) for name, network in networks.items()]
+    return 0 if report.reached and all(steady) else 1
+
+
+if __name__ == "__main__":
+    if ONE_THREAD.items() - os.environ.items():  # BLAS reads these when it is loaded, so start again
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **ONE_THREAD})
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    sys.exit(main())
