@@ -3,7 +3,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
 RTL    := $(wildcard finn_build/rtl/*.sv)
-.PHONY: help install demo test lint check bench clean
+.PHONY: help install demo results test lint check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,10 +17,26 @@ $(STAMP): requirements.lock pyproject.toml
 	$(VENV)/bin/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RTL, simulate, compare
-	$(VENV)/bin/cxrflow run experiments/w8a8.yaml
+# The driver is tested against the real pynq, which wants an older numpy: an environment of its own.
+$(VENV)-pynq/installed: requirements-pynq.lock $(STAMP)
+	$(PYTHON) -m venv $(VENV)-pynq
+	$(VENV)-pynq/bin/pip install -q --no-deps -r requirements-pynq.lock
+	@touch $@
 
-test: $(STAMP) ## Every test, slow ones included
+# A deploy folder must run with nothing but the oldest numpy and Pillow that the driver supports.
+OLD_PYTHON := $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null)
+$(VENV)-oldest/installed: $(STAMP)
+	$(or $(OLD_PYTHON),$(PYTHON)) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install -q $(if $(OLD_PYTHON),numpy==1.21.6 pillow==9.0.0,numpy==1.23.2 pillow==9.3.0)
+	@touch $@
+
+demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RTL, simulate, compare
+	$(VENV)/bin/cxrflow run experiments/w8a8.yaml --name demo
+
+results: $(STAMP) ## The README's table, from the run folders
+	@$(VENV)/bin/cxrflow results
+
+test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	$(VENV)/bin/pytest
 
 lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as its own top
@@ -29,7 +45,11 @@ lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as
 	@cd $(VENV)/lib/python3*/site-packages/verilator && \
 	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall --top-module $(notdir $*) $(CURDIR)/$<
 
+bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
+	$(VENV)/bin/python -m benchmarks.interval runs/demo
+	$(VENV)/bin/python -m benchmarks.reference
+
 check: lint test ## Everything that needs no vendor tool
 
 clean: ## Remove what the targets above made, run folders excepted
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-pynq $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from contract.errors import CxrflowError
+from contract.errors import ConfigError, CxrflowError
 from contract.manifest import DISCLAIMER
 from cxrflow import summary
 from cxrflow.console import Console, duration
+from cxrflow.runs import writing
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -37,18 +38,20 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
 
 
-def _run(file: Path, data: Path | None, runs: Path, strict: bool = False) -> "Run":
+def _run(file: Path, data: Path | None, runs: Path, strict: bool = False, name: str | None = None) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    return Run(load_experiment(file, data=data, strict=strict), runs, Console())
+    return Run(load_experiment(file, data=data, strict=strict, name=name), runs, Console())
 
 
 @contextlib.contextmanager
-def _locked(file: Path, data: Path | None, runs: Path, strict: bool = False) -> Iterator["Run"]:
+def _locked(
+    file: Path, data: Path | None, runs: Path, strict: bool = False, name: str | None = None
+) -> Iterator["Run"]:
     """Load the experiment and keep other processes out of its run folder."""
-    run = _run(file, data, runs, strict)
+    run = _run(file, data, runs, strict, name)
     with run.locked():
         yield run
 
@@ -123,10 +126,15 @@ def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) 
 
 @app.command("run")
 def run_all(
-    file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False, wave: Wave = None
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    wave: Wave = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")] = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
-    with _locked(file, data, runs, strict) as run:
+    with _locked(file, data, runs, strict, name) as run:
         for warning in run.foresee():
             run.console.warn(warning)
         board = run.experiment.build.board
@@ -148,20 +156,37 @@ def run_all(
 
 
 @app.command()
+def results(runs: Runs = Path("runs")) -> None:
+    """Print a Markdown table of all finished runs."""
+    rows = summary.results_rows(runs)
+    if not rows:
+        raise ConfigError(f"{runs} holds no finished run, expected deploy folders in it. Run `cxrflow run` first.")
+    headings = summary.RESULT_HEADINGS
+    for cells in (headings, ("---",) * len(headings), *rows):
+        print(f"| {' | '.join(cells)} |")
+
+
+@app.command()
 def infer(
     folder: Annotated[Path, typer.Argument(help="Deploy folder, the one with accelerator.json.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="X-ray images.", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the answers to this file.")] = None,
 ) -> None:
-    """Run images through the CPU reference: the accelerator's integers, without the accelerator."""
+    """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow.infer import infer_files
+    from driver.__main__ import write_csv
 
     console = Console()
-    results, failures = infer_files(folder, images)
+    results, failures, used = infer_files(folder, images, device=device)
+    if csv is not None:
+        with writing(csv.parent):
+            write_csv(csv, results)
     if as_json:
-        print(json.dumps({"note": DISCLAIMER, "results": results, "failures": failures}, indent=2))
+        print(json.dumps({"note": DISCLAIMER, "device": used, "results": results, "failures": failures}, indent=2))
     elif results:
-        console.out.print(summary.infer_table(results))
+        console.out.print(summary.infer_table(results, device=used))
     for message in failures.values():
         console.error(message)
     if failures:

@@ -68,13 +68,16 @@ class _PlainYaml(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_experiment(path: Path, *, data: Path | None = None, strict: bool = False) -> Experiment:
+def load_experiment(
+    path: Path, *, data: Path | None = None, strict: bool = False, name: str | None = None
+) -> Experiment:
     """Read an experiment file.
 
     Args:
         path: the YAML file.
         data: replaces the file's data source.
         strict: makes an unreadable image an error, whatever the file says.
+        name: replaces the file's name of the run.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
@@ -84,6 +87,8 @@ def load_experiment(path: Path, *, data: Path | None = None, strict: bool = Fals
     section = raw.get("data") or {}
     if replaced and isinstance(section, dict):
         raw["data"] = section | replaced
+    if name is not None:
+        raw["name"] = name
     try:
         _resolve_paths(raw, path.parent)
         return Experiment.model_validate(raw)

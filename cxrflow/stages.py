@@ -236,7 +236,7 @@ class Run:
 
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
-        from cxrflow.package import package_run
+        from cxrflow.package import package_run, write_archive
 
         simulated = (self.build_folder / "sim").exists()
         self._require("train", "export", "build", *(["simulate"] if simulated else []))
@@ -246,11 +246,15 @@ class Run:
                 self.folder,
                 "train/metrics.json",
                 *(f"export/{name}" for name in ("export.json", "reference.npz", "golden.npz")),
-                *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json")),
+                *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json", "sim/harness")),
             ),
             "code": hash_sources("contract", "cxrflow", "driver"),
         }
-        return self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self, out))
+        ran = self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self, out))
+        if ran or not self.deploy_folder.with_name(f"{self.deploy_folder.name}.tar.gz").exists():
+            with writing(self.deploy_folder.parent):
+                write_archive(self.deploy_folder)
+        return ran
 
     def _require(self, *stages: str) -> None:
         """Stop unless earlier stages are whole and belong to this experiment."""

@@ -63,9 +63,10 @@ def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
     build = run / "build" / board
     for content in (read(run / "export" / "export.json"), read(build / "build.json")):
         rows += [(row["stage"], row["images"], row["differing"]) for row in (content or {}).get("chain", [])]
-    reference = read(run / "deploy" / board / "check.json")
-    if reference is not None:
-        rows.append(("cpu_reference", reference["images"], reference["differing"]))
+    deployed = read(run / "deploy" / board / "accelerator.json")
+    equal = (deployed or {}).get("provenance", {}).get("golden_images_equal_on_cpu")
+    if equal is not None:  # the folder is not written when a logit differs
+        rows.append(("cpu_reference", equal, 0))
     sim = read(build / "sim" / "sim.json")
     if sim is not None:
         rows.append(("rtl", sim["images"], sim["differing"]))
@@ -125,10 +126,46 @@ def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
     )
 
 
-def infer_table(results: list[dict[str, Any]]) -> RenderableType:
+def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType:
     """One row per image."""
     rows = [(row["file"], str(row["logit"]), f"{row['probability']:.4f}", row["class"]) for row in results]
-    return _table("", ("file", "logit", "probability", "class"), rows, text=["file", "class"], note=DISCLAIMER)
+    return _table(
+        "", ("file", "logit", "probability", "class"), rows, text=["file", "class"], note=f"On {device}. {DISCLAIMER}"
+    )
+
+
+RESULT_HEADINGS = (
+    "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image", "images/s",
+    "first logit [us]", "LUT, BRAM18, DSP (FINN's estimate)", "commit",
+)  # fmt: skip
+
+
+def results_rows(runs: Path) -> list[tuple[str, ...]]:
+    """Return one row of cells per finished deploy folder; a figure that was not measured is an empty cell."""
+    return [_result_row(path.parent) for path in sorted(runs.glob("*/deploy/*/accelerator.json"))]
+
+
+def _result_row(deploy: Path) -> tuple[str, ...]:
+    run, board = deploy.parent.parent, deploy.name
+    manifest, build = read(deploy / "accelerator.json") or {}, run / "build" / board
+    provenance, metrics = manifest["provenance"], manifest["provenance"]["test_metrics"]
+    estimates, sim = read(build / "estimates.json") or {}, read(build / "sim" / "sim.json")
+    total = estimates.get("total", {})
+    chain = [(images, differing) for _, images, differing in chain_rows(run, board) if differing is not None]
+    most = max(images for images, _ in chain)
+    return (
+        run.name,
+        provenance["network"],
+        provenance["data"],
+        f"{metrics['accuracy']:.4f}",
+        f"{metrics['auc']:.4f}",
+        f"{most} images, Brevitas to " + ("RTL" if sim else "CPU reference"),
+        f"{sim['initiation_interval']:.0f}" if sim else "",
+        f"{sim['images_per_s']:,.0f}" if sim else "",
+        f"{sim['first_latency_us']:.1f}" if sim else "",
+        ", ".join(f"{total[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")) if total else "",
+        str(provenance["git_commit"] or ""),
+    )
 
 
 def doctor_table(findings: list[Finding]) -> RenderableType:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from contract.errors import ArtifactError
 from contract.manifest import Manifest, load_manifest
+from contract.preprocess import PREPROCESS_VERSION
 
 BLOCK = 1 << 20  # bytes hashed at a time
 
@@ -41,6 +42,11 @@ def open_package(folder: Path) -> Package:
                 f"{path} has sha256 {found[:12]}..., accelerator.json says {str(expected)[:12]}...: damaged, or of "
                 "another build. Copy the whole folder again."
             )
+    if manifest.preprocessing.get("version") != PREPROCESS_VERSION:
+        raise ArtifactError(
+            f"{folder} was made with preprocessing version {manifest.preprocessing.get('version')!r}, expected "
+            f"{PREPROCESS_VERSION}. Package the run again with this version of cxrflow."
+        )
     for needed in ("reference.npz", "golden.npz"):
         if needed not in manifest.sha256:
             raise ArtifactError(f"{folder / 'accelerator.json'} does not name {needed}. Package the run again.")

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.manifest import Decision
 from contract.preprocess import load_pixels
-from cxrflow.infer import load_deployed, probability
 
 
 @pytest.fixture
@@ -82,13 +80,13 @@ def swap_reference(deployed: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (swap_reference, ["reference.npz is missing or is not the file that accelerator.json names"]),
-        (lambda d: (d / "reference.npz").unlink(), ["reference.npz is missing or is not"]),
-        (lambda d: (d / "golden.npz").write_bytes(b""), ["golden.npz is missing or is not"]),
+        (swap_reference, ["reference.npz has sha256", "damaged, or of another build"]),
+        (lambda d: (d / "reference.npz").unlink(), ["reference.npz is not there"]),
+        (lambda d: (d / "golden.npz").write_bytes(b""), ["golden.npz has sha256"]),
         (lambda d: (d / "accelerator.json").unlink(), ["accelerator.json is not there", "Give a deploy folder"]),
         (lambda d: (d / "accelerator.json").write_text("{"), ["accelerator.json is not JSON"]),
-        (lambda d: change(d / "accelerator.json", sha256={}), ["reference.npz is missing or is not the file"]),
-        (lambda d: change(d / "accelerator.json", height=9), ["disagree on the image size"]),
+        (lambda d: change(d / "accelerator.json", sha256={}), ["does not name reference.npz"]),
+        (lambda d: change(d / "accelerator.json", height=9), ["accelerator.json says 9 x"]),
         (lambda d: change(d / "accelerator.json", preprocessing={}), ["preprocessing"]),
         (lambda d: change(d / "accelerator.json", preprocessing={"version": 0}), ["preprocessing"]),
         (lambda d: change(d / "accelerator.json", heigth=8), ["heigth is unknown"]),
@@ -104,11 +102,7 @@ def test_a_tampered_folder_is_refused(
     assert outcome.out == ""
 
 
-@pytest.mark.parametrize(("logit", "want"), [(0, 0.5), (10**9, 1.0), (-(10**9), 0.0), (1, 0.7310585786300049)])
-def test_probability_does_not_overflow(logit: int, want: float) -> None:
-    assert probability(logit, Decision(scale=1.0, offset=0.0, threshold=0, rule="")) == want
-
-
-def test_a_whole_folder_loads(deployed: Path) -> None:
-    manifest, reference = load_deployed(deployed)
-    assert (manifest.height, manifest.width) == (reference.network.height, reference.network.width) == (8, 8)
+def test_answers_as_csv(finished: Any, deployed: Path, images: list[Path]) -> None:
+    table = finished.folder / "answers.csv"
+    assert finished("infer", deployed, images[0], "--csv", table).code == 0
+    assert table.read_text().splitlines()[0] == "file,logit,probability,class" and str(images[0]) in table.read_text()

@@ -1,0 +1,158 @@
+"""The deploy folder, as somebody who has nothing but it."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cxrflow.conftest import REPOSITORY, Workplace
+
+OLDEST = REPOSITORY / ".venv-oldest"  # the oldest numpy and Pillow that the driver supports, and nothing else
+PYNQ = REPOSITORY / ".venv-pynq"  # the real pynq
+
+
+def python_of(environment: Path) -> str:
+    if not (environment / "installed").exists():
+        pytest.skip(f"{environment.name} is not installed: make {environment.name}/installed")
+    return str(environment / "bin" / "python")
+
+
+@pytest.fixture(scope="module")
+def unpacked(_finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The archive of a verified run, unpacked where nothing of cxrflow is."""
+    place = Workplace(tmp_path_factory.mktemp("verified"))
+    shutil.copytree(_finished.folder, place.folder, dirs_exist_ok=True)
+    for command in ("simulate", "package"):
+        outcome = place(command, "tiny.yaml")
+        assert outcome.code == 0, outcome.err
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with tarfile.open(place.run / "deploy" / "pynq-z2.tar.gz") as archive:
+        archive.extractall(elsewhere, filter="data")
+    return elsewhere / "pynq-z2"
+
+
+def call(python: str, folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [python, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.slow
+class TestElsewhere:
+    def test_every_device_gives_the_golden_integers_with_the_oldest_numpy(self, unpacked: Path) -> None:
+        python = python_of(OLDEST)
+        listed = call(python, unpacked, "-m", "pip", "list", "--format=freeze").stdout
+        assert "numpy" in listed and "pydantic" not in listed and "torch" not in listed
+        for device in ("cpu", "sim", "auto"):
+            done = call(python, unpacked, "-m", "driver", "verify", "--device", device)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout == f"{'cpu' if device == 'auto' else device}: all 16 golden logits are equal\n"
+
+    def test_files_in_and_csv_out(self, unpacked: Path, finished: Any) -> None:
+        images = [str(p) for p in sorted((finished.folder / "xrays" / "test").rglob("*.png"))]
+        done = call(python_of(OLDEST), unpacked, "-m", "driver", "infer", "--device", "sim", "--csv", "a.csv", *images)
+        assert done.returncode == 0, done.stderr
+        with (unpacked / "a.csv").open() as stream:
+            logits = [int(row["logit"]) for row in csv.DictReader(stream)]
+        golden = np.load(unpacked / "golden.npz")["logits"]
+        assert sorted(logits) == sorted(golden.tolist())
+
+    def test_bench_is_json(self, unpacked: Path) -> None:
+        done = call(python_of(OLDEST), unpacked, "-m", "driver", "bench", "--device", "sim", "--seconds", "0.05")
+        figures = json.loads(done.stdout)
+        assert figures["device"] == "sim" and figures["golden_images_verified"] == 16
+        assert figures["batches"][-1]["packing_share"] < 0.02
+
+    def test_the_notebook_runs(self, unpacked: Path) -> None:
+        cells = json.loads((unpacked / "board.ipynb").read_text())["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        for device in ("auto", "sim"):
+            script = "\n".join(code).replace("device='auto'", f"device={device!r}").replace('"auto"', f'"{device}"')
+            done = call(python_of(OLDEST), unpacked, "-c", script)
+            assert done.returncode == 0, done.stderr
+
+    def test_the_board_script_wants_pynq(self, unpacked: Path) -> None:
+        done = subprocess.run(
+            ["sh", "run_on_board.sh"],
+            cwd=unpacked,
+            env={"PATH": f"{OLDEST / 'bin'}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2 and "run this on a PYNQ image" in done.stderr
+        assert not (unpacked / "results.json").exists()
+
+    def test_nothing_is_missing_and_nothing_points_back(self, unpacked: Path) -> None:
+        names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "__pycache__")}
+        assert names == {
+            "accelerator.json", "board.ipynb", "contract", "cxrflow_accel.h", "driver", "golden.npz", "LICENSE",
+            "README.md", "reference.npz", "run_on_board.sh", "sim",
+        }  # fmt: skip
+        for path in unpacked.rglob("*"):
+            if path.is_file() and path.suffix in (".py", ".sh", ".md", ".json", ".h", ".ipynb", ".dat"):
+                assert str(REPOSITORY) not in path.read_text(encoding="utf-8"), path
+
+    def test_the_c_header_compiles_and_agrees(self, unpacked: Path, tmp_path: Path) -> None:
+        manifest = json.loads((unpacked / "accelerator.json").read_text())
+        (tmp_path / "main.c").write_text(
+            '#include <stdio.h>\n#include "cxrflow_accel.h"\n'
+            'int main(void) { printf("%u %u %d %d %d\\n", CXRFLOW_IN_BYTES, CXRFLOW_CYCLES_PER_IMAGE,'
+            " CXRFLOW_THRESHOLD, cxrflow_class(CXRFLOW_THRESHOLD), cxrflow_class(CXRFLOW_THRESHOLD + 1)); return 0; }\n"
+        )
+        flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", f"-I{unpacked}"]
+        subprocess.run(["gcc", *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
+        printed = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout.split()
+        hardware, threshold = manifest["hardware"], manifest["decision"]["threshold"]
+        assert printed == [
+            str(v) for v in (hardware["input"]["packed_bytes"], hardware["cycles_per_image"], threshold, 0, 1)
+        ]
+
+    @pytest.mark.parametrize("shell", ["axi_dma", "finn_iodma"])
+    def test_real_pynq_drives_the_rtl(self, unpacked: Path, shell: str) -> None:
+        """The whole golden set through pynq's own DMA driver (or registers), into the Verilated design."""
+        script = f"""
+import json
+from dataclasses import replace
+from pathlib import Path
+from contract.manifest import load_manifest, save_manifest
+from driver.accelerator import Accelerator
+from driver.simulated.device import SimulatedDevice, with_shell
+from driver.simulated.pynq_device import pynq_runtime
+from driver.simulated.verilated import VerilatedCore
+
+folder = Path(".")
+manifest = load_manifest(folder / "accelerator.json")
+# pynq 4.0.0 cannot load an overlay on Zynq-7000, so the simulated board is a ZCU104.
+hardware = replace(with_shell(manifest.hardware, {shell!r}), board="zcu104", part="xczu7ev-ffvc1156-2-e")
+save_manifest(folder / "accelerator.json", replace(manifest, hardware=hardware))
+beats, beat_bytes = hardware.input.folded_shape
+core = VerilatedCore(Path("sim/harness"), Path("sim"), beats=beats, beat_bytes=beat_bytes)
+device = SimulatedDevice(hardware, core)
+with Accelerator(folder, "board", runtime=pynq_runtime(device), capacity=5) as accelerator:
+    print(accelerator.verify())
+device.close()
+"""
+        before = (unpacked / "accelerator.json").read_bytes()
+        try:
+            done = call(python_of(PYNQ), unpacked, "-W", "ignore", "-c", script)
+        finally:
+            (unpacked / "accelerator.json").write_bytes(before)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[-1] == "16"
+
+
+def test_the_archive_is_written_again_when_it_is_lost(finished: Any) -> None:
+    archive = finished.run / "deploy" / "pynq-z2.tar.gz"
+    archive.unlink()
+    assert finished("package", "tiny.yaml").code == 0
+    assert archive.is_file()
