@@ -169,7 +169,7 @@ def results(runs: Runs = Path("runs")) -> None:
 @app.command()
 def infer(
     folder: Annotated[Path, typer.Argument(help="Deploy folder, the one with accelerator.json.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="X-ray images.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="X-ray images, or folders of them.", show_default=False)],
     device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the answers to this file.")] = None,

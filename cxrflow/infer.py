@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import Any
 
-from driver.__main__ import answer_rows
+from driver.__main__ import answer_rows, expand
 from driver.accelerator import Accelerator
 
 
-def infer_files(folder: Path, files: list[Path], *, device: str) -> tuple[list[dict[str, Any]], dict[str, str], str]:
+def infer_files(folder: Path, paths: list[Path], *, device: str) -> tuple[list[dict[str, Any]], dict[str, str], str]:
     """Return one row per readable image, a message per unreadable file, and the device that answered.
+
+    A path that is a folder stands for the files in it.
 
     Raises:
         ArtifactError: the folder is not a whole deploy folder.
         ConfigError: the device is not there.
         MismatchError, DeviceError: the device cannot be trusted.
     """
+    files = expand(paths)
     with Accelerator(folder, device) as accelerator:
         answers = accelerator.infer(files)
         failures = {str(files[i]): message for i, message in answers.failures.items()}

@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (verify, infer, benchmark):
         command.add_argument("--folder", type=Path, default=Path(), help="deploy folder (default: this one)")
         command.add_argument("--device", choices=DEVICES, default="auto")
-    infer.add_argument("files", nargs="+", type=Path)
+    infer.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     infer.add_argument("--csv", type=Path, help="also write the answers to this file")
     benchmark.add_argument("--seconds", type=float, default=1.0, help="per batch size")
     options = parser.parse_args(arguments)
@@ -41,8 +41,9 @@ def _verify(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 
 def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
-    answers = accelerator.infer(options.files)
-    rows = answer_rows(accelerator, answers, options.files)
+    files = expand(options.files)
+    answers = accelerator.infer(files)
+    rows = answer_rows(accelerator, answers, files)
     for row in rows:
         print(f"{row['file']}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
     print(DISCLAIMER)
@@ -63,6 +64,17 @@ def _bench(accelerator: Accelerator, options: argparse.Namespace) -> int:
         rails = getattr(pynq, "get_rails", None)
     print(json.dumps(bench(accelerator, seconds=options.seconds, rails=rails), indent=2))
     return 0
+
+
+def expand(paths: list[Path]) -> list[Path]:
+    """Replace each folder by the files in it, sorted; hidden files are left out, and an empty folder stays."""
+    files: list[Path] = []
+    for path in paths:
+        inside = (
+            sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")) if path.is_dir() else []
+        )
+        files += inside or [path]
+    return files
 
 
 def answer_rows(accelerator: Accelerator, answers: Answers, files: list[Path]) -> list[dict[str, Any]]:

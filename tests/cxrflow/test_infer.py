@@ -48,6 +48,11 @@ def test_bad_images_are_named_and_good_ones_answered(finished: Any, deployed: Pa
         ["error", path.name] for path in (text, folder, missing)
     ]
     assert str(images[0]) in outcome.out and str(images[1]) in outcome.out  # long names are not cut off
+    (folder / "text.jpeg").write_text("not an image")
+    (folder / "good.png").write_bytes(images[0].read_bytes())
+    (folder / ".hidden").write_text("")
+    outcome = finished("infer", deployed, folder)  # a folder stands for its files
+    assert outcome.code == 1 and "good.png" in outcome.out and outcome.err.startswith("error: text.jpeg")
     answer = json.loads(finished("infer", deployed, images[0], text, "--json").out)
     assert list(answer["failures"]) == [str(text)] and len(answer["results"]) == 1
 
