@@ -6,12 +6,14 @@ forged manifest is one clear error and never a wrong answer.
 
 import json
 from dataclasses import asdict, dataclass, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError
 
 SCHEMA = 1
+ROLES = {"axi_dma": {"dma"}, "finn_iodma": {"input", "output"}}  # of each shell's cells in `Hardware.dma`
 DISCLAIMER = "Research use only, not a medical device."
 
 
@@ -138,8 +140,9 @@ def _hardware(raw: object) -> Hardware | None:
     if raw is None:
         return None
     record = _record(raw, Hardware, "hardware.")
-    if record["shell"] not in (None, "axi_dma", "finn_iodma"):
-        raise _FieldError(f"hardware.shell is {record['shell']!r}, expected axi_dma, finn_iodma or null")
+    shell = record["shell"]
+    if shell is not None and not (isinstance(shell, str) and shell in ROLES):
+        raise _FieldError(f"hardware.shell is {shell!r}, expected {', '.join(ROLES)} or null")
     for name in ("board", "part"):
         _is(record[name], str, f"hardware.{name}")
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
@@ -148,7 +151,24 @@ def _hardware(raw: object) -> Hardware | None:
     _values_are(record["dma"], str, "hardware.dma")
     record["input"] = _stream(record["input"], "hardware.input.")
     record["output"] = _stream(record["output"], "hardware.output.")
+    roles = ROLES[shell] if shell is not None else set()
+    if set(record["dma"]) != roles:
+        raise _FieldError(f"hardware.dma has {sorted(record['dma'])}, expected {sorted(roles)} for this shell")
     return Hardware(**record)
+
+
+def _check_streams(hardware: Hardware, pixels: int) -> None:
+    """Stop unless the streams carry one byte per pixel in and one integer out."""
+    source, sink = hardware.input, hardware.output
+    if not source.packed_bytes == prod(source.shape) == prod(source.folded_shape) == pixels:
+        raise _FieldError(
+            f"hardware.input has {source.packed_bytes} packed bytes, shape {source.shape} and folded shape "
+            f"{source.folded_shape}, expected {pixels} bytes in each"
+        )
+    if len(source.folded_shape) != 2 or source.width_bits != 8 * source.folded_shape[1]:
+        raise _FieldError(f"hardware.input.width_bits is {source.width_bits}, which is not 8 per pixel of a beat")
+    if sink.shape != [1] or not 1 <= sink.packed_bytes <= 4 or sink.width_bits != 8 * sink.packed_bytes:
+        raise _FieldError("hardware.output is not one integer of 1 to 4 bytes")
 
 
 def _manifest(raw: object) -> Manifest:
@@ -174,4 +194,6 @@ def _manifest(raw: object) -> Manifest:
     _is(decision["rule"], str, "decision.rule")
     record["decision"] = Decision(**decision)
     record["hardware"] = _hardware(record["hardware"])
+    if record["hardware"] is not None:
+        _check_streams(record["hardware"], record["height"] * record["width"])
     return Manifest(**record)

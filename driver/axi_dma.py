@@ -10,56 +10,25 @@ from numpy.typing import NDArray
 
 from contract.errors import DeviceError
 from contract.manifest import Hardware
-from driver.link import DEAD_BUS, SLOTS, device_errors, set_clock, wait_until
+from driver.link import DEAD_BUS, BoardLink, device_errors, wait_until
 
 MM2S_STATUS, S2MM_STATUS = 0x04, 0x34  # byte offsets of the status registers
 IDLE = 1 << 1
 ERRORS = {1 << 4: "internal error", 1 << 5: "slave error", 1 << 6: "decode error"}
-SMALLEST_BUFFER = 8192  # bytes; smaller ones can get an address above 32 bits on some images
 MAX_TRANSFER = (1 << 26) - 1  # bytes: the length register of the shell's DMA
 
 
-class AxiDmaLink:
+class AxiDmaLink(BoardLink):
     """One AXI DMA whose streams are the accelerator's."""
 
     def __init__(self, runtime: Any, bitstream: str, hardware: Hardware, *, capacity: int, timeout_s: float) -> None:
-        """Load the bitstream, set the clock and allocate two pairs of buffers.
+        """See BoardLink. `capacity` is reduced to what the DMA's length register can hold."""
+        largest = max(hardware.input.packed_bytes, hardware.output.packed_bytes)
+        capacity = max(1, min(capacity, MAX_TRANSFER // largest))
+        super().__init__(runtime, bitstream, hardware, capacity=capacity, timeout_s=timeout_s)
 
-        Args:
-            runtime: the pynq module or the same surface: Overlay, allocate, Clocks.
-            bitstream: path of the .bit file.
-            hardware: of the manifest.
-            capacity: images per transfer; reduced to what the DMA's length register can hold.
-            timeout_s: how long one transfer may take [s].
-
-        Raises:
-            DeviceError: the device does not answer, or its clock is wrong.
-        """
-        self._runtime, self._bitstream, self._hardware = runtime, bitstream, hardware
-        self._timeout_s = timeout_s
-        self._bytes_in, self._bytes_out = hardware.input.packed_bytes, hardware.output.packed_bytes
-        self.capacity = max(1, min(capacity, MAX_TRANSFER // max(self._bytes_in, self._bytes_out)))
-        self._dma: Any = None
-        self._buffers: list[Any] = []
-        self._connect()
-        try:
-            self._inputs = [self._allocate(self.capacity * self._bytes_in) for _ in range(SLOTS)]
-            self._outputs = [self._allocate(self.capacity * self._bytes_out) for _ in range(SLOTS)]
-        except BaseException:
-            self.close()
-            raise
-
-    def _connect(self) -> None:
-        """Load the bitstream, which also resets the accelerator, and take hold of the DMA."""
-        with device_errors("loading the bitstream"):
-            overlay = self._runtime.Overlay(self._bitstream, download=True)
-            set_clock(self._runtime.Clocks, self._hardware.clock_mhz)
+    def _connect(self, overlay: Any) -> None:
         name = self._hardware.dma["dma"]
-        if name not in overlay.ip_dict:
-            raise DeviceError(
-                f"the bitstream has no DMA '{name}', found {', '.join(overlay.ip_dict) or 'no IP at all'}. "
-                "Copy the whole folder again."
-            )
         entry = overlay.ip_dict[name]
         with device_errors("reading the DMA's status"):
             status = self._runtime.MMIO(entry["phys_addr"], entry["addr_range"]).read(MM2S_STATUS)
@@ -67,14 +36,6 @@ class AxiDmaLink:
             raise DeviceError(f"the DMA's status reads 0x{status:08X}: nothing answers. Restart the board.")
         with device_errors("starting the DMA"):
             self._dma = getattr(overlay, name)
-
-    def _allocate(self, size: int) -> Any:
-        self._buffers.append(self._runtime.allocate(shape=(max(size, SMALLEST_BUFFER),), dtype=np.uint8))
-        return self._buffers[-1]
-
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """See Link. On the stream, pixels are in the order of the image: packing is one copy."""
-        self._inputs[slot][: pixels.size] = pixels.reshape(-1)
 
     def start(self, slot: int, count: int) -> None:
         """See Link. The receiver is armed first."""
@@ -118,12 +79,3 @@ class AxiDmaLink:
                 f"{name} status 0x{status:08X} ({'nothing answers' if status == DEAD_BUS else ', '.join(meaning)})"
             )
         return ", ".join(words)
-
-    def reset(self) -> None:
-        """See Link. Loading the bitstream again is the one reset that reaches every register of the accelerator."""
-        self._connect()
-
-    def close(self) -> None:
-        """See Link."""
-        while self._buffers:
-            self._buffers.pop().freebuffer()

@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from contract.errors import DeviceError
 from contract.manifest import Hardware
-from driver.link import DEAD_BUS, SLOTS, device_errors, set_clock, wait_until
+from driver.link import DEAD_BUS, BoardLink, device_errors, wait_until
 
-SMALLEST_BUFFER = 8192  # bytes; smaller ones can get an address above 32 bits on some images
 BURST = 16  # images; the engines work in bursts of whole 16 images when they can
 
 
@@ -30,49 +29,20 @@ class Reg(IntEnum):
 START, DONE, IDLE = 1 << 0, 1 << 1, 1 << 2
 
 
-class FinnIodmaLink:
+class FinnIodmaLink(BoardLink):
     """FINN's input and output engines."""
 
+    _done = False  # the output engine has finished
+
     def __init__(self, runtime: Any, bitstream: str, hardware: Hardware, *, capacity: int, timeout_s: float) -> None:
-        """Load the bitstream, set the clock and allocate two pairs of buffers. Arguments as in AxiDmaLink."""
-        self._runtime, self._bitstream, self._hardware = runtime, bitstream, hardware
-        self._timeout_s = timeout_s
-        self._bytes_in, self._bytes_out = hardware.input.packed_bytes, hardware.output.packed_bytes
-        self.capacity = max(BURST, capacity // BURST * BURST)
-        self._input: Any = None
-        self._output: Any = None
-        self._done = False
-        self._buffers: list[Any] = []
-        self._connect()
-        try:
-            self._inputs = [self._allocate(self.capacity * self._bytes_in) for _ in range(SLOTS)]
-            self._outputs = [self._allocate(self.capacity * self._bytes_out) for _ in range(SLOTS)]
-        except BaseException:
-            self.close()
-            raise
+        """See BoardLink. `capacity` becomes a multiple of the engines' burst."""
+        capacity = max(BURST, capacity // BURST * BURST)
+        super().__init__(runtime, bitstream, hardware, capacity=capacity, timeout_s=timeout_s)
 
-    def _connect(self) -> None:
-        """Load the bitstream, which also resets the accelerator, and take hold of both engines."""
-        with device_errors("loading the bitstream"):
-            overlay = self._runtime.Overlay(self._bitstream, download=True)
-            set_clock(self._runtime.Clocks, self._hardware.clock_mhz)
-        names = [self._hardware.dma[role] for role in ("input", "output")]
-        for name in names:
-            if name not in overlay.ip_dict:
-                raise DeviceError(
-                    f"the bitstream has no engine '{name}', found {', '.join(overlay.ip_dict) or 'no IP at all'}. "
-                    "Copy the whole folder again."
-                )
-        self._input, self._output = (getattr(overlay, name) for name in names)
+    def _connect(self, overlay: Any) -> None:
+        with device_errors("finding the engines"):
+            self._input, self._output = (getattr(overlay, self._hardware.dma[role]) for role in ("input", "output"))
         self._read(self._output)
-
-    def _allocate(self, size: int) -> Any:
-        self._buffers.append(self._runtime.allocate(shape=(max(size, SMALLEST_BUFFER),), dtype=np.uint8))
-        return self._buffers[-1]
-
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """See Link. On the stream, pixels are in the order of the image: packing is one copy."""
-        self._inputs[slot][: pixels.size] = pixels.reshape(-1)
 
     def start(self, slot: int, count: int) -> None:
         """See Link. The writer is started first."""
@@ -116,15 +86,6 @@ class FinnIodmaLink:
         if status == DEAD_BUS:
             raise DeviceError(f"an engine's control register reads 0x{status:08X}: nothing answers. Restart the board.")
         return status
-
-    def reset(self) -> None:
-        """See Link."""
-        self._connect()
-
-    def close(self) -> None:
-        """See Link."""
-        while self._buffers:
-            self._buffers.pop().freebuffer()
 
 
 def _signed(raw: NDArray[np.uint8]) -> NDArray[np.int64]:

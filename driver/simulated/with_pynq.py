@@ -6,11 +6,12 @@ board is a ZCU104 whatever the folder was made for; the streams are the folder's
 """
 
 import argparse
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from contract.errors import ConfigError
+from contract.errors import ConfigError, CxrflowError
 from contract.manifest import save_manifest
 from driver.accelerator import Accelerator
 from driver.package import open_package
@@ -47,8 +48,8 @@ def verify(folder: Path, shell: str, *, capacity: int) -> int:
             return accelerator.verify()
 
 
-def main() -> None:
-    """Verify one folder with both shells."""
+def main() -> int:
+    """Verify one folder with both shells; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path, help="deploy folder with sim/")
     parser.add_argument("--capacity", type=int, default=256, help="images per DMA transfer")
@@ -56,9 +57,14 @@ def main() -> None:
     import pynq
 
     for shell in ("axi_dma", "finn_iodma"):
-        count = verify(options.folder, shell, capacity=options.capacity)
+        try:
+            count = verify(options.folder, shell, capacity=options.capacity)
+        except CxrflowError as err:
+            print(f"error: {err}", file=sys.stderr)
+            return err.exit_code
         print(f"pynq {pynq.__version__}, {shell}, RTL in Verilator: all {count} golden logits are equal")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

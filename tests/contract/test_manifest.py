@@ -32,7 +32,7 @@ MANIFEST = Manifest(
         clock_mhz=100.0,
         input=Stream([28, 28], "uint8", [98, 8], 784, 64),
         output=Stream([1], "int32", [1, 1], 4, 32),
-        dma={"input": "axi_dma_0", "output": "axi_dma_0"},
+        dma={"dma": "axi_dma_0"},
         cycles_per_image=784,
     ),
     sha256={"reference.npz": "ab" * 32},
@@ -143,6 +143,24 @@ def test_a_wrong_type_is_refused_by_name(tmp_path: Path, at: tuple[Any, ...]) ->
 )
 def test_a_value_out_of_range_is_refused(tmp_path: Path, at: tuple[str, ...], value: object) -> None:
     with pytest.raises(ArtifactError, match=rf"{'.'.join(at)} is "):
+        load(tmp_path / "accelerator.json", replaced(at, value))
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (("hardware", "dma"), {"input": "x"}, r"hardware.dma has \['input'\], expected \['dma'\]"),
+        (("hardware", "shell"), None, r"hardware.dma has \['dma'\], expected \[\]"),
+        (("hardware", "shell"), "finn_iodma", r"expected \['input', 'output'\]"),
+        (("hardware", "input", "packed_bytes"), 783, "783 packed bytes.*expected 784 bytes"),
+        (("hardware", "input", "folded_shape"), [97, 8], "expected 784 bytes"),
+        (("hardware", "input", "width_bits"), 32, "width_bits is 32"),
+        (("hardware", "output", "width_bits"), 64, "not one integer of 1 to 4 bytes"),
+        (("width",), 27, "expected 756 bytes"),
+    ],
+)
+def test_streams_that_contradict_each_other(tmp_path: Path, at: tuple[str, ...], value: object, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
         load(tmp_path / "accelerator.json", replaced(at, value))
 
 

@@ -242,7 +242,7 @@ class TestFolder:
             (lambda f: (f / "reference.npz").unlink(), "reference.npz is not there"),
             (lambda f: (f / "accelerator.json").write_text("{"), "is not JSON"),
             (lambda f: write_manifest(f, sha256={"../x": "0"}), "outside its own folder"),
-            (lambda f: write_manifest(f, height=9), "9"),
+            (lambda f: write_manifest(f, height=9), "expected 72 bytes"),
         ],
         ids=["damaged", "missing", "no manifest", "path trick", "other size"],
     )
