@@ -446,6 +446,24 @@ def test_run_from_xrays_to_verified_rtl(bare: Any) -> None:
 
 
 @pytest.mark.slow
+def test_real_xrays_are_equal_integers_from_brevitas_to_rtl(bare: Any, real_xrays: Path) -> None:
+    bare.experiment(
+        network={"height": 28, "width": 28, "hidden": [64, 64], "weight_bits": 8, "act_bits": 8},
+        train={"epochs": 3, "batch_size": 128},
+    )
+    outcome = bare("run", "tiny.yaml", "--data", real_xrays)
+    assert outcome.code == 0, outcome.err
+    rows = [line.split() for line in outcome.out.splitlines()]
+    for stage in ("brevitas_float64", "qonnx_float64", "pin_thresholds", "cpu_reference", "rtl"):
+        assert [stage, "624", "0"] in rows
+    sim = json.loads((bare.run / "build" / "pynq-z2" / "sim" / "sim.json").read_text(encoding="utf-8"))
+    assert abs(sim["initiation_interval"] - sim["estimated_interval"]) <= 1
+    golden = np.load(bare.run / "export" / "golden.npz")
+    threshold = json.loads((bare.run / "export" / "export.json").read_text(encoding="utf-8"))["threshold"]
+    assert set(golden["logits"] > threshold) == {True, False}  # both classes of outcome
+
+
+@pytest.mark.slow
 def test_run_of_a_network_that_finn_has_no_rtl_for(bare: Any) -> None:
     bare.experiment(network={"weight_bits": 1, "act_bits": 1})
     outcome = bare("run", "tiny.yaml")
