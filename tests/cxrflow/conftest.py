@@ -49,7 +49,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class Place:
     """A folder with X-rays, an experiment file and perhaps a run, and the command line called from there."""
 
     folder: Path
@@ -107,32 +107,32 @@ def draw_xrays(root: Path, *, train: int = 24, test: int = 8) -> None:
                 Image.fromarray(pixels).save(folder / name)
 
 
-def call_all(workplace: Workplace, commands: Sequence[str]) -> None:
+def call_all(place: Place, commands: Sequence[str]) -> None:
     for command in commands:
-        outcome = workplace(command, "tiny.yaml")
+        outcome = place(command, "tiny.yaml")
         assert outcome.code == 0, outcome.err
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Workplace:
+def bare(tmp_path: Path) -> Place:
     """X-rays and an experiment, nothing run yet."""
-    workplace = Workplace(tmp_path)
+    place = Place(tmp_path)
     draw_xrays(tmp_path / "xrays")
-    workplace.experiment()
-    return workplace
+    place.experiment()
+    return place
 
 
 @pytest.fixture(scope="session")
-def _finished(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    workplace = Workplace(tmp_path_factory.mktemp("finished"))
-    draw_xrays(workplace.folder / "xrays")
-    workplace.experiment(data={"source": str(workplace.folder / "xrays")})
-    call_all(workplace, ["train", "export", "build", "package"])
-    return workplace
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("finished"))
+    draw_xrays(place.folder / "xrays")
+    place.experiment(data={"source": str(place.folder / "xrays")})
+    call_all(place, ["train", "export", "build", "package"])
+    return place
 
 
 @pytest.fixture
-def finished(_finished: Workplace, tmp_path: Path) -> Workplace:
+def finished(_finished: Place, tmp_path: Path) -> Place:
     """A copy, to be damaged, of a run that is complete but for the simulation."""
     shutil.copytree(_finished.folder, tmp_path, dirs_exist_ok=True)
-    return Workplace(tmp_path)
+    return Place(tmp_path)

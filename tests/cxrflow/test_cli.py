@@ -209,8 +209,8 @@ def test_a_missing_compiler_is_foretold_and_refused(finished: Any, monkeypatch: 
     outcome.assert_refused("g++, make, perl")
 
 
-def datasource(workplace: Any) -> str:
-    return str(yaml.safe_load((workplace.run / "experiment.yaml").read_text())["data"]["source"])
+def datasource(place: Any) -> str:
+    return str(yaml.safe_load((place.run / "experiment.yaml").read_text())["data"]["source"])
 
 
 # --- stages

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.cxrflow.conftest import REPOSITORY, Workplace
+from tests.cxrflow.conftest import REPOSITORY, Place
 
 OLDEST = REPOSITORY / ".venv-oldest"  # the oldest numpy and Pillow that the driver supports, and nothing else
 PYNQ = REPOSITORY / ".venv-pynq"  # the real pynq
@@ -25,9 +25,9 @@ def python_of(environment: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def unpacked(_finished: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(_finished: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of a verified run, unpacked where nothing of cxrflow is."""
-    place = Workplace(tmp_path_factory.mktemp("verified"))
+    place = Place(tmp_path_factory.mktemp("verified"))
     shutil.copytree(_finished.folder, place.folder, dirs_exist_ok=True)
     for command in ("simulate", "package"):
         outcome = place(command, "tiny.yaml")
