@@ -28,7 +28,7 @@ from driver.simulated.faults import DmaError, Faults
 from driver.simulated.stand_in import StandIn
 
 SIDE, SIMD = 8, 4
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0  # of transfers that are made to fail
 RNG = np.random.default_rng(7)
 
 
@@ -93,7 +93,7 @@ class Bench:
 
     def open(self, **options: Any) -> Accelerator:
         write_manifest(self.folder, hardware=self.hardware)
-        options = {"timeout_s": TIMEOUT_S, "capacity": 16, **options}
+        options = {"capacity": 16, **options}
         return Accelerator(self.folder, "board", runtime=StandIn(self.device), **options)
 
 
@@ -165,7 +165,7 @@ AXI_FAULTS = {
     "stalled": (
         Faults(stall_after=20),
         DeviceTimeoutError,
-        r"no answer after 0.5 s: 1[56] images in flight, MM2S status",
+        r"no answer after 1 s: 1[56] images in flight, MM2S status",
     ),
     "no tlast": (Faults(missing_tlast=True), DeviceTimeoutError, "S2MM status 0x.*busy"),
     "too few": (Faults(drop_result=20), DeviceError, r"bytes of results came for 1[56] images, expected"),
@@ -190,7 +190,7 @@ class TestFaults:
         faults, kind, message = (AXI_FAULTS if shell == "axi_dma" else FINN_FAULTS)[fault]
         board = Bench(folder, shell)
         pixels = some_pixels(47)
-        with board.open() as accelerator:
+        with board.open(timeout_s=TIMEOUT_S) as accelerator:
             accelerator.verify()
             board.device.faults = faults
             with pytest.raises(kind, match=message):
