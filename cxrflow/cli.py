@@ -117,6 +117,14 @@ def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"),
 
 
 @app.command()
+def ip(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
+    """Pack the RTL as an IP for Vivado and FuseSoC, with datasheet, constraints and testbench."""
+    with _locked(file, data, runs) as run:
+        _stage(run, "ip", run.ip)
+        print(run.build_folder / "ip")
+
+
+@app.command()
 def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Write the deploy folder: manifest, CPU reference, golden vectors."""
     with _locked(file, data, runs) as run:

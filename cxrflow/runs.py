@@ -235,7 +235,7 @@ def hash_sources(*packages: str) -> str:
     digest = hashlib.sha256()
     for package in packages:
         for path in sorted((REPOSITORY / package).rglob("*")):
-            if path.suffix in (".py", ".sv", ".cpp", ".sh", ".md", ".ipynb"):
+            if path.suffix in (".py", ".sv", ".v", ".cpp", ".sh", ".tcl", ".md", ".ipynb", ".toml"):
                 digest.update(f"{path.relative_to(REPOSITORY)} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 

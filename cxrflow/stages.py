@@ -234,6 +234,27 @@ class Run:
         finally:
             partial.unlink(missing_ok=True)
 
+    def ip(self) -> bool:
+        """Write the design as an IP. Returns whether anything had to be done."""
+        simulated = (self.build_folder / "sim").exists()
+        self._require("export", "build", *(["simulate"] if simulated else []))
+        stamps = {
+            name: read_stamp(folder)
+            for name, folder in (("build", self.build_folder), ("sim", self.build_folder / "sim"))
+        }
+        inputs = {
+            "name": self.experiment.name,
+            **{name: None if stamp is None else stamp.key for name, stamp in stamps.items()},
+            "code": hash_sources("contract", "finn_build"),
+        }
+
+        def work(out: Path) -> None:
+            from finn_build.ip import write_ip
+
+            write_ip(self.build_folder, self.folder / "export" / "golden.npz", out, name=self.experiment.name)
+
+        return self._stage(self.build_folder / "ip", BUILT, inputs, work)
+
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
         from cxrflow.package import package_run, write_archive

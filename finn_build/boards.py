@@ -1,28 +1,88 @@
-"""The boards we can build for.
+"""The boards we can build for, as `boards.toml` beside this file lists them with their sources."""
 
-Source of parts and resource counts: FINN's `finn.util.basic` tables and the vendor's device tables.
-"""
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from dataclasses import dataclass
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+
+from contract.errors import ConfigError
+
+BOARDS_FILE = Path(__file__).with_name("boards.toml")
+PlainName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
-@dataclass(frozen=True)
-class Board:
+class Budget(BaseModel):
+    """Share of each resource that a design may fill."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    lut: Share
+    ff: Share
+    bram18: Share
+    dsp: Share
+    uram: Share
+
+
+class Board(BaseModel):
     """One board. Resource counts are those of the whole part."""
 
-    name: str
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    name: PlainName  # also the name of its folder in a run
     finn_name: str  # FINN's own key, exact case
-    part: str
-    dma_bits: int  # width of the DMA's memory port [bit]: no stream into the PL is wider
-    lut: int
-    bram18: int
-    dsp: int
+    part: Annotated[str, Field(pattern=r"^xc[A-Za-z0-9-]+$")]
+    board_parts: Annotated[list[Annotated[str, Field(pattern=r"^[^:\s]+:[^:\s]+:part0:[\d.]+$")]], Field(min_length=1)]
+    ps: Literal["ps7", "zynqmp"]  # processing system
+    dma_bits: Literal[32, 64, 128]  # width of the DMA's memory port [bit]: no stream into the PL is wider
+    pl_mhz: PositiveFloat  # the PS's first clock into the PL [MHz]
+    lut: PositiveInt
+    ff: PositiveInt
+    bram18: PositiveInt  # blocks of 18 Kbit
+    dsp: PositiveInt
+    uram: NonNegativeInt
+    budget: Budget
+
+    @property
+    def family(self) -> str:
+        """Vivado's name of the device family."""
+        return {"ps7": "zynq", "zynqmp": "zynquplus"}[self.ps]
+
+    @property
+    def usable(self) -> dict[str, int]:
+        """How much of each resource a design may fill."""
+        return {name: int(getattr(self, name) * share) for name, share in self.budget.model_dump().items()}
 
 
-BOARDS = {
-    board.name: board
-    for board in (
-        Board("pynq-z2", "Pynq-Z2", "xc7z020clg400-1", dma_bits=64, lut=53_200, bram18=280, dsp=220),
-        Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", dma_bits=128, lut=230_400, bram18=624, dsp=1_728),
-    )
-}
+def load_boards(path: Path) -> dict[str, Board]:
+    """Read a board catalogue. Raises ConfigError."""
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ConfigError(f"{path} is not readable TOML: {str(err).rstrip('.')}. Correct it or restore it.") from err
+    if raw.keys() - {"boards", "budget"} or not isinstance(raw.get("boards"), dict) or not raw["boards"]:
+        raise ConfigError(
+            f"{path} holds {', '.join(map(repr, raw)) or 'nothing'} at its top, expected tables 'budget' and "
+            "'boards.NAME'. Correct it or restore it."
+        )
+    return {name: _board(path, name, entry, raw.get("budget")) for name, entry in raw["boards"].items()}
+
+
+def _board(path: Path, name: str, entry: Any, budget: Any) -> Board:
+    if not isinstance(entry, dict) or "name" in entry:
+        raise ConfigError(f"{path}: 'boards.{name}' is {entry!r:.60}, expected a table without a 'name' of its own.")
+    try:
+        return Board.model_validate({"budget": budget, **entry, "name": name})
+    except ValidationError as err:
+        first = err.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "missing":
+            found = "is missing, expected a value"
+        elif first["type"] == "extra_forbidden":
+            found = f"is no field, expected {', '.join(sorted(Board.model_fields.keys() - {'name'}))}"
+        else:
+            expected = first["msg"].replace("Input should be", "expected")
+            found = f"is {first['input']!r:.60}, {expected[0].lower()}{expected[1:]}"
+        raise ConfigError(f"{path}: '{field}' of board '{name}' {found}. Correct that line.") from err
+
+
+BOARDS = load_boards(BOARDS_FILE)

@@ -216,7 +216,7 @@ def simulate_build(
         ToolError: g++, make, perl or Verilator is missing.
     """
     golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
-    summary, estimates = _read(build_dir / "build.json"), _read(build_dir / "estimates.json")
+    summary, estimates = read_json(build_dir / "build.json"), read_json(build_dir / "estimates.json")
     if not summary["rtl"]:
         raise ConfigError(
             f"there is no RTL to simulate: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
@@ -318,7 +318,7 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file of the build folder. Raises ArtifactError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

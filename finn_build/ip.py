@@ -1,0 +1,314 @@
+"""A verified design as an IP that stands alone: Verilog, IP-XACT, constraints, FuseSoC, datasheet and testbench.
+
+Reads what `build` and `simulate_build` wrote, and copies what a user of the IP needs and nothing else. Every figure in
+the datasheet comes from those files.
+"""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError
+from finn_build.boards import BOARDS, Board
+from finn_build.build import Golden, load_golden, read_json
+from finn_build.ip_xact import Bus, Port, Vlnv, component
+from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
+
+TEMPLATES = resources.files("finn_build") / "ip"
+CONSTRAINTS = f"constraints/{TOP}_ooc.xdc"
+GOLDEN_IMAGES = 8  # streamed by the testbench
+LICENSE = Path(__file__).parent.parent / "LICENSE"
+RESOURCES = {"LUT": "lut", "BRAM_18K": "bram18", "DSP": "dsp", "URAM": "uram"}  # FINN's names and the catalogue's
+
+
+@dataclass(frozen=True)
+class Ip:
+    """What is packaged, and every figure about it."""
+
+    vlnv: Vlnv
+    board: Board
+    design: Design
+    memories: tuple[str, ...]  # file names
+    build: dict[str, Any]
+    estimates: dict[str, Any]
+    sim: dict[str, Any] | None  # None: not simulated
+
+    @property
+    def files(self) -> list[str]:
+        """Verilog in compile order, then memory files, relative to the IP's folder."""
+        return [f"hdl/{name}" for name in (*self.design.sources, *self.memories)]
+
+    @property
+    def description(self) -> str:
+        """One line about it."""
+        count = sum(node.layer for node in self.design.nodes)
+        return f"Quantized X-ray classifier, {count} FINN layers, AXI-Stream in and out, made by cxrflow"
+
+
+def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> None:
+    """Write the design in `build_dir` into the new folder `out` as an IP.
+
+    Args:
+        build_dir: what `build` wrote, with or without `sim/`.
+        golden_path: golden.npz of the export that was built.
+        out: created.
+        name: of the run; becomes part of the IP's name.
+
+    Raises:
+        ConfigError: the build has no RTL.
+        ArtifactError: a file of the build is missing or damaged.
+    """
+    ip = _read_ip(build_dir, name)
+    golden = _choose(load_golden(golden_path))
+    _copy_hdl(ip, build_dir / "rtl", out / "hdl")
+    (out / "sim").mkdir()
+    (out / "constraints").mkdir()
+    values = _values(ip, golden)
+    for template, path in (
+        ("accelerator_tb.v", f"sim/{TOP}_tb.v"),
+        ("simulate.sh", "sim/simulate.sh"),
+        ("package_ip.tcl", "package_ip.tcl"),
+        ("datasheet.md", "datasheet.md"),
+    ):
+        (out / path).write_text(_fill(template, values), encoding="utf-8")
+    _write_golden(golden, ip.design, out / "sim")
+    clock = f"create_clock -period {ip.build['clk_ns']:.3f} -name ap_clk [get_ports ap_clk]\n"
+    (out / CONSTRAINTS).write_text(f"# Only for synthesis of the IP on its own.\n{clock}", encoding="utf-8")
+    (out / "component.xml").write_text(_component(ip), encoding="utf-8")
+    (out / f"{ip.vlnv.name}.core").write_text(_core(ip), encoding="utf-8")
+    shutil.copyfile(LICENSE, out / "LICENSE")
+
+
+def _read_ip(build_dir: Path, name: str) -> Ip:
+    build = read_json(build_dir / "build.json")
+    if not build["rtl"]:
+        raise ConfigError(
+            f"there is no RTL to package: FINN maps {', '.join(build['hls_nodes'])} to HLS, which needs Vitis. "
+            "Use 2 to 8 bits for weights and activations."
+        )
+    simulated = build_dir / "sim" / "sim.json"
+    return Ip(
+        vlnv=Vlnv("cxrflow", "user", "cxrflow_" + re.sub(r"\W", "_", name, flags=re.ASCII), "1.0"),
+        board=BOARDS[build["board"]],
+        design=load_design(build_dir / "rtl"),
+        memories=tuple(sorted(path.name for path in (build_dir / "rtl").glob("*.dat"))),
+        build=build,
+        estimates=read_json(build_dir / "estimates.json"),
+        sim=read_json(simulated) if simulated.exists() else None,
+    )
+
+
+def _copy_hdl(ip: Ip, rtl: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    for name in (*ip.design.sources, *ip.memories):
+        shutil.copyfile(rtl / name, out / name)
+
+
+def _choose(golden: Golden) -> Golden:
+    """Return a few images, from the smallest logit to the greatest."""
+    order = np.argsort(golden.logits, kind="stable")
+    few = order[np.linspace(0, len(order) - 1, min(GOLDEN_IMAGES, len(order))).round().astype(int)]
+    return Golden(golden.pixels[few], golden.logits[few])
+
+
+def _write_golden(golden: Golden, design: Design, out: Path) -> None:
+    """Write the images as the beats of the input stream, and the logits, for $readmemh."""
+    (out / "golden_beats.hex").write_text(_hex(beats(golden.pixels, design)), encoding="ascii")
+    words = golden.logits.astype("<i4").view(np.uint8).reshape(-1, 4)
+    (out / "golden_logits.hex").write_text(_hex(words), encoding="ascii")
+
+
+def beats(pixels: NDArray[np.uint8], design: Design) -> NDArray[np.uint8]:
+    """Return images, (N, height, width), as bytes of beats, (N * in_beats, in_bits / 8), low byte first."""
+    lanes = pixels.reshape(-1, design.simd)
+    return np.pad(lanes, ((0, 0), (0, design.in_bits // 8 - design.simd)))
+
+
+def _hex(words: NDArray[np.uint8]) -> str:
+    """One word a line, the high byte first as people write it."""
+    return "".join(f"{bytes(word[::-1]).hex()}\n" for word in words)
+
+
+def ports(design: Design) -> list[Port]:
+    """Return the ports of the top."""
+    return [
+        Port("ap_clk", "in", None, "clock of everything"),
+        Port("ap_rst_n", "in", None, "synchronous reset, active low"),
+        Port("s_axis_tdata", "in", design.in_bits, f"{design.simd} pixels, the first in the low byte"),
+        Port("s_axis_tvalid", "in", None, ""),
+        Port("s_axis_tlast", "in", None, "the last beat of a transfer of whole images"),
+        Port("s_axis_tready", "out", None, ""),
+        Port("m_axis_tdata", "out", LOGIT_BITS, "one signed logit"),
+        Port("m_axis_tvalid", "out", None, ""),
+        Port("m_axis_tlast", "out", None, "the last result of a transfer"),
+        Port("m_axis_tready", "in", None, ""),
+    ]
+
+
+def _buses() -> list[Bus]:
+    streams = [
+        Bus(bus, "axis", mode, {s: f"{bus}_{s.lower()}" for s in ("TDATA", "TVALID", "TLAST", "TREADY")}, {})
+        for bus, mode in (("s_axis", "slave"), ("m_axis", "master"))
+    ]
+    clock = {"ASSOCIATED_BUSIF": "s_axis:m_axis", "ASSOCIATED_RESET": "ap_rst_n"}
+    return [
+        *streams,
+        Bus("ap_clk", "clock", "slave", {"CLK": "ap_clk"}, clock),
+        Bus("ap_rst_n", "reset", "slave", {"RST": "ap_rst_n"}, {"POLARITY": "ACTIVE_LOW"}),
+    ]
+
+
+def _component(ip: Ip) -> str:
+    # FINN chose the DSP blocks of this family when it generated the Verilog.
+    return component(
+        ip.vlnv,
+        description=ip.description,
+        top=TOP,
+        ports=ports(ip.design),
+        buses=_buses(),
+        files=ip.files,
+        constraints=CONSTRAINTS,
+        family=ip.board.family,
+    )
+
+
+def _core(ip: Ip) -> str:
+    """Return the FuseSoC core file. Memory files are copied to where the simulation runs."""
+    memory: list[Any] = [{f"hdl/{name}": {"copyto": name}} for name in ip.memories]
+    golden: list[Any] = [{f"sim/{name}": {"copyto": name}} for name in ("golden_beats.hex", "golden_logits.hex")]
+    verilog = [
+        {f"hdl/{name}": {"file_type": "systemVerilogSource" if name.endswith(".sv") else "verilogSource"}}
+        for name in ip.design.sources
+    ]
+    options = [
+        "--timing", "--timescale", "1ns/1ps", "--no-assert", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+        "-CFLAGS", "-std=c++20",
+    ]  # fmt: skip
+    content = {
+        "name": str(ip.vlnv),
+        "description": ip.description,
+        "filesets": {
+            "rtl": {"files": verilog},
+            "memory": {"files": memory, "file_type": "user"},
+            "tb": {"files": [{f"sim/{TOP}_tb.v": {"file_type": "verilogSource"}}]},
+            "golden": {"files": golden, "file_type": "user"},
+        },
+        "targets": {
+            "default": {"filesets": ["rtl", "memory"], "toplevel": TOP},
+            "sim": {
+                "filesets": ["rtl", "memory", "tb", "golden"],
+                "toplevel": f"{TOP}_tb",
+                "default_tool": "verilator",
+                "tools": {"verilator": {"mode": "binary", "verilator_options": options}},
+            },
+        },
+    }
+    return "CAPI=2:\n" + yaml.safe_dump(content, sort_keys=False, width=1000)
+
+
+def _fill(template: str, values: Mapping[str, object]) -> str:
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return re.sub("@([A-Z_]+)@", lambda match: str(values[match[1]]), text)
+
+
+def _values(ip: Ip, golden: Golden) -> dict[str, object]:
+    """Return what the templates name."""
+    design, sim = ip.design, ip.sim
+    packages = [name for name in design.sources if name.endswith("_pkg.sv")]
+    others = [name for name in design.sources if name not in packages]
+    return {
+        "NAME": ip.vlnv.name,
+        "VLNV": ip.vlnv,
+        "VENDOR": ip.vlnv.vendor,
+        "LIBRARY": ip.vlnv.library,
+        "VERSION": ip.vlnv.version,
+        "DESCRIPTION": ip.description,
+        "BOARD": ip.board.name,
+        "PART": ip.build["part"],
+        "FAMILY": ip.board.family,
+        "CLK_NS": f"{ip.build['clk_ns']:.3f}",
+        "MHZ": f"{1e3 / ip.build['clk_ns']:g}",
+        "IMAGES": len(golden.logits),
+        "BEATS": design.in_beats,
+        "LAST": design.in_beats - 1,
+        "SIMD": design.simd,
+        "IN_BITS": design.in_bits,
+        "LOGIT_BITS": design.out_bits_used,
+        "CYCLES": max(ip.estimates["latency_cycles"], ip.estimates["cycles_per_image"]),
+        "LATENCY": f"{sim['first_latency_cycles']:,} cycles" if sim else "not simulated",
+        "INTERVAL": f"{sim['initiation_interval']:,.0f} cycles" if sim else "not simulated",
+        "PACKAGES": " ".join(f"../../hdl/{name}" for name in packages),
+        "SOURCES": "\n".join(f"../../hdl/{name}" for name in others),
+        "MEMORIES": "\n".join(f"    hdl/{name}" for name in ip.memories),
+        "TCL_SOURCES": "\n".join(f"    hdl/{name}" for name in design.sources),
+        "XDC": CONSTRAINTS,
+        "PORTS": _table(("port", "direction", "bits", "meaning"), [_port_row(port) for port in ports(design)]),
+        "SPEED": _speed(ip),
+        "RESOURCES": _resources(ip),
+        "GOLDEN": _golden(ip),
+    }
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _port_row(port: Port) -> tuple[object, ...]:
+    return f"`{port.name}`", port.direction, port.bits or 1, port.meaning
+
+
+def _speed(ip: Ip) -> str:
+    """Estimate beside measurement; a figure that was not measured is an empty cell."""
+    estimates, sim = ip.estimates, ip.sim
+    rows = [
+        ("cycles per image", f"{estimates['cycles_per_image']:,}", f"{sim['initiation_interval']:,.1f}" if sim else ""),
+        ("images/s", f"{estimates['images_per_s']:,.0f}", f"{sim['images_per_s']:,.0f}" if sim else ""),
+        (
+            "first pixel to first logit [cycles]",
+            f"{estimates['latency_cycles']:,}",
+            f"{sim['first_latency_cycles']:,}" if sim else "",
+        ),
+        ("the same [us]", "", f"{sim['first_latency_us']:.2f}" if sim else ""),
+    ]
+    clock = f"at {1e3 / ip.build['clk_ns']:g} MHz, a clock that no synthesis has confirmed"
+    return _table((clock, "FINN's estimate", "simulated RTL"), rows)
+
+
+def _resources(ip: Ip) -> str:
+    folding, total = ip.build["folding"], ip.estimates["total"]
+    rows: list[tuple[object, ...]] = [
+        (
+            layer["name"],
+            folding[layer["name"]].get("PE", ""),
+            folding[layer["name"]].get("SIMD", ""),
+            f"{layer['cycles']:,}",
+            *(f"{layer[name]:,.0f}" for name in RESOURCES),
+        )
+        for layer in ip.estimates["layers"]
+    ]
+    usable = ip.board.usable
+    rows.append(("**sum**", "", "", "", *(f"{total[name]:,.0f}" for name in RESOURCES)))
+    rows.append(
+        (f"budget of the {ip.board.finn_name}", "", "", "", *(f"{usable[key]:,}" for key in RESOURCES.values()))
+    )
+    return _table(("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "URAM"), rows)
+
+
+def _golden(ip: Ip) -> str:
+    if ip.sim is None:
+        return "Not simulated. `cxrflow simulate` compares every golden logit; after it, `cxrflow ip` fills this in."
+    sim = ip.sim
+    return (
+        f"{sim['images']:,} golden images were streamed through this Verilog in Verilator: {sim['differing']} logits "
+        f"differ from the trained network's integers. {sim['images_with_random_stalls']:,} of them were streamed again "
+        "with source and sink pausing at random: 0 differ."
+    )
