@@ -14,6 +14,14 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"IN_BEATS": 2, "OUT_BEATS": 3, "MAX_IMAGES": 7, "IN_BITS": 64},
         {"IN_BEATS": 16384, "OUT_BEATS": 1, "MAX_IMAGES": 32, "IN_BITS": 128},
     ],
+    "lut_mvu": [
+        {"MW": 1, "MH": 1, "PE": 1, "SIMD": 1},
+        {"MW": 784, "MH": 256, "PE": 32, "SIMD": 8, "ACT_BITS": 8, "ACCU_BITS": 19},
+        {"MW": 256, "MH": 256, "PE": 4, "SIMD": 64, "ACCU_BITS": 10},
+        {"MW": 12, "MH": 6, "PE": 6, "SIMD": 3, "WEIGHT_BITS": 8, "ACCU_BITS": 13},
+        {"MW": 7, "MH": 3, "PE": 3, "SIMD": 1, "WEIGHT_BITS": 2, "ACCU_BITS": 8},
+        {"MW": 7, "MH": 3, "PE": 1, "SIMD": 7, "ACCU_BITS": 4},
+    ],
 }
 CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETERS.get(path.stem, [])]]
 

@@ -1,0 +1,177 @@
+"""A matrix-vector layer for FINN's graphs whose weights or activations have 1 bit, in plain RTL.
+
+FINN's own RTL starts at 2 bits for both; below it generates HLS. This node is FINN's matrix-vector node (its folding,
+shapes and accumulator widths) with `rtl/lut_mvu.sv` as the hardware. It computes the true sum of -1 / +1 products where
+FINN counts agreeing bits, so the thresholds behind it are those of reference.npz.
+"""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from finn.custom_op.fpgadataflow.matrixvectoractivation import MVAU
+from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
+from numpy.typing import NDArray
+from onnx import helper
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import add_op_to_domain, getCustomOp
+from qonnx.transformation.general import GiveUniqueNodeNames
+
+OP_TYPE = "LutMVAU_rtl"
+MODULE = "lut_mvu"
+DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
+
+
+class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by the suffix
+    """Matrix-vector product with 1-bit weights, 1-bit activations or both; thresholds are a node of their own."""
+
+    def get_nodeattr_types(self) -> dict[str, Any]:
+        """Return the attributes of FINN's node. The weights live in the module: there is no weight stream."""
+        return {
+            **MVAU.get_nodeattr_types(self),
+            **RTLBackend.get_nodeattr_types(self),
+            "mem_mode": ("s", False, "internal_embedded", {"internal_embedded"}),
+            "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+        }
+
+    def execute_node(self, context: dict[str, NDArray[np.float32]], graph: Any) -> None:
+        """Compute the true sums, where FINN's node counts the agreements of two bipolar operands."""
+        node = self.onnx_node
+        context[node.output[0]] = np.matmul(context[node.input[0]], context[node.input[1]])
+
+    def minimize_weight_bit_width(self, model: ModelWrapper, datatype_only: bool = False) -> Any:
+        """Keep bipolar weights, which FINN's method would widen to 2 bits."""
+        if self.get_input_datatype(1).name == "BIPOLAR":
+            return self.get_input_datatype(1)
+        return super().minimize_weight_bit_width(model, datatype_only)
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Return a count of 6-input LUTs, one per result bit of every adder.
+
+        Per PE, an adder tree over SIMD terms and an accumulator; a term that is not the XNOR of two bits is an adder
+        more. The kept vectors take a LUT per bit and 64 beats, weights outside block RAM one per bit and 64 words;
+        as FINN assumes, weights of more than 128 words go to block RAM.
+        """
+        pe, simd, mw, mh = (self.get_nodeattr(name) for name in ("PE", "SIMD", "MW", "MH"))
+        w_bits, x_bits = (self.get_input_datatype(i).bitwidth() for i in (0, 1))
+        term_bits = 1 if w_bits == x_bits == 1 else max(w_bits, x_bits) + 1
+        luts = self.get_accumulator_datatype().bitwidth() + (term_bits * simd if term_bits > 1 else 0)
+        terms, bits = simd, term_bits
+        while terms > 1:
+            luts, terms, bits = luts + terms // 2 * (bits + 1), -(-terms // 2), bits + 1
+        beats, words = 2 * mw // simd if mh > pe else 2, mw // simd * (mh // pe)
+        memory = simd * self.get_input_datatype(0).bitwidth() * -(-beats // 64)
+        if not self.bram_estimation(fpgapart):
+            memory += pe * simd * self.get_input_datatype(1).bitwidth() * -(-words // 64)
+        return int(pe * luts + memory)
+
+    def uram_estimation(self, fpgapart: str) -> int:
+        """Return 0: UltraRAM can't be initialized."""
+        return 0
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        """Return 0: there is no multiplier."""
+        return 0
+
+    def generate_hdl(self, model: ModelWrapper, fpgapart: str, clk: float) -> None:
+        """Write the module NAME.v, with FINN's port names, and its weights."""
+        name, folder = self.onnx_node.name, Path(self.get_nodeattr("code_gen_dir_ipgen"))
+        words = weight_words(
+            model.get_initializer(self.onnx_node.input[1]).T.astype(np.int64),
+            pe=self.get_nodeattr("PE"),
+            simd=self.get_nodeattr("SIMD"),
+            bits=self.get_input_datatype(1).bitwidth(),
+        )
+        (folder / f"{name}_weights.dat").write_text("\n".join(words) + "\n", encoding="ascii")
+        (folder / f"{name}.v").write_text(self._wrapper(), encoding="ascii")
+        self.set_nodeattr("gen_top_module", name)
+        self.set_nodeattr("ipgen_path", str(folder))
+        self.set_nodeattr("ip_path", str(folder))
+
+    def _wrapper(self) -> str:
+        name = self.onnx_node.name
+        values = {key: self.get_nodeattr(key) for key in ("MW", "MH", "PE", "SIMD")} | {
+            "WEIGHT_BITS": self.get_input_datatype(1).bitwidth(),
+            "ACT_BITS": self.get_input_datatype(0).bitwidth(),
+            "ACCU_BITS": self.get_output_datatype().bitwidth(),
+            "WEIGHT_FILE": f'"./{name}_weights.dat"',
+            "RAM_STYLE": f'"{self.get_nodeattr("ram_style")}"',
+        }
+        parameters = ", ".join(f".{key}({value})" for key, value in values.items())
+        return f"""\
+// Generated by cxrflow. Do not edit.
+module {name} (
+    input  wire ap_clk,
+    input  wire ap_rst_n,
+    input  wire [{self.get_instream_width_padded() - 1}:0] in0_V_TDATA,
+    input  wire in0_V_TVALID,
+    output wire in0_V_TREADY,
+    output wire [{self.get_outstream_width_padded() - 1}:0] out0_V_TDATA,
+    output wire out0_V_TVALID,
+    input  wire out0_V_TREADY
+);
+    {MODULE} #(
+        {parameters}
+    ) u_mvu (
+        .clk(ap_clk), .rst(!ap_rst_n),
+        .s_axis_tdata(in0_V_TDATA), .s_axis_tvalid(in0_V_TVALID), .s_axis_tready(in0_V_TREADY),
+        .m_axis_tdata(out0_V_TDATA), .m_axis_tvalid(out0_V_TVALID), .m_axis_tready(out0_V_TREADY)
+    );
+endmodule
+"""
+
+    def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
+        """Return the module and its wrapper."""
+        name = self.onnx_node.name
+        if not abspath:
+            return [f"{MODULE}.sv", f"{name}.v"]
+        module = resources.files("finn_build") / "rtl" / f"{MODULE}.sv"
+        return [str(module), str(Path(self.get_nodeattr("code_gen_dir_ipgen")) / f"{name}.v")]
+
+    def code_generation_ipi(self) -> list[str]:
+        """Return no commands for Vivado's block design: the stitched design is one module."""
+        return []
+
+
+def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -> list[str]:
+    """Return the lines of WEIGHT_FILE, as the header of lut_mvu.sv describes them.
+
+    Args:
+        weights: (MH, MW); -1 or +1 if `bits` is 1.
+        pe: rows per word.
+        simd: columns per word.
+        bits: of a weight; 1 is bipolar.
+    """
+    mh, mw = weights.shape
+    coded = (weights > 0).astype(np.int64) if bits == 1 else weights & ((1 << bits) - 1)
+    words = coded.reshape(mh // pe, pe, mw // simd, simd).transpose(0, 2, 1, 3).reshape(-1, pe * simd)
+    digits = -(-pe * simd * bits // 4)
+    unpacked = (words[:, :, None] >> np.arange(bits)) & 1  # (words, elements, bits), the least significant first
+    packed = np.packbits(unpacked.reshape(len(words), -1).astype(np.uint8), axis=1, bitorder="little")
+    return [f"{int.from_bytes(row.tobytes(), 'little'):0{digits}x}" for row in packed]
+
+
+def replace_one_bit_mvau(model: ModelWrapper) -> ModelWrapper:
+    """Replace every generic matrix-vector node of 1-bit weights or activations by this one."""
+    for index, node in enumerate(list(model.graph.node)):
+        if node.op_type != "MVAU":
+            continue
+        inst = getCustomOp(node)
+        if "BIPOLAR" not in (inst.get_input_datatype(0).name, inst.get_input_datatype(1).name):
+            continue
+        kept = ("MW", "MH", "PE", "SIMD", "inputDataType", "weightDataType", "outputDataType", "accDataType")
+        attributes = {name: inst.get_nodeattr(name) for name in kept}
+        vectors = [int(v) for v in inst.get_nodeattr("numInputVectors")]
+        new = helper.make_node(
+            OP_TYPE, node.input, node.output, domain=DOMAIN, backend="fpgadataflow", noActivation=1,
+            numInputVectors=vectors, **attributes,
+        )  # fmt: skip
+        model.graph.node.remove(node)
+        model.graph.node.insert(index, new)
+    return model.transform(GiveUniqueNodeNames())
+
+
+def register() -> None:
+    """Let qonnx find the node."""
+    add_op_to_domain(DOMAIN, LutMVAU_rtl)
