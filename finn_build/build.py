@@ -220,7 +220,7 @@ def simulate_build(
     if not summary["rtl"]:
         raise ConfigError(
             f"there is no RTL to simulate: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
-            "Use 2 to 8 bits for weights and activations, or run on the CPU reference with `cxrflow infer`."
+            "Run on the CPU reference with `cxrflow infer`, or change the network."
         )
     rtl = build_dir / "rtl"
     design = load_design(rtl)

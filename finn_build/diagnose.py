@@ -52,19 +52,23 @@ def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tup
 def rtl_activations(dumps: Path, nodes: tuple[Node, ...]) -> list[tuple[str, NDArray[np.float64]]]:
     """Return the same from the NAME.hex files that a simulation of one image wrote into `dumps`."""
     layers = [node for node in nodes if node.layer]
-    kept = [node for node in layers if node.op_type == "Thresholding_rtl"] + layers[-1:]
+    kept = [node for node in layers if node.thresholds] + layers[-1:]
     return [(node.name, _unpack(dumps / f"{node.name}.hex", node)) for node in kept]
 
 
 def _unpack(path: Path, node: Node) -> NDArray[np.float64]:
     """Beats of `pe` elements, the first in the low bits; the head's accumulator is signed."""
-    bits, signed = node.out_element_bits, node.op_type == "MVAU_rtl"
+    bits, signed = node.out_element_bits, not node.thresholds
     values = []
     for line in path.read_text(encoding="ascii").split():
         beat = int(line, 16)
         for _ in range(node.pe):
             value = beat & ((1 << bits) - 1)
-            values.append(value - (1 << bits) if signed and value >> (bits - 1) else value)
+            if node.bipolar:
+                value = 2 * value - 1
+            elif signed and value >> (bits - 1):
+                value -= 1 << bits
+            values.append(value)
             beat >>= bits
     return np.array(values, dtype=np.float64)
 

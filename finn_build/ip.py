@@ -92,7 +92,7 @@ def _read_ip(build_dir: Path, name: str) -> Ip:
     if not build["rtl"]:
         raise ConfigError(
             f"there is no RTL to package: FINN maps {', '.join(build['hls_nodes'])} to HLS, which needs Vitis. "
-            "Use 2 to 8 bits for weights and activations."
+            "Change the network."
         )
     simulated = build_dir / "sim" / "sim.json"
     return Ip(

@@ -69,8 +69,24 @@ def qonnx_to_finn(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def streamline(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Scales, biases and batch norms move into the thresholds."""
-    return _finn("streamline", model, context)
+    """Scales, biases and batch norms move into the thresholds.
+
+    As FINN's step of that name, without its rewrite of 1-bit products to popcounts: those need another multiplication
+    and addition behind them and thresholds of their own. Our 1-bit layer computes the true sum.
+    """
+    from finn.transformation.streamline import Streamline, absorb
+    from qonnx.transformation.general import RemoveUnusedTensors
+    from qonnx.transformation.infer_data_layouts import InferDataLayouts
+
+    for transformation in (
+        absorb.AbsorbScalarBiasIntoMultiThreshold(),
+        Streamline(),
+        Streamline(),
+        InferDataLayouts(),
+        RemoveUnusedTensors(),
+    ):
+        model = model.transform(transformation)
+    return model
 
 
 def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
@@ -78,7 +94,7 @@ def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
 
     A threshold of more than about 20 bits can be one off after float32 arithmetic. The weights must already be equal.
     """
-    products = [n for n in model.graph.node if n.op_type in ("MatMul", "XnorPopcountMatMul")]
+    products = model.get_nodes_by_op_type("MatMul")
     activations = model.get_nodes_by_op_type("MultiThreshold")
     layers = context.network.layers
     if len(products) != len(layers) or len(activations) != len(layers) - 1:
@@ -88,13 +104,10 @@ def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
             "Export the run again."
         )
     for i, (layer, product) in enumerate(zip(layers, products, strict=True)):
-        xnor = product.op_type == "XnorPopcountMatMul"
-        weights = model.get_initializer(product.input[1]).T
-        if not np.array_equal(2 * weights - 1 if xnor else weights, layer.weights):
+        if not np.array_equal(model.get_initializer(product.input[1]).T, layer.weights):
             raise MismatchError(f"layer {i}: FINN's weights are not the exported integers. Export the run again.")
         if layer.thresholds is not None:
-            exact = _popcount_thresholds(layer.thresholds, layer.weights) if xnor else _float32_thresholds(context, i)
-            _pin(model, activations[i], exact)
+            _pin(model, activations[i], _float32_thresholds(context, i))
     return model
 
 
@@ -123,11 +136,6 @@ def _float32_thresholds(context: Context, i: int) -> NDArray[np.int64]:
     return stored.astype(np.int64)
 
 
-def _popcount_thresholds(thresholds: NDArray[np.int64], weights: NDArray[np.int8]) -> NDArray[np.int64]:
-    """acc = 2 * popcount - MW, so acc >= t is popcount >= ceil((t + MW) / 2)."""
-    return np.asarray(-((-thresholds - weights.shape[1]) // 2))
-
-
 def _pin(model: ModelWrapper, node: Any, exact: NDArray[np.int64]) -> None:
     approximate = model.get_initializer(node.input[1])
     if approximate.shape != exact.shape:
@@ -141,8 +149,16 @@ def _pin(model: ModelWrapper, node: Any, exact: NDArray[np.int64]) -> None:
 
 
 def convert_to_hw(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Matrix products and thresholds become FINN's hardware nodes."""
-    return _finn("convert_to_hw", model, context)
+    """Matrix products and thresholds become FINN's hardware nodes, or ours where FINN has no RTL."""
+    from finn_build.lut_mvau import replace_one_bit_mvau
+
+    for node in model.get_nodes_by_op_type("MultiThreshold"):
+        activation = getCustomOp(node)
+        if activation.get_nodeattr("out_dtype") == "BIPOLAR":
+            # FINN's hardware node counts the threshold and takes the bit for -1 or +1: no scale, no bias.
+            activation.set_nodeattr("out_scale", 1.0)
+            activation.set_nodeattr("out_bias", 0.0)
+    return replace_one_bit_mvau(_finn("convert_to_hw", model, context))
 
 
 def create_dataflow_partition(model: ModelWrapper, context: Context) -> ModelWrapper:
@@ -157,7 +173,7 @@ def create_dataflow_partition(model: ModelWrapper, context: Context) -> ModelWra
 
 
 def specialize_layers(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Each node gets its RTL implementation, or HLS where FINN has no RTL.
+    """Each of FINN's nodes gets its RTL implementation.
 
     Left alone, FINN takes its RTL matrix-vector unit from 4 bits on only, though it works from 2.
     """
@@ -171,7 +187,7 @@ def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
     folding = context.config.folding
     if folding is not None:
         _check_folding(model, folding)
-    model = _finn("apply_folding_config", _finn("target_fps_parallelization", model, context), context)
+    model = _finn("apply_folding_config", _search_folding(model, context), context)
     first = getCustomOp(model.graph.node[0])
     legal = _legal_input_simd(first, BOARDS[context.config.board].dma_bits)
     if folding is None:
@@ -183,6 +199,19 @@ def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
             f"{BOARDS[context.config.board].dma_bits}; legal are {', '.join(map(str, legal))}."
         )
     return model
+
+
+def _search_folding(model: ModelWrapper, context: Context) -> ModelWrapper:
+    """Let FINN search PE and SIMD for the frame rate. It knows its own types only, so ours take the name of one."""
+    from finn_build.lut_mvau import OP_TYPE
+
+    ours = [i for i, node in enumerate(model.graph.node) if node.op_type == OP_TYPE]
+    for i in ours:
+        model.graph.node[i].op_type = "MVAU_rtl"
+    model = _finn("target_fps_parallelization", model, context)
+    for i in ours:
+        model.graph.node[i].op_type = OP_TYPE
+    return model.transform(GiveUniqueNodeNames())
 
 
 def _legal_input_simd(first: Any, dma_bits: int) -> list[int]:

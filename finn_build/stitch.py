@@ -33,11 +33,17 @@ class Node:
     pe: int  # elements per output beat
     out_element_bits: int  # of one output element [bit]; elements are packed without gaps
     cycles: int  # FINN's estimate of the initiation interval [cycles per image]
+    bipolar: bool = False  # output bits 0 and 1 are -1 and +1
 
     @property
     def layer(self) -> bool:
         """Whether it computes, rather than moving data."""
-        return self.op_type in ("MVAU_rtl", "Thresholding_rtl")
+        return self.thresholds or self.op_type in ("MVAU_rtl", "LutMVAU_rtl")
+
+    @property
+    def thresholds(self) -> bool:
+        """Whether its output is an activation."""
+        return self.op_type == "Thresholding_rtl"
 
     @property
     def fifo(self) -> bool:
@@ -119,6 +125,7 @@ def _node(model: ModelWrapper, name: str) -> Node:
         pe=int(inst.get_folded_output_shape()[-1]),
         out_element_bits=inst.get_output_datatype().bitwidth(),
         cycles=int(inst.get_exp_cycles()),
+        bipolar=inst.get_output_datatype().name == "BIPOLAR",
     )
 
 

@@ -213,16 +213,13 @@ def test_missing_tools_are_named(one: Built, tmp_path: Path, monkeypatch: pytest
         simulate_build(one.build, one.export, tmp_path / "sim", quiet)
 
 
-def test_binary_networks_get_estimates_and_no_rtl(tmp_path: Path) -> None:
-    export_random(tmp_path / "export", small_spec(1, 1, HIDDEN))
-    summary = build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=100_000), quiet)
-    assert summary["rtl"] is False and {"MVAU_hls_0", "MVAU_hls_1"} <= set(summary["hls_nodes"])
-    assert [row["differing"] for row in summary["chain"] if row["stage"] == "pin_thresholds"] == [0]
-    estimates = json.loads((tmp_path / "build" / "estimates.json").read_text(encoding="utf-8"))
-    assert estimates["images_per_s"] >= 100_000 and estimates["total"]["LUT"] > 0
-    assert not (tmp_path / "build" / "rtl").exists()
+def test_a_build_without_rtl_is_refused_by_the_simulation(one: Built, tmp_path: Path) -> None:
+    """As if FINN had mapped a layer to HLS; none of the supported networks has such a layer."""
+    shutil.copytree(one.build, tmp_path / "build", ignore=shutil.ignore_patterns("finn", "steps"))
+    summary = {**one.summary, "rtl": False, "hls_nodes": ["MVAU_hls_0"]}
+    (tmp_path / "build" / "build.json").write_text(json.dumps(summary), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"no RTL to simulate: FINN maps .*MVAU_hls_0.* to HLS"):
-        simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
+        simulate_build(tmp_path / "build", one.export, tmp_path / "sim", quiet)
 
 
 class TestPinning:

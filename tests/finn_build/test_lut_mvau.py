@@ -1,0 +1,118 @@
+"""1-bit layers: FINN's graph with our node, and the networks that hold it, all the way to simulated RTL."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.errors import MismatchError
+from contract.network import load_network
+from finn_build.build import build, simulate_build
+from finn_build.config import BuildConfig
+from finn_build.lut_mvau import weight_words
+from tests.random_networks import export_random, small_spec
+
+# name -> weight bits, activation bits, images/s or (PE, SIMD) per layer, the slowest layer, how many layers are ours
+CASES: dict[str, tuple[object, object, object, str, int]] = {
+    "W1A1": (1, 1, 500_000, "LutMVAU_rtl_0", 3),
+    "W1A1, second layer slowest": (1, 1, ((8, 8), (16,), (1, 1), (1,), (1, 2)), "LutMVAU_rtl_1", 3),
+    "W1A2": (1, 2, ((16, 8), (4,), (8, 4), (2,), (1, 8)), "LutMVAU_rtl_0", 3),
+    "W1A8": (1, 8, ((2, 4), (1,), (2, 2), (8,), (1, 4)), "LutMVAU_rtl_0", 3),
+    "W2A1": (2, 1, ((4, 8), (2,), (2, 4), (1,), (1, 1)), "MVAU_rtl_0", 2),
+    "W8A1": (8, 1, ((8, 8), (4,), (2, 2), (4,), (1, 8)), "LutMVAU_rtl_0", 2),
+    "mixed": ((8, 1, 4), (1, 4), ((16, 8), (4,), (1, 8), (1,), (1, 1)), "LutMVAU_rtl_0", 1),
+}
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+def write_folding(path: Path, ours: list[bool], folding: tuple[tuple[int, ...], ...]) -> Path:
+    """Write FINN's folding file for matrix products and thresholds in turn; `ours` tells which products are ours."""
+    content, count = {}, {True: 0, False: 0}
+    for i, values in enumerate(folding):
+        if i % 2:
+            content[f"Thresholding_rtl_{i // 2}"] = {"PE": values[0]}
+        else:
+            mine = ours[i // 2]
+            content[f"{'LutMVAU' if mine else 'MVAU'}_rtl_{count[mine]}"] = {"PE": values[0], "SIMD": values[1]}
+            count[mine] += 1
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Path) -> None:
+    weight_bits, act_bits, wanted, slowest, count = CASES[case]
+    spec = small_spec(weight_bits, act_bits, (16, 8))
+    export_random(tmp_path / "export", spec, count=100)
+    if isinstance(wanted, int):
+        config = BuildConfig(target_fps=wanted)
+    else:
+        network = load_network(tmp_path / "export" / "reference.npz")
+        bipolar = [False, *(layer.bipolar for layer in network.layers)]
+        one_bit = [(np.abs(layer.weights) == 1).all() for layer in network.layers]
+        ours = [b or bool(w) for b, w in zip(bipolar, one_bit, strict=False)]
+        assert isinstance(wanted, tuple)
+        config = BuildConfig(folding=write_folding(tmp_path / "folding.json", ours, wanted))
+    summary = build(tmp_path / "export", tmp_path / "build", config, quiet)
+    exact = [row for row in summary["chain"] if row["differing"] is not None]
+    assert {"streamline", "pin_thresholds", "convert_to_hw", "fold", "minimize_bit_width"} < {r["stage"] for r in exact}
+    assert all(row["differing"] == 0 for row in exact)
+    assert summary["rtl"] and sum(name.startswith("LutMVAU_rtl") for name in summary["folding"]) == count
+    estimates = json.loads((tmp_path / "build" / "estimates.json").read_text(encoding="utf-8"))
+    assert all(layer["DSP"] == 0 and layer["LUT"] > 0 for layer in estimates["layers"] if "Lut" in layer["name"])
+    sim = simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
+    assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (100, 0, 64)
+    assert abs(sim["initiation_interval"] - estimates["cycles_per_image"]) <= 1
+    assert sim["slowest_layer"] == slowest
+    # Its own folding file gives the same RTL again.
+    again = BuildConfig(folding=tmp_path / "build" / "folding.json")
+    build(tmp_path / "export", tmp_path / "again", again, quiet)
+    for path in (tmp_path / "build" / "rtl").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "rtl" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_damaged_weights_are_found_and_named(tmp_path: Path) -> None:
+    """The activations before and behind it are bipolar."""
+    export_random(tmp_path / "export", small_spec(1, 1, (16, 8)), count=100)
+    build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=2_000_000), quiet)
+    memory = tmp_path / "build" / "rtl" / "LutMVAU_rtl_1_weights.dat"
+    words = memory.read_text(encoding="ascii").split()
+    negated = ["".join(f"{int(digit, 16) ^ 15:x}" for digit in word) for word in words]
+    memory.write_text("\n".join(negated) + "\n", encoding="ascii")
+    with pytest.raises(
+        MismatchError, match=r"first layer that differs is layer 1 \(Thresholding_rtl_1\), at channel \d"
+    ):
+        simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
+
+
+def naive_words(weights: list[list[int]], pe: int, simd: int, bits: int) -> list[int]:
+    """The words as the header of lut_mvu.sv says."""
+    words = []
+    for fold in range(len(weights) // pe):
+        for beat in range(len(weights[0]) // simd):
+            word = 0
+            for p in range(pe):
+                for s in range(simd):
+                    value = weights[fold * pe + p][beat * simd + s]
+                    coded = int(value == 1) if bits == 1 else value % 2**bits
+                    word += coded << ((p * simd + s) * bits)
+            words.append(word)
+    return words
+
+
+@pytest.mark.parametrize("bits", [1, 2, 5, 8])
+@pytest.mark.parametrize(("pe", "simd"), [(1, 1), (2, 3), (4, 6), (1, 6), (4, 1)])
+def test_weight_words(bits: int, pe: int, simd: int) -> None:
+    rng = np.random.default_rng(bits)
+    weights = (
+        rng.integers(0, 2, (4, 6)) * 2 - 1 if bits == 1 else rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), (4, 6))
+    )
+    words = weight_words(weights, pe=pe, simd=simd, bits=bits)
+    assert [int(word, 16) for word in words] == naive_words(weights.tolist(), pe, simd, bits)
+    assert {len(word) for word in words} == {-(-pe * simd * bits // 4)}
