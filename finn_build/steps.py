@@ -271,7 +271,16 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
 
 def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
     """Accumulators, weights and thresholds get the narrowest types that hold their values."""
-    return _finn("minimize_bit_width", model, context)
+    model = _finn("minimize_bit_width", model, context)
+    # The result stream extends the sign of the logit; one that can't be negative needs a sign bit first.
+    head = model.graph.node[-1]
+    logit = getCustomOp(head).get_output_datatype()
+    if not logit.signed():
+        wider = DataType[f"INT{logit.bitwidth() + 8}"]
+        for attribute in ("outputDataType", "accDataType"):
+            getCustomOp(head).set_nodeattr(attribute, wider.name)
+        model.set_tensor_datatype(head.output[0], wider)
+    return model
 
 
 def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from contract.errors import MismatchError
 from contract.network import load_network
-from finn_build.build import build, simulate_build
+from finn_build.build import build, load_golden, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.lut_mvau import weight_words
-from tests.random_networks import export_random, small_spec
+from qnn.network import snap_weights
+from tests.random_networks import export_net, export_random, random_net, random_pixels, small_spec
 
 # name -> weight bits, activation bits, images/s or (PE, SIMD) per layer, the slowest layer, how many layers are ours
 CASES: dict[str, tuple[object, object, object, str, int]] = {
@@ -74,6 +76,23 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
     build(tmp_path / "export", tmp_path / "again", again, quiet)
     for path in (tmp_path / "build" / "rtl").iterdir():
         assert path.read_bytes() == (tmp_path / "again" / "rtl" / path.name).read_bytes(), path.name
+
+
+@pytest.mark.slow
+def test_a_logit_that_is_never_negative(tmp_path: Path) -> None:
+    """With all weights +1 behind 4-bit activations it fills 8 bits, which must not become a sign."""
+    net = random_net(small_spec((8, 8, 1), 4, (12, 16)))
+    with torch.no_grad():
+        for block in net.blocks:
+            block.norm.bias.abs_().add_(2)
+        net.head.linear.weight.fill_(1.0)
+        net.head.norm.weight.abs_()
+    snap_weights(net)
+    export_net(tmp_path / "export", net, random_pixels(40))
+    assert (load_network(tmp_path / "export" / "reference.npz").layers[-1].weights == 1).all()
+    assert load_golden(tmp_path / "export" / "golden.npz").logits.max() >= 128
+    build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=1_000_000), quiet)
+    assert simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)["differing"] == 0
 
 
 @pytest.mark.slow
