@@ -270,8 +270,16 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
 
 
 def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Accumulators, weights and thresholds get the narrowest types that hold their values."""
+    """Accumulators, weights and thresholds get the narrowest types that hold their values, and keep their signs."""
     model = _finn("minimize_bit_width", model, context)
+    # FINN's RTL reads every weight as signed; FINN calls weights that are never negative unsigned.
+    for node in model.get_nodes_by_op_type("MVAU_rtl"):
+        inst = getCustomOp(node)
+        weights = inst.get_input_datatype(1)
+        if not weights.signed():
+            signed = DataType.get_smallest_possible(-int(weights.max()) - 1)
+            inst.set_nodeattr("weightDataType", signed.name)
+            model.set_tensor_datatype(node.input[1], signed)
     # The result stream extends the sign of the logit; one that can't be negative needs a sign bit first.
     head = model.graph.node[-1]
     logit = getCustomOp(head).get_output_datatype()
