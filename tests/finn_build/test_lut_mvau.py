@@ -19,7 +19,6 @@ from tests.random_networks import export_net, export_random, random_net, random_
 CASES: dict[str, tuple[object, object, object, str, int]] = {
     "W1A1": (1, 1, 500_000, "LutMVAU_rtl_0", 3),
     "W1A1, second layer slowest": (1, 1, ((8, 8), (16,), (1, 1), (1,), (1, 2)), "LutMVAU_rtl_1", 3),
-    "W1A2": (1, 2, ((16, 8), (4,), (8, 4), (2,), (1, 8)), "LutMVAU_rtl_0", 3),
     "W1A8": (1, 8, ((2, 4), (1,), (2, 2), (8,), (1, 4)), "LutMVAU_rtl_0", 3),
     "W2A1": (2, 1, ((4, 8), (2,), (2, 4), (1,), (1, 1)), "MVAU_rtl_0", 2),
     "W8A1": (8, 1, ((8, 8), (4,), (2, 2), (4,), (1, 8)), "LutMVAU_rtl_0", 2),
@@ -71,11 +70,11 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (100, 0, 64)
     assert abs(sim["initiation_interval"] - estimates["cycles_per_image"]) <= 1
     assert sim["slowest_layer"] == slowest
-    # Its own folding file gives the same RTL again.
-    again = BuildConfig(folding=tmp_path / "build" / "folding.json")
-    build(tmp_path / "export", tmp_path / "again", again, quiet)
-    for path in (tmp_path / "build" / "rtl").iterdir():
-        assert path.read_bytes() == (tmp_path / "again" / "rtl" / path.name).read_bytes(), path.name
+    if case == "mixed":  # once is enough: its own folding file gives the same RTL again
+        again = BuildConfig(folding=tmp_path / "build" / "folding.json")
+        build(tmp_path / "export", tmp_path / "again", again, quiet)
+        for path in (tmp_path / "build" / "rtl").iterdir():
+            assert path.read_bytes() == (tmp_path / "again" / "rtl" / path.name).read_bytes(), path.name
 
 
 @pytest.mark.slow
