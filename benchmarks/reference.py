@@ -8,14 +8,15 @@ What is compared, on random networks with thresholds as batch norm makes them:
 
 - `onnxruntime float32`: the same network in float32 with batch norm folded and no quantizer: Gemm + Relu for each
   hidden layer, Gemm for the head. Its input is float32 already; the reference converts the pixels within its time.
-- `FINN, hardware graph`: FINN's MVAU and Thresholding nodes, executed in Python. They take one image at a time, so the
-  time is that of a sample of images, times their number.
+- `FINN, hardware graph`: FINN's MVAU (for 1-bit layers our own) and Thresholding nodes, executed in Python. They take
+  one image at a time, so the time is that of a sample of images, times their number.
 - `FINN, streamlined graph`: MatMul and MultiThreshold nodes, all images at once. FINN itself does not offer that; there
   is no target.
 - `numpy, broadcast`: `(acc[..., None] >= thresholds).sum(axis=-1)`, all of (N, C, L) at once. The plain one computes in
   integers. With products by BLAS only the thresholds differ; there is no target, as a sign has nothing to broadcast.
 """
 
+import copy
 import os
 import sys
 import tempfile
@@ -144,7 +145,7 @@ def finn_graphs(network: IntegerNetwork, folder: Path) -> tuple[Any, Any]:
     model = streamlined_graph(network)
     for step in (steps.streamline, steps.pin_thresholds):
         model = step(model, context)
-    return model, steps.convert_to_hw(model, context)
+    return model, steps.convert_to_hw(copy.deepcopy(model), context)  # a step may change its input
 
 
 def broadcast(network: IntegerNetwork, pixels: Pixels, dtype: type[np.generic]) -> NDArray[Any]:
