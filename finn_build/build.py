@@ -202,13 +202,11 @@ def simulate_build(
     out: Path,
     report: Report,
     *,
-    wave: Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
 
-    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds. With `wave`,
-    writes the first images' waveform.
+    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds.
 
     Raises:
         MismatchError: a logit differs; names the layer.
@@ -235,9 +233,6 @@ def simulate_build(
     stalled_count = min(STALLED_IMAGES, len(golden.logits))
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
     _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
-    if wave is not None:
-        report(f"writing the waveform of the first images to {wave}")
-        write_wave(rtl, design, golden.pixels[:WAVE_IMAGES], wave, out / "verilator_wave")
     measured = _measure(result, design, estimates, clk_ns=summary["clk_ns"])
     content = {
         "images": len(golden.logits),
