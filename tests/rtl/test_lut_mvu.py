@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Runner, get_runner
+from qonnx.core.datatype import DataType
 
 from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, RTL
 
 SOURCE = RTL / "lut_mvu.sv"
 LANE = 64
 # weight bits, activation bits, rows, columns
+ACTIVATIONS = {bits: DataType["BIPOLAR" if bits == 1 else f"UINT{bits}"] for bits in range(1, 9)}
 LAYERS = {"W1A1": (1, 1, 4, 6), "W1A3": (1, 3, 2, 12), "W1A8": (1, 8, 4, 4), "W4A1": (4, 1, 4, 5), "W8A1": (8, 1, 3, 8)}
 
 
@@ -23,7 +25,7 @@ def divisors(n: int) -> list[int]:
 
 def program(source: Path, layer: str, folder: Path) -> Runner:
     """Compile one bench with every folding of `layer`."""
-    from finn_build.lut_mvau import weight_words
+    from finn_build.lut_mvau import row_starts, weight_words
 
     weight_bits, act_bits, mh, mw = LAYERS[layer]
     low, high = (0, 1) if weight_bits == 1 else (-(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1) - 1)
@@ -40,6 +42,8 @@ def program(source: Path, layer: str, folder: Path) -> Runner:
             i, name = len(units), f"weights_{pe}_{simd}.dat"
             words = weight_words(weights, pe=pe, simd=simd, bits=weight_bits)
             (folder / name).write_text("\n".join(words) + "\n", encoding="ascii")
+            starts = row_starts(weights, ACTIVATIONS[act_bits], simd=simd, bits=weight_bits)
+            packed = sum((int(start) % 2**accu_bits) << (row * accu_bits) for row, start in enumerate(starts))
             foldings.append({"pe": pe, "simd": simd, "accu_bits": accu_bits})
             s_bits, m_bits = (-(-bits // 8) * 8 for bits in (simd * act_bits, pe * accu_bits))
             assert max(s_bits, m_bits) <= LANE
@@ -47,7 +51,7 @@ def program(source: Path, layer: str, folder: Path) -> Runner:
     assign m_tdata[{LANE * i + m_bits} +: {LANE - m_bits or 1}] = '0;
     lut_mvu #(
         .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({weight_bits}), .ACT_BITS({act_bits}),
-        .ACCU_BITS({accu_bits}), .WEIGHT_FILE("./{name}")
+        .ACCU_BITS({accu_bits}), .START({mh * accu_bits}'h{packed:x}), .WEIGHT_FILE("./{name}")
     ) u_{i} (
         .clk(clk), .rst(rst),
         .s_axis_tdata(s_tdata[{LANE * i} +: {s_bits}]), .s_axis_tvalid(s_tvalid[{i}]), .s_axis_tready(s_tready[{i}]),
@@ -70,7 +74,7 @@ endmodule
     (folder / "case.json").write_text(json.dumps(case), encoding="utf-8")
     runner = get_runner("verilator")
     runner.build(
-        sources=[source, folder / "lut_mvu_tb.sv"],
+        sources=[source, RTL / "count_ones.sv", folder / "lut_mvu_tb.sv"],
         hdl_toplevel="lut_mvu_tb",
         build_args=["-MAKEFLAGS", MAKEFLAGS, "-Wno-fatal", "-CFLAGS", "-O0"],
         build_dir=folder,
@@ -119,7 +123,7 @@ MISTAKES = {
     "a result is overwritten while the sink stalls": ("assign en = !(", "assign en = MISTAKEN || !("),
     "a full buffer takes a beat": ("fill_q != FILL_BITS'(DEPTH)", "(MISTAKEN || fill_q != FILL_BITS'(DEPTH))"),
     "a pass is freed too early": ("fetch && last_pass;", "fetch && (MISTAKEN || last_pass);"),
-    "the sum does not start at -MW": ("first_q[STAGES-1] ? START", "first_q[STAGES-1] ? (MISTAKEN ? '0 : START)"),
+    "the sum does not start at START": ("first_q[STAGES-1] ? starts[", "first_q[STAGES-1] && !MISTAKEN ? starts["),
     "reset keeps the beat counter": ("ahead_q, beat_q, pass_q", "ahead_q, pass_q"),
     "one bubble per vector": ("en && ahead_q != '0;", "en && ahead_q != '0 && !(MISTAKEN && valid_q[0] && last_q[0]);"),
 }
