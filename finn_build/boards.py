@@ -52,6 +52,14 @@ class Board(BaseModel):
         """How much of each resource a design may fill."""
         return {name: int(getattr(self, name) * share) for name, share in self.budget.model_dump().items()}
 
+    def stream_pixels(self, pixels: int) -> int:
+        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many uint8 pixels."""
+        return max(p for p in (1, 2, 4, 8, 16) if 8 * p <= self.dma_bits and pixels % p == 0)
+
+    def stream_cycles(self, pixels: int) -> int:
+        """Cycles that such an image takes on that stream: no design on this board is faster."""
+        return pixels // self.stream_pixels(pixels)
+
 
 def load_boards(path: Path) -> dict[str, Board]:
     """Read a board catalogue. Raises ConfigError."""

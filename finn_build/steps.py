@@ -7,12 +7,12 @@ can forget that.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -20,8 +20,9 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork
-from finn_build.boards import BOARDS
+from finn_build.boards import BOARDS, Board
 from finn_build.config import BuildConfig
+from finn_build.fifos import LARGEST_IN_LUTS, fifo_depths, stages
 
 
 @dataclass(frozen=True)
@@ -187,18 +188,7 @@ def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
     folding = context.config.folding
     if folding is not None:
         _check_folding(model, folding)
-    model = _finn("apply_folding_config", _search_folding(model, context), context)
-    first = getCustomOp(model.graph.node[0])
-    legal = _legal_input_simd(first, BOARDS[context.config.board].dma_bits)
-    if folding is None:
-        _narrow_input(first, legal)
-    elif first.get_nodeattr("SIMD") not in legal:
-        raise ConfigError(
-            f"folding file {folding}: {model.graph.node[0].name} has SIMD {first.get_nodeattr('SIMD')}, but the input "
-            f"comes from a DMA, whose streams have 8, 16, 32, ... bits and on {context.config.board} at most "
-            f"{BOARDS[context.config.board].dma_bits}; legal are {', '.join(map(str, legal))}."
-        )
-    return model
+    return _finn("apply_folding_config", _search_folding(model, context), context)
 
 
 def _search_folding(model: ModelWrapper, context: Context) -> ModelWrapper:
@@ -212,21 +202,6 @@ def _search_folding(model: ModelWrapper, context: Context) -> ModelWrapper:
     for i in ours:
         model.graph.node[i].op_type = OP_TYPE
     return model.transform(GiveUniqueNodeNames())
-
-
-def _legal_input_simd(first: Any, dma_bits: int) -> list[int]:
-    """Return the SIMDs of the first layer whose input stream a DMA can drive: powers of two, in bytes."""
-    return [simd for simd in _divisors(first.get_nodeattr("MW")) if simd & (simd - 1) == 0 and 8 * simd <= dma_bits]
-
-
-def _narrow_input(first: Any, legal: list[int]) -> None:
-    """Trade SIMD for PE in the first layer until a DMA can feed it, keeping its cycles where PE allows it."""
-    simd, pe, mh = (first.get_nodeattr(name) for name in ("SIMD", "PE", "MH"))
-    if simd in legal:
-        return
-    narrow = max(s for s in legal if s <= simd)
-    first.set_nodeattr("SIMD", narrow)
-    first.set_nodeattr("PE", min((p for p in _divisors(mh) if p * narrow >= pe * simd), default=mh))
 
 
 def _divisors(n: int) -> list[int]:
@@ -292,15 +267,53 @@ def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Width converters where two layers' streams differ, and a FIFO on every stream."""
+    """Width converters where two streams differ, and a FIFO on each stream that would stall a layer without one."""
     from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 
-    specialize = partial(SpecializeLayers, BOARDS[context.config.board].part)
-    for transformation in (InsertDWC(), specialize(), InsertFIFO(create_shallow_fifos=True), specialize()):
-        model = model.transform(transformation)
+    board = BOARDS[context.config.board]
+    _convert_input(model, board)
+    model = model.transform(InsertDWC()).transform(SpecializeLayers(board.part)).transform(GiveUniqueNodeNames())
+    for name, depth in fifo_depths(stages(model)).items():
+        getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
+    model = model.transform(InsertFIFO()).transform(SpecializeLayers(board.part))
+    _keep_out_of_uram(model)
     return model.transform(GiveUniqueNodeNames())
+
+
+def _keep_out_of_uram(model: ModelWrapper) -> None:
+    """Let deep FIFOs be block RAM: the smallest devices have no UltraRAM, which FINN would choose for the deepest."""
+    for node in model.get_nodes_by_op_type("StreamingFIFO_rtl"):
+        if getCustomOp(node).get_nodeattr("depth") > LARGEST_IN_LUTS:
+            getCustomOp(node).set_nodeattr("ram_style", "block")
+
+
+def input_pixels(model: ModelWrapper, board: Board) -> int:
+    """Return the pixels per beat of the input stream: the first layer's SIMD if a DMA can drive that."""
+    first = getCustomOp(model.graph.node[0])
+    pixels, simd = int(first.get_nodeattr("MW")), int(first.get_nodeattr("SIMD"))
+    return simd if simd & (simd - 1) == 0 and 8 * simd <= board.dma_bits else board.stream_pixels(pixels)
+
+
+def _convert_input(model: ModelWrapper, board: Board) -> None:
+    """Put a width converter in front of a first layer that a DMA can't drive: its streams have 8, 16, 32, ... bits."""
+    node = model.graph.node[0]
+    first = getCustomOp(node)
+    simd, lanes = int(first.get_nodeattr("SIMD")), input_pixels(model, board)
+    if simd == lanes:
+        return
+    source, shape, dtype = node.input[0], first.get_normal_input_shape(), first.get_input_datatype()
+    converted = helper.make_tensor_value_info(model.make_new_valueinfo_name(), TensorProto.FLOAT, shape)
+    model.graph.value_info.append(converted)
+    model.set_tensor_datatype(converted.name, dtype)
+    converter = helper.make_node(
+        "StreamingDataWidthConverter", [source], [converted.name], domain="finn.custom_op.fpgadataflow",
+        backend="fpgadataflow", inShape=shape, outShape=shape, dataType=dtype.name,
+        inWidth=8 * lanes, outWidth=8 * simd,
+    )  # fmt: skip
+    model.graph.node.insert(0, converter)
+    node.input[0] = converted.name
 
 
 def hw_codegen(model: ModelWrapper, context: Context) -> ModelWrapper:
