@@ -7,12 +7,12 @@ can forget that.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -22,6 +22,7 @@ from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork
 from finn_build.boards import BOARDS, Board
 from finn_build.config import BuildConfig
+from finn_build.fifos import LARGEST_IN_LUTS, fifo_depths, stages
 from finn_build.folding import Budget, Layer, Problem, divisors, solve
 
 
@@ -284,15 +285,52 @@ def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Width converters where two layers' streams differ, and a FIFO on every stream."""
+    """Width converters where two streams differ, and a FIFO on each stream that would stall a layer without one."""
     from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 
-    specialize = partial(SpecializeLayers, BOARDS[context.config.board].part)
-    for transformation in (InsertDWC(), specialize(), InsertFIFO(create_shallow_fifos=True), specialize()):
-        model = model.transform(transformation)
+    board = BOARDS[context.config.board]
+    _convert_input(model, board)
+    model = model.transform(InsertDWC()).transform(SpecializeLayers(board.part)).transform(GiveUniqueNodeNames())
+    for name, depth in fifo_depths(stages(model)).items():
+        getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
+    model = model.transform(InsertFIFO()).transform(SpecializeLayers(board.part))
+    _keep_out_of_uram(model)
     return model.transform(GiveUniqueNodeNames())
+
+
+def _keep_out_of_uram(model: ModelWrapper) -> None:
+    """Let deep FIFOs be block RAM: the smallest devices have no UltraRAM, which FINN would choose for the deepest."""
+    for node in model.get_nodes_by_op_type("StreamingFIFO_rtl"):
+        if getCustomOp(node).get_nodeattr("depth") > LARGEST_IN_LUTS:
+            getCustomOp(node).set_nodeattr("ram_style", "block")
+
+
+def input_pixels(model: ModelWrapper, board: Board) -> int:
+    """Return the pixels per beat of the input stream of a folded graph."""
+    first = getCustomOp(model.graph.node[0])
+    return board.input_pixels(int(first.get_nodeattr("MW")), int(first.get_nodeattr("SIMD")))
+
+
+def _convert_input(model: ModelWrapper, board: Board) -> None:
+    """Put a width converter in front of a first layer that a DMA can't drive: its streams have 8, 16, 32, ... bits."""
+    node = model.graph.node[0]
+    first = getCustomOp(node)
+    simd, lanes = int(first.get_nodeattr("SIMD")), input_pixels(model, board)
+    if simd == lanes:
+        return
+    source, shape, dtype = node.input[0], first.get_normal_input_shape(), first.get_input_datatype()
+    converted = helper.make_tensor_value_info(model.make_new_valueinfo_name(), TensorProto.FLOAT, shape)
+    model.graph.value_info.append(converted)
+    model.set_tensor_datatype(converted.name, dtype)
+    converter = helper.make_node(
+        "StreamingDataWidthConverter", [source], [converted.name], domain="finn.custom_op.fpgadataflow",
+        backend="fpgadataflow", inShape=shape, outShape=shape, dataType=dtype.name,
+        inWidth=8 * lanes, outWidth=8 * simd,
+    )  # fmt: skip
+    model.graph.node.insert(0, converter)
+    node.input[0] = converted.name
 
 
 def hw_codegen(model: ModelWrapper, context: Context) -> ModelWrapper:

@@ -34,6 +34,7 @@ class Node:
     out_element_bits: int  # of one output element [bit]; elements are packed without gaps
     cycles: int  # FINN's estimate of the initiation interval [cycles per image]
     bipolar: bool = False  # output bits 0 and 1 are -1 and +1
+    depth: int = 0  # of a FIFO [beats]
 
     @property
     def layer(self) -> bool:
@@ -126,6 +127,7 @@ def _node(model: ModelWrapper, name: str) -> Node:
         out_element_bits=inst.get_output_datatype().bitwidth(),
         cycles=int(inst.get_exp_cycles()),
         bipolar=inst.get_output_datatype().name == "BIPOLAR",
+        depth=int(inst.get_nodeattr("depth")) if onnx_node.op_type == "StreamingFIFO_rtl" else 0,
     )
 
 

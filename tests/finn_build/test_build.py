@@ -103,8 +103,8 @@ class TestEachFolding:
         busy = {layer["name"]: layer["busy"] for layer in built.sim["layers"]}
         assert busy[built.slowest] > 0.9
         design = load_design(built.rtl)
-        assert set(built.sim["fifo_peaks"]) == {node.name for node in design.nodes if node.fifo}
-        assert all(1 <= peak <= 1024 for peak in built.sim["fifo_peaks"].values())
+        depths = {fifo["name"]: fifo["depth"] for fifo in built.sim["fifos"]}
+        assert depths == {node.name: node.depth for node in design.nodes if node.fifo}
         assert built.sim["cycles"] >= 99 * built.sim["initiation_interval"] + built.sim["first_latency_cycles"]
         assert design.in_beats * design.simd == 64
 
