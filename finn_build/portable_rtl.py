@@ -1,8 +1,8 @@
 """Copies of finn-rtllib's files that every SystemVerilog tool accepts.
 
-finn-rtllib is written for Vivado. The places below are refused by Verilator; each edit says why it is needed and leaves
-the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is an
-error: a new FINN version must be looked at, not silently half-edited.
+finn-rtllib is written for Vivado. The places below are refused by Verilator or Yosys; each edit says why it is needed
+and leaves the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is
+an error: a new FINN version must be looked at, not silently half-edited.
 """
 
 from dataclasses import dataclass
@@ -97,6 +97,12 @@ EDITS = (
         "a simulation-only watchdog that waits for 100 ns; it can only print a warning",
         _RECOVERY_WATCH,
         "",
+    ),
+    Edit(
+        "thresholding.sv",
+        "Yosys' slang refuses the reversed range that stage 0 makes of it, in a branch that is not taken there",
+        "p.ptr[M-1:SN+1] < 2**stage - SCOPE_REDUCE",
+        "(p.ptr[M-1:0] >> (SN+1)) < 2**stage - SCOPE_REDUCE",
     ),
 )
 

@@ -1,0 +1,340 @@
+"""What a stitched design takes from the part, from Yosys instead of Vivado: synthesis, not place and route.
+
+Every node is synthesised by itself, with its weight memory, its AXI-Lite inputs tied as in the accelerator and its
+hierarchy flattened. Nodes meet at registered AXI-Streams only, so the sum of the nodes is the whole design but for a
+few gates. A result is kept under a hash of all that decides it: a folding search or a sweep synthesises only what
+changed, and equal nodes once, whatever their names.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Literal
+
+from contract.errors import ToolError
+from finn_build.boards import Board
+from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance
+
+Family = Literal["xc7", "xcup"]  # Yosys' names: 7-series, UltraScale+
+Report = Callable[[str], None]  # told about every node that is done
+IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
+FLOW = 1  # part of every cache key: raise it when the flow or the counting changes
+
+# Cells that finn-rtllib instantiates by name, and Yosys' files that declare them.
+_BLACK_BOXES = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
+# LUTs that one memory or shift register cell takes (UG474, UG574).
+_LUTRAM = {
+    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM512X1S": 8, "RAM32X1D": 2, "RAM64X1D": 2,
+    "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
+}  # fmt: skip
+_SRL = ("SRL16E", "SRLC16E", "SRLC32E")
+_LUT = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV")
+_FF = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1", "LDCE", "LDPE")
+_FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "GND", "VCC")  # nothing that a budget counts
+
+# Ctrl-C must end Yosys in the middle of a pass, so the interpreter gives the signal back its default.
+_PROGRAM = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from pyosys import libyosys
+libyosys.run_pass("script " + sys.argv[1])
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Cells of a mapped netlist."""
+
+    lut: int = 0  # all LUTs: logic, memory and shift registers; two small ones are not packed into one
+    lutram: int = 0  # of these, used as memory
+    srl: int = 0  # of these, used as shift register
+    ff: int = 0
+    carry: int = 0  # CARRY4 on xc7, CARRY8 on xcup
+    bram36: int = 0
+    bram18: int = 0
+    dsp: int = 0
+
+    @property
+    def bram18_equivalents(self) -> int:
+        """Blocks of 18 Kbit, of which a RAMB36 holds two."""
+        return 2 * self.bram36 + self.bram18
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return both together."""
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node of the design, or the unit at its ports, and what it takes."""
+
+    name: str  # as in design.json
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Something to synthesise by itself. Equal units have equal contents."""
+
+    top: str
+    parameters: tuple[str, ...]  # of the top, NAME=VALUE
+    files: tuple[tuple[str, bytes], ...]  # by name; Verilog in compile order first, then memories
+
+
+def family_of(board: Board) -> Family:
+    """Return Yosys' name of the board's device family."""
+    return "xc7" if board.ps == "ps7" else "xcup"
+
+
+def tool_version() -> str:
+    """Return the installed Yosys. Raises ToolError."""
+    try:
+        return metadata.version("pyosys")
+    except metadata.PackageNotFoundError as err:
+        raise ToolError("synthesis needs pyosys, not found in this environment. Run `make install`.") from err
+
+
+def synthesise(
+    rtl: Path, design: Design, *, family: Family, scratch: Path, cache: Path, report: Report | None = None
+) -> tuple[Part, ...]:
+    """Synthesise every node of the design in the folder `rtl`.
+
+    Args:
+        rtl: what `stitch` wrote.
+        design: what `stitch` returned.
+        family: device family.
+        scratch: folder for Yosys' files, created and removed.
+        cache: folder of earlier results, created if missing; a damaged result is made again.
+        report: told about every unit that is done.
+
+    Returns:
+        The nodes in the order of the design, then the unit at the ports.
+
+    Raises:
+        ToolError: Yosys is missing or refuses the design.
+    """
+    version = tool_version()
+    cache.mkdir(parents=True, exist_ok=True)
+    names = [*(node.name for node in design.nodes), IMAGE_LAST]
+    units = [unit_of(rtl, design, name) for name in names]
+    keys = [_key(unit, family, version) for unit in units]
+    known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
+    missing = {key: (name, unit) for name, unit, key in zip(names, units, keys, strict=True) if key not in known}
+    if report is not None and known:
+        report(f"{sum(key in known for key in keys)} of {len(keys)} nodes are known from before")
+
+    def done(key: str, folder: Path) -> None:
+        known[key] = count(folder / "stat.json")
+        _save(cache / f"{key}.json", known[key])
+        if report is not None:
+            report(f"{missing[key][0]}: {known[key].lut} LUT, {known[key].dsp} DSP")
+
+    try:
+        for key, (_, unit) in missing.items():
+            _lay_out(unit, scratch / key, _script(unit, family))
+        _run_all({key: scratch / key for key in missing}, done)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return tuple(Part(name, known[key]) for name, key in zip(names, keys, strict=True))
+
+
+def total(parts: Sequence[Part]) -> Usage:
+    """Return the sum of all parts."""
+    return sum((part.usage for part in parts), Usage())
+
+
+def synthesise_whole(rtl: Path, design: Design, *, family: Family, scratch: Path) -> tuple[Usage, Path]:
+    """Synthesise the accelerator as one flat netlist; return its cells and its Verilog, which lies in `scratch`."""
+    tool_version()
+    memories = sorted(path for path in rtl.glob("*.dat"))
+    sources = [rtl / name for name in design.sources]
+    unit = Unit(TOP, (), tuple((path.name, path.read_bytes()) for path in (*sources, *memories)))
+    netlist = "netlist.v"
+    _lay_out(unit, scratch, f"{_script(unit, family)}write_verilog -noattr {netlist}\n")
+    _run_all({"": scratch}, lambda key, folder: None)
+    return count(scratch / "stat.json"), scratch / netlist
+
+
+def unit_of(rtl: Path, design: Design, name: str) -> Unit:
+    """Return what must be synthesised for one node of the design, or for the unit at its ports."""
+    if name == IMAGE_LAST:
+        values = {
+            "IN_BEATS": design.in_beats, "OUT_BEATS": 1, "MAX_IMAGES": MAX_IMAGES, "IN_BITS": design.in_bits,
+            "OUT_BITS": LOGIT_BITS,
+        }  # fmt: skip
+        own = "axis_image_last.sv"
+        return Unit("axis_image_last", tuple(f"{k}={v}" for k, v in values.items()), ((own, (rtl / own).read_bytes()),))
+    node = next(node for node in design.nodes if node.name == name)
+    neutral = re.compile(rf"{re.escape(name)}(?!\d)")  # equal nodes must not differ by their names
+    texts = {file: (rtl / file).read_text(encoding="utf-8") for file in design.sources if file != f"{TOP}.v"}
+    top = _node_top(node)
+    needed = _needed(top, texts)
+    files = [(neutral.sub("node", file), neutral.sub("node", texts[file]).encode()) for file in needed]
+    files.append(("node_top.v", neutral.sub("node", top).encode()))
+    files += [(neutral.sub("node", path.name), path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
+    return Unit("node_top", (), tuple(files))
+
+
+def _node_top(node: Node) -> str:
+    """Return a module around one node, connected as in the accelerator."""
+    return f"""\
+module node_top (
+    input  wire ap_clk, ap_rst_n,
+    input  wire [{node.in_bits - 1}:0] stream0_tdata,
+    input  wire stream0_tvalid,
+    output wire stream0_tready,
+    output wire [{node.out_bits - 1}:0] stream1_tdata,
+    output wire stream1_tvalid,
+    input  wire stream1_tready
+);
+{instance(0, node)}
+endmodule
+"""
+
+
+def _needed(top: str, texts: dict[str, str]) -> list[str]:
+    """Return the files whose modules and packages `top` uses, directly or not, in the order of `texts`."""
+    owners = {
+        module: file
+        for file, text in texts.items()
+        for module in re.findall(r"^\s*(?:module|package)\s+(\w+)", text, flags=re.MULTILINE)
+    }
+    needed: set[str] = set()
+    left = [top]
+    while left:
+        used = {owners[word] for word in set(re.findall(r"\w+", left.pop())) if word in owners}
+        left += [texts[file] for file in used - needed]
+        needed |= used
+    return [file for file in texts if file in needed]
+
+
+def _script(unit: Unit, family: Family) -> str:
+    sources = " ".join(name for name, _ in unit.files if name.endswith((".v", ".sv")))
+    boxes = " ".join(f"--blackboxed-module {name}" for name in _BLACK_BOXES)
+    parameters = " ".join(f"-G {parameter}" for parameter in unit.parameters)
+    return (
+        f"read_slang --top {unit.top} {parameters} --ignore-assertions --allow-use-before-declare {boxes} "
+        f"black_boxes.v {sources}\n"
+        f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {unit.top}\n"
+        "tee -q -o stat.json stat -json\n"
+    )
+
+
+def _black_boxes() -> str:
+    """Return ports and parameters of the cells that the sources name, from Yosys' own library."""
+    library = Path(str(resources.files("pyosys"))) / "share" / "xilinx"
+    lines: list[str] = []
+    for name, file in _BLACK_BOXES.items():
+        text = (library / file).read_text(encoding="utf-8")
+        found = re.search(rf"^(module {name}\b.*?\);)(.*?)^endmodule", text, flags=re.DOTALL | re.MULTILINE)
+        if found is None:
+            raise ToolError(f"Yosys' {file} declares no {name}. Reinstall requirements.lock.")
+        head, body = found.groups()
+        lines += [head, *(line for line in body.splitlines() if re.match(r" *(parameter|input|output)\b", line))]
+        lines.append("endmodule")
+    return "\n".join(lines) + "\n"
+
+
+def _lay_out(unit: Unit, folder: Path, script: str) -> None:
+    """Write what Yosys reads: memories are found by relative path, so each run has a folder of its own."""
+    folder.mkdir(parents=True)
+    for name, content in unit.files:
+        (folder / name).write_bytes(content)
+    (folder / "black_boxes.v").write_text(_black_boxes(), encoding="utf-8")
+    (folder / "synth.ys").write_text(script, encoding="utf-8")
+
+
+def _run_all(folders: dict[str, Path], done: Callable[[str, Path], None]) -> None:
+    """Run Yosys in every folder, as many at a time as there are cores, each in a process of its own."""
+    left, running = dict(folders), dict[str, subprocess.Popen[bytes]]()
+    try:
+        while left or running:
+            while left and len(running) < len(os.sched_getaffinity(0)):
+                key, folder = left.popitem()
+                with (folder / "yosys.log").open("wb") as log:
+                    running[key] = subprocess.Popen(
+                        [sys.executable, "-c", _PROGRAM, "synth.ys"], cwd=folder, stdout=log, stderr=log
+                    )
+            time.sleep(0.02)
+            for key in [key for key, process in running.items() if process.poll() is not None]:
+                if running.pop(key).returncode:
+                    raise _refused(folders[key])
+                done(key, folders[key])
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+def _refused(folder: Path) -> ToolError:
+    lines = (folder / "yosys.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((line for line in lines if re.search(r"\berror:|^ERROR", line)), lines[-1] if lines else "no message")
+    return ToolError(f"Yosys refused the design: {first.strip()}. Look at the RTL that it names.")
+
+
+def count(stat: Path) -> Usage:
+    """Read what `stat -json` wrote. Raises ToolError."""
+    try:
+        cells = json.loads(stat.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+        return _count({str(name): int(number) for name, number in cells.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise ToolError(f"Yosys' statistics {stat} are not readable ({err}). Reinstall requirements.lock.") from err
+
+
+def _count(cells: dict[str, int]) -> Usage:
+    left = dict(cells)
+
+    def take(*names: str) -> int:
+        return sum(left.pop(name, 0) for name in names)
+
+    lutram = sum(luts * left.pop(name, 0) for name, luts in _LUTRAM.items())
+    srl = take(*_SRL)
+    usage = Usage(
+        lut=take(*_LUT) + lutram + srl,
+        lutram=lutram,
+        srl=srl,
+        ff=take(*_FF),
+        carry=take("CARRY4", "CARRY8"),
+        bram36=take("RAMB36E1", "RAMB36E2"),
+        bram18=take("RAMB18E1", "RAMB18E2"),
+        dsp=take("DSP48E1", "DSP48E2"),
+    )
+    take(*_FREE)
+    if left:
+        raise ToolError(
+            f"the netlist has cells that nobody counts: {', '.join(left)}. Name them in finn_build/synth.py."
+        )
+    return usage
+
+
+def _key(unit: Unit, family: Family, version: str) -> str:
+    content = [FLOW, version, family, unit.top, *unit.parameters]
+    content += [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in unit.files]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _load(path: Path) -> Usage | None:
+    """Read one kept result; None if there is none or it is damaged."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    names = {field.name for field in fields(Usage)}
+    if not isinstance(raw, dict) or raw.keys() != names or not all(type(v) is int and v >= 0 for v in raw.values()):
+        return None
+    return Usage(**raw)
+
+
+def _save(path: Path, usage: Usage) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(asdict(usage)) + "\n", encoding="utf-8")
+    partial.replace(path)
