@@ -83,11 +83,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Unit:
-    """Something to synthesise by itself. Equal units have equal contents."""
+    """Something to synthesise by itself, in one flat module."""
 
-    top: str
-    parameters: tuple[str, ...]  # of the top, NAME=VALUE
+    name: str
+    top: str  # its module
     files: tuple[tuple[str, bytes], ...]  # by name; Verilog in compile order first, then memories
+
+    def key(self, family: Family, version: str) -> str:
+        """Return a hash of all that decides the result; equal units have equal keys, whatever their names."""
+        neutral = re.compile(rf"{re.escape(self.name)}(?!\d)")
+        content = [str(FLOW), version, family]
+        for name, data in self.files:
+            text = neutral.sub("unit", data.decode())
+            content += [neutral.sub("unit", name), hashlib.sha256(text.encode()).hexdigest()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def family_of(board: Board) -> Family:
@@ -124,27 +133,47 @@ def synthesise(
     """
     version = tool_version()
     cache.mkdir(parents=True, exist_ok=True)
-    names = [*(node.name for node in design.nodes), IMAGE_LAST]
-    units = [unit_of(rtl, design, name) for name in names]
-    keys = [_key(unit, family, version) for unit in units]
+    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), IMAGE_LAST)]
+    keys = [unit.key(family, version) for unit in units]
     known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
-    missing = {key: (name, unit) for name, unit, key in zip(names, units, keys, strict=True) if key not in known}
+    missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in known}
     if report is not None and known:
         report(f"{sum(key in known for key in keys)} of {len(keys)} nodes are known from before")
 
-    def done(key: str, folder: Path) -> None:
-        known[key] = count(folder / "stat.json")
-        _save(cache / f"{key}.json", known[key])
-        if report is not None:
-            report(f"{missing[key][0]}: {known[key].lut} LUT, {known[key].dsp} DSP")
+    def done(folder: Path) -> None:
+        for key, unit in batches[folder].items():
+            known[key] = count(folder / "stat.json", unit.top)
+            _save(cache / f"{key}.json", known[key])
+            if report is not None:
+                report(f"{unit.name}: {known[key].lut} LUT, {known[key].dsp} DSP")
 
+    batches = {scratch / str(i): batch for i, batch in enumerate(_batches(missing))}
     try:
-        for key, (_, unit) in missing.items():
-            _lay_out(unit, scratch / key, _script(unit, family))
-        _run_all({key: scratch / key for key in missing}, done)
+        for folder, batch in batches.items():
+            _lay_out(list(batch.values()), family, folder)
+        _run_all(list(batches), done)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return tuple(Part(name, known[key]) for name, key in zip(names, keys, strict=True))
+    return tuple(Part(unit.name, known[key]) for unit, key in zip(units, keys, strict=True))
+
+
+def _batches(missing: dict[str, Unit]) -> list[dict[str, Unit]]:
+    """Divide the work, as the sizes of the memories foretell it, over the cores: starting Yosys costs seconds."""
+    batches: list[dict[str, Unit]] = [{} for _ in range(min(_cores(), len(missing)))]
+    weights = [0] * len(batches)
+    for key, unit in sorted(missing.items(), key=lambda item: -_weight(item[1])):
+        lightest = weights.index(min(weights))
+        batches[lightest][key] = unit
+        weights[lightest] += _weight(unit)
+    return batches
+
+
+def _weight(unit: Unit) -> int:
+    return 10_000 + sum(len(content) for name, content in unit.files if name.endswith(".dat"))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def total(parts: Sequence[Part]) -> Usage:
@@ -155,39 +184,29 @@ def total(parts: Sequence[Part]) -> Usage:
 def synthesise_whole(rtl: Path, design: Design, *, family: Family, scratch: Path) -> tuple[Usage, Path]:
     """Synthesise the accelerator as one flat netlist; return its cells and its Verilog, which lies in `scratch`."""
     tool_version()
-    memories = sorted(path for path in rtl.glob("*.dat"))
     sources = [rtl / name for name in design.sources]
-    unit = Unit(TOP, (), tuple((path.name, path.read_bytes()) for path in (*sources, *memories)))
-    netlist = "netlist.v"
-    _lay_out(unit, scratch, f"{_script(unit, family)}write_verilog -noattr {netlist}\n")
-    _run_all({"": scratch}, lambda key, folder: None)
-    return count(scratch / "stat.json"), scratch / netlist
+    files = tuple((path.name, path.read_bytes()) for path in (*sources, *sorted(rtl.glob("*.dat"))))
+    _lay_out([Unit(TOP, TOP, files)], family, scratch, netlist="netlist.v")
+    _run_all([scratch], lambda folder: None)
+    return count(scratch / "stat.json", TOP), scratch / "netlist.v"
 
 
 def unit_of(rtl: Path, design: Design, name: str) -> Unit:
     """Return what must be synthesised for one node of the design, or for the unit at its ports."""
-    if name == IMAGE_LAST:
-        values = {
-            "IN_BEATS": design.in_beats, "OUT_BEATS": 1, "MAX_IMAGES": MAX_IMAGES, "IN_BITS": design.in_bits,
-            "OUT_BITS": LOGIT_BITS,
-        }  # fmt: skip
-        own = "axis_image_last.sv"
-        return Unit("axis_image_last", tuple(f"{k}={v}" for k, v in values.items()), ((own, (rtl / own).read_bytes()),))
-    node = next(node for node in design.nodes if node.name == name)
-    neutral = re.compile(rf"{re.escape(name)}(?!\d)")  # equal nodes must not differ by their names
     texts = {file: (rtl / file).read_text(encoding="utf-8") for file in design.sources if file != f"{TOP}.v"}
-    top = _node_top(node)
-    needed = _needed(top, texts)
-    files = [(neutral.sub("node", file), neutral.sub("node", texts[file]).encode()) for file in needed]
-    files.append(("node_top.v", neutral.sub("node", top).encode()))
-    files += [(neutral.sub("node", path.name), path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
-    return Unit("node_top", (), tuple(files))
+    nodes = {node.name: node for node in design.nodes}
+    module = f"{name}_top"
+    top = _node_top(nodes[name], module) if name in nodes else _image_last_top(design, module)
+    files = [(file, texts[file].encode()) for file in _needed(top, texts)]
+    files.append((f"{module}.v", top.encode()))
+    files += [(path.name, path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
+    return Unit(name, module, tuple(files))
 
 
-def _node_top(node: Node) -> str:
+def _node_top(node: Node, module: str) -> str:
     """Return a module around one node, connected as in the accelerator."""
     return f"""\
-module node_top (
+module {module} (
     input  wire ap_clk, ap_rst_n,
     input  wire [{node.in_bits - 1}:0] stream0_tdata,
     input  wire stream0_tvalid,
@@ -197,6 +216,32 @@ module node_top (
     input  wire stream1_tready
 );
 {instance(0, node)}
+endmodule
+"""
+
+
+def _image_last_top(design: Design, module: str) -> str:
+    """Return a module around the unit at the ports, with the accelerator's parameters."""
+    return f"""\
+module {module} (
+    input  wire clk, rst,
+    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
+    input  wire s_axis_tvalid, s_axis_tlast,
+    output wire s_axis_tready,
+    output wire [{design.in_bits - 1}:0] m_axis_core_tdata,
+    output wire m_axis_core_tvalid,
+    input  wire m_axis_core_tready,
+    input  wire [{LOGIT_BITS - 1}:0] s_axis_core_tdata,
+    input  wire s_axis_core_tvalid,
+    output wire s_axis_core_tready,
+    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
+    output wire m_axis_tvalid, m_axis_tlast,
+    input  wire m_axis_tready
+);
+    axis_image_last #(
+        .IN_BEATS({design.in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
+        .IN_BITS({design.in_bits}), .OUT_BITS({LOGIT_BITS})
+    ) u_image_last (.*);
 endmodule
 """
 
@@ -217,15 +262,19 @@ def _needed(top: str, texts: dict[str, str]) -> list[str]:
     return [file for file in texts if file in needed]
 
 
-def _script(unit: Unit, family: Family) -> str:
-    sources = " ".join(name for name, _ in unit.files if name.endswith((".v", ".sv")))
+def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netlist: str | None) -> str:
+    """Return the commands: each unit becomes one flat module that nothing outside it is optimized with."""
     boxes = " ".join(f"--blackboxed-module {name}" for name in _BLACK_BOXES)
-    parameters = " ".join(f"-G {parameter}" for parameter in unit.parameters)
-    return (
-        f"read_slang --top {unit.top} {parameters} --ignore-assertions --allow-use-before-declare {boxes} "
-        f"black_boxes.v {sources}\n"
-        f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {unit.top}\n"
-        "tee -q -o stat.json stat -json\n"
+    tops = " ".join(f"--top {unit.top}" for unit in units)
+    top = units[0].top if len(units) == 1 else "batch"
+    return "\n".join(
+        (
+            f"read_slang --ignore-assertions --allow-use-before-declare {boxes} {tops} {' '.join(sources)}",
+            *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
+            f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}",
+            "tee -q -o stat.json stat -json",
+            *([] if netlist is None else [f"write_verilog -noattr {netlist}"]),
+        )
     )
 
 
@@ -244,31 +293,34 @@ def _black_boxes() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _lay_out(unit: Unit, folder: Path, script: str) -> None:
-    """Write what Yosys reads: memories are found by relative path, so each run has a folder of its own."""
+def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str | None = None) -> None:
+    """Write what Yosys reads. Memories are found by relative path, so each process has a folder of its own."""
     folder.mkdir(parents=True)
-    for name, content in unit.files:
+    files = {name: content for unit in units for name, content in unit.files}
+    for name, content in files.items():
         (folder / name).write_bytes(content)
+    sources = ["black_boxes.v", *(name for name in files if name.endswith((".v", ".sv")))]
+    sources.sort(key=lambda name: not name.endswith("_pkg.sv"))
     (folder / "black_boxes.v").write_text(_black_boxes(), encoding="utf-8")
-    (folder / "synth.ys").write_text(script, encoding="utf-8")
+    instances = "\n".join(f"    (* keep *) {unit.top} u_{unit.top} ();" for unit in units)
+    (folder / "batch.v").write_text(f"module batch;\n{instances}\nendmodule\n", encoding="utf-8")
+    (folder / "synth.ys").write_text(_script(units, sources, family, netlist) + "\n", encoding="utf-8")
 
 
-def _run_all(folders: dict[str, Path], done: Callable[[str, Path], None]) -> None:
-    """Run Yosys in every folder, as many at a time as there are cores, each in a process of its own."""
-    left, running = dict(folders), dict[str, subprocess.Popen[bytes]]()
+def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
+    """Run Yosys in every folder at once, each in a process of its own; tell `done` about each that succeeded."""
+    running: dict[Path, subprocess.Popen[bytes]] = {}
     try:
-        while left or running:
-            while left and len(running) < len(os.sched_getaffinity(0)):
-                key, folder = left.popitem()
-                with (folder / "yosys.log").open("wb") as log:
-                    running[key] = subprocess.Popen(
-                        [sys.executable, "-c", _PROGRAM, "synth.ys"], cwd=folder, stdout=log, stderr=log
-                    )
+        for folder in folders:
+            with (folder / "yosys.log").open("wb") as log:
+                command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
+                running[folder] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+        while running:
             time.sleep(0.02)
-            for key in [key for key, process in running.items() if process.poll() is not None]:
-                if running.pop(key).returncode:
-                    raise _refused(folders[key])
-                done(key, folders[key])
+            for folder in [folder for folder, process in running.items() if process.poll() is not None]:
+                if running.pop(folder).returncode:
+                    raise _refused(folder)
+                done(folder)
     finally:
         for process in running.values():
             process.kill()
@@ -281,10 +333,10 @@ def _refused(folder: Path) -> ToolError:
     return ToolError(f"Yosys refused the design: {first.strip()}. Look at the RTL that it names.")
 
 
-def count(stat: Path) -> Usage:
-    """Read what `stat -json` wrote. Raises ToolError."""
+def count(stat: Path, module: str) -> Usage:
+    """Read what `stat -json` wrote about one module. Raises ToolError."""
     try:
-        cells = json.loads(stat.read_text(encoding="utf-8"))["design"]["num_cells_by_type"]
+        cells = json.loads(stat.read_text(encoding="utf-8"))["modules"][f"\\{module}"]["num_cells_by_type"]
         return _count({str(name): int(number) for name, number in cells.items()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise ToolError(f"Yosys' statistics {stat} are not readable ({err}). Reinstall requirements.lock.") from err
@@ -314,12 +366,6 @@ def _count(cells: dict[str, int]) -> Usage:
             f"the netlist has cells that nobody counts: {', '.join(left)}. Name them in finn_build/synth.py."
         )
     return usage
-
-
-def _key(unit: Unit, family: Family, version: str) -> str:
-    content = [FLOW, version, family, unit.top, *unit.parameters]
-    content += [f"{name} {hashlib.sha256(data).hexdigest()}" for name, data in unit.files]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _load(path: Path) -> Usage | None:
