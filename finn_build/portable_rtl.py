@@ -71,6 +71,7 @@ _RECOVERY_WATCH = """\
 	end : blkRecoveryWatch
 """
 _NETTYPE = "a `default_nettype directive stands inside a module, where IEEE 1800 forbids directives of this kind"
+_STYLE = "only Vivado finds an attribute whatever its case; the others know ram_style"
 
 EDITS = (
     Edit("fifo.sv", _NETTYPE, ");\n`default_nettype none\n", ");\n"),
@@ -103,6 +104,13 @@ EDITS = (
         "Yosys' slang refuses the reversed range that stage 0 makes of it, in a branch that is not taken there",
         "p.ptr[M-1:SN+1] < 2**stage - SCOPE_REDUCE",
         "(p.ptr[M-1:0] >> (SN+1)) < 2**stage - SCOPE_REDUCE",
+    ),
+    Edit("memstream.sv", _STYLE, "(* RAM_STYLE = RAM_STYLE *)", "(* ram_style = RAM_STYLE *)"),
+    Edit(
+        "thresholding.sv",
+        _STYLE,
+        '"FALSE", RAM_STYLE = RAM_STYLE *)\n',
+        '"FALSE", ram_style = RAM_STYLE *)\n',
     ),
 )
 

@@ -20,14 +20,17 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Literal
 
-from contract.errors import ToolError
+from contract.errors import ConfigError, ToolError
 from finn_build.boards import Board
-from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance
+from finn_build.build import read_json
+from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance, load_design
 
 Family = Literal["xc7", "xcup"]  # Yosys' names: 7-series, UltraScale+
 Report = Callable[[str], None]  # told about every node that is done
 IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
-FLOW = 1  # part of every cache key: raise it when the flow or the counting changes
+ESTIMATED = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP"}  # our names and those of estimates.json
+MOST_UNITS = 12  # in one process: what is done is kept when it ends
+FLOW = 2  # part of every cache key: raise it when the flow or the counting changes
 
 # Cells that finn-rtllib instantiates by name, and Yosys' files that declare them.
 _BLACK_BOXES = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
@@ -131,9 +134,17 @@ def synthesise(
     Raises:
         ToolError: Yosys is missing or refuses the design.
     """
+    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), IMAGE_LAST)]
+    usages = synthesise_units(units, family=family, scratch=scratch, cache=cache, report=report)
+    return tuple(Part(unit.name, usage) for unit, usage in zip(units, usages, strict=True))
+
+
+def synthesise_units(
+    units: Sequence[Unit], *, family: Family, scratch: Path, cache: Path, report: Report | None = None
+) -> list[Usage]:
+    """Synthesise units, each by itself, whose files of one name are equal; arguments as for `synthesise`."""
     version = tool_version()
     cache.mkdir(parents=True, exist_ok=True)
-    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), IMAGE_LAST)]
     keys = [unit.key(family, version) for unit in units]
     known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
     missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in known}
@@ -154,12 +165,13 @@ def synthesise(
         _run_all(list(batches), done)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return tuple(Part(unit.name, known[key]) for unit, key in zip(units, keys, strict=True))
+    return [known[key] for key in keys]
 
 
 def _batches(missing: dict[str, Unit]) -> list[dict[str, Unit]]:
     """Divide the work, as the sizes of the memories foretell it, over the cores: starting Yosys costs seconds."""
-    batches: list[dict[str, Unit]] = [{} for _ in range(min(_cores(), len(missing)))]
+    count = max(min(_cores(), len(missing)), -(-len(missing) // MOST_UNITS))
+    batches: list[dict[str, Unit]] = [{} for _ in range(count)]
     weights = [0] * len(batches)
     for key, unit in sorted(missing.items(), key=lambda item: -_weight(item[1])):
         lightest = weights.index(min(weights))
@@ -174,6 +186,64 @@ def _weight(unit: Unit) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def synthesise_build(
+    build: Path, board: Board, out: Path, *, cache: Path, report: Report | None = None
+) -> dict[str, object]:
+    """Synthesise the design in the folder `build` and write synth.json into the new folder `out`.
+
+    Args:
+        build: what `finn_build.build.build` wrote.
+        board: whose part is filled.
+        out: created.
+        cache: as for `synthesise`.
+        report: as for `synthesise`.
+
+    Returns:
+        What synth.json holds: per node and in total the counts, and the estimate of the same counts where there is one.
+
+    Raises:
+        ConfigError: the build has no RTL.
+        ToolError: Yosys is missing or refuses the design.
+    """
+    summary, estimates = read_json(build / "build.json"), read_json(build / "estimates.json")
+    if not summary["rtl"]:
+        raise ConfigError(
+            f"there is no RTL to synthesise: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
+            "Change the network."
+        )
+    rtl, family = build / "rtl", family_of(board)
+    out.mkdir(parents=True)
+    design = load_design(rtl)
+    parts = synthesise(rtl, design, family=family, scratch=out / "yosys", cache=cache, report=report)
+    known = {layer["name"]: layer for layer in estimates["layers"]}
+    layers = [
+        {
+            "name": part.name,
+            **_counts(part.usage),
+            "estimate": {k: known[part.name][v] for k, v in ESTIMATED.items()} if part.name in known else None,
+        }
+        for part in parts
+    ]
+    content: dict[str, object] = {
+        "tool": "yosys",
+        "version": tool_version(),
+        "kind": "synthesis, not place and route",
+        "family": family,
+        "part": board.part,
+        "layers": layers,
+        "total": _counts(total(parts)),
+        "estimate": {k: estimates["total"][v] for k, v in ESTIMATED.items()},
+        "board": {name: getattr(board, name) for name in ("lut", "ff", "bram18", "dsp")},
+        "usable": {name: board.usable[name] for name in ("lut", "ff", "bram18", "dsp")},
+    }
+    (out / "synth.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    return {**asdict(usage), "bram18_equivalents": usage.bram18_equivalents}
 
 
 def total(parts: Sequence[Part]) -> Usage:
@@ -197,7 +267,7 @@ def unit_of(rtl: Path, design: Design, name: str) -> Unit:
     nodes = {node.name: node for node in design.nodes}
     module = f"{name}_top"
     top = _node_top(nodes[name], module) if name in nodes else _image_last_top(design, module)
-    files = [(file, texts[file].encode()) for file in _needed(top, texts)]
+    files = [(file, texts[file].encode()) for file in needed_files(top, texts)]
     files.append((f"{module}.v", top.encode()))
     files += [(path.name, path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
     return Unit(name, module, tuple(files))
@@ -246,7 +316,7 @@ endmodule
 """
 
 
-def _needed(top: str, texts: dict[str, str]) -> list[str]:
+def needed_files(top: str, texts: dict[str, str]) -> list[str]:
     """Return the files whose modules and packages `top` uses, directly or not, in the order of `texts`."""
     owners = {
         module: file
@@ -267,15 +337,23 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
     boxes = " ".join(f"--blackboxed-module {name}" for name in _BLACK_BOXES)
     tops = " ".join(f"--top {unit.top}" for unit in units)
     top = units[0].top if len(units) == 1 else "batch"
+    flow = f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}"
     return "\n".join(
         (
             f"read_slang --ignore-assertions --allow-use-before-declare {boxes} {tops} {' '.join(sources)}",
             *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
-            f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}",
+            f"{flow} -run :map_memory",
+            # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
+            f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={_bits("distributed")} %i',
+            f"{flow} -run map_memory:",
             "tee -q -o stat.json stat -json",
             *([] if netlist is None else [f"write_verilog -noattr {netlist}"]),
         )
     )
+
+
+def _bits(text: str) -> str:
+    return f"{8 * len(text)}'b" + "".join(f"{byte:08b}" for byte in text.encode("ascii"))
 
 
 def _black_boxes() -> str:
@@ -308,14 +386,15 @@ def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str |
 
 
 def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
-    """Run Yosys in every folder at once, each in a process of its own; tell `done` about each that succeeded."""
-    running: dict[Path, subprocess.Popen[bytes]] = {}
+    """Run Yosys in every folder, one process per core at a time; tell `done` about each that succeeded."""
+    waiting, running = list(folders), dict[Path, subprocess.Popen[bytes]]()
     try:
-        for folder in folders:
-            with (folder / "yosys.log").open("wb") as log:
-                command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
-                running[folder] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
-        while running:
+        while waiting or running:
+            while waiting and len(running) < _cores():
+                folder = waiting.pop(0)
+                with (folder / "yosys.log").open("wb") as log:
+                    command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
+                    running[folder] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
             time.sleep(0.02)
             for folder in [folder for folder, process in running.items() if process.poll() is not None]:
                 if running.pop(folder).returncode:
