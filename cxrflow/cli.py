@@ -123,11 +123,17 @@ def synth(
     data: Data = None,
     runs: Runs = Path("runs"),
     tool: Annotated[SynthTool, typer.Option("--tool", help="What synthesises.")] = SynthTool.yosys,
+    gates: Annotated[bool, typer.Option("--gates", help="Also simulate Yosys' netlist on golden images.")] = False,
 ) -> None:
     """Count LUTs, flip-flops, block RAMs and DSPs of every layer, beside the estimates: synthesis, not routing."""
     with _locked(file, data, runs) as run:
         _stage(run, "synth", lambda: run.synth(tool))
-        _show(run, summary.synth_table(run.folder, run.experiment.build.board))
+        if gates:
+            _stage(run, "gates", run.gates)
+        board = run.experiment.build.board
+        _show(run, summary.synth_table(run.folder, board))
+        if gates:
+            _show(run, summary.chain_table(run.folder, board))
 
 
 @app.command()

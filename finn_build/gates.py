@@ -5,9 +5,10 @@ operands. Here the whole design is synthesised into one flat netlist, which runs
 behaviour for block RAMs and the DSP48E2: theirs are in `gate_cells.v`.
 """
 
+import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 
@@ -15,9 +16,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ToolError
+from finn_build import diagnose
+from finn_build.build import load_golden
 from finn_build.simulate import SimResult, simulate, verilate
-from finn_build.stitch import LOGIT_BITS, TOP, Design
+from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
 from finn_build.synth import Family, Usage, synthesise_whole
+
+GATE_IMAGES = 8  # back to back: no image starts or ends alone
+
+
+def check_gates(build: Path, export: Path, out: Path, *, family: Family) -> dict[str, object]:
+    """Simulate the netlist of the design in `build` on golden images; write gates.json into the new folder `out`.
+
+    Raises:
+        MismatchError: a logit differs.
+        ArtifactError: a file of `export` or `build` is damaged.
+        ToolError: as for `simulate_gates`.
+    """
+    golden, rtl = load_golden(export / "golden.npz"), build / "rtl"
+    pixels, logits = golden.pixels[:GATE_IMAGES], golden.logits[:GATE_IMAGES]
+    out.mkdir(parents=True)
+    usage, result = simulate_gates(rtl, load_design(rtl), pixels, family=family, scratch=out / "scratch")
+    diagnose.require_equal(result.logits.astype(np.float64), logits, stage="gates")
+    content: dict[str, object] = {
+        "family": family,
+        "images": len(logits),
+        "differing": 0,
+        "cycles": result.cycles,
+        "netlist": asdict(usage),
+    }
+    (out / "gates.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
 
 
 def simulate_gates(
