@@ -217,7 +217,7 @@ def _top(design: Design) -> str:
         f"    wire [{bits - 1}:0] stream{i}_tdata;\n    wire stream{i}_tvalid, stream{i}_tready;"
         for i, bits in enumerate(widths)
     )
-    instances = "\n".join(_instance(i, node) for i, node in enumerate(nodes))
+    instances = "\n".join(instance(i, node) for i, node in enumerate(nodes))
     last = len(nodes)
     used, result = design.out_bits_used, f"stream{last}_tdata"
     extended = f"{{{{{LOGIT_BITS - used}{{{result}[{used - 1}]}}}}, {result}[{used - 1}:0]}}"
@@ -263,7 +263,8 @@ endmodule
 """
 
 
-def _instance(i: int, node: Node) -> str:
+def instance(i: int, node: Node) -> str:
+    """Return the Verilog of one node, from stream i to stream i + 1, with its weight memory."""
     lines = [f"    {node.name} u_{node.name} ("]
     if node.op_type == "MVAU_rtl":
         weights = f"{node.name}_weights"
