@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.errors import ArtifactError, ConfigError, CxrflowError
+from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError
+from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
@@ -255,12 +256,76 @@ class Run:
 
         return self._stage(self.build_folder / "ip", BUILT, inputs, work)
 
+    def project(self) -> bool:
+        """Write the Vivado project of the shell axi_dma. Returns whether anything had to be done."""
+        self._require("build", "simulate")
+        built = read_stamp(self.build_folder)
+        inputs = {"build": None if built is None else built.key, "code": hash_sources("contract", "finn_build")}
+
+        def work(out: Path) -> None:
+            from finn_build.vivado.project import write_project
+
+            write_project(self.build_folder, out)
+
+        return self._stage(self.build_folder / "vivado", BUILT, inputs, work)
+
+    def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
+        """Build the bitstream, with Vivado or in FINN's container. Returns whether anything had to be done."""
+        require_shell(shell)
+        if shell == "axi_dma":
+            self.project()
+        built, project = read_stamp(self.build_folder), self.build_folder / "vivado"
+        inputs = {
+            "shell": shell,
+            "build": None if built is None else built.key,
+            "reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))
+            if shell == "axi_dma"
+            else {},
+        }
+
+        def work(out: Path) -> None:
+            if shell == "axi_dma":
+                from finn_build.vivado.flow import build_bitstream
+
+                build_bitstream(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
+                return
+            try:
+                from finn_build import docker_build  # type: ignore[attr-defined]
+            except ImportError as err:
+                raise ToolError("the shell finn_iodma is not part of this version. Take the shell axi_dma.") from err
+            docker_build.build_bitstream(
+                self.build_folder,
+                self.folder / "export",
+                out,
+                board=self.experiment.build.board,
+                say=self.console.detail,
+            )
+
+        self._require("export", "build", "simulate")
+        return self._stage(self.build_folder / "bitstream", BUILT, inputs, work)
+
+    def synth_vivado(self, *, idle_minutes: float) -> bool:
+        """Synthesize the accelerator alone with Vivado. Returns whether anything had to be done."""
+        self.project()
+        project = self.build_folder / "vivado"
+        inputs = {"reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))}
+
+        def work(out: Path) -> None:
+            from finn_build.vivado.flow import synthesize
+
+            synthesize(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
+
+        return self._stage(self.build_folder / "synth_vivado", BUILT, inputs, work)
+
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
         from cxrflow.package import package_run, write_archive
 
         simulated = (self.build_folder / "sim").exists()
-        self._require("train", "export", "build", *(["simulate"] if simulated else []))
+        routed = (self.build_folder / "bitstream").exists()
+        self._require(
+            "train", "export", "build", *(["simulate"] if simulated else []), *(["bitstream"] if routed else [])
+        )
         build = self.build_folder.relative_to(self.folder)
         inputs = {
             "reads": hash_files(
@@ -268,6 +333,7 @@ class Run:
                 "train/metrics.json",
                 *(f"export/{name}" for name in ("export.json", "reference.npz", "golden.npz")),
                 *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json", "sim/harness")),
+                *(f"{build}/bitstream/{name}" for name in ("bitstream.json", "accelerator.bit", "accelerator.hwh")),
             ),
             "code": hash_sources("contract", "cxrflow", "driver"),
         }
@@ -284,6 +350,7 @@ class Run:
             "export": (self.folder / "export", TRAINED),
             "build": (self.build_folder, BUILT),
             "simulate": (self.build_folder / "sim", BUILT),
+            "bitstream": (self.build_folder / "bitstream", BUILT),
         }
         for stage in stages:
             folder, sections = places[stage]
@@ -297,6 +364,12 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+
+
+def require_shell(shell: str) -> None:
+    """Stop unless `shell` is one that a bitstream can have. Raises ConfigError."""
+    if shell not in ROLES:
+        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(ROLES)}.")
 
 
 def _hash_folding(path: Path) -> str:
