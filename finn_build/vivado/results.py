@@ -58,6 +58,7 @@ def collect_bitstream(build_dir: Path, project: Path, out: Path) -> dict[str, An
         **content,
         "vivado": facts.get("vivado", ""),
         "board_file": facts.get("board_part", ""),
+        "ps_clock_mhz": float(facts["clock_mhz"]),
         "sha256": {name: _sha256(results / name) for name in BITSTREAM},
     }
     _write(out / "bitstream.json", content)

@@ -171,12 +171,13 @@ def _end(process: "subprocess.Popen[str]") -> None:
     """End a process and all that it started, if it has not ended."""
     if process.poll() is not None:
         return
-    for name, seconds in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, None)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, name)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_S)
+    with contextlib.suppress(ProcessLookupError):  # what did not listen
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _note(line: str, transcript: Transcript) -> None:

@@ -1,5 +1,6 @@
 """Projects built by a stand-in for Vivado: every failure has its own message, and no bitstream outlives one."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import CxrflowError
+from finn_build.boards import BOARDS
 from finn_build.vivado import run as run_module
 from finn_build.vivado.flow import build_bitstream, synthesize
 from finn_build.vivado.listed import LISTED
@@ -51,6 +53,15 @@ class Bench:
         return message
 
 
+def processes_in(folder: Path) -> list[bytes]:
+    """Return the command lines of processes that name the folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended in the meantime
+            lines.append(path.read_bytes())
+    return [line for line in lines if str(folder).encode() in line]
+
+
 @pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(run_module, "POLL_S", 0.05)
@@ -62,7 +73,9 @@ def test_a_good_build(bench: Bench) -> None:
     (bench.build / "synth").mkdir()
     yosys = {"layers": [{"name": "MVAU_rtl_0", "LUT": 1234, "FF": 5}, {"name": "unknown", "LUT": 1}]}
     (bench.build / "synth" / "synth.json").write_text(json.dumps(yosys), encoding="utf-8")
-    content = bench.run()
+    content = bench.run(Scenario(boards=BOARDS["pynq-z2"].board_parts))
+    assert content["board_file"] == "tul.com.tw:pynq-z2:part0:1.0"
+    assert content["ps_clock_mhz"] == pytest.approx(99.999)
     assert content == json.loads((bench.out / "bitstream.json").read_text(encoding="utf-8"))
     assert (bench.out / "accelerator.bit").read_bytes() == b"a bitstream"
     assert (bench.out / "accelerator.hwh").read_text(encoding="utf-8") == HWH
@@ -200,8 +213,7 @@ class TestProcess:
             idle_minutes=0.01,
         )  # fmt: skip
         assert time.monotonic() - start < 20
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-        assert str(bench.folder) not in listed
+        assert not processes_in(bench.folder)
 
     def test_a_growing_log_of_a_run_is_a_sign_of_life(self, bench: Bench) -> None:
         log = bench.project / "project" / "shell.runs" / "impl_1" / "runme.log"
@@ -238,8 +250,7 @@ class TestProcess:
             assert line
         process.send_signal(signal.SIGINT)
         process.wait(20)
-        listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-        assert str(bench.folder) not in listed
+        assert not processes_in(bench.folder)
 
 
 class TestElsewhere:
@@ -266,6 +277,13 @@ class TestElsewhere:
         facts.write_text(facts.read_text().replace("project_key ", "project_key 0"), encoding="utf-8")
         with pytest.raises(NoVivadoError):  # of another design
             build_bitstream(bench.build, bench.project, bench.folder / "again", say=print, idle_minutes=1)
+
+    def test_a_script_sourced_by_hand_leaves_no_bitstream_either(self, bench: Bench) -> None:
+        environment = {**os.environ, **Scenario(wrong="evaluation").environment(bench.folder / "scenario")}
+        command = command_line("build.tcl", "build.log")
+        done = subprocess.run(command, cwd=bench.project, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "ERROR: [cxrflow critical warning]" in done.stdout
+        assert not list(bench.folder.rglob("*.bit"))
 
     def test_nothing_in_the_folder_is_absolute_or_unneeded(self, bench: Bench) -> None:
         names = {str(p.relative_to(bench.project)) for p in bench.project.rglob("*") if p.is_file()}

@@ -196,6 +196,7 @@ proc launch_runs {args} {
         set here [pwd]
         cd [run_dir $run]
         source $::project_property(synth_1.STEPS.SYNTH_DESIGN.TCL.PRE)
+        if {[glob -nocomplain *.dat] eq ""} { stub_fail "no memory files where synthesis runs" }
         cd $here
     } elseif {![file exists [run_dir synth_1]/finished]} { stub_fail "impl_1 before synth_1" }
     puts "\[Sat Nov 21 10:00:00 2026\] Launched $run..."
