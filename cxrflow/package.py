@@ -151,8 +151,11 @@ def _hardware(run: "Run") -> Hardware | None:
             shape=[1],
             datatype="int32",
             folded_shape=[sink["beats"], 1],
-            packed_bytes=sink["beats"] * sink["bits"] // 8,
-            width_bits=sink["bits"],
+            **{
+                "packed_bytes": sink["beats"] * sink["bits"] // 8,
+                "width_bits": sink["bits"],
+                **bitstream.get("output", {}),  # FINN's own shell ends in the last layer's width
+            },
         ),
         dma=bitstream.get("dma", {}),
         cycles_per_image=round(sim["initiation_interval"]),

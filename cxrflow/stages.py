@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
+import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -271,7 +272,10 @@ class Run:
 
     def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
         """Build the bitstream, with Vivado or in FINN's container. Returns whether anything had to be done."""
+        from finn_build.boards import BOARDS
+
         require_shell(shell)
+        self._require("export", "build", "simulate")
         if shell == "axi_dma":
             self.project()
         built, project = read_stamp(self.build_folder), self.build_folder / "vivado"
@@ -289,19 +293,14 @@ class Run:
 
                 build_bitstream(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
                 return
-            try:
-                from finn_build import docker_build  # type: ignore[attr-defined]
-            except ImportError as err:
-                raise ToolError("the shell finn_iodma is not part of this version. Take the shell axi_dma.") from err
-            docker_build.build_bitstream(
+            _docker_build().build_bitstream(
                 self.build_folder,
                 self.folder / "export",
                 out,
-                board=self.experiment.build.board,
+                board=BOARDS[self.experiment.build.board],
                 say=self.console.detail,
             )
 
-        self._require("export", "build", "simulate")
         return self._stage(self.build_folder / "bitstream", BUILT, inputs, work)
 
     def synth_vivado(self, *, idle_minutes: float) -> bool:
@@ -364,6 +363,14 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+
+
+def _docker_build() -> Any:
+    """Return the module that runs FINN's container. Raises ToolError where there is none."""
+    try:
+        return importlib.import_module("finn_build.docker_build")
+    except ImportError as err:
+        raise ToolError("the shell finn_iodma is not part of this version. Take the shell axi_dma.") from err
 
 
 def require_shell(shell: str) -> None:

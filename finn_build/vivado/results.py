@@ -26,6 +26,10 @@ from finn_build.vivado.streams import Streams
 
 REPORTS = ("timing_summary", "utilization", "utilization_hierarchical", "power")
 BITSTREAM = ("accelerator.bit", "accelerator.hwh")
+OTHERS = {  # names in the files of other tools
+    **{name: name for name in ("LUT", "FF", "BRAM_18K", "DSP", "URAM")},
+    **{"lut": "LUT", "ff": "FF", "bram18_equivalents": "BRAM_18K", "dsp": "DSP"},
+}
 CATALOGUE = {"LUT": "lut", "FF": "ff", "BRAM_18K": "bram18", "DSP": "dsp", "URAM": "uram"}  # names in boards.toml
 
 
@@ -139,7 +143,9 @@ def _by_name(path: Path) -> dict[str, dict[str, Any]]:
     """Return the figures per layer of another tool's JSON file; nothing where there is none that can be read."""
     try:
         layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
-        return {layer["name"]: {name: layer[name] for name in RESOURCES if name in layer} for layer in layers}
+        return {
+            layer["name"]: {ours: layer[name] for name, ours in OTHERS.items() if name in layer} for layer in layers
+        }
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

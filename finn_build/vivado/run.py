@@ -41,7 +41,7 @@ class Transcript:
     """What Vivado said."""
 
     code: int = 0
-    errors: list[str] = field(default_factory=list)  # lines that begin with ERROR
+    errors: list[str] = field(default_factory=list)  # lines that say what failed
     crash: str | None = None  # the line that says so
     listed: str | None = None  # the first critical warning of a listed kind
     last: str = ""  # the last line that says anything
@@ -183,6 +183,8 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def _note(line: str, transcript: Transcript) -> None:
     if line.startswith("ERROR:"):
         transcript.errors.append(line)
+    elif line.strip() == "while executing" and not transcript.errors:
+        transcript.errors.append(transcript.last)  # an error of Tcl itself has no ERROR before it
     if transcript.crash is None and re.search(
         r"Abnormal program termination|segfault in|^\S+: line \d+: .*Killed", line
     ):

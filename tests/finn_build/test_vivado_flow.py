@@ -71,7 +71,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 def test_a_good_build(bench: Bench) -> None:
     (bench.build / "synth").mkdir()
-    yosys = {"layers": [{"name": "MVAU_rtl_0", "LUT": 1234, "FF": 5}, {"name": "unknown", "LUT": 1}]}
+    counts = {"lut": 1234, "lutram": 3, "ff": 5, "bram36": 1, "bram18": 1, "bram18_equivalents": 3, "dsp": 9}
+    yosys = {"layers": [{"name": "MVAU_rtl_0", **counts}, {"name": "image_last", **counts}]}
     (bench.build / "synth" / "synth.json").write_text(json.dumps(yosys), encoding="utf-8")
     content = bench.run(Scenario(boards=BOARDS["pynq-z2"].board_parts))
     assert content["board_file"] == "tul.com.tw:pynq-z2:part0:1.0"
@@ -95,7 +96,7 @@ def test_a_good_build(bench: Bench) -> None:
         "BRAM_18K": 15,
         "DSP": 16,
     }
-    assert first["yosys"] == {"LUT": 1234, "FF": 5} and layers["MVAU_rtl_1"]["yosys"] is None
+    assert first["yosys"] == {"LUT": 1234, "FF": 5, "BRAM_18K": 3, "DSP": 9} and layers["MVAU_rtl_1"]["yosys"] is None
     assert first["estimate"] == {"LUT": 7.0, "BRAM_18K": 1.0, "DSP": 2.0, "URAM": 0.0}
     assert content["accelerator"]["LUT"] == 5000  # type: ignore[index]
     assert {p.name for p in (bench.out / "reports").iterdir()} == {
@@ -224,6 +225,11 @@ class TestProcess:
     def test_one_that_ends_well_but_did_nothing(self, bench: Bench) -> None:
         bench.monkeypatch.setenv("FAKE_MAIN", "true")
         bench.fails(None, "ended well but left no")
+
+    def test_an_error_of_tcl_itself(self, bench: Bench) -> None:
+        said = 'invalid command name "get_ipdef"\\n    while executing\\n"get_ipdef x"\\n    (file "build.tcl" line 9)'
+        bench.monkeypatch.setenv("FAKE_MAIN", f"printf '{said}\\n'; exit 1")
+        bench.fails(None, 'Vivado failed. Its first error: invalid command name "get_ipdef".')
 
     def test_an_old_one_is_refused(self, bench: Bench) -> None:
         bench.monkeypatch.setenv("FAKE_VERSION", "Vivado v2020.1 (64-bit)")
