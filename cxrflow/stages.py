@@ -259,7 +259,7 @@ class Run:
 
     def project(self) -> bool:
         """Write the Vivado project of the shell axi_dma. Returns whether anything had to be done."""
-        self._require("build", "simulate")
+        self._require("export", "build")
         built = read_stamp(self.build_folder)
         inputs = {"build": None if built is None else built.key, "code": hash_sources("contract", "finn_build")}
 

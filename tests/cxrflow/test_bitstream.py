@@ -139,7 +139,7 @@ def test_what_is_refused_before_anything_runs(bare: Place) -> None:
     )
     bare("bitstream", "tiny.yaml", "--board", "z2").assert_refused("'z2' is not a known board", "pynq-z2, zcu104")
     bare("synth", "tiny.yaml", "--tool", "quartus").assert_refused("'quartus' is not a known tool")
-    bare("synth", "tiny.yaml").assert_refused("Run `cxrflow build` first.")
+    bare("synth", "tiny.yaml").assert_refused("Run `cxrflow export` first.")
     assert not bare.run.exists() or not list(bare.run.iterdir())
 
 
