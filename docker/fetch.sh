@@ -11,6 +11,6 @@ grep -v '^#' "$list" | while read -r folder repository commit part; do
     git -C "$scratch/repository" checkout --quiet FETCH_HEAD
     mkdir -p "$out/$(dirname "$folder")"
     rm -rf "$scratch/repository/.git"
-    mv "$scratch/repository/$part" "$out/$folder"
+    cp -R "$scratch/repository/$part" "$out/$folder"
     rm -rf "$scratch/repository"
 done

@@ -82,6 +82,7 @@ def run(built: Path, work: Path) -> dict[str, Any]:
 
 
 def test_a_bitstream_with_everything_checked(built: Path, xilinx: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    xilinx.setenv("NUM_DEFAULT_WORKERS", "3")  # FINN builds the parts of its shell in processes of their own
     content = run(built, tmp_path / "work")
     result = tmp_path / "work" / "result"
     assert json.loads((result / "bitstream.json").read_text()) == content
@@ -91,6 +92,7 @@ def test_a_bitstream_with_everything_checked(built: Path, xilinx: pytest.MonkeyP
         (point, 12, 0) for point in zynq.POINTS
     ]
     assert content["resources"]["(top)"]["LUT"] == 5000
+    assert content["output"] == {"packed_bytes": 2, "width_bits": 16}, "logits of up to 4 * 63 in whole bytes"
     assert set(content["sha256"]) == {
         "accelerator.bit", "accelerator.hwh", *(f"reports/{p.name}" for p in (result / "reports").iterdir())
     }  # fmt: skip
@@ -115,11 +117,13 @@ def check_block_designs(finn: Path) -> None:
         assert len(re.findall(r"-reference Thresholding", text)) == 2
         assert len(re.findall(r"-reference MVAU_rtl_\d ", text)) == 2
     (wrapper,) = finn.glob("code_gen_ipgen_LutMVAU*/LutMVAU_rtl_0.v")
-    # The DMA writes whole bytes, which the driver reads as two's complement.
-    ((copies, sign, top),) = re.findall(r"TDATA = \{\{(\d+)\{sums\[(\d+)\]\}\}, sums\[(\d+):0\]\}", wrapper.read_text())
-    assert sign == top and int(copies) + int(top) + 1 == 16
     (weights,) = re.findall(r'WEIGHT_FILE\("(.*?)"\)', wrapper.read_text())
     assert Path(weights).is_absolute() and Path(weights).is_file()
+    # FINN's shell does not generate anything anew: the thresholds are still those that were pinned and compared.
+    tables = sorted((finn.parent / "rtl").glob("Thresholding_rtl_*.dat"))
+    assert tables
+    for table in tables:
+        assert [p.read_bytes() for p in finn.glob(f"code_gen_ipgen_*/{table.name}")] == [table.read_bytes()]
     (shell,) = finn.glob("vivado_zynq_proj_*/vivado_calls.txt")
     cells = re.findall(r"^create_bd_cell .* (\S+)$", shell.read_text(), re.M)
     assert {"idma0", "odma0", "StreamingDataflowPartition_1", "zynq_ps"} <= set(cells)
@@ -183,3 +187,19 @@ def test_a_verification_that_did_not_run_is_no_success(built: Path, tmp_path: Pa
     (tmp_path / "verify_p_1_SUCCESS.npy").rename(tmp_path / "verify_p_1_FAIL.npy")
     with pytest.raises(MismatchError, match="image 1 gives"):
         zynq.require_verified(tmp_path, "p", golden, 2)
+
+
+def test_a_simulator_that_does_not_compile_is_named(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finn_build.finn_session import finn_session
+
+    monkeypatch.setenv("FINN_XSI", "")  # put back after the test
+    monkeypatch.delenv("FINN_XSI")
+    monkeypatch.setenv("XILINX_VIVADO", str(tmp_path / "Vivado" / "2022.2"))
+    with (
+        finn_session(tmp_path / "finn"),
+        pytest.raises(ToolError, match=r"2022\.2\. Check that this Vivado has data/xsim"),
+    ):
+        zynq.load_simulator(tmp_path / "xsi")
+    assert (tmp_path / "xsi" / "xsi_bind.cpp").is_file(), "FINN's own files are left alone"
