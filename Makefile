@@ -11,10 +11,10 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
 RTL    := $(wildcard finn_build/rtl/*.sv)
-.PHONY: help install demo bitstream results test lint check bench clean
+.PHONY: help install demo bitstream docker-build results test lint check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv and install what the lock names
 $(STAMP): requirements.lock pyproject.toml
@@ -59,6 +59,9 @@ lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as
 bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
 	$(VENV)/bin/python -m benchmarks.reference
+
+docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
+	docker/build.sh
 
 check: lint test ## Everything that needs no vendor tool
 

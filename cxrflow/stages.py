@@ -1,7 +1,6 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
-import importlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError
+from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
@@ -329,7 +328,9 @@ class Run:
 
                 build_bitstream(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
                 return
-            _docker_build().build_bitstream(
+            from finn_build import docker_build
+
+            docker_build.build_bitstream(
                 self.build_folder,
                 self.folder / "export",
                 out,
@@ -399,14 +400,6 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
-
-
-def _docker_build() -> Any:
-    """Return the module that runs FINN's container. Raises ToolError where there is none."""
-    try:
-        return importlib.import_module("finn_build.docker_build")
-    except ImportError as err:
-        raise ToolError("the shell finn_iodma is not part of this version. Take the shell axi_dma.") from err
 
 
 def require_shell(shell: str) -> None:

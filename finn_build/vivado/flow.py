@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contract.errors import CxrflowError, ToolError
+from contract.errors import CxrflowError, ToolError, VendorToolError
 from finn_build.vivado.results import belongs, collect_bitstream, collect_synthesis
-from finn_build.vivado.run import NEWEST, OLDEST, NoVivadoError, Say, command_line, find_vivado, run_vivado
+from finn_build.vivado.run import NEWEST, OLDEST, Say, command_line, find_vivado, run_vivado
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def build_bitstream(build_dir: Path, project: Path, out: Path, *, say: Say, idle
     """Build the bitstream of `project`, or go on with it; write it, its figures and reports into the new folder `out`.
 
     Raises:
-        NoVivadoError: Vivado is not here; names the command to run where it is.
+        VendorToolError: Vivado is not here; names the command to run where it is.
         ToolError: Vivado failed, or what it made is not good. No bitstream is left.
     """
     return _run(_BITSTREAM, build_dir, project, out, say=say, idle_minutes=idle_minutes)
@@ -73,9 +73,9 @@ def _disown(results: Path) -> None:
             (results / name).unlink()
 
 
-def _no_vivado(job: _Job, project: Path) -> NoVivadoError:
+def _no_vivado(job: _Job, project: Path) -> VendorToolError:
     command = shlex.join(command_line(f"{job.name}.tcl", f"{job.name}.log"))
-    return NoVivadoError(
+    return VendorToolError(
         f"Vivado is not on PATH; everything up to it is done. Where Vivado {_year(OLDEST)} to {_year(NEWEST)} is, run "
         f"`cd {shlex.quote(str(project))} && {command}` on this folder or a copy of it. With the folder "
         f"{job.results}/ that it writes put back here, `cxrflow {job.command}` takes it from there."

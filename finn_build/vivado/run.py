@@ -30,12 +30,6 @@ SHOWN = re.compile(r"^INFO: \[cxrflow\] |^\[\w{3} \w{3} .*\] .*(finished|Launche
 Say = Callable[[str], None]
 
 
-class NoVivadoError(ToolError):
-    """Everything that can be done without Vivado is done."""
-
-    exit_code = 3
-
-
 @dataclass
 class Transcript:
     """What Vivado said."""

@@ -3,18 +3,16 @@
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from contract.manifest import load_manifest
 from driver.package import open_package
-from finn_build.boards import Board
 from tests.cxrflow.conftest import Place
+from tests.finn_build.docker_bench import fake_docker
 from tests.finn_build.vivado_model import HWH, Scenario
 
 COMMAND = "vivado -mode batch -notrace -nojournal -log build.log -source build.tcl"
@@ -105,32 +103,21 @@ def test_another_board(verified: Place) -> None:
 
 
 class TestFinnsShell:
-    def test_its_module_makes_the_folder(self, verified: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-        asked: list[object] = []
-
-        def build_bitstream(build: Path, export: Path, out: Path, *, board: Board, say: Callable[[str], None]) -> None:
-            asked.extend((build.name, export.name, board.name))
-            out.mkdir()
-            for name in ("accelerator.bit", "accelerator.hwh"):
-                (out / name).write_text("x", encoding="utf-8")
-            content = {"shell": "finn_iodma", "dma": {"input": "idma0", "output": "odma0"}}
-            content |= {"output": {"packed_bytes": 3, "width_bits": 24}}
-            (out / "bitstream.json").write_text(json.dumps(content), encoding="utf-8")
-
-        module = SimpleNamespace(build_bitstream=build_bitstream)
-        monkeypatch.setitem(sys.modules, "finn_build.docker_build", module)  # type: ignore[arg-type]
+    def test_the_deploy_folder_has_its_bitstream(
+        self, verified: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fake_docker(tmp_path, monkeypatch)
         outcome = verified("bitstream", "tiny.yaml", "--shell", "finn_iodma")
         assert outcome.code == 0, outcome.err
-        assert asked == ["pynq-z2", "export", "pynq-z2"]
         hardware = open_package(verified.run / "deploy" / "pynq-z2").manifest.hardware
         assert hardware is not None and hardware.dma == {"input": "idma0", "output": "odma0"}
-        assert (hardware.output.packed_bytes, hardware.output.width_bits) == (3, 24)
+        assert (hardware.shell, hardware.output.packed_bytes, hardware.output.width_bits) == ("finn_iodma", 3, 24)
         # The other shell is another bitstream.
         verified("bitstream", "tiny.yaml").assert_refused("Vivado is not on PATH", code=3)
 
-    def test_a_version_without_it_says_so(self, verified: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "finn_build.docker_build", None)  # type: ignore[arg-type]
-        verified("bitstream", "tiny.yaml", "--shell", "finn_iodma").assert_refused("Take the shell axi_dma")
+    def test_without_its_tools_everything_up_to_them_is_done(self, verified: Place) -> None:
+        outcome = verified("bitstream", "tiny.yaml", "--shell", "finn_iodma")
+        outcome.assert_refused("Vivado is not found", "everything up to it is done", code=3)
 
 
 def test_what_is_refused_before_anything_runs(bare: Place) -> None:
