@@ -15,6 +15,7 @@ from contract.manifest import DISCLAIMER
 from cxrflow import summary
 from cxrflow.console import Console, duration
 from cxrflow.runs import writing
+from cxrflow.tools import SynthTool
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -117,6 +118,25 @@ def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"),
 
 
 @app.command()
+def synth(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    tool: Annotated[SynthTool, typer.Option("--tool", help="What synthesises.")] = SynthTool.yosys,
+    gates: Annotated[bool, typer.Option("--gates", help="Also simulate Yosys' netlist on golden images.")] = False,
+) -> None:
+    """Count LUTs, flip-flops, block RAMs and DSPs of every layer, beside the estimates: synthesis, not routing."""
+    with _locked(file, data, runs) as run:
+        _stage(run, "synth", lambda: run.synth(tool))
+        if gates:
+            _stage(run, "gates", run.gates)
+        board = run.experiment.build.board
+        _show(run, summary.synth_table(run.folder, board))
+        if gates:
+            _show(run, summary.chain_table(run.folder, board))
+
+
+@app.command()
 def ip(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Pack the RTL as an IP for Vivado and FuseSoC, with datasheet, constraints and testbench."""
     with _locked(file, data, runs) as run:
@@ -160,6 +180,7 @@ def run_all(
             _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
         _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
+        _show(run, summary.synth_table(run.folder, board))
         print(f"Everything is in {run.folder}. {DISCLAIMER}")
 
 

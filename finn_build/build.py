@@ -23,6 +23,7 @@ from finn_build import diagnose, steps
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.estimates import estimate
+from finn_build.fifos import SMALLEST, latency_bound, stages
 from finn_build.finn_session import finn_session
 from finn_build.graph import execute, hls_nodes
 from finn_build.simulate import Progress, SimResult, simulate, verilate
@@ -155,11 +156,13 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
         for step in steps.TO_ESTIMATES:
             model = _run_step(step, model, context, golden, out, chain, report)
         folding = _folding(model)
-        estimates = estimate(model, part=board.part, clk_ns=config.clk_ns)
+        beats = network.height * network.width // steps.input_pixels(model, board)
+        estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
         hls = hls_nodes(model)
         if not hls:
             for step in steps.TO_RTL:
                 model = _run_step(step, model, context, golden, out, chain, report)
+            estimates["latency_bound_cycles"] = latency_bound(stages(model))
             stitch(model, out / "rtl")
     _write(out / "folding.json", folding)
     _write(out / "estimates.json", estimates)
@@ -233,12 +236,12 @@ def _fail(
 
 
 def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
-    """Return PE and SIMD per layer in FINN's folding file format; feeding it back gives this design again."""
+    """Return PE, SIMD and memory per layer in FINN's folding file format; feeding it back gives this design again."""
     folding: dict[str, dict[str, Any]] = {"Defaults": {}}
     for node in model.graph.node:
         inst = getCustomOp(node)
         known = inst.get_nodeattr_types()
-        folding[node.name] = {name: inst.get_nodeattr(name) for name in ("PE", "SIMD") if name in known}
+        folding[node.name] = {name: inst.get_nodeattr(name) for name in steps.FOLDED if name in known}
     return folding
 
 
@@ -284,6 +287,8 @@ def simulate_build(
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
     _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
     measured = _measure(result, design, estimates, clk_ns=summary["clk_ns"])
+    for remark in measured["remarks"]:
+        report(remark)
     content = {
         "images": len(golden.logits),
         "differing": 0,
@@ -346,7 +351,10 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
                     "waits_for_output": waits_out,
                 }
             )
-    fifos = [node.name for node in design.nodes if node.fifo]
+    fifos = [
+        {"name": node.name, "depth": node.depth, "peak": peak}
+        for node, peak in zip((node for node in design.nodes if node.fifo), result.fifo_peaks, strict=True)
+    ]
     return {
         "clock_mhz": 1e3 / clk_ns,
         "cycles": result.cycles,
@@ -355,12 +363,35 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
         "images_per_s": 1e9 / (result.initiation_interval * clk_ns),
         "first_latency_cycles": result.first_latency,
         "first_latency_us": result.first_latency * clk_ns / 1e3,
+        "latency_bound_cycles": estimates["latency_bound_cycles"],
         "simulation_seconds": result.seconds,
         "simulated_cycles_per_s": result.cycles / result.seconds,
         "layers": layers,
         "slowest_layer": max(layers, key=lambda layer: float(layer["busy"]))["name"],
-        "fifo_peaks": dict(zip(fifos, result.fifo_peaks, strict=True)),
+        "fifos": fifos,
+        "remarks": _remarks(result, estimates, fifos),
     }
+
+
+def _remarks(result: SimResult, estimates: dict[str, Any], fifos: list[dict[str, Any]]) -> list[str]:
+    """Say what the depths of the FIFOs promised and the simulation did not show."""
+    interval, estimated = result.initiation_interval, estimates["cycles_per_image"]
+    remarks = [
+        f"{fifo['name']} never held more than {fifo['peak']} of its {fifo['depth']} beats: too deep for these images"
+        for fifo in fifos
+        if SMALLEST < fifo["depth"] > fifo["peak"]
+    ]
+    if interval > estimated:
+        remarks.append(
+            f"an image takes {interval:.2f} cycles, but the slowest part of the design {estimated}: it waits for a "
+            "FIFO that is too shallow or for another layer"
+        )
+    if result.first_latency > estimates["latency_bound_cycles"]:
+        remarks.append(
+            f"the first logit took {result.first_latency} cycles, more than the bound of "
+            f"{estimates['latency_bound_cycles']}"
+        )
+    return remarks
 
 
 def read_json(path: Path) -> dict[str, Any]:

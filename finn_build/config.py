@@ -1,11 +1,11 @@
 """Everything that can change the hardware, as one frozen object."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from finn_build.boards import BOARDS
+from finn_build.boards import BOARDS, Board, Share
 
 
 class BuildConfig(BaseModel):
@@ -14,8 +14,9 @@ class BuildConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     board: str = "pynq-z2"
     clk_ns: PositiveFloat = 10.0  # target clock period [ns]
-    target_fps: PositiveInt | None = None  # images/s; FINN chooses the folding
+    target_fps: PositiveInt | Literal["max"] | None = None  # images/s: the smallest folding that reaches it; or max
     folding: Path | None = None  # or the folding is read from this JSON file, in FINN's own format
+    budget: dict[Literal["lut", "bram18", "dsp"], Share] = {}  # of the part that may be filled, instead of the board's
     sample: int = Field(default=16, ge=1)  # images on which every step's graph is executed
 
     @field_validator("board")
@@ -30,3 +31,16 @@ class BuildConfig(BaseModel):
         if (self.target_fps is None) == (self.folding is None):
             raise ValueError("set exactly one of 'target_fps' and 'folding'")
         return self
+
+    @property
+    def filled(self) -> Board:
+        """The board with this build's budget."""
+        board = BOARDS[self.board]
+        return board.model_copy(
+            update={"budget": board.budget.model_copy(update={str(name): share for name, share in self.budget.items()})}
+        )
+
+    @property
+    def cycles(self) -> int | None:
+        """Cycles per image at the wanted rate; None: as few as possible."""
+        return int(1e9 / (self.clk_ns * self.target_fps)) if isinstance(self.target_fps, int) else None

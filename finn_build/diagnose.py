@@ -5,6 +5,7 @@ Called only after a comparison failed, so it may be slow. It leaves the two tens
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,20 +46,27 @@ def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tup
     model = in_python(copy.deepcopy(model))
     inputs = {model.graph.input[0].name: image.reshape(1, -1).astype(np.float32)}
     tensors = execute_onnx(model, inputs, return_full_exec_context=True)
-    nodes = [n for n in model.graph.node if n.op_type.startswith(("MultiThreshold", "Thresholding"))]
+    nodes = [n for n in model.graph.node if _is_activation(n)]
     return [(n.name, tensors[n.output[0]].astype(np.float64).ravel()) for n in [*nodes, model.graph.node[-1]]]
+
+
+def _is_activation(node: Any) -> bool:
+    """Tell whether a node counts thresholds; our matrix-vector node does so with a third input."""
+    return node.op_type.startswith(("MultiThreshold", "Thresholding")) or (
+        node.op_type == "LutMVAU_rtl" and len(node.input) == 3
+    )
 
 
 def rtl_activations(dumps: Path, nodes: tuple[Node, ...]) -> list[tuple[str, NDArray[np.float64]]]:
     """Return the same from the NAME.hex files that a simulation of one image wrote into `dumps`."""
     layers = [node for node in nodes if node.layer]
-    kept = [node for node in layers if node.thresholds] + layers[-1:]
+    kept = [node for node in layers if node.activation] + layers[-1:]
     return [(node.name, _unpack(dumps / f"{node.name}.hex", node)) for node in kept]
 
 
 def _unpack(path: Path, node: Node) -> NDArray[np.float64]:
     """Beats of `pe` elements, the first in the low bits; the head's accumulator is signed."""
-    bits, signed = node.out_element_bits, not node.thresholds
+    bits, signed = node.out_element_bits, not node.activation
     values = []
     for line in path.read_text(encoding="ascii").split():
         beat = int(line, 16)

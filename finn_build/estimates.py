@@ -11,8 +11,15 @@ from qonnx.core.modelwrapper import ModelWrapper
 RESOURCES = ("LUT", "BRAM_18K", "DSP", "URAM")
 
 
-def estimate(model: ModelWrapper, *, part: str, clk_ns: float) -> dict[str, Any]:
-    """Return cycles per image, images/s, latency and resources, per layer and in total, as JSON-able numbers."""
+def estimate(model: ModelWrapper, *, part: str, clk_ns: float, input_beats: int) -> dict[str, Any]:
+    """Return cycles per image, images/s, latency and resources, per layer and in total, as JSON-able numbers.
+
+    Args:
+        model: after folding.
+        part: the device.
+        clk_ns: clock period [ns].
+        input_beats: beats per image of the input stream; no layer makes the design faster than that.
+    """
     from finn.analysis.fpgadataflow.dataflow_performance import dataflow_performance
     from finn.analysis.fpgadataflow.exp_cycles_per_layer import exp_cycles_per_layer
     from finn.analysis.fpgadataflow.res_estimation import res_estimation
@@ -21,7 +28,7 @@ def estimate(model: ModelWrapper, *, part: str, clk_ns: float) -> dict[str, Any]
     cycles = model.analysis(exp_cycles_per_layer)
     resources = model.analysis(partial(res_estimation, fpgapart=part))
     performance = model.transform(AnnotateCycles()).analysis(dataflow_performance)
-    interval = int(performance["max_cycles"])
+    interval = max(int(performance["max_cycles"]), input_beats)
     layers = [
         {
             "name": node.name,
@@ -32,6 +39,7 @@ def estimate(model: ModelWrapper, *, part: str, clk_ns: float) -> dict[str, Any]
     ]
     return {
         "cycles_per_image": interval,
+        "input_beats": input_beats,
         "latency_cycles": int(performance["critical_path_cycles"]),
         "images_per_s": 1e9 / (interval * clk_ns),
         "total": {name: sum(layer[name] for layer in layers) for name in RESOURCES},

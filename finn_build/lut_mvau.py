@@ -1,8 +1,8 @@
 """A matrix-vector layer for FINN's graphs whose weights or activations have 1 bit, in plain RTL.
 
-FINN's own RTL starts at 2 bits for both; below it generates HLS. This node is FINN's matrix-vector node (its folding,
-shapes and accumulator widths) with `rtl/lut_mvu.sv` as the hardware. It computes the true sum of -1 / +1 products where
-FINN counts agreeing bits, so the thresholds behind it are those of reference.npz.
+FINN's own RTL starts at 2 bits for both; below it generates HLS. This node is FINN's matrix-vector node (its folding
+and shapes) with `rtl/lut_mvu.sv` as the hardware. It computes the true sum of -1 / +1 products where FINN counts
+agreeing bits, so the thresholds behind it are those of reference.npz. A sign behind it becomes part of it.
 """
 
 from importlib import resources
@@ -14,17 +14,22 @@ from finn.custom_op.fpgadataflow.matrixvectoractivation import MVAU
 from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from numpy.typing import NDArray
 from onnx import helper
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import add_op_to_domain, getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
 OP_TYPE = "LutMVAU_rtl"
-MODULE = "lut_mvu"
+SOURCES = ("count_ones.sv", "lut_mvu.sv")
 DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 
 
 class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by the suffix
-    """Matrix-vector product with 1-bit weights, 1-bit activations or both; thresholds are a node of their own."""
+    """Matrix-vector product with 1-bit weights, 1-bit activations or both.
+
+    With a third input, (MH, 1) thresholds, the answer is whether the product reaches them: -1 or +1. Other activations
+    are nodes of their own.
+    """
 
     def get_nodeattr_types(self) -> dict[str, Any]:
         """Return the attributes of FINN's node. The weights live in the module: there is no weight stream."""
@@ -35,10 +40,39 @@ class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by 
             "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
         }
 
+    @property
+    def fused(self) -> bool:
+        """Whether it answers with signs."""
+        return len(self.onnx_node.input) == 3
+
     def execute_node(self, context: dict[str, NDArray[np.float32]], graph: Any) -> None:
         """Compute the true sums, where FINN's node counts the agreements of two bipolar operands."""
         node = self.onnx_node
-        context[node.output[0]] = np.matmul(context[node.input[0]], context[node.input[1]])
+        sums = np.matmul(context[node.input[0]], context[node.input[1]])
+        if self.fused:
+            sums = np.where(sums >= context[node.input[2]].T, 1, -1).astype(np.float32)
+        context[node.output[0]] = sums
+
+    def minimize_accumulator_width(self, model: ModelWrapper, datatype_only: bool = False) -> Any:
+        """Hold every sum, less the threshold of its row where there is one."""
+        if not self.fused:
+            return super().minimize_accumulator_width(model, datatype_only)
+        weights, thresholds = self._integers(model)
+        low, high = _sum_range(weights, self.get_input_datatype(0))
+        least, greatest = int((low - thresholds).min()), int((high - thresholds).max())
+        self.set_nodeattr("accDataType", DataType.get_smallest_possible(min(least, -greatest - 1)).name)
+        return self.get_accumulator_datatype()
+
+    def _integers(self, model: ModelWrapper) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return weights, (MH, MW), and thresholds, (MH,); these are 0 where there are none.
+
+        A threshold that every or no sum reaches moves to the end of the sums' range.
+        """
+        weights = model.get_initializer(self.onnx_node.input[1]).T.astype(np.int64)
+        if not self.fused:
+            return weights, np.zeros(len(weights), dtype=np.int64)
+        low, high = _sum_range(weights, self.get_input_datatype(0))
+        return weights, np.clip(model.get_initializer(self.onnx_node.input[2])[:, 0].astype(np.int64), low, high + 1)
 
     def minimize_weight_bit_width(self, model: ModelWrapper, datatype_only: bool = False) -> Any:
         """Keep bipolar weights, which FINN's method would widen to 2 bits."""
@@ -77,24 +111,27 @@ class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by 
     def generate_hdl(self, model: ModelWrapper, fpgapart: str, clk: float) -> None:
         """Write the module NAME.v, with FINN's port names, and its weights."""
         name, folder = self.onnx_node.name, Path(self.get_nodeattr("code_gen_dir_ipgen"))
-        words = weight_words(
-            model.get_initializer(self.onnx_node.input[1]).T.astype(np.int64),
-            pe=self.get_nodeattr("PE"),
-            simd=self.get_nodeattr("SIMD"),
-            bits=self.get_input_datatype(1).bitwidth(),
-        )
+        weights, thresholds = self._integers(model)
+        pe, simd, bits = self.get_nodeattr("PE"), self.get_nodeattr("SIMD"), self.get_input_datatype(1).bitwidth()
+        starts = row_starts(weights, self.get_input_datatype(0), simd=simd, bits=bits) - thresholds
+        words = weight_words(weights, pe=pe, simd=simd, bits=bits)
         (folder / f"{name}_weights.dat").write_text("\n".join(words) + "\n", encoding="ascii")
-        (folder / f"{name}.v").write_text(self._wrapper(), encoding="ascii")
+        (folder / f"{name}.v").write_text(self._wrapper(starts), encoding="ascii")
         self.set_nodeattr("gen_top_module", name)
         self.set_nodeattr("ipgen_path", str(folder))
         self.set_nodeattr("ip_path", str(folder))
 
-    def _wrapper(self) -> str:
+    def _wrapper(self, starts: NDArray[np.int64]) -> str:
         name = self.onnx_node.name
+        bits = self.get_accumulator_datatype().bitwidth()
+        packed = sum((int(start) % 2**bits) << (i * bits) for i, start in enumerate(starts))
         values = {key: self.get_nodeattr(key) for key in ("MW", "MH", "PE", "SIMD")} | {
             "WEIGHT_BITS": self.get_input_datatype(1).bitwidth(),
             "ACT_BITS": self.get_input_datatype(0).bitwidth(),
-            "ACCU_BITS": self.get_output_datatype().bitwidth(),
+            "ACT_SIGNED": int(self.get_input_datatype(0).signed()),
+            "ACCU_BITS": bits,
+            "START": f"{len(starts) * bits}'h{packed:x}",
+            "SIGN": int(self.fused),
             "WEIGHT_FILE": f'"./{name}_weights.dat"',
             "RAM_STYLE": f'"{self.get_nodeattr("ram_style")}"',
         }
@@ -111,7 +148,7 @@ module {name} (
     output wire out0_V_TVALID,
     input  wire out0_V_TREADY
 );
-    {MODULE} #(
+    lut_mvu #(
         {parameters}
     ) u_mvu (
         .clk(ap_clk), .rst(!ap_rst_n),
@@ -123,15 +160,44 @@ endmodule
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
         """Return the module and its wrapper."""
-        name = self.onnx_node.name
+        wrapper = f"{self.onnx_node.name}.v"
         if not abspath:
-            return [f"{MODULE}.sv", f"{name}.v"]
-        module = resources.files("finn_build") / "rtl" / f"{MODULE}.sv"
-        return [str(module), str(Path(self.get_nodeattr("code_gen_dir_ipgen")) / f"{name}.v")]
+            return [*SOURCES, wrapper]
+        folder = resources.files("finn_build") / "rtl"
+        return [*(str(folder / name) for name in SOURCES), str(Path(self.get_nodeattr("code_gen_dir_ipgen")) / wrapper)]
 
     def code_generation_ipi(self) -> list[str]:
         """Return no commands for Vivado's block design: the stitched design is one module."""
         return []
+
+
+def _sum_range(weights: NDArray[np.int64], activations: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the least and the greatest sum of each row of `weights`, (MH, MW)."""
+    ends = np.stack([weights * int(activations.min()), weights * int(activations.max())])
+    return ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
+
+
+def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits: int) -> NDArray[np.int64]:
+    """Return, (MH,), what makes the true sum of a row of the sum of terms that lut_mvu.sv adds up.
+
+    Args:
+        weights: (MH, MW); -1 or +1 if `bits` is 1.
+        activations: their qonnx datatype.
+        simd: columns per beat.
+        bits: of a weight; 1 is bipolar.
+    """
+    (mh, mw), wide = weights.shape, activations.bitwidth()
+    if bits > 1:
+        return np.zeros(mh, dtype=np.int64)
+    if wide == 1:
+        return np.full(mh, -mw)
+    # With M the greatest activation: ~b is M - b, and ~(a + b) is 2 * M + 1 - a - b, so a negative weight adds M too
+    # much, and one more where it inverts a whole pair. A last odd column is as wide as a pair when it is inverted.
+    negative, place = weights < 0, np.arange(mw) % simd
+    too_much = (2**wide - 1) * negative.sum(axis=1) + negative[:, (place % 2 == 0) & (place + 1 < simd)].sum(axis=1)
+    if simd % 2 and simd > 1:
+        too_much += 2**wide * negative[:, place == simd - 1].sum(axis=1)
+    return np.asarray(-too_much - (2 ** (wide - 1) * weights.sum(axis=1) if activations.signed() else 0))
 
 
 def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -> list[str]:
@@ -169,6 +235,24 @@ def replace_one_bit_mvau(model: ModelWrapper) -> ModelWrapper:
         )  # fmt: skip
         model.graph.node.remove(node)
         model.graph.node.insert(index, new)
+    return model.transform(GiveUniqueNodeNames())
+
+
+def fuse_signs(model: ModelWrapper) -> ModelWrapper:
+    """Let our nodes answer with the signs that follow them. Subtracting a threshold costs nothing in lut_mvu.sv."""
+    for node in list(model.graph.node):
+        following = model.find_direct_successors(node) or []
+        if node.op_type != OP_TYPE or len(following) != 1 or following[0].op_type != "Thresholding":
+            continue
+        activation = following[0]
+        if getCustomOp(activation).get_nodeattr("outputDataType") != "BIPOLAR":
+            continue
+        node.input.append(activation.input[1])
+        node.output[0] = activation.output[0]
+        inst = getCustomOp(node)
+        inst.set_nodeattr("noActivation", 0)
+        inst.set_nodeattr("outputDataType", "BIPOLAR")
+        model.graph.node.remove(activation)
     return model.transform(GiveUniqueNodeNames())
 
 

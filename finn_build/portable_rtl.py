@@ -1,8 +1,8 @@
 """Copies of finn-rtllib's files that every SystemVerilog tool accepts.
 
-finn-rtllib is written for Vivado. The places below are refused by Verilator; each edit says why it is needed and leaves
-the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is an
-error: a new FINN version must be looked at, not silently half-edited.
+finn-rtllib is written for Vivado. The places below are refused by Verilator or Yosys; each edit says why it is needed
+and leaves the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is
+an error: a new FINN version must be looked at, not silently half-edited.
 """
 
 from dataclasses import dataclass
@@ -71,6 +71,7 @@ _RECOVERY_WATCH = """\
 	end : blkRecoveryWatch
 """
 _NETTYPE = "a `default_nettype directive stands inside a module, where IEEE 1800 forbids directives of this kind"
+_STYLE = "only Vivado finds an attribute whatever its case; the others know ram_style"
 
 EDITS = (
     Edit("fifo.sv", _NETTYPE, ");\n`default_nettype none\n", ");\n"),
@@ -97,6 +98,19 @@ EDITS = (
         "a simulation-only watchdog that waits for 100 ns; it can only print a warning",
         _RECOVERY_WATCH,
         "",
+    ),
+    Edit(
+        "thresholding.sv",
+        "Yosys' slang refuses the reversed range that stage 0 makes of it, in a branch that is not taken there",
+        "p.ptr[M-1:SN+1] < 2**stage - SCOPE_REDUCE",
+        "(p.ptr[M-1:0] >> (SN+1)) < 2**stage - SCOPE_REDUCE",
+    ),
+    Edit("memstream.sv", _STYLE, "(* RAM_STYLE = RAM_STYLE *)", "(* ram_style = RAM_STYLE *)"),
+    Edit(
+        "thresholding.sv",
+        _STYLE,
+        '"FALSE", RAM_STYLE = RAM_STYLE *)\n',
+        '"FALSE", ram_style = RAM_STYLE *)\n',
     ),
 )
 

@@ -7,12 +7,12 @@ can forget that.
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -20,8 +20,10 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork
-from finn_build.boards import BOARDS
+from finn_build.boards import BOARDS, Board
 from finn_build.config import BuildConfig
+from finn_build.fifos import LARGEST_IN_LUTS, fifo_depths, stages
+from finn_build.folding import Budget, Layer, Problem, divisors, solve
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Context:
     work: Path  # scratch folder for FINN's own files
 
 
+FOLDED = ("PE", "SIMD", "ram_style")  # what a folding file may set, as far as a node has it
+RAM_STYLES = ("auto", "block", "distributed")
 Step = Callable[[ModelWrapper, Context], ModelWrapper]
 
 
@@ -54,12 +58,9 @@ def _finn_config(context: Context) -> Any:
         generate_outputs=[],
         board=board.finn_name,
         fpga_part=board.part,
-        target_fps=context.config.target_fps,
         folding_config_file=None if context.config.folding is None else str(context.config.folding),
         standalone_thresholds=True,  # MVAU_rtl has no thresholds of its own; fused ones would mean HLS
         save_intermediate_models=False,
-        # FINN's default of 36 bits stops an 8-bit layer at SIMD 4. A 64-bit word per PE is one BRAM36.
-        mvau_wwidth_max=64,
     )
 
 
@@ -156,7 +157,7 @@ def _pin(model: ModelWrapper, node: Any, exact: NDArray[np.int64]) -> None:
 
 def convert_to_hw(model: ModelWrapper, context: Context) -> ModelWrapper:
     """Matrix products and thresholds become FINN's hardware nodes, or ours where FINN has no RTL."""
-    from finn_build.lut_mvau import replace_one_bit_mvau
+    from finn_build.lut_mvau import fuse_signs, replace_one_bit_mvau
 
     for node in model.get_nodes_by_op_type("MultiThreshold"):
         activation = getCustomOp(node)
@@ -164,7 +165,7 @@ def convert_to_hw(model: ModelWrapper, context: Context) -> ModelWrapper:
             # FINN's hardware node counts the threshold and takes the bit for -1 or +1: no scale, no bias.
             activation.set_nodeattr("out_scale", 1.0)
             activation.set_nodeattr("out_bias", 0.0)
-    return replace_one_bit_mvau(_finn("convert_to_hw", model, context))
+    return fuse_signs(replace_one_bit_mvau(_finn("convert_to_hw", model, context)))
 
 
 def create_dataflow_partition(model: ModelWrapper, context: Context) -> ModelWrapper:
@@ -189,54 +190,42 @@ def specialize_layers(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Set PE and SIMD, from the wanted frame rate or from the user's file."""
-    folding = context.config.folding
-    if folding is not None:
-        _check_folding(model, folding)
-    model = _finn("apply_folding_config", _search_folding(model, context), context)
-    first = getCustomOp(model.graph.node[0])
-    legal = _legal_input_simd(first, BOARDS[context.config.board].dma_bits)
-    if folding is None:
-        _narrow_input(first, legal)
-    elif first.get_nodeattr("SIMD") not in legal:
-        raise ConfigError(
-            f"folding file {folding}: {model.graph.node[0].name} has SIMD {first.get_nodeattr('SIMD')}, but the input "
-            f"comes from a DMA, whose streams have 8, 16, 32, ... bits and on {context.config.board} at most "
-            f"{BOARDS[context.config.board].dma_bits}; legal are {', '.join(map(str, legal))}."
-        )
+    """Set PE, SIMD and memory, from a search or from the user's file."""
+    if context.config.folding is not None:
+        _check_folding(model, context.config.folding)
+        return _finn("apply_folding_config", model, context)
+    problem = folding_problem(model, context.config.filled)
+    solution = solve(problem, context.config.cycles)
+    for node, layer, folding in zip(model.graph.node, problem.layers, solution.foldings, strict=True):
+        for attribute, value in folding.attributes(layer).items():
+            getCustomOp(node).set_nodeattr(attribute, value)
     return model
 
 
-def _search_folding(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Let FINN search PE and SIMD for the frame rate. It knows its own types only, so ours take the name of one."""
-    from finn_build.lut_mvau import OP_TYPE
-
-    ours = [i for i, node in enumerate(model.graph.node) if node.op_type == OP_TYPE]
-    for i in ours:
-        model.graph.node[i].op_type = "MVAU_rtl"
-    model = _finn("target_fps_parallelization", model, context)
-    for i in ours:
-        model.graph.node[i].op_type = OP_TYPE
-    return model.transform(GiveUniqueNodeNames())
+def folding_problem(model: ModelWrapper, board: Board) -> Problem:
+    """Return what there is to fold, within the budget of `board`."""
+    usable = board.usable
+    budget = Budget(usable["lut"], usable["bram18"], usable["dsp"])
+    return Problem(tuple(_layer(model, node) for node in model.graph.node), board, budget)
 
 
-def _legal_input_simd(first: Any, dma_bits: int) -> list[int]:
-    """Return the SIMDs of the first layer whose input stream a DMA can drive: powers of two, in bytes."""
-    return [simd for simd in _divisors(first.get_nodeattr("MW")) if simd & (simd - 1) == 0 and 8 * simd <= dma_bits]
-
-
-def _narrow_input(first: Any, legal: list[int]) -> None:
-    """Trade SIMD for PE in the first layer until a DMA can feed it, keeping its cycles where PE allows it."""
-    simd, pe, mh = (first.get_nodeattr(name) for name in ("SIMD", "PE", "MH"))
-    if simd in legal:
-        return
-    narrow = max(s for s in legal if s <= simd)
-    first.set_nodeattr("SIMD", narrow)
-    first.set_nodeattr("PE", min((p for p in _divisors(mh) if p * narrow >= pe * simd), default=mh))
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
+def _layer(model: ModelWrapper, node: Any) -> Layer:
+    inst = getCustomOp(node)
+    in_bits, out_bits = inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth()
+    if node.op_type == "Thresholding_rtl":
+        return Layer(node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), in_bits, out_bits)
+    weights = inst.get_input_datatype(1)
+    return Layer(
+        node.name,
+        node.op_type,
+        inst.get_nodeattr("MW"),
+        inst.get_nodeattr("MH"),
+        in_bits,
+        out_bits,
+        weight_bits=weights.bitwidth(),
+        accu_bits=inst.get_accumulator_datatype().bitwidth(),
+        narrow_weights=bool(model.get_initializer(node.input[1]).min() > weights.min()),
+    )
 
 
 def _check_folding(model: ModelWrapper, path: Path) -> None:
@@ -257,17 +246,21 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
         if name not in nodes:
             raise ConfigError(f"folding file {path} names {name}, which is no layer; layers are {', '.join(nodes)}.")
         types = nodes[name].get_nodeattr_types()
-        settable = [attribute for attribute in ("PE", "SIMD") if attribute in types]
+        settable = [attribute for attribute in FOLDED if attribute in types]
         for attribute in values:
             if attribute not in settable:
                 raise ConfigError(
-                    f"folding file {path} sets {attribute} of {name}; settable are {' and '.join(settable)}."
+                    f"folding file {path} sets {attribute} of {name}; settable are {', '.join(settable)}."
                 )
+        if values.get("ram_style", "auto") not in RAM_STYLES:
+            raise ConfigError(
+                f"folding file {path}: {name} has ram_style {values['ram_style']!r}, expected {', '.join(RAM_STYLES)}."
+            )
         for attribute, divides in (("PE", "MH" if "MH" in types else "NumChannels"), ("SIMD", "MW")):
             if attribute not in values:
                 continue
             size = nodes[name].get_nodeattr(divides)
-            legal = _divisors(size)
+            legal = divisors(size)
             if type(values[attribute]) is not int or values[attribute] not in legal:
                 raise ConfigError(
                     f"folding file {path}: {name} has {attribute} {values[attribute]!r}, but it must divide "
@@ -298,15 +291,52 @@ def minimize_bit_width(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Width converters where two layers' streams differ, and a FIFO on every stream."""
+    """Width converters where two streams differ, and a FIFO on each stream that would stall a layer without one."""
     from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 
-    specialize = partial(SpecializeLayers, BOARDS[context.config.board].part)
-    for transformation in (InsertDWC(), specialize(), InsertFIFO(create_shallow_fifos=True), specialize()):
-        model = model.transform(transformation)
+    board = BOARDS[context.config.board]
+    _convert_input(model, board)
+    model = model.transform(InsertDWC()).transform(SpecializeLayers(board.part)).transform(GiveUniqueNodeNames())
+    for name, depth in fifo_depths(stages(model)).items():
+        getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
+    model = model.transform(InsertFIFO()).transform(SpecializeLayers(board.part))
+    _keep_out_of_uram(model)
     return model.transform(GiveUniqueNodeNames())
+
+
+def _keep_out_of_uram(model: ModelWrapper) -> None:
+    """Let deep FIFOs be block RAM: the smallest devices have no UltraRAM, which FINN would choose for the deepest."""
+    for node in model.get_nodes_by_op_type("StreamingFIFO_rtl"):
+        if getCustomOp(node).get_nodeattr("depth") > LARGEST_IN_LUTS:
+            getCustomOp(node).set_nodeattr("ram_style", "block")
+
+
+def input_pixels(model: ModelWrapper, board: Board) -> int:
+    """Return the pixels per beat of the input stream of a folded graph."""
+    first = getCustomOp(model.graph.node[0])
+    return board.input_pixels(int(first.get_nodeattr("MW")), int(first.get_nodeattr("SIMD")))
+
+
+def _convert_input(model: ModelWrapper, board: Board) -> None:
+    """Put a width converter in front of a first layer that a DMA can't drive: its streams have 8, 16, 32, ... bits."""
+    node = model.graph.node[0]
+    first = getCustomOp(node)
+    simd, lanes = int(first.get_nodeattr("SIMD")), input_pixels(model, board)
+    if simd == lanes:
+        return
+    source, shape, dtype = node.input[0], first.get_normal_input_shape(), first.get_input_datatype()
+    converted = helper.make_tensor_value_info(model.make_new_valueinfo_name(), TensorProto.FLOAT, shape)
+    model.graph.value_info.append(converted)
+    model.set_tensor_datatype(converted.name, dtype)
+    converter = helper.make_node(
+        "StreamingDataWidthConverter", [source], [converted.name], domain="finn.custom_op.fpgadataflow",
+        backend="fpgadataflow", inShape=shape, outShape=shape, dataType=dtype.name,
+        inWidth=8 * lanes, outWidth=8 * simd,
+    )  # fmt: skip
+    model.graph.node.insert(0, converter)
+    node.input[0] = converted.name
 
 
 def hw_codegen(model: ModelWrapper, context: Context) -> ModelWrapper:
@@ -321,8 +351,8 @@ TO_ESTIMATES: tuple[Step, ...] = (
     convert_to_hw,
     create_dataflow_partition,
     specialize_layers,
-    fold,
     minimize_bit_width,
+    fold,
 )
 BEFORE_PINNING = (qonnx_to_finn, streamline)
 TO_RTL: tuple[Step, ...] = (insert_fifos, hw_codegen)

@@ -34,16 +34,17 @@ class Node:
     out_element_bits: int  # of one output element [bit]; elements are packed without gaps
     cycles: int  # FINN's estimate of the initiation interval [cycles per image]
     bipolar: bool = False  # output bits 0 and 1 are -1 and +1
+    depth: int = 0  # of a FIFO [beats]
 
     @property
     def layer(self) -> bool:
         """Whether it computes, rather than moving data."""
-        return self.thresholds or self.op_type in ("MVAU_rtl", "LutMVAU_rtl")
+        return self.op_type in ("MVAU_rtl", "LutMVAU_rtl", "Thresholding_rtl")
 
     @property
-    def thresholds(self) -> bool:
-        """Whether its output is an activation."""
-        return self.op_type == "Thresholding_rtl"
+    def activation(self) -> bool:
+        """Whether its output is an activation. Bipolar sums do not exist."""
+        return self.op_type == "Thresholding_rtl" or (self.layer and self.bipolar)
 
     @property
     def fifo(self) -> bool:
@@ -126,6 +127,7 @@ def _node(model: ModelWrapper, name: str) -> Node:
         out_element_bits=inst.get_output_datatype().bitwidth(),
         cycles=int(inst.get_exp_cycles()),
         bipolar=inst.get_output_datatype().name == "BIPOLAR",
+        depth=int(inst.get_nodeattr("depth")) if onnx_node.op_type == "StreamingFIFO_rtl" else 0,
     )
 
 
@@ -215,7 +217,7 @@ def _top(design: Design) -> str:
         f"    wire [{bits - 1}:0] stream{i}_tdata;\n    wire stream{i}_tvalid, stream{i}_tready;"
         for i, bits in enumerate(widths)
     )
-    instances = "\n".join(_instance(i, node) for i, node in enumerate(nodes))
+    instances = "\n".join(instance(i, node) for i, node in enumerate(nodes))
     last = len(nodes)
     used, result = design.out_bits_used, f"stream{last}_tdata"
     extended = f"{{{{{LOGIT_BITS - used}{{{result}[{used - 1}]}}}}, {result}[{used - 1}:0]}}"
@@ -261,7 +263,8 @@ endmodule
 """
 
 
-def _instance(i: int, node: Node) -> str:
+def instance(i: int, node: Node) -> str:
+    """Return the Verilog of one node, from stream i to stream i + 1, with its weight memory."""
     lines = [f"    {node.name} u_{node.name} ("]
     if node.op_type == "MVAU_rtl":
         weights = f"{node.name}_weights"

@@ -1,13 +1,20 @@
 // finn_build/rtl/lut_mvu.sv
 // SPDX-License-Identifier: Apache-2.0
 // Matrix-vector product in LUTs for the layers that FINN's RTL has none for: 1-bit weights or 1-bit activations.
-//   y[r] = sum of W[r][c] * x[c] over MW columns, for MH rows: the true signed sum, not a popcount. A width of 1 means
-//   bipolar: bit 0 is -1, bit 1 is +1. Wider weights are signed, wider activations unsigned; one of both is bipolar.
+//   y[r] = START[r] + sum of terms over MW columns, for MH rows. A width of 1 means bipolar: bit 0 is -1, bit 1 is +1.
+//     both bipolar: a column adds 2 where weight and activation agree, so W.x = sum - MW.
+//     bipolar weights: two columns a, b of a beat add a+b or a+~b where the first weight is 1, ~(a+b) or ~(a+~b) where it
+//       is not; a last odd one adds a or ~a. All are unsigned, and what that is too much depends on the weights alone.
+//       Activations are unsigned, or signed with ACT_SIGNED: inverting a sign bit adds 2**(ACT_BITS-1).
+//     bipolar activations: a column adds w or -w, signed, so W.x = sum.
+//   START makes the true sum of the sum of terms, and may subtract a threshold from it as well: with SIGN an answer is
+//   one bit per row, 1 where y >= 0, a binary activation without a comparator. finn_build.lut_mvau.row_starts knows it.
 //   An input beat carries SIMD columns, an output beat PE rows, the first in the low bits. The vector is kept and
 //   replayed MH / PE times while the next one arrives, so vectors follow each other every MW / SIMD * MH / PE cycles.
 //   WEIGHT_FILE holds one word of PE * SIMD weights per line, in the order of use: word f * (MW / SIMD) + s has rows
-//   f * PE.. and columns s * SIMD.., columns varying fastest. Python reference: contract.network.IntegerNetwork.
-//   The adder tree has a register after every second level, so at most three adders in a row lie between registers.
+//   f * PE.. and columns s * SIMD.., columns varying fastest.
+//   Every level of the adder tree ends in a register. Without, Yosys would merge two levels into one sum of many and build
+//   that of full adders in LUTs instead of carry chains.
 //   A stalled sink stops the unit only when a finished result has nowhere to go.
 `default_nettype none
 module lut_mvu #(
@@ -17,13 +24,17 @@ module lut_mvu #(
     parameter int unsigned SIMD        = 4, // columns at a time
     parameter int unsigned WEIGHT_BITS = 1, // of one weight [bit]
     parameter int unsigned ACT_BITS    = 1, // of one activation [bit]
-    parameter int unsigned ACCU_BITS   = 8, // of one signed result [bit]; must hold every sum
+    parameter bit          ACT_SIGNED  = 1'b0, // of activations wider than 1 bit
+    parameter int unsigned ACCU_BITS   = 8, // of one y [bit]; must hold every y, sums on the way there may wrap around
+    parameter logic [MH*ACCU_BITS-1:0] START = '0, // what each row's sum starts from, row 0 in the low bits
+    parameter bit          SIGN        = 1'b0, // answer y >= 0 instead of y
     parameter              WEIGHT_FILE = "./weights.dat", // read by $readmemh
     // verilator lint_off UNUSEDPARAM
     parameter              RAM_STYLE   = "auto", // of the weights: auto, block or distributed; for synthesis only
     // verilator lint_on UNUSEDPARAM
     localparam int unsigned S_BITS = (SIMD * ACT_BITS + 7) / 8 * 8, // TDATA is whole bytes, zero-padded
-    localparam int unsigned M_BITS = (PE * ACCU_BITS + 7) / 8 * 8
+    localparam int unsigned Y_BITS = SIGN ? 1 : ACCU_BITS, // of one answer
+    localparam int unsigned M_BITS = (PE * Y_BITS + 7) / 8 * 8
 ) (
     input  wire logic              clk,
     input  wire logic              rst, // synchronous, active high
@@ -91,34 +102,68 @@ module lut_mvu #(
     (* ram_style = RAM_STYLE *) logic [PE*SIMD*WEIGHT_BITS-1:0] weights [WORDS];
     initial $readmemh(WEIGHT_FILE, weights);
 
-    // The pipeline: operands, the adder tree with a register after every second level, the accumulator.
-    localparam int unsigned LEVELS = $clog2(SIMD);
-    localparam int unsigned STAGES = 1 + (LEVELS + 1) / 2; // registers before the accumulator
-    logic [SIMD*ACT_BITS-1:0]       act_q;
-    logic [PE*SIMD*WEIGHT_BITS-1:0] weight_q;
-    logic [STAGES-1:0]              valid_q, first_q, last_q; // bit i: after register i
+    // What the adder tree starts from, its leaves:
+    //   both bipolar: counts of agreements in groups of 18, in 22 LUTs of 6 inputs each;
+    //   bipolar weights: pairs of columns. Their sum and difference are the same for all rows; a row selects and inverts
+    //   one, which takes 4 inputs of a LUT per bit, and so goes into the LUTs of the adder behind it;
+    //   else: single terms.
+    localparam bit          AGREE     = WEIGHT_BITS == 1 && ACT_BITS == 1;
+    localparam bit          PAIRS     = WEIGHT_BITS == 1 && ACT_BITS > 1;
+    localparam int unsigned GROUP     = AGREE ? (SIMD < 18 ? SIMD : 18) : PAIRS && SIMD > 1 ? 2 : 1; // columns per leaf
+    localparam int unsigned LEAVES    = (SIMD + GROUP - 1) / GROUP;
+    localparam int unsigned LEAF_BITS = AGREE ? $clog2(GROUP + 1) : PAIRS ? ACT_BITS + GROUP - 1 : WEIGHT_BITS + 1;
+    localparam bit          NEGATIVE  = WEIGHT_BITS > 1; // whether terms are signed
+
+    // The pipeline: the beat, leaves, the adder tree, the accumulator.
+    localparam int unsigned LEVELS = $clog2(LEAVES);
+    localparam int unsigned STAGES = (AGREE ? 4 : PAIRS ? 2 : 1) + LEVELS; // registers before the accumulator
+    logic [SIMD*ACT_BITS-1:0]        act_q;
+    logic [PE*SIMD*WEIGHT_BITS-1:0]  weight_q;
+    logic [STAGES-1:0]               valid_q, first_q, last_q; // bit i: after register i
+    logic [STAGES-1:0][NF_BITS-1:0]  row_q; // which PE rows
+    wire [WORD_BITS-1:0] word;
     always_ff @(posedge clk) begin
         if (rst) valid_q <= '0;
         else if (en) valid_q <= STAGES'({valid_q, fetch});
         if (en) begin
             act_q    <= kept[read_q];
-            weight_q <= weights[word_q];
+            weight_q <= weights[word];
             first_q  <= STAGES'({first_q, beat_q == '0});
             last_q   <= STAGES'({last_q, end_beat});
+            row_q    <= (STAGES*NF_BITS)'({row_q, pass_q});
         end
     end
 
-    // Two bipolar operands: a term is 1 where they agree, and the sum over a row is 2 * agreements - MW.
-    // One: a term is the other operand or its negative, which takes one bit more.
-    localparam bit          AGREE      = WEIGHT_BITS == 1 && ACT_BITS == 1;
-    localparam int unsigned VALUE_BITS = WEIGHT_BITS > ACT_BITS ? WEIGHT_BITS : ACT_BITS;
-    localparam int unsigned TERM_BITS  = AGREE ? 1 : VALUE_BITS + 1;
-    localparam int unsigned SUM_BITS   = TERM_BITS + LEVELS;
-    localparam int unsigned WIDE_BITS  = (SUM_BITS > ACCU_BITS ? SUM_BITS : ACCU_BITS) + 1;
-    localparam logic signed [ACCU_BITS-1:0] START = AGREE ? -ACCU_BITS'(MW) : '0;
+    // Activations as unsigned numbers, or as bits.
+    wire [SIMD-1:0][ACT_BITS-1:0] x;
+    for (genvar s = 0; s < SIMD; s++) begin : gen_unsigned
+        localparam bit INVERT = ACT_SIGNED && ACT_BITS > 1;
+        assign x[s] = act_q[s*ACT_BITS +: ACT_BITS] ^ (ACT_BITS'(INVERT) << (ACT_BITS - 1));
+    end
+    wire [LEAVES-1:0][LEAF_BITS-1:0] same, differ; // the sum of a pair where its weights are the same, and where not
+    if (PAIRS) begin : gen_pairs
+        logic [LEAVES-1:0][LEAF_BITS-1:0] same_q, differ_q;
+        logic [WORD_BITS-1:0]             word_late_q; // weights are needed one register later
+        for (genvar n = 0; n < LEAVES; n++) begin : gen_pair
+            wire [LEAF_BITS-1:0] a = LEAF_BITS'(x[GROUP*n]);
+            if (GROUP*n + 1 < SIMD) begin : gen_both
+                wire [ACT_BITS-1:0] b = x[GROUP*n+1];
+                always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a + {1'b0, b}, a + {1'b0, ~b}};
+            end else begin : gen_one
+                always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a, a};
+            end
+        end
+        always_ff @(posedge clk) if (en) word_late_q <= word_q;
+        assign {same, differ, word} = {same_q, differ_q, word_late_q};
+    end else begin : gen_no_pairs
+        assign {same, differ, word} = {{2*LEAVES*LEAF_BITS{1'b0}}, word_q};
+        wire unused_pairs = &{1'b0, same, differ};
+    end
 
-    logic                              m_valid_q;
-    logic [PE-1:0][ACCU_BITS-1:0]      m_data_q;
+    localparam int unsigned SUM_BITS  = LEAF_BITS + LEVELS;
+    localparam int unsigned WIDE_BITS = (SUM_BITS > ACCU_BITS ? SUM_BITS : ACCU_BITS) + 1;
+    logic                      m_valid_q;
+    logic [PE-1:0][Y_BITS-1:0] m_data_q;
     wire result = valid_q[STAGES-1] && last_q[STAGES-1];
     assign en = !(result && m_valid_q && !m_axis_tready);
     assign m_axis_tvalid = m_valid_q;
@@ -130,54 +175,62 @@ module lut_mvu #(
     end
 
     for (genvar p = 0; p < PE; p++) begin : gen_pe
+        wire [SIMD-1:0][WEIGHT_BITS-1:0] w = weight_q[p*SIMD*WEIGHT_BITS +: SIMD*WEIGHT_BITS];
         for (genvar l = 0; l <= LEVELS; l++) begin : gen_level
-            localparam int unsigned NODES = (SIMD + 2**l - 1) / 2**l;
-            localparam int unsigned BITS  = TERM_BITS + l;
+            localparam int unsigned NODES = (LEAVES + 2**l - 1) / 2**l;
+            localparam int unsigned BITS  = LEAF_BITS + l;
             logic [NODES-1:0][BITS-1:0] node;
-            if (l == 0) begin : gen_terms
-                for (genvar s = 0; s < SIMD; s++) begin : gen_term
-                    wire [ACT_BITS-1:0]    x = act_q[s*ACT_BITS +: ACT_BITS];
-                    wire [WEIGHT_BITS-1:0] w = weight_q[(p*SIMD+s)*WEIGHT_BITS +: WEIGHT_BITS];
-                    if (AGREE) begin : gen_agree
-                        assign node[s] = x ~^ w;
-                    end else if (WEIGHT_BITS == 1) begin : gen_add_or_subtract
-                        wire [BITS-1:0] value = {1'b0, x};
-                        assign node[s] = w[0] ? value : -value;
+            if (l == 0) begin : gen_leaves
+                for (genvar n = 0; n < LEAVES; n++) begin : gen_leaf
+                    if (AGREE) begin : gen_agreements
+                        localparam int unsigned COUNT = SIMD - GROUP * n < GROUP ? SIMD - GROUP * n : GROUP;
+                        wire [COUNT-1:0] agree = x[GROUP*n +: COUNT] ~^ w[GROUP*n +: COUNT];
+                        wire [4:0]       ones;
+                        count_ones u_ones (.clk(clk), .en_i(en), .bits_i(18'(agree)), .ones_o(ones));
+                        assign node[n] = ones[LEAF_BITS-1:0];
+                        if (LEAF_BITS < 5) begin : gen_unused
+                            wire unused_ones = &{1'b0, ones[4:LEAF_BITS]};
+                        end
+                    end else if (PAIRS) begin : gen_select
+                        wire other = GROUP*n + 1 < SIMD && w[GROUP*n][0] != w[GROUP*n+32'(GROUP*n + 1 < SIMD)][0];
+                        assign node[n] = (other ? differ[n] : same[n]) ^ {LEAF_BITS{!w[GROUP*n][0]}};
                     end else begin : gen_plus_or_minus
-                        wire [BITS-1:0] value = {w[WEIGHT_BITS-1], w};
-                        assign node[s] = x[0] ? value : -value;
+                        wire [BITS-1:0] value = {w[n][WEIGHT_BITS-1], w[n]};
+                        assign node[n] = x[n][0] ? value : -value;
                     end
                 end
             end else begin : gen_sums
-                localparam int unsigned BELOW = (SIMD + 2**(l-1) - 1) / 2**(l-1);
+                localparam int unsigned BELOW = (LEAVES + 2**(l-1) - 1) / 2**(l-1);
                 logic [NODES-1:0][BITS-1:0] sum;
                 for (genvar n = 0; n < NODES; n++) begin : gen_sum
                     wire [BITS-2:0] a = gen_level[l-1].node[2*n];
                     if (2*n + 1 < BELOW) begin : gen_pair
                         wire [BITS-2:0] b = gen_level[l-1].node[2*n+1];
-                        assign sum[n] = {!AGREE && a[BITS-2], a} + {!AGREE && b[BITS-2], b};
+                        assign sum[n] = {NEGATIVE && a[BITS-2], a} + {NEGATIVE && b[BITS-2], b};
                     end else begin : gen_single
-                        assign sum[n] = {!AGREE && a[BITS-2], a};
+                        assign sum[n] = {NEGATIVE && a[BITS-2], a};
                     end
                 end
-                if (l % 2 == 0 || l == LEVELS) begin : gen_register
-                    always_ff @(posedge clk) if (en) node <= sum;
-                end else begin : gen_wire
-                    assign node = sum;
-                end
+                always_ff @(posedge clk) if (en) node <= sum;
             end
         end
 
-        // Beyond ACCU_BITS the sum of one beat is only copies of its sign.
+        // START of the row that this PE is at.
+        wire [NF-1:0][ACCU_BITS-1:0] starts;
+        for (genvar f = 0; f < NF; f++) begin : gen_start
+            assign starts[f] = START[(f*PE+p)*ACCU_BITS +: ACCU_BITS];
+        end
+
         wire [SUM_BITS-1:0]   total = gen_level[LEVELS].node[0];
         wire [WIDE_BITS-1:0]  wide  = AGREE ? {{WIDE_BITS-SUM_BITS-1{1'b0}}, total, 1'b0}
-                                            : {{WIDE_BITS-SUM_BITS{total[SUM_BITS-1]}}, total};
+                                            : {{WIDE_BITS-SUM_BITS{NEGATIVE && total[SUM_BITS-1]}}, total};
         logic [ACCU_BITS-1:0] accu_q;
-        wire [ACCU_BITS-1:0]  accu = (first_q[STAGES-1] ? START : accu_q) + wide[ACCU_BITS-1:0];
-        wire unused_sign = &{1'b0, wide[WIDE_BITS-1:ACCU_BITS]};
+        wire [ACCU_BITS-1:0]  accu = wide[ACCU_BITS-1:0] + (first_q[STAGES-1] ? starts[row_q[STAGES-1]] : accu_q);
+        wire [ACCU_BITS-1:0]  flipped = accu ^ (ACCU_BITS'(SIGN) << (ACCU_BITS - 1)); // the sign bit: y >= 0
+        wire unused_sign = &{1'b0, wide[WIDE_BITS-1:ACCU_BITS], flipped};
         always_ff @(posedge clk) begin
             if (en && valid_q[STAGES-1]) accu_q <= accu; // no reset: not looked at before a first beat
-            if (en && result) m_data_q[p] <= accu;
+            if (en && result) m_data_q[p] <= flipped[ACCU_BITS-1 -: Y_BITS];
         end
     end
 

@@ -59,6 +59,15 @@ def test_usable_resources() -> None:
     assert BOARDS["pynq-z2"].usable == {"lut": 37_240, "ff": 53_200, "bram18": 224, "dsp": 176, "uram": 0}
 
 
+@pytest.mark.parametrize(
+    ("board", "pixels", "per_beat", "cycles"),
+    [("pynq-z2", 784, 8, 98), ("zcu104", 784, 16, 49), ("pynq-z2", 36, 4, 9), ("zcu104", 27 * 27, 1, 729)],
+)
+def test_the_widest_stream_whose_beats_divide_an_image(board: str, pixels: int, per_beat: int, cycles: int) -> None:
+    assert BOARDS[board].stream_pixels(pixels) == per_beat
+    assert BOARDS[board].stream_cycles(pixels) == cycles
+
+
 def test_a_board_may_have_its_own_budget(tmp_path: Path) -> None:
     own = "\n[boards.zcu102.budget]\nlut = 0.5\nff = 0.5\nbram18 = 0.5\ndsp = 1.0\nuram = 1.0\n"
     path = tmp_path / "boards.toml"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contract.errors import MismatchError
-from contract.network import load_network
+from contract.network import IntegerNetwork, load_network
 from finn_build.build import build, load_golden, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.lut_mvau import weight_words
@@ -30,12 +30,17 @@ def quiet(_: str) -> None:
     pass
 
 
-def write_folding(path: Path, ours: list[bool], folding: tuple[tuple[int, ...], ...]) -> Path:
-    """Write FINN's folding file for matrix products and thresholds in turn; `ours` tells which products are ours."""
-    content, count = {}, {True: 0, False: 0}
+def write_folding(path: Path, network: IntegerNetwork, folding: tuple[tuple[int, ...], ...]) -> Path:
+    """Write FINN's folding file for matrix products and thresholds in turn; our products answer with signs at once."""
+    bipolar = [False, *(layer.bipolar for layer in network.layers)]
+    one_bit = [(np.abs(layer.weights) == 1).all() for layer in network.layers]
+    ours = [b or bool(w) for b, w in zip(bipolar, one_bit, strict=False)]
+    content, count, thresholds = {}, {True: 0, False: 0}, 0
     for i, values in enumerate(folding):
         if i % 2:
-            content[f"Thresholding_rtl_{i // 2}"] = {"PE": values[0]}
+            if not (ours[i // 2] and bipolar[i // 2 + 1]):
+                content[f"Thresholding_rtl_{thresholds}"] = {"PE": values[0]}
+                thresholds += 1
         else:
             mine = ours[i // 2]
             content[f"{'LutMVAU' if mine else 'MVAU'}_rtl_{count[mine]}"] = {"PE": values[0], "SIMD": values[1]}
@@ -54,11 +59,8 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
         config = BuildConfig(target_fps=wanted)
     else:
         network = load_network(tmp_path / "export" / "reference.npz")
-        bipolar = [False, *(layer.bipolar for layer in network.layers)]
-        one_bit = [(np.abs(layer.weights) == 1).all() for layer in network.layers]
-        ours = [b or bool(w) for b, w in zip(bipolar, one_bit, strict=False)]
         assert isinstance(wanted, tuple)
-        config = BuildConfig(folding=write_folding(tmp_path / "folding.json", ours, wanted))
+        config = BuildConfig(folding=write_folding(tmp_path / "folding.json", network, wanted))
     summary = build(tmp_path / "export", tmp_path / "build", config, quiet)
     exact = [row for row in summary["chain"] if row["differing"] is not None]
     assert {"streamline", "pin_thresholds", "convert_to_hw", "fold", "minimize_bit_width"} < {r["stage"] for r in exact}
@@ -104,9 +106,7 @@ def test_damaged_weights_are_found_and_named(tmp_path: Path) -> None:
     words = memory.read_text(encoding="ascii").split()
     negated = ["".join(f"{int(digit, 16) ^ 15:x}" for digit in word) for word in words]
     memory.write_text("\n".join(negated) + "\n", encoding="ascii")
-    with pytest.raises(
-        MismatchError, match=r"first layer that differs is layer 1 \(Thresholding_rtl_1\), at channel \d"
-    ):
+    with pytest.raises(MismatchError, match=r"first layer that differs is layer 1 \(LutMVAU_rtl_1\), at channel \d"):
         simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
 
 

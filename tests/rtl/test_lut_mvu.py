@@ -1,33 +1,69 @@
-"""The matrix-vector unit in LUTs: every folding of small layers. test_mistakes.py shows what the bench finds."""
+"""The matrix-vector unit: a cocotb bench on every folding of small layers. test_mistakes.py shows what it finds."""
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qonnx.core.datatype import DataType
 
 from tests.rtl.verilator_env import RTL, Program, program
 
 SOURCE = RTL / "lut_mvu.sv"
 LANE = 64
-# weight bits, activation bits, rows, columns
-LAYERS = {"W1A1": (1, 1, 4, 6), "W1A3": (1, 3, 2, 12), "W1A8": (1, 8, 4, 4), "W4A1": (4, 1, 4, 5), "W8A1": (8, 1, 3, 8)}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Random weights; all of the first row are the greatest, all of the second the least."""
+
+    weight_bits: int
+    activations: str
+    rows: int
+    columns: int
+    signs: bool = False  # thresholds in START, answers of one bit
+
+    def weights(self) -> NDArray[np.int64]:
+        kind = DataType["BIPOLAR" if self.weight_bits == 1 else f"INT{self.weight_bits}"]
+        low, high = int(kind.min()), int(kind.max())
+        levels = [-1, 1] if self.weight_bits == 1 else range(low, high + 1)
+        weights = np.random.default_rng(0).choice(levels, (self.rows, self.columns))
+        weights[:2] = [[high], [low]]
+        return np.asarray(weights)
+
+    def thresholds(self) -> NDArray[np.int64]:
+        """(rows,); the first is reached by the greatest sum only, the second by every sum, others by some."""
+        if not self.signs:
+            return np.zeros(self.rows, dtype=np.int64)
+        kind = DataType[self.activations]
+        ends = np.stack([self.weights() * int(kind.min()), self.weights() * int(kind.max())])
+        low, high = ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
+        thresholds = (low + high) // 2 + 1
+        thresholds[0], thresholds[1] = high[0], low[1]
+        return np.asarray(thresholds)
+
+
+LAYERS = {
+    "W1A1": Layer(1, "BIPOLAR", 4, 6),
+    "W1A1 in groups of 18": Layer(1, "BIPOLAR", 2, 38),
+    "W1A1 signs": Layer(1, "BIPOLAR", 3, 4, signs=True),
+    "W1A3": Layer(1, "UINT3", 2, 12),
+    "W1A8": Layer(1, "UINT8", 4, 4),
+    "W1A3 signed": Layer(1, "INT3", 2, 15),
+    "W1A2 signed, signs": Layer(1, "INT2", 2, 6, signs=True),
+    "W1A2 signs": Layer(1, "UINT2", 3, 3, signs=True),
+    "W4A1": Layer(4, "BIPOLAR", 4, 5),
+    "W8A1": Layer(8, "BIPOLAR", 3, 8),
+    "W2A1 signs": Layer(2, "BIPOLAR", 2, 6, signs=True),
+}
 
 
 def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
-
-
-def random_weights(layer: str) -> NDArray[np.int64]:
-    """(rows, columns); all of the first row are the greatest, all of the second the least."""
-    weight_bits, _, mh, mw = LAYERS[layer]
-    low, high = (0, 1) if weight_bits == 1 else (-(2 ** (weight_bits - 1)), 2 ** (weight_bits - 1) - 1)
-    weights = np.random.default_rng(0).integers(low, high + 1, (mh, mw))
-    weights[:2] = [[high], [low]]
-    return 2 * weights - 1 if weight_bits == 1 else weights
 
 
 def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
@@ -35,11 +71,10 @@ def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
     folder.mkdir(parents=True)
     cases: list[dict[str, Any]] = []
     units: list[str] = []
-    for layer in layers:
-        weights = random_weights(layer)
-        for pe in divisors(weights.shape[0]):
-            for simd in divisors(weights.shape[1]):
-                units.append(write_unit(len(units), layer, weights, pe, simd, folder, cases))
+    for layer in (LAYERS[name] for name in layers):
+        for pe in divisors(layer.rows):
+            for simd in divisors(layer.columns):
+                units.append(write_unit(len(units), layer, pe, simd, folder, cases))
     n = len(units)
     (folder / "lut_mvu_tb.sv").write_text(
         f"""module lut_mvu_tb (
@@ -54,28 +89,41 @@ endmodule
         encoding="ascii",
     )
     (folder / "case.json").write_text(json.dumps(cases), encoding="utf-8")
-    return program([source, folder / "lut_mvu_tb.sv"], "lut_mvu_tb", "lut_mvu_bench", folder)
+    sources = [source.with_name("count_ones.sv"), source, folder / "lut_mvu_tb.sv"]
+    return program(sources, "lut_mvu_tb", "lut_mvu_bench", folder)
 
 
-def write_unit(
-    i: int, layer: str, weights: NDArray[np.int64], pe: int, simd: int, folder: Path, cases: list[dict[str, Any]]
-) -> str:
+def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: list[dict[str, Any]]) -> str:
     """Write the weights of unit `i`, append its case and return its instance."""
-    from finn_build.lut_mvau import weight_words
+    from finn_build.lut_mvau import row_starts, weight_words
 
-    weight_bits, act_bits, mh, mw = LAYERS[layer]
-    largest = mw * int(np.abs(weights).max()) * max(1, 2**act_bits - 1)
-    accu_bits = 1 + largest.bit_length()
-    words = weight_words(weights, pe=pe, simd=simd, bits=weight_bits)
+    weights, kind = layer.weights(), DataType[layer.activations]
+    largest = layer.columns * int(np.abs(weights).max()) * max(abs(int(kind.min())), int(kind.max()))
+    accu_bits = (2 if layer.signs else 1) + largest.bit_length()
+    answer_bits = 1 if layer.signs else accu_bits
+    starts = row_starts(weights, kind, simd=simd, bits=layer.weight_bits) - layer.thresholds()
+    packed = sum((int(start) % 2**accu_bits) << (row * accu_bits) for row, start in enumerate(starts))
+    words = weight_words(weights, pe=pe, simd=simd, bits=layer.weight_bits)
     (folder / f"weights_{i}.dat").write_text("\n".join(words) + "\n", encoding="ascii")
-    cases.append({"pe": pe, "simd": simd, "accu_bits": accu_bits, "act_bits": act_bits, "weights": weights.tolist()})
-    s_bits, m_bits = (-(-bits // 8) * 8 for bits in (simd * act_bits, pe * accu_bits))
+    cases.append(
+        {
+            "name": f"{layer}, PE {pe}, SIMD {simd}",
+            "pe": pe,
+            "simd": simd,
+            "answer_bits": answer_bits,
+            "activations": [int(kind.min()), int(kind.max()), kind.bitwidth()],
+            "weights": weights.tolist(),
+            "thresholds": layer.thresholds().tolist() if layer.signs else None,
+        }
+    )
+    s_bits, m_bits = (-(-bits // 8) * 8 for bits in (simd * kind.bitwidth(), pe * answer_bits))
     assert s_bits <= LANE and m_bits < LANE
     return f"""
     assign m_tdata[{LANE * i + m_bits} +: {LANE - m_bits}] = '0;
     lut_mvu #(
-        .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({weight_bits}), .ACT_BITS({act_bits}),
-        .ACCU_BITS({accu_bits}), .WEIGHT_FILE("./weights_{i}.dat")
+        .MW({layer.columns}), .MH({layer.rows}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({layer.weight_bits}),
+        .ACT_BITS({kind.bitwidth()}), .ACT_SIGNED({int(kind.signed())}), .ACCU_BITS({accu_bits}),
+        .START({layer.rows * accu_bits}'h{packed:x}), .SIGN({int(layer.signs)}), .WEIGHT_FILE("./weights_{i}.dat")
     ) u_{i} (
         .clk(clk), .rst(rst),
         .s_axis_tdata(s_tdata[{LANE * i} +: {s_bits}]), .s_axis_tvalid(s_tvalid[{i}]), .s_axis_tready(s_tready[{i}]),

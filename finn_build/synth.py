@@ -1,0 +1,473 @@
+"""What a stitched design takes from the part, from Yosys instead of Vivado: synthesis, not place and route.
+
+Every node is synthesised by itself, with its weight memory, its AXI-Lite inputs tied as in the accelerator and its
+hierarchy flattened. Nodes meet at registered AXI-Streams only, so the sum of the nodes is the whole design but for a
+few gates. A result is kept under a hash of all that decides it: a folding search or a sweep synthesises only what
+changed, and equal nodes once, whatever their names.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata, resources
+from pathlib import Path
+
+from contract.errors import ConfigError, ToolError
+from finn_build.boards import Board
+from finn_build.build import read_json
+from finn_build.costs import Family
+from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance, load_design
+
+Report = Callable[[str], None]  # told about every node that is done
+IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
+ESTIMATED = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP"}  # our names and those of estimates.json
+MOST_UNITS = 12  # in one process: what is done is kept when it ends
+FLOW = 3  # part of every cache key: raise it when the flow or the counting changes
+
+# Cells that finn-rtllib instantiates by name, and Yosys' files that declare them.
+_BLACK_BOXES = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
+# LUTs that one memory or shift register cell takes (UG474, UG574).
+_LUTRAM = {
+    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM512X1S": 8, "RAM32X1D": 2, "RAM64X1D": 2,
+    "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
+}  # fmt: skip
+_SRL = ("SRL16E", "SRLC16E", "SRLC32E")
+_LUT = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV")
+_FF = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1", "LDCE", "LDPE")
+_FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "GND", "VCC")  # nothing that a budget counts
+
+# synth_xilinx' own map_luts, but for the prices of LUTs by their inputs: its 2:2,3,6:5 makes five LUTs of 2 inputs as
+# cheap as two of 6, though each of them takes one LUT of the part. That is up to 30 % more LUTs.
+_MAP_LUTS = (
+    "opt_expr -mux_undef -noclkinv",
+    "abc -luts 1,1,1,1,1,1",
+    "clean",
+    "xilinx_srl -fixed -minlen 3",
+    "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
+    "xilinx_dffopt",
+    "opt_lut_ins -tech xilinx",
+)
+
+# Ctrl-C must end Yosys in the middle of a pass, so the interpreter gives the signal back its default.
+_PROGRAM = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+from pyosys import libyosys
+libyosys.run_pass("script " + sys.argv[1])
+"""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Cells of a mapped netlist."""
+
+    lut: int = 0  # all LUTs: logic, memory and shift registers; two small ones are not packed into one
+    lutram: int = 0  # of these, used as memory
+    srl: int = 0  # of these, used as shift register
+    ff: int = 0
+    carry: int = 0  # CARRY4 on xc7, CARRY8 on xcup
+    bram36: int = 0
+    bram18: int = 0
+    dsp: int = 0
+
+    @property
+    def bram18_equivalents(self) -> int:
+        """Blocks of 18 Kbit, of which a RAMB36 holds two."""
+        return 2 * self.bram36 + self.bram18
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return both together."""
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node of the design, or the unit at its ports, and what it takes."""
+
+    name: str  # as in design.json
+    usage: Usage
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Something to synthesise by itself, in one flat module."""
+
+    name: str
+    top: str  # its module
+    files: tuple[tuple[str, bytes], ...]  # by name; Verilog in compile order first, then memories
+
+    def key(self, family: Family, version: str) -> str:
+        """Return a hash of all that decides the result; equal units have equal keys, whatever their names."""
+        neutral = re.compile(rf"{re.escape(self.name)}(?!\d)")
+        content = [str(FLOW), version, family]
+        for name, data in self.files:
+            text = neutral.sub("unit", data.decode())
+            content += [neutral.sub("unit", name), hashlib.sha256(text.encode()).hexdigest()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def tool_version() -> str:
+    """Return the installed Yosys. Raises ToolError."""
+    try:
+        return metadata.version("pyosys")
+    except metadata.PackageNotFoundError as err:
+        raise ToolError("synthesis needs pyosys, not found in this environment. Run `make install`.") from err
+
+
+def synthesise(
+    rtl: Path, design: Design, *, family: Family, scratch: Path, cache: Path, report: Report | None = None
+) -> tuple[Part, ...]:
+    """Synthesise every node of the design in the folder `rtl`.
+
+    Args:
+        rtl: what `stitch` wrote.
+        design: what `stitch` returned.
+        family: device family.
+        scratch: folder for Yosys' files, created and removed.
+        cache: folder of earlier results, created if missing; a damaged result is made again.
+        report: told about every unit that is done.
+
+    Returns:
+        The nodes in the order of the design, then the unit at the ports.
+
+    Raises:
+        ToolError: Yosys is missing or refuses the design.
+    """
+    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), IMAGE_LAST)]
+    usages = synthesise_units(units, family=family, scratch=scratch, cache=cache, report=report)
+    return tuple(Part(unit.name, usage) for unit, usage in zip(units, usages, strict=True))
+
+
+def synthesise_units(
+    units: Sequence[Unit], *, family: Family, scratch: Path, cache: Path, report: Report | None = None
+) -> list[Usage]:
+    """Synthesise units, each by itself, whose files of one name are equal; arguments as for `synthesise`."""
+    version = tool_version()
+    cache.mkdir(parents=True, exist_ok=True)
+    keys = [unit.key(family, version) for unit in units]
+    known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
+    missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in known}
+    if report is not None and known:
+        report(f"{sum(key in known for key in keys)} of {len(keys)} nodes are known from before")
+
+    def done(folder: Path) -> None:
+        for key, unit in batches[folder].items():
+            known[key] = count(folder / "stat.json", unit.top)
+            _save(cache / f"{key}.json", known[key])
+            if report is not None:
+                report(f"{unit.name}: {known[key].lut} LUT, {known[key].dsp} DSP")
+
+    batches = {scratch / str(i): batch for i, batch in enumerate(_batches(missing))}
+    try:
+        for folder, batch in batches.items():
+            _lay_out(list(batch.values()), family, folder)
+        _run_all(list(batches), done)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return [known[key] for key in keys]
+
+
+def _batches(missing: dict[str, Unit]) -> list[dict[str, Unit]]:
+    """Divide the work, as the sizes of the memories foretell it, over the cores: starting Yosys costs seconds."""
+    count = max(min(_cores(), len(missing)), -(-len(missing) // MOST_UNITS))
+    batches: list[dict[str, Unit]] = [{} for _ in range(count)]
+    weights = [0] * len(batches)
+    for key, unit in sorted(missing.items(), key=lambda item: -_weight(item[1])):
+        lightest = weights.index(min(weights))
+        batches[lightest][key] = unit
+        weights[lightest] += _weight(unit)
+    return batches
+
+
+def _weight(unit: Unit) -> int:
+    return 10_000 + sum(len(content) for name, content in unit.files if name.endswith(".dat"))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def synthesise_build(
+    build: Path, board: Board, out: Path, *, cache: Path, report: Report | None = None
+) -> dict[str, object]:
+    """Synthesise the design in the folder `build` and write synth.json into the new folder `out`.
+
+    Args:
+        build: what `finn_build.build.build` wrote.
+        board: whose part is filled.
+        out: created.
+        cache: as for `synthesise`.
+        report: as for `synthesise`.
+
+    Returns:
+        What synth.json holds: per node and in total the counts, and the estimate of the same counts where there is one.
+
+    Raises:
+        ConfigError: the build has no RTL.
+        ToolError: Yosys is missing or refuses the design.
+    """
+    summary, estimates = read_json(build / "build.json"), read_json(build / "estimates.json")
+    if not summary["rtl"]:
+        raise ConfigError(
+            f"there is no RTL to synthesise: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
+            "Change the network."
+        )
+    rtl, family = build / "rtl", board.yosys_family
+    out.mkdir(parents=True)
+    design = load_design(rtl)
+    parts = synthesise(rtl, design, family=family, scratch=out / "yosys", cache=cache, report=report)
+    known = {layer["name"]: layer for layer in estimates["layers"]}
+    layers = [
+        {
+            "name": part.name,
+            **_counts(part.usage),
+            "estimate": {k: known[part.name][v] for k, v in ESTIMATED.items()} if part.name in known else None,
+        }
+        for part in parts
+    ]
+    content: dict[str, object] = {
+        "tool": "yosys",
+        "version": tool_version(),
+        "kind": "synthesis, not place and route",
+        "family": family,
+        "part": board.part,
+        "layers": layers,
+        "total": _counts(total(parts)),
+        "estimate": {k: estimates["total"][v] for k, v in ESTIMATED.items()},
+        "board": {name: getattr(board, name) for name in ("lut", "ff", "bram18", "dsp")},
+        "usable": {name: board.usable[name] for name in ("lut", "ff", "bram18", "dsp")},
+    }
+    (out / "synth.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    return {**asdict(usage), "bram18_equivalents": usage.bram18_equivalents}
+
+
+def total(parts: Sequence[Part]) -> Usage:
+    """Return the sum of all parts."""
+    return sum((part.usage for part in parts), Usage())
+
+
+def synthesise_whole(rtl: Path, design: Design, *, family: Family, scratch: Path) -> tuple[Usage, Path]:
+    """Synthesise the accelerator as one flat netlist; return its cells and its Verilog, which lies in `scratch`."""
+    tool_version()
+    sources = [rtl / name for name in design.sources]
+    files = tuple((path.name, path.read_bytes()) for path in (*sources, *sorted(rtl.glob("*.dat"))))
+    _lay_out([Unit(TOP, TOP, files)], family, scratch, netlist="netlist.v")
+    _run_all([scratch], lambda folder: None)
+    return count(scratch / "stat.json", TOP), scratch / "netlist.v"
+
+
+def unit_of(rtl: Path, design: Design, name: str) -> Unit:
+    """Return what must be synthesised for one node of the design, or for the unit at its ports."""
+    texts = {file: (rtl / file).read_text(encoding="utf-8") for file in design.sources if file != f"{TOP}.v"}
+    nodes = {node.name: node for node in design.nodes}
+    module = f"{name}_top"
+    top = _node_top(nodes[name], module) if name in nodes else _image_last_top(design, module)
+    files = [(file, texts[file].encode()) for file in needed_files(top, texts)]
+    files.append((f"{module}.v", top.encode()))
+    files += [(path.name, path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
+    return Unit(name, module, tuple(files))
+
+
+def _node_top(node: Node, module: str) -> str:
+    """Return a module around one node, connected as in the accelerator."""
+    return f"""\
+module {module} (
+    input  wire ap_clk, ap_rst_n,
+    input  wire [{node.in_bits - 1}:0] stream0_tdata,
+    input  wire stream0_tvalid,
+    output wire stream0_tready,
+    output wire [{node.out_bits - 1}:0] stream1_tdata,
+    output wire stream1_tvalid,
+    input  wire stream1_tready
+);
+{instance(0, node)}
+endmodule
+"""
+
+
+def _image_last_top(design: Design, module: str) -> str:
+    """Return a module around the unit at the ports, with the accelerator's parameters."""
+    return f"""\
+module {module} (
+    input  wire clk, rst,
+    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
+    input  wire s_axis_tvalid, s_axis_tlast,
+    output wire s_axis_tready,
+    output wire [{design.in_bits - 1}:0] m_axis_core_tdata,
+    output wire m_axis_core_tvalid,
+    input  wire m_axis_core_tready,
+    input  wire [{LOGIT_BITS - 1}:0] s_axis_core_tdata,
+    input  wire s_axis_core_tvalid,
+    output wire s_axis_core_tready,
+    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
+    output wire m_axis_tvalid, m_axis_tlast,
+    input  wire m_axis_tready
+);
+    axis_image_last #(
+        .IN_BEATS({design.in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
+        .IN_BITS({design.in_bits}), .OUT_BITS({LOGIT_BITS})
+    ) u_image_last (.*);
+endmodule
+"""
+
+
+def needed_files(top: str, texts: dict[str, str]) -> list[str]:
+    """Return the files whose modules and packages `top` uses, directly or not, in the order of `texts`."""
+    owners = {
+        module: file
+        for file, text in texts.items()
+        for module in re.findall(r"^\s*(?:module|package)\s+(\w+)", text, flags=re.MULTILINE)
+    }
+    needed: set[str] = set()
+    left = [top]
+    while left:
+        used = {owners[word] for word in set(re.findall(r"\w+", left.pop())) if word in owners}
+        left += [texts[file] for file in used - needed]
+        needed |= used
+    return [file for file in texts if file in needed]
+
+
+def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netlist: str | None) -> str:
+    """Return the commands: each unit becomes one flat module that nothing outside it is optimized with."""
+    boxes = " ".join(f"--blackboxed-module {name}" for name in _BLACK_BOXES)
+    tops = " ".join(f"--top {unit.top}" for unit in units)
+    top = units[0].top if len(units) == 1 else "batch"
+    flow = f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}"
+    return "\n".join(
+        (
+            f"read_slang --ignore-assertions --allow-use-before-declare {boxes} {tops} {' '.join(sources)}",
+            *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
+            f"{flow} -run :map_memory",
+            # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
+            f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={_bits("distributed")} %i',
+            f"{flow} -run map_memory:map_luts",
+            *_MAP_LUTS,
+            f"{flow} -run finalize:",
+            "tee -q -o stat.json stat -json",
+            *([] if netlist is None else [f"write_verilog -noattr {netlist}"]),
+        )
+    )
+
+
+def _bits(text: str) -> str:
+    return f"{8 * len(text)}'b" + "".join(f"{byte:08b}" for byte in text.encode("ascii"))
+
+
+def _black_boxes() -> str:
+    """Return ports and parameters of the cells that the sources name, from Yosys' own library."""
+    library = Path(str(resources.files("pyosys"))) / "share" / "xilinx"
+    lines: list[str] = []
+    for name, file in _BLACK_BOXES.items():
+        text = (library / file).read_text(encoding="utf-8")
+        found = re.search(rf"^(module {name}\b.*?\);)(.*?)^endmodule", text, flags=re.DOTALL | re.MULTILINE)
+        if found is None:
+            raise ToolError(f"Yosys' {file} declares no {name}. Reinstall requirements.lock.")
+        head, body = found.groups()
+        lines += [head, *(line for line in body.splitlines() if re.match(r" *(parameter|input|output)\b", line))]
+        lines.append("endmodule")
+    return "\n".join(lines) + "\n"
+
+
+def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str | None = None) -> None:
+    """Write what Yosys reads. Memories are found by relative path, so each process has a folder of its own."""
+    folder.mkdir(parents=True)
+    files = {name: content for unit in units for name, content in unit.files}
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    sources = ["black_boxes.v", *(name for name in files if name.endswith((".v", ".sv")))]
+    sources.sort(key=lambda name: not name.endswith("_pkg.sv"))
+    (folder / "black_boxes.v").write_text(_black_boxes(), encoding="utf-8")
+    instances = "\n".join(f"    (* keep *) {unit.top} u_{unit.top} ();" for unit in units)
+    (folder / "batch.v").write_text(f"module batch;\n{instances}\nendmodule\n", encoding="utf-8")
+    (folder / "synth.ys").write_text(_script(units, sources, family, netlist) + "\n", encoding="utf-8")
+
+
+def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
+    """Run Yosys in every folder, one process per core at a time; tell `done` about each that succeeded."""
+    waiting, running = list(folders), dict[Path, subprocess.Popen[bytes]]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < _cores():
+                folder = waiting.pop(0)
+                with (folder / "yosys.log").open("wb") as log:
+                    command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
+                    running[folder] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+            time.sleep(0.02)
+            for folder in [folder for folder, process in running.items() if process.poll() is not None]:
+                if running.pop(folder).returncode:
+                    raise _refused(folder)
+                done(folder)
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
+
+
+def _refused(folder: Path) -> ToolError:
+    lines = (folder / "yosys.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    first = next((line for line in lines if re.search(r"\berror:|^ERROR", line)), lines[-1] if lines else "no message")
+    return ToolError(f"Yosys refused the design: {first.strip()}. Look at the RTL that it names.")
+
+
+def count(stat: Path, module: str) -> Usage:
+    """Read what `stat -json` wrote about one module. Raises ToolError."""
+    try:
+        cells = json.loads(stat.read_text(encoding="utf-8"))["modules"][f"\\{module}"]["num_cells_by_type"]
+        return _count({str(name): int(number) for name, number in cells.items()})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise ToolError(f"Yosys' statistics {stat} are not readable ({err}). Reinstall requirements.lock.") from err
+
+
+def _count(cells: dict[str, int]) -> Usage:
+    left = dict(cells)
+
+    def take(*names: str) -> int:
+        return sum(left.pop(name, 0) for name in names)
+
+    lutram = sum(luts * left.pop(name, 0) for name, luts in _LUTRAM.items())
+    srl = take(*_SRL)
+    usage = Usage(
+        lut=take(*_LUT) + lutram + srl,
+        lutram=lutram,
+        srl=srl,
+        ff=take(*_FF),
+        carry=take("CARRY4", "CARRY8"),
+        bram36=take("RAMB36E1", "RAMB36E2"),
+        bram18=take("RAMB18E1", "RAMB18E2"),
+        dsp=take("DSP48E1", "DSP48E2"),
+    )
+    take(*_FREE)
+    if left:
+        raise ToolError(
+            f"the netlist has cells that nobody counts: {', '.join(left)}. Name them in finn_build/synth.py."
+        )
+    return usage
+
+
+def _load(path: Path) -> Usage | None:
+    """Read one kept result; None if there is none or it is damaged."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    names = {field.name for field in fields(Usage)}
+    if not isinstance(raw, dict) or raw.keys() != names or not all(type(v) is int and v >= 0 for v in raw.values()):
+        return None
+    return Usage(**raw)
+
+
+def _save(path: Path, usage: Usage) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(asdict(usage)) + "\n", encoding="utf-8")
+    partial.replace(path)
