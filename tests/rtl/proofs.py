@@ -28,7 +28,7 @@ def prove(module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth:
     """
     text = (formal / f"{module}.sby").read_text(encoding="utf-8")
     if depth is not None:
-        text = text.replace("proof: mode prove\nproof: depth 2", f"proof: mode bmc\nproof: depth {depth}")
+        text = text.replace("proof: mode prove\nproof: depth 1", f"proof: mode bmc\nproof: depth {depth}")
     folder.mkdir()
     (folder / "task.sby").write_text(text, encoding="utf-8")
     command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {formal / 'yosys.py'}"]

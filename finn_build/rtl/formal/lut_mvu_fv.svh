@@ -86,42 +86,112 @@
         if (fv_in && fv_arrived == fv_tracked) fv_x[SF == 1 ? 0 : fv_beat] <= s_axis_tdata[SIMD*ACT_BITS-1:0];
     end
 
-    function automatic logic [ACCU_BITS-1:0] fv_dot(
-        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned lane
+    localparam int unsigned FV_BITS  = WIDE_BITS + 1; // holds every sum of a beat
+    localparam int unsigned FV_LEAF  = AGREE ? 3 : PAIRS ? 1 : 0; // the stage of the leaves,
+    localparam int unsigned FV_READ  = PAIRS ? 1 : 0;             // and of the weights
+    typedef logic signed [FV_BITS-1:0] fv_number;
+
+    // Weight times activation of column s, and what the unit's term has too much: see row_starts of finn_build.lut_mvau.
+    function automatic fv_number fv_term(
+        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s, input int unsigned lane
     );
-        logic [ACCU_BITS-1:0] value; // of the operand that may have more bits
-        logic                 plus;  // the other one is +1, not -1
-        fv_dot = '0;
-        for (int unsigned s = 0; s < SIMD; s++) begin
-            if (WEIGHT_BITS == 1) begin
-                plus  = w[lane*SIMD + s];
-                value = ACT_BITS > 1 ? ACCU_BITS'(x[s*ACT_BITS +: ACT_BITS]) : x[s] ? ACCU_BITS'(1) : '1;
-            end else begin
-                plus  = x[s];
-                value = ACCU_BITS'(signed'(w[(lane*SIMD + s)*WEIGHT_BITS +: WEIGHT_BITS]));
+        logic [ACT_BITS-1:0]    x_bits;
+        logic [WEIGHT_BITS-1:0] w_bits;
+        fv_number               value; // of the operand that may have more than 1 bit
+        x_bits = x[s*ACT_BITS +: ACT_BITS];
+        w_bits = w[(lane*SIMD + s)*WEIGHT_BITS +: WEIGHT_BITS];
+        if (WEIGHT_BITS > 1) begin
+            value   = fv_number'(signed'(w_bits));
+            fv_term = x_bits[0] ? value : -value;
+        end else if (ACT_BITS == 1) begin
+            fv_term = fv_number'(x_bits[0] == w_bits[0]); // half of it
+        end else begin
+            value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
+            if (w_bits[0]) fv_term = value;
+            else begin
+                fv_term = fv_number'(2**ACT_BITS - 1) - value;
+                if (s % 2 == 0 && s + 1 < SIMD) fv_term = fv_term + fv_number'(1);
+                if (SIMD > 1 && s % 2 == 0 && s + 1 == SIMD) fv_term = fv_term + fv_number'(2**ACT_BITS);
             end
-            fv_dot = plus ? fv_dot + value : fv_dot - value;
         end
     endfunction
-    // Sum over the first `beats` beats of the row that lane `lane` has in the pass of position `pos`.
+    // Sum over the columns from `from` to before `to`, no further than SIMD.
+    function automatic fv_number fv_columns(
+        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned from,
+        input int unsigned to, input int unsigned lane
+    );
+        fv_columns = '0;
+        for (int unsigned s = 0; s < SIMD; s++)
+            if (s >= from && s < to) fv_columns = fv_columns + fv_term(x, w, s, lane);
+    endfunction
+    // START and the sum over the first `beats` beats, of the row that lane `lane` has in the pass of position `pos`.
     function automatic logic [ACCU_BITS-1:0] fv_sum(input logic [7:0] pos, input int unsigned beats, input int unsigned lane);
+        logic [7:0] pass;
+        pass   = pos / FV_SF % 8'(NF);
         fv_sum = '0;
+        for (int unsigned f = 0; f < NF; f++) if (8'(f) == pass) fv_sum = START[(f*PE + lane)*ACCU_BITS +: ACCU_BITS];
         for (int unsigned j = 0; j < SF; j++)
-            if (j < beats) fv_sum = fv_sum + fv_dot(fv_x[j], weights[WORD_BITS'(pos / FV_SF % 8'(NF) * FV_SF + 8'(j))], lane);
+            if (j < beats) fv_sum = fv_sum + (ACCU_BITS'(fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane)) << AGREE);
     endfunction
 
+    // The word in each stage: its activations and weights, if it belongs to the tracked vector.
+    wire [STAGES-1:0]                            fv_here;
+    wire [STAGES-1:0][SIMD*ACT_BITS-1:0]         fv_act;
+    wire [STAGES-1:0][PE*SIMD*WEIGHT_BITS-1:0]   fv_weight;
+    for (genvar i = 0; i < STAGES; i++) begin : gen_fv_stage
+        assign fv_here[i]   = fv_started && !rst && valid_q[i] && fv_pos[i] / FV_WORDS == fv_tracked;
+        assign fv_act[i]    = fv_x[SF == 1 ? 0 : fv_pos[i] % FV_SF];
+        assign fv_weight[i] = weights[WORD_BITS'(fv_pos[i] % FV_WORDS)];
+        logic [7:0] younger;
+        always_comb begin
+            younger = '0;
+            for (int unsigned k = 0; k <= i; k++) younger = younger + 8'(valid_q[k]);
+        end
+        always_comb if (fv_started && !rst && valid_q[i])
+            a_stage: assert (fv_pos[i] == fv_fetch - younger && first_q[i] == (fv_pos[i] % FV_SF == 0)
+                && last_q[i] == (fv_pos[i] % FV_SF == FV_SF - 8'd1) && 8'(row_q[i]) == fv_pos[i] / FV_SF % 8'(NF));
+    end
+
     for (genvar p = 0; p < PE; p++) begin : gen_fv_lane
+        wire [ACCU_BITS-1:0] y = fv_sum(fv_out_pos, SF, p);
         always_comb if (fv_started && !rst && m_axis_tvalid && fv_out_pos / FV_WORDS == fv_tracked)
-            a_every_result_is_the_sum: assert (m_axis_tdata[p*ACCU_BITS +: ACCU_BITS] == fv_sum(fv_out_pos, SF, p));
-        // On the way there: what a beat adds, and what the beats so far came to. Agreements count double, from -MW.
-        wire [7:0] last = fv_pos[STAGES-1];
-        always_comb if (fv_started && !rst) begin
-            if (valid_q[STAGES-1] && last / FV_WORDS == fv_tracked)
-                a_beat: assert (ACCU_BITS'(gen_pe[p].wide) == (AGREE ? ACCU_BITS'(SIMD) : '0)
-                    + fv_dot(fv_x[last % FV_SF], weights[WORD_BITS'(last % FV_WORDS)], p));
-            if (fv_accu / FV_WORDS == fv_tracked && fv_accu % FV_SF != 0)
-                a_accu: assert (gen_pe[p].accu_q == START + (AGREE ? ACCU_BITS'(SIMD * 32'(fv_accu % FV_SF)) : '0)
-                    + fv_sum(fv_accu, 32'(fv_accu % FV_SF), p));
+            a_every_result_is_the_sum: assert (m_axis_tdata[p*Y_BITS +: Y_BITS] == (SIGN ? Y_BITS'(!y[ACCU_BITS-1]) : Y_BITS'(y)));
+        // On the way there: what the beats so far came to,
+        wire [ACCU_BITS-1:0] sum = fv_sum(fv_accu, 32'(fv_accu % FV_SF), p);
+        always_comb if (fv_started && !rst && fv_accu / FV_WORDS == fv_tracked && fv_accu % FV_SF != 0)
+            a_accu: assert (gen_pe[p].accu_q == sum);
+        // what every node of the adder tree comes to,
+        for (genvar l = 0; l <= LEVELS; l++) begin : gen_fv_level
+            for (genvar n = 0; n < (LEAVES + 2**l - 1) / 2**l; n++) begin : gen_fv_node
+                wire fv_number terms = fv_columns(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], GROUP*2**l*n, GROUP*2**l*(n+1), p);
+                always_comb if (fv_here[FV_LEAF+l])
+                    a_node: assert (gen_pe[p].gen_level[l].node[n] == (LEAF_BITS+l)'(terms));
+            end
+        end
+        // and which bits each count is of.
+        if (AGREE) begin : gen_fv_counts
+            for (genvar n = 0; n < LEAVES; n++) begin : gen_fv_count
+                localparam int unsigned COUNT = SIMD - GROUP * n < GROUP ? SIMD - GROUP * n : GROUP;
+                for (genvar i = 0; i < 3; i++) begin : gen_fv_age
+                    wire [COUNT-1:0] agree = fv_act[i+1][GROUP*n +: COUNT] ~^ fv_weight[i+1][p*SIMD + GROUP*n +: COUNT];
+                    always_comb if (fv_here[i+1])
+                        a_count: assert (gen_pe[p].gen_level[0].gen_leaves.gen_leaf[n].gen_agreements.u_ones.fv_filled[i]
+                            && gen_pe[p].gen_level[0].gen_leaves.gen_leaf[n].gen_agreements.u_ones.fv_bits[i] == 18'(agree));
+                end
+            end
+        end
+    end
+    if (PAIRS) begin : gen_fv_pairs
+        always_comb if (fv_started && !rst && valid_q[0])
+            a_word_late: assert (gen_pairs.word_late_q == WORD_BITS'(fv_pos[0] % FV_WORDS));
+        for (genvar n = 0; n < LEAVES; n++) begin : gen_fv_pair
+            wire [PE*SIMD*WEIGHT_BITS-1:0] both = '1, first = ~(PE*SIMD*WEIGHT_BITS)'(2**(GROUP*n + 1));
+            wire fv_number same   = fv_columns(fv_act[1], both, GROUP*n, GROUP*(n + 1), 0);
+            wire fv_number differ = fv_columns(fv_act[1], first, GROUP*n, GROUP*(n + 1), 0);
+            always_comb if (fv_here[1]) begin
+                a_same: assert (gen_pairs.same_q[n] == LEAF_BITS'(same));
+                if (GROUP*n + 1 < SIMD) a_differ: assert (gen_pairs.differ_q[n] == LEAF_BITS'(differ));
+            end
         end
     end
 
@@ -136,18 +206,8 @@
         a_fetch: assert (8'(beat_q) == fv_fetch % FV_SF && 8'(pass_q) == fv_fetch / FV_SF % 8'(NF));
         a_arrived: assert (fv_arrived == ((fv_fetch / FV_WORDS + fv_ahead) & FV_VECTORS));
         a_out: assert (fv_out_pos % FV_SF == 0 && fv_out_pos + (m_valid_q ? FV_SF : 8'd0) == fv_accu / FV_SF * FV_SF);
-        if (valid_q[0] && fv_pos[0] / FV_WORDS == fv_tracked) a_act: assert (act_q == fv_x[fv_pos[0] % FV_SF]);
-        if (valid_q[0]) a_weight: assert (weight_q == weights[WORD_BITS'(fv_pos[0] % FV_WORDS)]);
-    end
-    for (genvar i = 0; i < STAGES; i++) begin : gen_fv_stage
-        logic [7:0] younger;
-        always_comb begin
-            younger = '0;
-            for (int unsigned k = 0; k <= i; k++) younger = younger + 8'(valid_q[k]);
-        end
-        always_comb if (fv_started && !rst && valid_q[i])
-            a_stage: assert (fv_pos[i] == fv_fetch - younger && first_q[i] == (fv_pos[i] % FV_SF == 0)
-                && last_q[i] == (fv_pos[i] % FV_SF == FV_SF - 8'd1));
+        if (fv_here[0]) a_act: assert (act_q == fv_act[0]);
+        if (fv_here[FV_READ]) a_weight: assert (weight_q == fv_weight[FV_READ]);
     end
     for (genvar j = 0; j < SF; j++) begin : gen_fv_kept
         // Words from the one that is fetched next to word j of the tracked vector; negative if it was fetched before.
