@@ -19,11 +19,11 @@ LANE = 64
 
 @dataclass(frozen=True)
 class Layer:
-    """Random weights; all of the first row are the greatest, all of the second the least."""
+    """Random weights; all of the first row are the greatest, all of the second the least, in the third they change."""
 
     weight_bits: int
     activations: str
-    rows: int
+    rows: int  # three or more
     columns: int
     signs: bool = False  # thresholds in START, answers of one bit
 
@@ -32,7 +32,7 @@ class Layer:
         low, high = int(kind.min()), int(kind.max())
         levels = [-1, 1] if self.weight_bits == 1 else range(low, high + 1)
         weights = np.random.default_rng(0).choice(levels, (self.rows, self.columns))
-        weights[:2] = [[high], [low]]
+        weights[:2], weights[2, ::2], weights[2, 1:3] = [[high], [low]], high, low
         return np.asarray(weights)
 
     def thresholds(self) -> NDArray[np.int64]:
@@ -49,16 +49,16 @@ class Layer:
 
 LAYERS = {
     "W1A1": Layer(1, "BIPOLAR", 4, 6),
-    "W1A1 in groups of 18": Layer(1, "BIPOLAR", 2, 38),
+    "W1A1 in groups of 18": Layer(1, "BIPOLAR", 3, 38),
     "W1A1 signs": Layer(1, "BIPOLAR", 3, 4, signs=True),
-    "W1A3": Layer(1, "UINT3", 2, 12),
+    "W1A3": Layer(1, "UINT3", 3, 10),
     "W1A8": Layer(1, "UINT8", 4, 4),
-    "W1A3 signed": Layer(1, "INT3", 2, 15),
-    "W1A2 signed, signs": Layer(1, "INT2", 2, 6, signs=True),
+    "W1A3 signed": Layer(1, "INT3", 3, 9),
+    "W1A2 signed, signs": Layer(1, "INT2", 3, 6, signs=True),
     "W1A2 signs": Layer(1, "UINT2", 3, 3, signs=True),
     "W4A1": Layer(4, "BIPOLAR", 4, 5),
     "W8A1": Layer(8, "BIPOLAR", 3, 8),
-    "W2A1 signs": Layer(2, "BIPOLAR", 2, 6, signs=True),
+    "W2A1 signs": Layer(2, "BIPOLAR", 3, 4, signs=True),
 }
 
 
