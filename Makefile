@@ -1,11 +1,19 @@
 # What people and CI run. No target needs an environment variable.
+
+# `make bitstream SHELL=finn_iodma` names the shell around the accelerator; make needs its own SHELL all the same.
+ifeq ($(origin SHELL),command line)
+ifeq ($(findstring /,$(SHELL)),)
+AROUND := $(SHELL)
+override SHELL := /bin/sh
+endif
+endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo results test formal lint check bench clean
+.PHONY: help install demo bitstream docker-build results test formal lint check bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Create .venv and install what the lock names
 $(STAMP): requirements.lock pyproject.toml
@@ -32,6 +40,9 @@ $(VENV)-oldest/installed: $(STAMP)
 demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RTL, simulate, compare
 	$(VENV)/bin/cxrflow run experiments/w8a8.yaml --name demo
 
+bitstream: $(STAMP) ## BOARD=zcu104 SHELL=axi_dma|finn_iodma EXPERIMENT=FILE; without Vivado, everything up to it
+	$(VENV)/bin/cxrflow bitstream $(strip $(or $(EXPERIMENT),experiments/w8a8.yaml --name demo) $(if $(BOARD),--board $(BOARD)) $(if $(AROUND),--shell $(AROUND)))
+
 results: $(STAMP) ## The README's table, from the run folders
 	@$(VENV)/bin/cxrflow results
 
@@ -48,6 +59,9 @@ lint: $(STAMP) ## ruff, mypy, and Verilator with each module as its own top, for
 bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
 	$(VENV)/bin/python -m benchmarks.reference
+
+docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
+	docker/build.sh
 
 check: lint test ## Everything that needs no vendor tool; the tests include the proofs
 

@@ -31,6 +31,12 @@ class ToolError(CxrflowError):
     """A program that a stage needs is missing or failed."""
 
 
+class VendorToolError(ToolError):
+    """A vendor's tool is not on this machine; everything that can be done without it is done."""
+
+    exit_code = 3
+
+
 class MismatchError(CxrflowError):
     """Two stages of the chain of equality give different integers."""
 

@@ -15,7 +15,6 @@ from contract.manifest import DISCLAIMER
 from cxrflow import summary
 from cxrflow.console import Console, duration
 from cxrflow.runs import writing
-from cxrflow.tools import SynthTool
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -36,23 +35,37 @@ Data = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error.")]
+Name = Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")]
+Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
 
 
-def _run(file: Path, data: Path | None, runs: Path, strict: bool = False, name: str | None = None) -> "Run":
+def _run(
+    file: Path,
+    data: Path | None,
+    runs: Path,
+    strict: bool = False,
+    name: str | None = None,
+    board: str | None = None,
+) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    return Run(load_experiment(file, data=data, strict=strict, name=name), runs, Console())
+    return Run(load_experiment(file, data=data, strict=strict, name=name, board=board), runs, Console())
 
 
 @contextlib.contextmanager
 def _locked(
-    file: Path, data: Path | None, runs: Path, strict: bool = False, name: str | None = None
+    file: Path,
+    data: Path | None,
+    runs: Path,
+    strict: bool = False,
+    name: str | None = None,
+    board: str | None = None,
 ) -> Iterator["Run"]:
     """Load the experiment and keep other processes out of its run folder."""
-    run = _run(file, data, runs, strict, name)
+    run = _run(file, data, runs, strict, name, board)
     with run.locked():
         yield run
 
@@ -122,17 +135,23 @@ def synth(
     file: ExperimentFile,
     data: Data = None,
     runs: Runs = Path("runs"),
-    tool: Annotated[SynthTool, typer.Option("--tool", help="What synthesises.")] = SynthTool.yosys,
+    tool: Annotated[str, typer.Option("--tool", help="yosys, or vivado.")] = "yosys",
     gates: Annotated[bool, typer.Option("--gates", help="Also simulate Yosys' netlist on golden images.")] = False,
+    idle_minutes: Idle = 30.0,
 ) -> None:
-    """Count LUTs, flip-flops, block RAMs and DSPs of every layer, beside the estimates: synthesis, not routing."""
+    """Count LUTs, flip-flops, block RAMs and DSPs of every layer: Yosys synthesises, Vivado also routes it alone."""
+    if tool not in ("yosys", "vivado"):
+        raise ConfigError(f"'{tool}' is not a known tool, expected yosys or vivado.")
     with _locked(file, data, runs) as run:
-        _stage(run, "synth", lambda: run.synth(tool))
+        board = run.experiment.build.board
+        if tool == "vivado":
+            _stage(run, "synth", lambda: run.synth_vivado(idle_minutes=idle_minutes))
+            _show(run, summary.vivado_table(run.build_folder / "synth_vivado" / "synth.json"))
+        else:
+            _stage(run, "synth", run.synth)
+            _show(run, summary.synth_table(run.folder, board))
         if gates:
             _stage(run, "gates", run.gates)
-        board = run.experiment.build.board
-        _show(run, summary.synth_table(run.folder, board))
-        if gates:
             _show(run, summary.chain_table(run.folder, board))
 
 
@@ -152,6 +171,37 @@ def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) 
         print(run.deploy_folder)
 
 
+@app.command()
+def bitstream(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    board: Annotated[str | None, typer.Option("--board", help="Replaces the experiment's board.")] = None,
+    shell: Annotated[str, typer.Option("--shell", help="axi_dma (plain Vivado) or finn_iodma (Docker).")] = "axi_dma",
+    idle_minutes: Idle = 30.0,
+) -> None:
+    """Everything up to a checked bitstream and its deploy folder; without Vivado, everything up to Vivado (code 3)."""
+    from cxrflow.stages import require_shell
+
+    require_shell(shell)
+    with _locked(file, data, runs, name=name, board=board) as run:
+        for warning in run.foresee():
+            run.console.warn(warning)
+        for stage, work in (
+            ("train", run.train),
+            ("export", run.export),
+            ("build", run.build),
+            ("simulate", run.simulate),
+            ("ip", run.ip),
+        ):
+            _stage(run, stage, work)
+        _stage(run, "bitstream", lambda: run.bitstream(shell=shell, idle_minutes=idle_minutes))
+        _stage(run, "package", run.package)
+        _show(run, summary.vivado_table(run.build_folder / "bitstream" / "bitstream.json"))
+        print(run.deploy_folder)
+
+
 @app.command("run")
 def run_all(
     file: ExperimentFile,
@@ -159,7 +209,7 @@ def run_all(
     runs: Runs = Path("runs"),
     strict: Strict = False,
     wave: Wave = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")] = None,
+    name: Name = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
     with _locked(file, data, runs, strict, name) as run:

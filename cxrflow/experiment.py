@@ -69,7 +69,12 @@ class _PlainYaml(yaml.SafeLoader):
 
 
 def load_experiment(
-    path: Path, *, data: Path | None = None, strict: bool = False, name: str | None = None
+    path: Path,
+    *,
+    data: Path | None = None,
+    strict: bool = False,
+    name: str | None = None,
+    board: str | None = None,
 ) -> Experiment:
     """Read an experiment file.
 
@@ -78,6 +83,7 @@ def load_experiment(
         data: replaces the file's data source.
         strict: makes an unreadable image an error, whatever the file says.
         name: replaces the file's name of the run.
+        board: replaces the file's board.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
@@ -89,6 +95,8 @@ def load_experiment(
         raw["data"] = section | replaced
     if name is not None:
         raw["name"] = name
+    if board is not None and isinstance(raw.get("build"), dict):
+        raw["build"] = raw["build"] | {"board": board}
     try:
         _resolve_paths(raw, path.parent)
         return Experiment.model_validate(raw)

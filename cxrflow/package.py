@@ -43,6 +43,9 @@ def package_run(run: "Run", out: Path) -> None:
     checked = _check_reference(out)
     if (run.build_folder / "sim").exists():
         _copy_simulator(run.build_folder, out / "sim")
+    if (run.build_folder / "bitstream").exists():
+        for name in ("accelerator.bit", "accelerator.hwh"):
+            shutil.copyfile(run.build_folder / "bitstream" / name, out / name)
     vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
     manifest = _manifest(run, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
@@ -129,10 +132,11 @@ def _hardware(run: "Run") -> Hardware | None:
         return None
     build, sim = _read(run.build_folder / "build.json"), _read(simulated)
     design = _read(run.build_folder / "rtl" / "design.json")
+    bitstream = read(run.build_folder / "bitstream" / "bitstream.json") or {}
     network, source, sink = run.experiment.network, design["input"], design["output"]
     beats, lanes = source["beats"], source["pixels_per_beat"]
     return Hardware(
-        shell=None,
+        shell=bitstream.get("shell"),
         board=build["board"],
         part=build["part"],
         clock_mhz=sim["clock_mhz"],
@@ -147,10 +151,13 @@ def _hardware(run: "Run") -> Hardware | None:
             shape=[1],
             datatype="int32",
             folded_shape=[sink["beats"], 1],
-            packed_bytes=sink["beats"] * sink["bits"] // 8,
-            width_bits=sink["bits"],
+            **{
+                "packed_bytes": sink["beats"] * sink["bits"] // 8,
+                "width_bits": sink["bits"],
+                **bitstream.get("output", {}),  # FINN's own shell ends in the last layer's width
+            },
         ),
-        dma={},
+        dma=bitstream.get("dma", {}),
         cycles_per_image=round(sim["initiation_interval"]),
     )
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
+from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
 from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
 from cxrflow.summary import read
-from cxrflow.tools import SynthTool
 
 if TYPE_CHECKING:
     from datasets.xray import XrayData
@@ -224,8 +224,8 @@ class Run:
         finally:
             partial.unlink(missing_ok=True)
 
-    def synth(self, tool: SynthTool) -> bool:
-        """Synthesise the RTL with `tool`. Returns whether anything had to be done."""
+    def synth(self) -> bool:
+        """Synthesise the RTL with Yosys. Returns whether anything had to be done."""
         from finn_build.boards import BOARDS
         from finn_build.synth import synthesise_build, tool_version
 
@@ -236,7 +236,7 @@ class Run:
             "build": None if built is None else built.key,
             "board": board.model_dump(mode="json"),
             "code": hash_sources("contract", "finn_build"),
-            "versions": {tool.value: tool_version()},
+            "versions": {"yosys": tool_version()},
         }
 
         def work(out: Path) -> None:
@@ -292,12 +292,76 @@ class Run:
 
         return self._stage(self.build_folder / "ip", BUILT, inputs, work)
 
+    def project(self) -> bool:
+        """Write the Vivado project of the shell axi_dma. Returns whether anything had to be done."""
+        self._require("export", "build")
+        built = read_stamp(self.build_folder)
+        inputs = {"build": None if built is None else built.key, "code": hash_sources("contract", "finn_build")}
+
+        def work(out: Path) -> None:
+            from finn_build.vivado.project import write_project
+
+            write_project(self.build_folder, out)
+
+        return self._stage(self.build_folder / "vivado", BUILT, inputs, work)
+
+    def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
+        """Build the bitstream, with Vivado or in FINN's container. Returns whether anything had to be done."""
+        from finn_build.boards import BOARDS
+
+        require_shell(shell)
+        self._require("export", "build", "simulate")
+        if shell == "axi_dma":
+            self.project()
+        built, project = read_stamp(self.build_folder), self.build_folder / "vivado"
+        inputs = {
+            "shell": shell,
+            "build": None if built is None else built.key,
+            "reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))
+            if shell == "axi_dma"
+            else {},
+        }
+
+        def work(out: Path) -> None:
+            if shell == "axi_dma":
+                from finn_build.vivado.flow import build_bitstream
+
+                build_bitstream(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
+                return
+            from finn_build import docker_build
+
+            docker_build.build_bitstream(
+                self.build_folder,
+                self.folder / "export",
+                out,
+                board=BOARDS[self.experiment.build.board],
+                say=self.console.detail,
+            )
+
+        return self._stage(self.build_folder / "bitstream", BUILT, inputs, work)
+
+    def synth_vivado(self, *, idle_minutes: float) -> bool:
+        """Synthesize the accelerator alone with Vivado. Returns whether anything had to be done."""
+        self.project()
+        project = self.build_folder / "vivado"
+        inputs = {"reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))}
+
+        def work(out: Path) -> None:
+            from finn_build.vivado.flow import synthesize
+
+            synthesize(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
+
+        return self._stage(self.build_folder / "synth_vivado", BUILT, inputs, work)
+
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
         from cxrflow.package import package_run, write_archive
 
         simulated = (self.build_folder / "sim").exists()
-        self._require("train", "export", "build", *(["simulate"] if simulated else []))
+        routed = (self.build_folder / "bitstream").exists()
+        self._require(
+            "train", "export", "build", *(["simulate"] if simulated else []), *(["bitstream"] if routed else [])
+        )
         build = self.build_folder.relative_to(self.folder)
         inputs = {
             "reads": hash_files(
@@ -305,6 +369,7 @@ class Run:
                 "train/metrics.json",
                 *(f"export/{name}" for name in ("export.json", "reference.npz", "golden.npz")),
                 *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json", "sim/harness")),
+                *(f"{build}/bitstream/{name}" for name in ("bitstream.json", "accelerator.bit", "accelerator.hwh")),
             ),
             "code": hash_sources("contract", "cxrflow", "driver"),
         }
@@ -321,6 +386,7 @@ class Run:
             "export": (self.folder / "export", TRAINED),
             "build": (self.build_folder, BUILT),
             "simulate": (self.build_folder / "sim", BUILT),
+            "bitstream": (self.build_folder / "bitstream", BUILT),
         }
         for stage in stages:
             folder, sections = places[stage]
@@ -334,6 +400,12 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+
+
+def require_shell(shell: str) -> None:
+    """Stop unless `shell` is one that a bitstream can have. Raises ConfigError."""
+    if shell not in ROLES:
+        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(ROLES)}.")
 
 
 def _hash_folding(path: Path) -> str:

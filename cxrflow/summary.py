@@ -177,6 +177,31 @@ def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
     )
 
 
+def vivado_table(path: Path) -> RenderableType | None:
+    """What Vivado says of a routed design, per layer beside Yosys where it ran; None if `path` is not such a file."""
+    routed = read(path)
+    if routed is None or "wns_ns" not in routed:
+        return None
+    keys = ("LUT", "FF", "BRAM_18K", "DSP")
+    rows = [
+        (layer["name"], *(str(layer[key]) for key in keys), str((layer["yosys"] or {}).get("LUT", "")))
+        for layer in routed["layers"]
+    ]
+    for name, used in (("accelerator", routed["accelerator"]), ("whole design", routed["used"])):
+        if used is not None:
+            rows.append((name, *(str(used[key]) for key in keys), ""))
+    above = routed["above_budget"]
+    return _table(
+        f"routed for {routed['clock_mhz']:.1f} MHz: setup slack {routed['wns_ns']:.3f} ns (up to "
+        f"{routed['fmax_mhz']:.1f} MHz), hold slack {routed['whs_ns']:.3f} ns, "
+        f"{routed['power']['total_w']:.2f} W estimated",
+        ("layer", "LUT", "FF", "BRAM18", "DSP", "LUT, Yosys"),
+        rows,
+        text=["layer"],
+        note=f"above the board's budget: {', '.join(above)}" if above else "",
+    )
+
+
 def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType:
     """One row per image."""
     rows = [(row["file"], str(row["logit"]), f"{row['probability']:.4f}", row["class"]) for row in results]

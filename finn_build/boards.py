@@ -11,6 +11,7 @@ from contract.errors import ConfigError
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 PlainName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Share = Annotated[float, Field(gt=0, le=1)]
+Setting = Annotated[str, Field(pattern=r"^(PCW_|PSU_)[A-Za-z0-9_]+$")]
 
 
 class Budget(BaseModel):
@@ -41,6 +42,7 @@ class Board(BaseModel):
     dsp: PositiveInt
     uram: NonNegativeInt
     budget: Budget
+    ps_settings: dict[Setting, Annotated[str, Field(pattern=r"^[\w .()/:-]+$")] | int | float] = {}
 
     @property
     def family(self) -> str:

@@ -44,10 +44,11 @@ _FF = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1", "
 _FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "GND", "VCC")  # nothing that a budget counts
 
 # synth_xilinx' own map_luts, but for the prices of LUTs by their inputs: its 2:2,3,6:5 makes five LUTs of 2 inputs as
-# cheap as two of 6, though each of them takes one LUT of the part. That is up to 30 % more LUTs.
+# cheap as two of 6, though each of them takes one LUT of the part. That is up to 30 % more LUTs. Here up to 6 inputs
+# cost one; 7 and 8 take two and four, and the multiplexers behind them.
 _MAP_LUTS = (
     "opt_expr -mux_undef -noclkinv",
-    "abc -luts 1,1,1,1,1,1",
+    "abc -luts 6:1,2,4",
     "clean",
     "xilinx_srl -fixed -minlen 3",
     "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
@@ -416,7 +417,8 @@ def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
 
 def _refused(folder: Path) -> ToolError:
     lines = (folder / "yosys.log").read_text(encoding="utf-8", errors="replace").splitlines()
-    first = next((line for line in lines if re.search(r"\berror:|^ERROR", line)), lines[-1] if lines else "no message")
+    told = (line for sign in (r":\d+: ERROR:", r"^ERROR") for line in lines if re.search(sign, line))  # slang, Yosys
+    first = next(told, lines[-1] if lines else "no message")
     return ToolError(f"Yosys refused the design: {first.strip()}. Look at the RTL that it names.")
 
 

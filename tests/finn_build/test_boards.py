@@ -90,6 +90,8 @@ def test_a_board_may_have_its_own_budget(tmp_path: Path) -> None:
         ('["tul.com.tw:pynq-z2:part0:1.0"]', "[]", "'board_parts' of board 'pynq-z2' is [], list should have"),
         ('["tul.com.tw:pynq-z2:part0:1.0"]', '["z2"]', "'board_parts.0' of board 'pynq-z2' is 'z2', string should"),
         ("lut = 0.70", "lut = 1.70", "'budget.lut' of board 'pynq-z2' is 1.7, expected less than or equal to 1"),
+        ("PCW_APU_PERIPHERAL_FREQMHZ", "PSW_X", "of board 'pynq-z2' is 'PSW_X', string should match pattern"),
+        ('"16 Bit"', '"}; exit"', "PCW_UIPARAM_DDR_BUS_WIDTH.constrained-str' of board 'pynq-z2' is '}; exit'"),
         ("[budget]", "[margin]", "holds 'margin', 'boards' at its top, expected tables 'budget'"),
         ("[boards.zcu104]", "[boards.ZCU104]", "'name' of board 'ZCU104' is 'ZCU104', string should match pattern"),
         ("[boards.zcu104]", "[boards.zcu104", "is not readable TOML"),

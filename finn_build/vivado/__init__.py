@@ -1,0 +1,1 @@
+"""What needs Vivado: the `axi_dma` shell, its checks and reports, and synthesis of the accelerator alone."""
