@@ -86,14 +86,15 @@
         if (fv_in && fv_arrived == fv_tracked) fv_x[SF == 1 ? 0 : fv_beat] <= s_axis_tdata[SIMD*ACT_BITS-1:0];
     end
 
-    localparam int unsigned FV_BITS  = WIDE_BITS + 1; // holds every sum of a beat
-    localparam int unsigned FV_LEAF  = AGREE ? 3 : PAIRS ? 1 : 0; // the stage of the leaves,
-    localparam int unsigned FV_READ  = PAIRS ? 1 : 0;             // and of the weights
+    localparam int unsigned FV_BITS = WIDE_BITS + 1; // holds every sum of a beat
+    localparam int unsigned FV_LEAF = AGREE ? 3 : PAIRS ? 1 : 0; // the stage of the leaves,
+    localparam int unsigned FV_READ = PAIRS ? 1 : 0;              // and of the weights
     typedef logic signed [FV_BITS-1:0] fv_number;
 
     // Weight times activation of column s, and what the unit's term has too much: see row_starts of finn_build.lut_mvau.
     function automatic fv_number fv_term(
-        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s, input int unsigned lane
+        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s,
+        input int unsigned lane
     );
         logic [ACT_BITS-1:0]    x_bits;
         logic [WEIGHT_BITS-1:0] w_bits;
@@ -104,7 +105,7 @@
             value   = fv_number'(signed'(w_bits));
             fv_term = x_bits[0] ? value : -value;
         end else if (ACT_BITS == 1) begin
-            fv_term = fv_number'(x_bits[0] == w_bits[0]); // half of it
+            fv_term = fv_number'(x_bits[0] == w_bits[0]); // counts double in the end
         end else begin
             value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
             if (w_bits[0]) fv_term = value;
@@ -125,13 +126,18 @@
             if (s >= from && s < to) fv_columns = fv_columns + fv_term(x, w, s, lane);
     endfunction
     // START and the sum over the first `beats` beats, of the row that lane `lane` has in the pass of position `pos`.
-    function automatic logic [ACCU_BITS-1:0] fv_sum(input logic [7:0] pos, input int unsigned beats, input int unsigned lane);
+    function automatic logic [ACCU_BITS-1:0] fv_sum(
+        input logic [7:0] pos, input int unsigned beats, input int unsigned lane
+    );
         logic [7:0] pass;
+        fv_number   terms;
         pass   = pos / FV_SF % 8'(NF);
         fv_sum = '0;
         for (int unsigned f = 0; f < NF; f++) if (8'(f) == pass) fv_sum = START[(f*PE + lane)*ACCU_BITS +: ACCU_BITS];
-        for (int unsigned j = 0; j < SF; j++)
-            if (j < beats) fv_sum = fv_sum + (ACCU_BITS'(fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane)) << AGREE);
+        for (int unsigned j = 0; j < SF; j++) begin
+            terms = fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane);
+            if (j < beats) fv_sum = fv_sum + (ACCU_BITS'(terms) << AGREE); // agreements count double
+        end
     endfunction
 
     // The word in each stage: its activations and weights, if it belongs to the tracked vector.
@@ -155,7 +161,8 @@
     for (genvar p = 0; p < PE; p++) begin : gen_fv_lane
         wire [ACCU_BITS-1:0] y = fv_sum(fv_out_pos, SF, p);
         always_comb if (fv_started && !rst && m_axis_tvalid && fv_out_pos / FV_WORDS == fv_tracked)
-            a_every_result_is_the_sum: assert (m_axis_tdata[p*Y_BITS +: Y_BITS] == (SIGN ? Y_BITS'(!y[ACCU_BITS-1]) : Y_BITS'(y)));
+            a_every_result_is_the_sum: assert (
+                m_axis_tdata[p*Y_BITS +: Y_BITS] == (SIGN ? Y_BITS'(!y[ACCU_BITS-1]) : Y_BITS'(y)));
         // On the way there: what the beats so far came to,
         wire [ACCU_BITS-1:0] sum = fv_sum(fv_accu, 32'(fv_accu % FV_SF), p);
         always_comb if (fv_started && !rst && fv_accu / FV_WORDS == fv_tracked && fv_accu % FV_SF != 0)
@@ -163,7 +170,8 @@
         // what every node of the adder tree comes to,
         for (genvar l = 0; l <= LEVELS; l++) begin : gen_fv_level
             for (genvar n = 0; n < (LEAVES + 2**l - 1) / 2**l; n++) begin : gen_fv_node
-                wire fv_number terms = fv_columns(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], GROUP*2**l*n, GROUP*2**l*(n+1), p);
+                localparam int unsigned FROM = GROUP * 2**l * n, TO = GROUP * 2**l * (n + 1);
+                wire fv_number terms = fv_columns(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], FROM, TO, p);
                 always_comb if (fv_here[FV_LEAF+l])
                     a_node: assert (gen_pe[p].gen_level[l].node[n] == (LEAF_BITS+l)'(terms));
             end
