@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from qonnx.core.datatype import DataType
 
 from finn_build import costs
 from finn_build.costs import Family, Resources
-from finn_build.lut_mvau import weight_words
+from finn_build.lut_mvau import row_starts, weight_words
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
 
@@ -48,7 +49,19 @@ def library() -> dict[str, str]:
         *rtllib.glob("*/*.sv"),
         *(Path(str(resources.files("finn_build"))) / "rtl").glob("*.sv"),
     ]
-    wanted = ("mvu", "add_multi", "replay", "memstream", "axilite", "thresholding", "fifo.sv", "dwc", "vpc", "lut_mvu")
+    wanted = (
+        "mvu",
+        "add_multi",
+        "replay",
+        "memstream",
+        "axilite",
+        "thresholding",
+        "fifo.sv",
+        "dwc",
+        "vpc",
+        "lut_mvu",
+        "count_ones",
+    )
     named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
     return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}
 
@@ -100,6 +113,9 @@ def lut_mvau(
     in_bits, out_bits = -(-simd * a // 8) * 8, -(-pe * acc // 8) * 8
     random = np.random.default_rng(0)
     weights = random.choice([-1, 1], (mh, mw)) if w == 1 else random.integers(1 - 2 ** (w - 1), 2 ** (w - 1), (mh, mw))
+    activations = DataType["BIPOLAR" if a == 1 else f"UINT{a}"]
+    starts = row_starts(weights, activations, simd=simd, bits=w) - random.integers(-99, 99, mh)
+    packed = sum((int(start) % 2**acc) << (i * acc) for i, start in enumerate(starts))
     verilog = f"""\
 module {name}_top (
     input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
@@ -108,7 +124,7 @@ module {name}_top (
 );
     lut_mvu #(
         .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({w}), .ACT_BITS({a}), .ACCU_BITS({acc}),
-        .WEIGHT_FILE("./{name}_weights.dat"), .RAM_STYLE("{style}")
+        .START({mh * acc}'h{packed:x}), .WEIGHT_FILE("./{name}_weights.dat"), .RAM_STYLE("{style}")
     ) unit (.*);
 endmodule
 """

@@ -10,6 +10,7 @@ from typing import Literal
 
 Family = Literal["xc7", "xcup"]  # Yosys' names: 7-series, UltraScale+
 RamStyle = Literal["auto", "block", "distributed"]
+SMALLEST_BLOCK = 8192  # bits of the smallest memory that Yosys puts into block RAM by itself
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ def mvau_rtl(
         narrow_weights: the most negative weight does not occur, which packs denser.
     """
     lanes = dsp_lanes(w_bits, a_bits, family, narrow_weights=narrow_weights)
-    dsp = simd * ceil(pe / lanes)
-    adders = pe * (simd - 1) * (w_bits + a_bits)
-    memory = _rom(mw // simd * (mh // pe), pe * simd * w_bits, ram_style)
-    replay = _lutram(2 * mw // simd, simd * a_bits)
-    return Resources(lut=adders + pe * acc_bits + 60, ff=2 * adders + pe * acc_bits + 100, dsp=dsp) + memory + replay
+    results, sums = pe * acc_bits, pe * (simd - 1) * (w_bits + a_bits)
+    queue = results * max(1, _levels(simd))  # one register per stage of the pipeline, whose beats it must hold
+    unit = Resources(round(4.4 * queue + 1.6 * sums) + 94, 11 * results + 6 * sums + 90, 0, simd * ceil(pe / lanes))
+    replay = _lutram(mw // simd, simd * a_bits) if mh > pe else Resources()
+    return unit + _rom(mw // simd * (mh // pe), pe * simd * w_bits, ram_style) + replay
 
 
 def dsp_lanes(w_bits: int, a_bits: int, family: Family, *, narrow_weights: bool = True) -> int:
@@ -77,11 +78,13 @@ def thresholding(channels: int, pe: int, acc_bits: int, a_bits: int, family: Fam
         a_bits: of the output [bit]; 2**a_bits - 1 thresholds per channel. Bipolar is 1.
         family: device family.
     """
-    fold = channels // pe
     total = Resources(lut=40, ff=60)
     for stage in range(a_bits):
-        table = _rom(fold << stage, acc_bits, "auto")
-        lane = Resources(lut=ceil(acc_bits / 2) + acc_bits // 2, ff=3 * acc_bits) + table
+        words = (channels // pe) << stage
+        if words * acc_bits > SMALLEST_BLOCK:
+            lane = Resources(52, 59 + 2 * acc_bits, _bram18(words, acc_bits))
+        else:
+            lane = Resources(round(1.1 * acc_bits * ceil(words / 64)), 3 * acc_bits)
         total += Resources(pe * lane.lut, pe * lane.ff, pe * lane.bram18)
     return total
 
@@ -98,25 +101,70 @@ def lut_mvau(
     *,
     ram_style: RamStyle = "auto",
 ) -> Resources:
-    """Our matrix-vector unit in LUTs, for 1-bit weights or 1-bit activations; arguments as for `mvau_rtl`."""
-    term = 1 if w_bits == a_bits == 1 else max(w_bits, a_bits) + 1
-    lut = acc_bits + (term * simd if term > 1 else 0)
-    terms, bits = simd, term
-    while terms > 1:
-        lut, terms, bits = lut + terms // 2 * (bits + 1), ceil(terms / 2), bits + 1
-    memory = _rom(mw // simd * (mh // pe), pe * simd * w_bits, ram_style)
+    """Our matrix-vector unit in LUTs; arguments as for `mvau_rtl`, but every width from 1, which is bipolar.
+
+    The terms are those of the header of lut_mvu.sv.
+    """
+    agree, pairs = w_bits == a_bits == 1, a_bits > 1
+    group = min(simd, 18) if agree else min(simd, 2) if pairs else 1
+    groups = ceil(simd / group)
+    leaves = groups * (w_bits if pairs else 1)
+    bits = group.bit_length() if agree else a_bits + group - 1 if pairs else w_bits + 1
+    if agree:
+        terms = 0.74 * sum(_ones(min(18, simd - 18 * i)) for i in range(groups))
+        shared = 0.0
+    else:
+        terms = bits * leaves
+        shared = 0.74 * (a_bits + 1) * groups * (2 if w_bits == 1 else 1) if pairs else 0.0
+    # An adder's LUTs choose its terms as well, where that takes few inputs.
+    adders = _tree(leaves, bits) - (leaves // 2 * (bits + 1) if pairs else 0)
+    passes = mh // pe
+    starts = 2.9 * acc_bits * ceil(passes / 64) if passes > 8 else 0.0
+    lut = pe * (terms + adders + 1.15 * acc_bits + starts) + shared + 30
+    ff = pe * (1.4 * terms + 1.3 * acc_bits + _tree(leaves, bits)) + 2 * shared + 40
     kept = _lutram(2 * mw // simd if mh > pe else 2, simd * a_bits)
-    return Resources(lut=pe * lut + 40, ff=pe * lut + 60) + memory + kept
+    return Resources(round(lut), round(ff)) + _rom(mw // simd * passes, pe * simd * w_bits, ram_style) + kept
+
+
+def _ones(bits: int) -> int:
+    """Return the LUTs that count so many agreements."""
+    threes = ceil(bits / 3)
+    return 2 * threes + (6 if threes > 1 else 0) + (4 if threes > 2 else 0)
+
+
+def _tree(leaves: int, bits: int) -> int:
+    """Return the bits of all adders in a tree over so many numbers."""
+    total = 0
+    while leaves > 1:
+        leaves, total, bits = ceil(leaves / 2), total + leaves // 2 * (bits + 1), bits + 1
+    return total
+
+
+def _levels(terms: int) -> int:
+    return (terms - 1).bit_length()
 
 
 def fifo(depth: int, width_bits: int, family: Family) -> Resources:
     """FINN's StreamingFIFO_rtl of `depth` beats of `width_bits` [bit]."""
-    return Resources(lut=10, ff=2 * width_bits + 10) + _lutram(depth, width_bits)
+    beats = max(5, depth)
+    if beats > 256:
+        return Resources(27, width_bits + 40, _bram18(beats, width_bits))
+    if beats <= 33 or beats * width_bits <= 512:
+        return Resources(round(width_bits * max(1.0, 0.37 * beats)) + 9, beats * width_bits + 6)
+    return Resources(22, width_bits + 27) + _lutram(beats, width_bits)
 
 
 def width_converter(in_bits: int, out_bits: int, family: Family) -> Resources:
     """FINN's StreamingDataWidthConverter_rtl between beats of `in_bits` and `out_bits` [bit]."""
-    return Resources(lut=max(in_bits, out_bits) + 10, ff=in_bits + out_bits + 10)
+    if out_bits == 1:
+        lut = 3.1 * in_bits
+    elif in_bits % out_bits == 0:
+        lut = in_bits * (1.75 * log2(in_bits / out_bits) - 0.05) + 20
+    elif out_bits % in_bits == 0:
+        lut = 35 + 1.5 * out_bits / in_bits + 0.1 * out_bits
+    else:
+        lut = 1.5 * (in_bits + out_bits) + 10
+    return Resources(lut=round(lut), ff=in_bits + out_bits + 10)
 
 
 def image_last(in_bits: int, family: Family) -> Resources:
@@ -126,9 +174,11 @@ def image_last(in_bits: int, family: Family) -> Resources:
 
 def _rom(words: int, width: int, style: RamStyle) -> Resources:
     """Return a read-only memory of `words` of `width` bits."""
-    if style == "block" or (style == "auto" and words > 128):
+    if words <= 2:
+        return Resources()
+    if style == "block" or (style == "auto" and words * width > SMALLEST_BLOCK):
         return Resources(bram18=_bram18(words, width))
-    return Resources(lut=width * ceil(words / 64))
+    return Resources(lut=round(0.9 * width * ceil(words / 64)))
 
 
 def _lutram(words: int, width: int) -> Resources:

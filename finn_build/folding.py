@@ -1,4 +1,4 @@
-"""Which PE, SIMD and memory each layer gets: the smallest design at a frame rate, or the fastest within a budget.
+"""Which PE, SIMD, memory, and DSPs or LUTs each layer gets: the smallest design at a rate, or the fastest that fits.
 
 An exact search. The layers form a chain, and what a layer costs depends on its own folding and, through the width
 converter between them, on its neighbour's. So the search walks the chain and keeps, for every width of the stream that
@@ -38,12 +38,14 @@ class Folding:
     pe: int
     simd: int = 1
     ram_style: RamStyle = "auto"
+    in_luts: bool = False  # a layer that FINN's RTL would build of DSPs
 
     def attributes(self, layer: Layer) -> dict[str, int | str]:
         """Return FINN's attributes of the layer's node."""
         if layer.op_type == "Thresholding_rtl":
             return {"PE": self.pe}
-        return {"PE": self.pe, "SIMD": self.simd, "ram_style": self.ram_style}
+        place: dict[str, int | str] = {"PE": self.pe, "SIMD": self.simd, "ram_style": self.ram_style}
+        return place | {"resType": "lut" if self.in_luts else "dsp"} if layer.op_type == "MVAU_rtl" else place
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def cost(layer: Layer, folding: Folding, family: costs.Family) -> Resources:
     if layer.op_type == "Thresholding_rtl":
         return costs.thresholding(layer.mh, folding.pe, layer.in_bits, layer.out_bits, family)
     sizes = (layer.mw, layer.mh, folding.pe, folding.simd, layer.weight_bits, layer.in_bits, layer.accu_bits)
-    if layer.op_type == "LutMVAU_rtl":
+    if layer.op_type == "LutMVAU_rtl" or folding.in_luts:
         return costs.lut_mvau(*sizes, family, ram_style=folding.ram_style)
     return costs.mvau_rtl(*sizes, family, ram_style=folding.ram_style, narrow_weights=layer.narrow_weights)
 
@@ -204,8 +206,8 @@ def _options(problem: Problem, i: int, cycles: int) -> list[_Option]:
             continue
         weighted = layer.op_type != "Thresholding_rtl"
         width_in = layer.in_bits * (simd if weighted else pe)
-        for style in _styles(fold) if weighted else ("auto",):
-            folding = Folding(pe, simd, style)
+        for style, in_luts in product(_styles(fold) if weighted else ("auto",), _units(layer)):
+            folding = Folding(pe, simd, style, in_luts)
             options.append(_Option(folding, cost(layer, folding, family), width_in, layer.out_bits * pe))
     return options
 
@@ -213,6 +215,11 @@ def _options(problem: Problem, i: int, cycles: int) -> list[_Option]:
 def _styles(words: int) -> tuple[RamStyle, ...]:
     """A memory of a word or two is no memory."""
     return ("distributed", "block") if words > 2 else ("distributed",)
+
+
+def _units(layer: Layer) -> tuple[bool, ...]:
+    """DSPs or LUTs, where there is a choice."""
+    return (False, True) if layer.op_type == "MVAU_rtl" else (False,)
 
 
 def _walk(problem: Problem, options: list[list[_Option]], keep: Callable[[list[_Way]], list[_Way]]) -> list[_Way]:

@@ -1,8 +1,9 @@
-"""A matrix-vector layer for FINN's graphs whose weights or activations have 1 bit, in plain RTL.
+"""A matrix-vector layer in LUTs for FINN's graphs, in plain RTL.
 
-FINN's own RTL starts at 2 bits for both; below it generates HLS. This node is FINN's matrix-vector node (its folding
-and shapes) with `rtl/lut_mvu.sv` as the hardware. It computes the true sum of -1 / +1 products where FINN counts
-agreeing bits, so the thresholds behind it are those of reference.npz. A sign behind it becomes part of it.
+FINN's own RTL computes with DSPs and starts at 2 bits for weights and activations; below it generates HLS. This node is
+FINN's matrix-vector node (its folding and shapes) with `rtl/lut_mvu.sv` as the hardware, for every width. It computes
+the true sum of -1 / +1 products where FINN counts agreeing bits, so the thresholds behind it are those of
+reference.npz. A sign behind it becomes part of it.
 """
 
 from importlib import resources
@@ -19,13 +20,15 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import add_op_to_domain, getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
+from finn_build import costs
+
 OP_TYPE = "LutMVAU_rtl"
 SOURCES = ("count_ones.sv", "lut_mvu.sv")
 DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 
 
 class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by the suffix
-    """Matrix-vector product with 1-bit weights, 1-bit activations or both.
+    """Matrix-vector product without multipliers. A width of 1 is bipolar.
 
     With a third input, (MH, 1) thresholds, the answer is whether the product reaches them: -1 or +1. Other activations
     are nodes of their own.
@@ -38,6 +41,7 @@ class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by 
             **RTLBackend.get_nodeattr_types(self),
             "mem_mode": ("s", False, "internal_embedded", {"internal_embedded"}),
             "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
+            "resType": ("s", False, "lut", {"lut"}),
         }
 
     @property
@@ -81,24 +85,20 @@ class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by 
         return super().minimize_weight_bit_width(model, datatype_only)
 
     def lut_estimation(self, fpgapart: str) -> int:
-        """Return a count of 6-input LUTs, one per result bit of every adder.
+        """Return the LUTs that the search for a folding counts with."""
+        return self._cost(fpgapart).lut
 
-        Per PE, an adder tree over SIMD terms and an accumulator; a term that is not the XNOR of two bits is an adder
-        more. The kept vectors take a LUT per bit and 64 beats, weights outside block RAM one per bit and 64 words;
-        as FINN assumes, weights of more than 128 words go to block RAM.
-        """
-        pe, simd, mw, mh = (self.get_nodeattr(name) for name in ("PE", "SIMD", "MW", "MH"))
-        w_bits, x_bits = (self.get_input_datatype(i).bitwidth() for i in (0, 1))
-        term_bits = 1 if w_bits == x_bits == 1 else max(w_bits, x_bits) + 1
-        luts = self.get_accumulator_datatype().bitwidth() + (term_bits * simd if term_bits > 1 else 0)
-        terms, bits = simd, term_bits
-        while terms > 1:
-            luts, terms, bits = luts + terms // 2 * (bits + 1), -(-terms // 2), bits + 1
-        beats, words = 2 * mw // simd if mh > pe else 2, mw // simd * (mh // pe)
-        memory = simd * self.get_input_datatype(0).bitwidth() * -(-beats // 64)
-        if not self.bram_estimation(fpgapart):
-            memory += pe * simd * self.get_input_datatype(1).bitwidth() * -(-words // 64)
-        return int(pe * luts + memory)
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Return the blocks of 18 Kbit of its weights."""
+        return self._cost(fpgapart).bram18
+
+    def _cost(self, fpgapart: str) -> costs.Resources:
+        mw, mh, pe, simd = (self.get_nodeattr(name) for name in ("MW", "MH", "PE", "SIMD"))
+        act_bits, weight_bits = (self.get_input_datatype(i).bitwidth() for i in (0, 1))
+        return costs.lut_mvau(
+            mw, mh, pe, simd, weight_bits, act_bits, self.get_accumulator_datatype().bitwidth(),
+            "xc7" if fpgapart.startswith("xc7") else "xcup", ram_style=self.get_nodeattr("ram_style"),
+        )  # fmt: skip
 
     def uram_estimation(self, fpgapart: str) -> int:
         """Return 0: UltraRAM can't be initialized."""
@@ -202,17 +202,20 @@ def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits:
         bits: of a weight; 1 is bipolar.
     """
     (mh, mw), wide = weights.shape, activations.bitwidth()
-    if bits > 1:
-        return np.zeros(mh, dtype=np.int64)
     if wide == 1:
-        return np.full(mh, -mw)
+        return np.full(mh, -mw if bits == 1 else 0)
+    signed = 2 ** (wide - 1) * weights.sum(axis=1) if activations.signed() else 0
+    if bits > 1:
+        # Inverting what the highest bit takes of a pair, or of a single column, adds that many ones.
+        inverted = (2 ** (wide + (simd > 1)) - 1) * -(-simd // 2) * (mw // simd)
+        return np.full(mh, -(inverted << (bits - 1))) - signed
     # With M the greatest activation: ~b is M - b, and ~(a + b) is 2 * M + 1 - a - b, so a negative weight adds M too
     # much, and one more where it inverts a whole pair. A last odd column is as wide as a pair when it is inverted.
     negative, place = weights < 0, np.arange(mw) % simd
     too_much = (2**wide - 1) * negative.sum(axis=1) + negative[:, (place % 2 == 0) & (place + 1 < simd)].sum(axis=1)
     if simd % 2 and simd > 1:
         too_much += 2**wide * negative[:, place == simd - 1].sum(axis=1)
-    return np.asarray(-too_much - (2 ** (wide - 1) * weights.sum(axis=1) if activations.signed() else 0))
+    return np.asarray(-too_much - signed)
 
 
 def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -> list[str]:
@@ -235,22 +238,35 @@ def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -
 
 def replace_one_bit_mvau(model: ModelWrapper) -> ModelWrapper:
     """Replace every generic matrix-vector node of 1-bit weights or activations by this one."""
-    for index, node in enumerate(list(model.graph.node)):
-        if node.op_type != "MVAU":
-            continue
+    for node in model.get_nodes_by_op_type("MVAU"):
         inst = getCustomOp(node)
-        if "BIPOLAR" not in (inst.get_input_datatype(0).name, inst.get_input_datatype(1).name):
-            continue
-        kept = ("MW", "MH", "PE", "SIMD", "inputDataType", "weightDataType", "outputDataType", "accDataType")
-        attributes = {name: inst.get_nodeattr(name) for name in kept}
-        vectors = [int(v) for v in inst.get_nodeattr("numInputVectors")]
-        new = helper.make_node(
-            OP_TYPE, node.input, node.output, domain=DOMAIN, backend="fpgadataflow", noActivation=1,
-            numInputVectors=vectors, **attributes,
-        )  # fmt: skip
-        model.graph.node.remove(node)
-        model.graph.node.insert(index, new)
+        if "BIPOLAR" in (inst.get_input_datatype(0).name, inst.get_input_datatype(1).name):
+            _replace(model, node)
     return model.transform(GiveUniqueNodeNames())
+
+
+def replace_chosen_mvau(model: ModelWrapper) -> ModelWrapper:
+    """Replace every node of FINN's RTL that is to be built of LUTs. It keeps its name."""
+    for node in model.get_nodes_by_op_type("MVAU_rtl"):
+        if getCustomOp(node).get_nodeattr("resType") == "lut":
+            _replace(model, node)
+    return model
+
+
+def _replace(model: ModelWrapper, node: Any) -> None:
+    inst = getCustomOp(node)
+    kept = (
+        "MW", "MH", "PE", "SIMD", "inputDataType", "weightDataType", "outputDataType", "accDataType", "ram_style",
+    )  # fmt: skip
+    attributes = {name: inst.get_nodeattr(name) for name in kept}
+    vectors = [int(v) for v in inst.get_nodeattr("numInputVectors")]
+    new = helper.make_node(
+        OP_TYPE, node.input, node.output, name=node.name, domain=DOMAIN, backend="fpgadataflow", noActivation=1,
+        numInputVectors=vectors, **attributes,
+    )  # fmt: skip
+    index = list(model.graph.node).index(node)
+    model.graph.node.remove(node)
+    model.graph.node.insert(index, new)
 
 
 def fuse_signs(model: ModelWrapper) -> ModelWrapper:

@@ -35,8 +35,8 @@ class Context:
     work: Path  # scratch folder for FINN's own files
 
 
-FOLDED = ("PE", "SIMD", "ram_style")  # what a folding file may set, as far as a node has it
-RAM_STYLES = ("auto", "block", "distributed")
+FOLDED = ("PE", "SIMD", "ram_style", "resType")  # what a folding file may set, as far as a node has it
+CHOICES = {"ram_style": ("auto", "block", "distributed"), "resType": ("auto", "dsp", "lut")}
 Step = Callable[[ModelWrapper, Context], ModelWrapper]
 
 
@@ -190,16 +190,18 @@ def specialize_layers(model: ModelWrapper, context: Context) -> ModelWrapper:
 
 
 def fold(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """Set PE, SIMD and memory, from a search or from the user's file."""
+    """Set PE, SIMD, memory, and LUTs or DSPs, from a search or from the user's file."""
+    from finn_build.lut_mvau import replace_chosen_mvau
+
     if context.config.folding is not None:
         _check_folding(model, context.config.folding)
-        return _finn("apply_folding_config", model, context)
+        return replace_chosen_mvau(_finn("apply_folding_config", model, context))
     problem = folding_problem(model, context.config.filled)
     solution = solve(problem, context.config.cycles)
     for node, layer, folding in zip(model.graph.node, problem.layers, solution.foldings, strict=True):
         for attribute, value in folding.attributes(layer).items():
             getCustomOp(node).set_nodeattr(attribute, value)
-    return model
+    return replace_chosen_mvau(model)
 
 
 def folding_problem(model: ModelWrapper, board: Board) -> Problem:
@@ -252,10 +254,13 @@ def _check_folding(model: ModelWrapper, path: Path) -> None:
                 raise ConfigError(
                     f"folding file {path} sets {attribute} of {name}; settable are {', '.join(settable)}."
                 )
-        if values.get("ram_style", "auto") not in RAM_STYLES:
-            raise ConfigError(
-                f"folding file {path}: {name} has ram_style {values['ram_style']!r}, expected {', '.join(RAM_STYLES)}."
-            )
+        for attribute, choices in CHOICES.items():
+            legal_choices = [choice for choice in choices if attribute in types and choice in types[attribute][3]]
+            if attribute in values and values[attribute] not in legal_choices:
+                raise ConfigError(
+                    f"folding file {path}: {name} has {attribute} {values[attribute]!r}, expected "
+                    f"{' or '.join(legal_choices)}."
+                )
         for attribute, divides in (("PE", "MH" if "MH" in types else "NumChannels"), ("SIMD", "MW")):
             if attribute not in values:
                 continue
@@ -296,14 +301,19 @@ def insert_fifos(model: ModelWrapper, context: Context) -> ModelWrapper:
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
     from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 
-    board = BOARDS[context.config.board]
+    board, names = BOARDS[context.config.board], [node.name for node in model.graph.node]
     _convert_input(model, board)
     model = model.transform(InsertDWC()).transform(SpecializeLayers(board.part)).transform(GiveUniqueNodeNames())
     for name, depth in fifo_depths(stages(model)).items():
         getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
     model = model.transform(InsertFIFO()).transform(SpecializeLayers(board.part))
     _keep_out_of_uram(model)
-    return model.transform(GiveUniqueNodeNames())
+    model = model.transform(GiveUniqueNodeNames())
+    # FINN names nodes after their types, but a layer keeps the name that its folding has, whatever it is built of.
+    layers = [node for node in model.graph.node if not node.op_type.startswith("Streaming")]
+    for node, name in zip(layers, names, strict=True):
+        node.name = name
+    return model
 
 
 def _keep_out_of_uram(model: ModelWrapper) -> None:
@@ -340,8 +350,10 @@ def _convert_input(model: ModelWrapper, board: Board) -> None:
 
 
 def hw_codegen(model: ModelWrapper, context: Context) -> ModelWrapper:
-    """FINN writes each node's Verilog wrapper and memory files."""
-    return _finn("hw_codegen", model, context)
+    """FINN writes each node's Verilog wrapper and memory files. As FINN's step of that name, but for its renaming."""
+    from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
+
+    return model.transform(PrepareIP(BOARDS[context.config.board].part, context.config.clk_ns))
 
 
 TO_ESTIMATES: tuple[Step, ...] = (

@@ -135,10 +135,10 @@ class LutMvu(Part):
 
     def __init__(self, *, beats: int, passes: int, simd: int, weight_bits: int, act_bits: int) -> None:
         self.beats, self.passes = beats, passes
-        columns, first = (
-            (18, 4) if weight_bits == act_bits == 1 else (2, 2) if weight_bits == 1 else (1, 1)
-        )  # of a leaf
-        self.stages = first + (-(-simd // columns) - 1).bit_length()
+        # Columns per leaf of the adder tree, registers up to its leaves, leaves for the same columns.
+        columns, first = (2, 2) if act_bits > 1 else (18, 4) if weight_bits == 1 else (1, 1)
+        planes = weight_bits if act_bits > 1 else 1
+        self.stages = first + (-(-simd // columns) * planes - 1).bit_length()
         self.latency = self.stages + 2
         self.capacity = 2 if passes == 1 else 2 * beats
         self.fill = self.ahead = self.beat = self.at = 0

@@ -1,12 +1,15 @@
 // finn_build/rtl/lut_mvu.sv
 // SPDX-License-Identifier: Apache-2.0
-// Matrix-vector product in LUTs for the layers that FINN's RTL has none for: 1-bit weights or 1-bit activations.
+// Matrix-vector product in LUTs: for 1-bit weights or activations, which FINN's RTL has none for, and for others that
+// take fewer LUTs than the DSPs of FINN's RTL are worth.
 //   y[r] = START[r] + sum of terms over MW columns, for MH rows. A width of 1 means bipolar: bit 0 is -1, bit 1 is +1.
 //     both bipolar: a column adds 2 where weight and activation agree, so W.x = sum - MW.
 //     bipolar weights: two columns a, b of a beat add a+b or a+~b where the first weight is 1, ~(a+b) or ~(a+~b) where it
 //       is not; a last odd one adds a or ~a. All are unsigned, and what that is too much depends on the weights alone.
-//       Activations are unsigned, or signed with ACT_SIGNED: inverting a sign bit adds 2**(ACT_BITS-1).
 //     bipolar activations: a column adds w or -w, signed, so W.x = sum.
+//     neither: bit i of the weights of two columns takes none, one or both of a and b, times 2**i. The highest bit is
+//       worth -2**i, so what it takes is inverted: all are unsigned, and too much by a constant.
+//   Activations of several bits are unsigned, or signed with ACT_SIGNED: inverting a sign bit adds 2**(ACT_BITS-1).
 //   START makes the true sum of the sum of terms, and may subtract a threshold from it as well: with SIGN an answer is
 //   one bit per row, 1 where y >= 0, a binary activation without a comparator. finn_build.lut_mvau.row_starts knows it.
 //   An input beat carries SIMD columns, an output beat PE rows, the first in the low bits. The vector is kept and
@@ -47,9 +50,6 @@ module lut_mvu #(
 );
     if (MW % SIMD != 0 || MH % PE != 0) begin : gen_check_folding
         $fatal(1, "lut_mvu: SIMD=%0d must divide MW=%0d and PE=%0d must divide MH=%0d", SIMD, MW, PE, MH);
-    end
-    if (WEIGHT_BITS != 1 && ACT_BITS != 1) begin : gen_check_bits
-        $fatal(1, "lut_mvu: weights of %0d and activations of %0d bits need a multiplier", WEIGHT_BITS, ACT_BITS);
     end
 
     localparam int unsigned SF        = MW / SIMD; // beats per vector
@@ -104,15 +104,20 @@ module lut_mvu #(
 
     // What the adder tree starts from, its leaves:
     //   both bipolar: counts of agreements in groups of 18, in 22 LUTs of 6 inputs each;
-    //   bipolar weights: pairs of columns. Their sum and difference are the same for all rows; a row selects and inverts
-    //   one, which takes 4 inputs of a LUT per bit, and so goes into the LUTs of the adder behind it;
-    //   else: single terms.
+    //   activations of several bits: pairs of columns. What a row chooses from, the pair's sum and difference for bipolar
+    //   weights, each alone and their sum for others, is the same for all rows. Choosing takes 4 or 5 inputs of a LUT per
+    //   bit, and so goes into the LUTs of the adder behind it. All pairs of the weights' lowest bit come first, so that
+    //   the tree adds numbers of the same place;
+    //   bipolar activations: single terms.
     localparam bit          AGREE     = WEIGHT_BITS == 1 && ACT_BITS == 1;
-    localparam bit          PAIRS     = WEIGHT_BITS == 1 && ACT_BITS > 1;
+    localparam bit          PAIRS     = ACT_BITS > 1;
+    localparam int unsigned PLANES    = PAIRS ? WEIGHT_BITS : 1; // bits of a weight that are terms of their own
     localparam int unsigned GROUP     = AGREE ? (SIMD < 18 ? SIMD : 18) : PAIRS && SIMD > 1 ? 2 : 1; // columns per leaf
-    localparam int unsigned LEAVES    = (SIMD + GROUP - 1) / GROUP;
-    localparam int unsigned LEAF_BITS = AGREE ? $clog2(GROUP + 1) : PAIRS ? ACT_BITS + GROUP - 1 : WEIGHT_BITS + 1;
-    localparam bit          NEGATIVE  = WEIGHT_BITS > 1; // whether terms are signed
+    localparam int unsigned GROUPS    = (SIMD + GROUP - 1) / GROUP;
+    localparam int unsigned LEAVES    = GROUPS * PLANES;
+    localparam int unsigned PAIR_BITS = ACT_BITS + GROUP - 1;
+    localparam int unsigned LEAF_BITS = AGREE ? $clog2(GROUP + 1) : PAIRS ? PAIR_BITS + PLANES - 1 : WEIGHT_BITS + 1;
+    localparam bit          NEGATIVE  = !AGREE && !PAIRS; // whether terms are signed
 
     // The pipeline: the beat, leaves, the adder tree, the accumulator.
     localparam int unsigned LEVELS = $clog2(LEAVES);
@@ -140,12 +145,15 @@ module lut_mvu #(
         localparam bit INVERT = ACT_SIGNED && ACT_BITS > 1;
         assign x[s] = act_q[s*ACT_BITS +: ACT_BITS] ^ (ACT_BITS'(INVERT) << (ACT_BITS - 1));
     end
-    wire [LEAVES-1:0][LEAF_BITS-1:0] same, differ; // the sum of a pair where its weights are the same, and where not
+    // What rows choose from: a pair's sum, its difference, and its columns alone.
+    wire [GROUPS-1:0][PAIR_BITS-1:0] same, differ;
+    wire [SIMD-1:0][ACT_BITS-1:0]    alone;
     if (PAIRS) begin : gen_pairs
-        logic [LEAVES-1:0][LEAF_BITS-1:0] same_q, differ_q;
+        logic [GROUPS-1:0][PAIR_BITS-1:0] same_q, differ_q;
+        logic [SIMD-1:0][ACT_BITS-1:0]    alone_q;
         logic [WORD_BITS-1:0]             word_late_q; // weights are needed one register later
-        for (genvar n = 0; n < LEAVES; n++) begin : gen_pair
-            wire [LEAF_BITS-1:0] a = LEAF_BITS'(x[GROUP*n]);
+        for (genvar n = 0; n < GROUPS; n++) begin : gen_pair
+            wire [PAIR_BITS-1:0] a = PAIR_BITS'(x[GROUP*n]);
             if (GROUP*n + 1 < SIMD) begin : gen_both
                 wire [ACT_BITS-1:0] b = x[GROUP*n+1];
                 always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a + {1'b0, b}, a + {1'b0, ~b}};
@@ -153,12 +161,12 @@ module lut_mvu #(
                 always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a, a};
             end
         end
-        always_ff @(posedge clk) if (en) word_late_q <= word_q;
-        assign {same, differ, word} = {same_q, differ_q, word_late_q};
+        always_ff @(posedge clk) if (en) {alone_q, word_late_q} <= {x, word_q};
+        assign {same, differ, alone, word} = {same_q, differ_q, alone_q, word_late_q};
     end else begin : gen_no_pairs
-        assign {same, differ, word} = {{2*LEAVES*LEAF_BITS{1'b0}}, word_q};
-        wire unused_pairs = &{1'b0, same, differ};
+        assign {same, differ, alone, word} = {{2*GROUPS*PAIR_BITS{1'b0}}, {SIMD*ACT_BITS{1'b0}}, word_q};
     end
+    wire unused_choices = &{1'b0, same, differ, alone};
 
     localparam int unsigned SUM_BITS  = LEAF_BITS + LEVELS;
     localparam int unsigned WIDE_BITS = (SUM_BITS > ACCU_BITS ? SUM_BITS : ACCU_BITS) + 1;
@@ -192,8 +200,21 @@ module lut_mvu #(
                             wire unused_ones = &{1'b0, ones[4:LEAF_BITS]};
                         end
                     end else if (PAIRS) begin : gen_select
-                        wire other = GROUP*n + 1 < SIMD && w[GROUP*n][0] != w[GROUP*n+32'(GROUP*n + 1 < SIMD)][0];
-                        assign node[n] = (other ? differ[n] : same[n]) ^ {LEAF_BITS{!w[GROUP*n][0]}};
+                        localparam int unsigned PLANE = n / GROUPS;
+                        localparam int unsigned A     = n % GROUPS * GROUP;
+                        localparam bit          BOTH  = A + 1 < SIMD; // the last pair may be a single column
+                        localparam int unsigned B     = A + 32'(BOTH);
+                        wire of_a = w[A][PLANE];
+                        wire of_b = BOTH && w[B][PLANE];
+                        if (PLANES == 1) begin : gen_bipolar
+                            wire other = BOTH && of_a != of_b;
+                            assign node[n] = (other ? differ[n] : same[n]) ^ {LEAF_BITS{!of_a}};
+                        end else begin : gen_taken
+                            wire [PAIR_BITS-1:0] one   = of_a ? PAIR_BITS'(alone[A]) : of_b ? PAIR_BITS'(alone[B]) : '0;
+                            wire [PAIR_BITS-1:0] taken = (of_a && of_b ? same[n%GROUPS] : one)
+                                                         ^ {PAIR_BITS{PLANE == PLANES - 1}};
+                            assign node[n] = LEAF_BITS'(taken) << PLANE;
+                        end
                     end else begin : gen_plus_or_minus
                         wire [BITS-1:0] value = {w[n][WEIGHT_BITS-1], w[n]};
                         assign node[n] = x[n][0] ? value : -value;

@@ -34,8 +34,9 @@ def everything(layer: Layer) -> list[Folding]:
         return [Folding(pe) for pe in divisors[0]]
     pairs = list(product(*divisors))
     return [
-        Folding(pe, simd, style)  # type: ignore[arg-type]
+        Folding(pe, simd, style, in_luts)  # type: ignore[arg-type]
         for pe, simd in pairs
+        for in_luts in ((False, True) if layer.op_type == "MVAU_rtl" else (False,))
         for style in ("distributed", "block")
         if style == "distributed" or layer.mw // simd * (layer.mh // pe) > 2
     ]
@@ -113,4 +114,4 @@ def test_what_does_not_fit_is_refused_with_the_nearest_that_does() -> None:
     with pytest.raises(
         ConfigError, match=r"no folding fits into the budget .* 1 DSP\): the cheapest takes .* DSP\. Make the"
     ):
-        solve(mlp(budget=Budget(20_000, 100, 1)), None)
+        solve(mlp(budget=Budget(500, 100, 1)), None)

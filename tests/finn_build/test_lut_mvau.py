@@ -1,4 +1,4 @@
-"""1-bit layers: FINN's graph with our node, and the networks that hold it, all the way to simulated RTL."""
+"""Layers in LUTs: FINN's graph with our node, and the networks that hold it, all the way to simulated RTL."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,7 @@ from contract.network import IntegerNetwork, load_network
 from finn_build.build import build, load_golden, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.lut_mvau import weight_words
+from finn_build.stitch import load_design
 from qnn.network import snap_weights
 from tests.random_networks import export_net, export_random, random_net, random_pixels, small_spec
 
@@ -23,6 +24,9 @@ CASES: dict[str, tuple[object, object, object, str, int]] = {
     "W2A1": (2, 1, ((4, 8), (2,), (2, 4), (1,), (1, 1)), "MVAU_rtl_0", 2),
     "W8A1": (8, 1, ((8, 8), (4,), (2, 2), (4,), (1, 8)), "LutMVAU_rtl_0", 2),
     "mixed": ((8, 1, 4), (1, 4), ((16, 8), (4,), (1, 8), (1,), (1, 1)), "LutMVAU_rtl_0", 1),
+    "W2A2 in LUTs": (2, 2, ((4, 8), (1,), (2, 4), (1,), (1, 2)), "MVAU_rtl_0", 3),
+    "W8A8 in LUTs": (8, 8, ((2, 4), (1,), (8, 1), (1,), (1, 8)), "MVAU_rtl_0", 3),
+    "W3A4 in LUTs": (3, 4, ((16, 1), (4,), (4, 16), (1,), (1, 8)), "MVAU_rtl_0", 3),
 }
 
 
@@ -30,12 +34,15 @@ def quiet(_: str) -> None:
     pass
 
 
-def write_folding(path: Path, network: IntegerNetwork, folding: tuple[tuple[int, ...], ...]) -> Path:
+def write_folding(
+    path: Path, network: IntegerNetwork, folding: tuple[tuple[int, ...], ...], *, in_luts: bool = False
+) -> Path:
     """Write FINN's folding file for matrix products and thresholds in turn; our products answer with signs at once."""
     bipolar = [False, *(layer.bipolar for layer in network.layers)]
     one_bit = [(np.abs(layer.weights) == 1).all() for layer in network.layers]
     ours = [b or bool(w) for b, w in zip(bipolar, one_bit, strict=False)]
-    content, count, thresholds = {}, {True: 0, False: 0}, 0
+    content: dict[str, dict[str, int | str]] = {}
+    count, thresholds = {True: 0, False: 0}, 0
     for i, values in enumerate(folding):
         if i % 2:
             if not (ours[i // 2] and bipolar[i // 2 + 1]):
@@ -43,7 +50,8 @@ def write_folding(path: Path, network: IntegerNetwork, folding: tuple[tuple[int,
                 thresholds += 1
         else:
             mine = ours[i // 2]
-            content[f"{'LutMVAU' if mine else 'MVAU'}_rtl_{count[mine]}"] = {"PE": values[0], "SIMD": values[1]}
+            name = f"{'LutMVAU' if mine else 'MVAU'}_rtl_{count[mine]}"
+            content[name] = {"PE": values[0], "SIMD": values[1], "resType": "lut" if mine or in_luts else "dsp"}
             count[mine] += 1
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
@@ -60,19 +68,21 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
     else:
         network = load_network(tmp_path / "export" / "reference.npz")
         assert isinstance(wanted, tuple)
-        config = BuildConfig(folding=write_folding(tmp_path / "folding.json", network, wanted))
+        in_luts = case.endswith("in LUTs")
+        config = BuildConfig(folding=write_folding(tmp_path / "folding.json", network, wanted, in_luts=in_luts))
     summary = build(tmp_path / "export", tmp_path / "build", config, quiet)
     exact = [row for row in summary["chain"] if row["differing"] is not None]
     assert {"streamline", "pin_thresholds", "convert_to_hw", "fold", "minimize_bit_width"} < {r["stage"] for r in exact}
     assert all(row["differing"] == 0 for row in exact)
-    assert summary["rtl"] and sum(name.startswith("LutMVAU_rtl") for name in summary["folding"]) == count
+    ours = {node.name for node in load_design(tmp_path / "build" / "rtl").nodes if node.op_type == "LutMVAU_rtl"}
+    assert summary["rtl"] and len(ours) == count
     estimates = json.loads((tmp_path / "build" / "estimates.json").read_text(encoding="utf-8"))
-    assert all(layer["DSP"] == 0 and layer["LUT"] > 0 for layer in estimates["layers"] if "Lut" in layer["name"])
+    assert all(layer["DSP"] == 0 and layer["LUT"] > 0 for layer in estimates["layers"] if layer["name"] in ours)
     sim = simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (100, 0, 64)
     assert abs(sim["initiation_interval"] - estimates["cycles_per_image"]) <= 1
     assert sim["slowest_layer"] == slowest
-    if case == "mixed":  # once is enough: its own folding file gives the same RTL again
+    if case in ("mixed", "W2A2 in LUTs"):  # two are enough: its own folding file gives the same RTL again
         again = BuildConfig(folding=tmp_path / "build" / "folding.json")
         build(tmp_path / "export", tmp_path / "again", again, quiet)
         for path in (tmp_path / "build" / "rtl").iterdir():
