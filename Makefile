@@ -10,8 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-RTL    := $(wildcard finn_build/rtl/*.sv)
-.PHONY: help install demo bitstream docker-build results test lint check bench clean
+.PHONY: help install demo bitstream docker-build results test formal lint check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,11 +49,12 @@ results: $(STAMP) ## The README's table, from the run folders
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	$(VENV)/bin/pytest
 
-lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as its own top
+formal: $(STAMP) ## The proofs about our RTL alone
+	$(VENV)/bin/pytest tests/rtl/test_formal.py
+
+lint: $(STAMP) ## ruff, mypy, and Verilator with each module as its own top, for several sets of parameters
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy .
-%.lint: %.sv $(STAMP)
-	@cd $(VENV)/lib/python3*/site-packages/verilator && \
-	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall -I$(CURDIR)/finn_build/rtl --top-module $(notdir $*) $(CURDIR)/$<
+	$(VENV)/bin/pytest tests/rtl/test_lint.py
 
 bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
@@ -63,7 +63,7 @@ bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference agai
 docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
 	docker/build.sh
 
-check: lint test ## Everything that needs no vendor tool
+check: lint test ## Everything that needs no vendor tool; the tests include the proofs
 
 clean: ## Remove what the targets above made, run folders excepted
 	rm -rf $(VENV) $(VENV)-pynq $(VENV)-oldest build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -35,6 +35,15 @@ WHOLE_SET = (steps.streamline, steps.pin_thresholds)  # cheap in batches, so com
 STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
 WAVE_IMAGES = 3
 OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
+# What may follow what on the way of the data; both ends of the graph are None.
+NEXT: dict[str | None, tuple[str | None, ...]] = {
+    None: ("MatMul",),
+    "MatMul": ("BatchNormalization", None),
+    "BatchNormalization": ("Relu", "BipolarQuant"),
+    "Relu": ("Quant",),
+    "Quant": ("MatMul",),
+    "BipolarQuant": ("MatMul",),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def load_onnx(path: Path) -> ModelWrapper:
     try:
         model = ModelWrapper(str(path))
         shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
-        foreign = sorted({node.op_type for node in model.graph.node} - OPERATORS)
+        foreign = [f"{_name(node)} ({node.op_type})" for node in model.graph.node if node.op_type not in OPERATORS]
     except Exception as err:  # protobuf and onnx raise many kinds for damaged files
         raise ArtifactError(f"{path} is not a whole ONNX model ({type(err).__name__}). Export the run again.") from err
     if len(model.graph.input) != 1 or len(model.graph.output) != 1 or not all(s and len(s) == 2 for s in shapes):
@@ -72,7 +81,47 @@ def load_onnx(path: Path) -> ModelWrapper:
             f"{path} holds the operators {', '.join(foreign)}, but only {', '.join(sorted(OPERATORS))} can be built. "
             "Export the run again."
         )
+    _require_layers(path, model)
     return model
+
+
+def _name(node: Any) -> str:
+    return str(node.name or node.output[0])
+
+
+def _require_layers(path: Path, model: ModelWrapper) -> None:
+    """Stop unless the data passes through whole layers, one after the other. Raises ArtifactError."""
+    tensor, before = model.graph.input[0].name, None
+    for _ in model.graph.node:
+        readers = [node for node in model.graph.node if tensor in node.input]
+        if not readers or len(readers) > 1 or readers[0].op_type not in NEXT[before]:
+            break
+        tensor, before = readers[0].output[0], readers[0].op_type
+    readers = [node for node in model.graph.node if tensor in node.input]
+    if readers or None not in NEXT[before] or tensor != model.graph.output[0].name:
+        found = " and ".join(f"{_name(node)} ({node.op_type})" for node in readers) or "the end of the graph"
+        legal = " or ".join(kind or "the end of the graph" for kind in NEXT[before])
+        raise ArtifactError(
+            f"{path}: {tensor} is followed by {found}, expected {legal}. A layer is MatMul, BatchNormalization and "
+            "either Relu and Quant or BipolarQuant; the last one is a MatMul alone. Export the run again."
+        )
+
+
+def _require_fitting_thresholds(network: IntegerNetwork) -> None:
+    """Stop at a threshold that no accumulator of its layer is near. Raises ArtifactError."""
+    for i, (layer, (low, high)) in enumerate(zip(network.layers, network.input_ranges(), strict=True)):
+        if layer.thresholds is None:
+            continue
+        least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
+        wrong = np.argwhere((layer.thresholds < least) | (layer.thresholds > greatest + 1))
+        if wrong.size:
+            channel, level = (int(v) for v in wrong[0])
+            found = layer.thresholds[channel, level]
+            raise ArtifactError(
+                f"reference.npz: layer {i}, channel {channel} has the threshold {found}, which does not fit "
+                f"its accumulator; legal are {least[channel, 0]} (always reached) to "
+                f"{greatest[channel, 0] + 1} (never reached). Export the run again."
+            )
 
 
 def _require_one_image_size(golden: Golden, network: IntegerNetwork, model: ModelWrapper) -> None:
@@ -97,6 +146,7 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
     network = load_network(export / "reference.npz")
     model = load_onnx(export / "model.onnx")
     _require_one_image_size(golden, network, model)
+    _require_fitting_thresholds(network)
     (out / "steps").mkdir(parents=True)
     context = steps.Context(config, network, (out / "finn").resolve())
     board = BOARDS[config.board]

@@ -105,6 +105,12 @@ def pin_thresholds(model: ModelWrapper, context: Context) -> ModelWrapper:
             "Export the run again."
         )
     for i, (layer, product) in enumerate(zip(layers, products, strict=True)):
+        zeros = int((layer.weights == 0).sum())
+        if zeros and model.get_tensor_datatype(product.input[1]).name == "BIPOLAR":
+            raise ConfigError(
+                f"layer {i} ({product.name}) has 1-bit weights, but {zeros} of them are 0, as padding would make them; "
+                "legal are -1 and +1. Leave the padding out, or give the layer 2-bit weights."
+            )
         if not np.array_equal(model.get_initializer(product.input[1]).T, layer.weights):
             raise MismatchError(f"layer {i}: FINN's weights are not the exported integers. Export the run again.")
         if layer.thresholds is not None:

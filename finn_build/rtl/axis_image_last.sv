@@ -82,5 +82,8 @@ module axis_image_last #(
         end
         if (push) flags_q <= MAX_IMAGES'({flags_q, s_axis_tlast}); // no reset: not looked at while fill_q is 0
     end
+`ifdef FORMAL
+    `include "axis_image_last_fv.svh"
+`endif
 endmodule
 `default_nettype wire

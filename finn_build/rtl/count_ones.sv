@@ -35,5 +35,8 @@ module count_ones (
         if (en_i) ones_q <= {2'b0, low_q} + {1'b0, high_q, 1'b0};
     end
     assign ones_o = ones_q;
+`ifdef FORMAL
+    `include "count_ones_fv.svh"
+`endif
 endmodule
 `default_nettype wire

@@ -258,5 +258,8 @@ module lut_mvu #(
     if (S_BITS > SIMD * ACT_BITS) begin : gen_padding
         wire unused_padding = &{1'b0, s_axis_tdata[S_BITS-1:SIMD*ACT_BITS]};
     end
+`ifdef FORMAL
+    `include "lut_mvu_fv.svh"
+`endif
 endmodule
 `default_nettype wire

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
@@ -276,6 +277,30 @@ class TestPinning:
         with finn_session(tmp_path), pytest.raises(MismatchError, match=f"^layer {layer}: FINN's weights are not"):
             steps.pin_thresholds(streamlined, context)
 
+    def test_zeros_among_one_bit_weights_are_refused(
+        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
+    ) -> None:
+        """As zero padding would make them: without this they would silently become -1."""
+        product = streamlined.get_nodes_by_op_type("MatMul")[1]
+        weights = np.sign(context.network.layers[1].weights)
+        weights[:, :2] = 0
+        context.network.layers[1].weights[:] = weights
+        streamlined.set_initializer(product.input[1], weights.T.astype(np.float32))
+        streamlined.set_tensor_datatype(product.input[1], DataType["BIPOLAR"])
+        message = rf"^layer 1 \({product.name}\) has 1-bit weights, but \d+ of them are 0, .* legal are -1 and \+1\."
+        with finn_session(tmp_path), pytest.raises(ConfigError, match=message):
+            steps.pin_thresholds(streamlined, context)
+
+    def test_a_node_that_finn_has_no_hardware_for_is_named(
+        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
+    ) -> None:
+        node = streamlined.get_nodes_by_op_type("MultiThreshold")[1]
+        tanh = onnx.helper.make_node("Tanh", node.input[:1], node.output, name="Tanh_1")
+        streamlined.graph.node.insert([*streamlined.graph.node].index(node), tanh)
+        streamlined.graph.node.remove(node)
+        with finn_session(tmp_path), pytest.raises(ConfigError, match=r"no hardware for Tanh_0\. Supported are fully"):
+            steps.create_dataflow_partition(steps.convert_to_hw(streamlined, context), context)
+
     def test_a_step_that_changes_integers_is_named_with_its_layer(
         self, one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -348,10 +373,44 @@ def insert_operator(export: Path) -> None:
     onnx.save(model, export / "model.onnx")
 
 
+def drop_quant(export: Path) -> None:
+    model = onnx.load(export / "model.onnx")
+    relu, quant = (next(n for n in model.graph.node if n.name == name) for name in ("Relu_0", "Quant_3"))
+    assert quant.input[0] == relu.output[0]
+    relu.output[0] = quant.output[0]
+    model.graph.node.remove(quant)
+    onnx.save(model, export / "model.onnx")
+
+
+def append_relu(export: Path) -> None:
+    model = onnx.load(export / "model.onnx")
+    last, name = model.graph.node[-1], model.graph.output[0].name
+    last.output[0] = "before"
+    model.graph.node.append(onnx.helper.make_node("Relu", ["before"], [name], name="Relu_7"))
+    onnx.save(model, export / "model.onnx")
+
+
+def skip_connection(export: Path) -> None:
+    model = onnx.load(export / "model.onnx")
+    second, first = (next(n for n in model.graph.node if n.name == name) for name in ("Relu_1", "BatchNormalization_0"))
+    second.input[0] = first.output[0]
+    onnx.save(model, export / "model.onnx")
+
+
+def high_threshold(export: Path) -> None:
+    network = load_network(export / "reference.npz")
+    first, *rest = network.layers
+    assert first.thresholds is not None
+    changed = first.thresholds.copy()
+    changed[5, -1] = first.accumulator_range(0, 255)[1][5] + 2
+    first = IntegerLayer(first.weights, changed)
+    save_network(export / "reference.npz", IntegerNetwork(8, 8, (first, *rest)))
+
+
 def other_weights(export: Path) -> None:
     network = load_network(export / "reference.npz")
     first, *rest = network.layers
-    changed = IntegerLayer(first.weights[::-1].copy(), first.thresholds)
+    changed = IntegerLayer(first.weights[:, ::-1].copy(), first.thresholds)
     save_network(export / "reference.npz", IntegerNetwork(8, 8, (changed, *rest)))
 
 
@@ -380,7 +439,15 @@ def other_logits(export: Path) -> None:
     ("damage", "kind", "message"),
     [
         (damage_model, ArtifactError, r"model\.onnx is not a whole ONNX model"),
-        (insert_operator, ArtifactError, r"model\.onnx holds the operators Tanh, but only .* can be built"),
+        (insert_operator, ArtifactError, r"holds the operators \w+ \(Tanh\), but only BatchNorm.* can be built"),
+        (drop_quant, ArtifactError, r"Quant_3_out0 is followed by MatMul_1 \(MatMul\), expected Quant\. A layer is"),
+        (append_relu, ArtifactError, r"before is followed by Relu_7 \(Relu\), expected BatchNormalization or the end"),
+        (skip_connection, ArtifactError, r"followed by Relu_0 \(Relu\) and Relu_1 \(Relu\), expected Relu or Bip"),
+        (
+            high_threshold,
+            ArtifactError,
+            r"layer 0, channel 5 has the threshold \d+, .* legal are -\d+ .* to \d+ \(never",
+        ),
         (other_weights, MismatchError, r"^layer 0: FINN's weights are not the exported integers"),
         (fewer_layers, MismatchError, r"has 3 matrix products and 2 activations, expected 2 and 1"),
         (other_size, ArtifactError, r"golden\.npz has images \(8, 8\), reference\.npz is for \(4, 16\)"),

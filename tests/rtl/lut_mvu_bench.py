@@ -1,4 +1,4 @@
-"""cocotb bench for lut_mvu; test_lut_mvu.py builds and runs it. Every folding of one layer runs at the same time."""
+"""cocotb bench for lut_mvu; test_lut_mvu.py builds and runs it. Every folding of every layer runs at the same time."""
 
 import json
 import random
@@ -24,11 +24,12 @@ def elements(array: NDArray[np.int64], bits: int) -> int:
 class Unit:
     """One folding: what it still has to be sent, what it must answer, and when answers came."""
 
-    def __init__(self, case: dict[str, Any], weights: NDArray[np.int64], act_bits: int) -> None:
-        self.pe, self.simd, self.accu_bits = case["pe"], case["simd"], case["accu_bits"]
-        self.weights, self.act_bits = weights, act_bits
-        self.interval = weights.size // (self.pe * self.simd)
-        self.passes = len(weights) // self.pe
+    def __init__(self, case: dict[str, Any]) -> None:
+        self.name, self.pe, self.simd, self.answer_bits = (case[k] for k in ("name", "pe", "simd", "answer_bits"))
+        self.low, self.high, self.act_bits = case["activations"]
+        self.weights, self.thresholds = np.array(case["weights"]), case["thresholds"]
+        self.interval = self.weights.size // (self.pe * self.simd)
+        self.passes = len(self.weights) // self.pe
         self.clear()
 
     def clear(self) -> None:
@@ -38,23 +39,29 @@ class Unit:
         self.offering = False
         self.refused: int | None = None  # the answer that waited in the cycle before
 
-    def queue(self, images: NDArray[np.int64]) -> None:
-        for image in images:
+    def images(self, count: int) -> NDArray[np.int64]:
+        """(count, columns): all the least, all the greatest, then random."""
+        levels = [-1, 1] if self.act_bits == 1 else range(self.low, self.high + 1)
+        images = np.array([[RNG.choice(levels) for _ in self.weights[0]] for _ in range(count)])
+        images[:2] = [[self.low], [self.high]]
+        return images
+
+    def queue(self, count: int) -> None:
+        """Add images, three or more."""
+        for image in self.images(count):
             self.to_send += [elements(beat, self.act_bits) for beat in image.reshape(-1, self.simd)]
-            sums = (self.weights @ image).reshape(-1, self.pe)
-            self.expected += [sum((int(v) % 2**self.accu_bits) << (i * self.accu_bits) for i, v in enumerate(row))
-                              for row in sums]  # fmt: skip
+            answers = self.weights @ image
+            if self.thresholds is not None:
+                answers = np.where(answers >= self.thresholds, 1, -1)
+            self.expected += [elements(beat, self.answer_bits) for beat in answers.reshape(-1, self.pe)]
 
 
 class Bench:
     """All units on one clock; one decision and one look per cycle."""
 
     def __init__(self, dut: Any) -> None:
-        case = json.loads(Path("case.json").read_text(encoding="utf-8"))
-        self.dut, self.act_bits = dut, case["act_bits"]
-        weights = np.array(case["weights"])
-        self.columns = weights.shape[1]
-        self.units = [Unit(folding, weights, self.act_bits) for folding in case["foldings"]]
+        self.dut = dut
+        self.units = [Unit(case) for case in json.loads(Path("case.json").read_text(encoding="utf-8"))]
         self.cycle = 0
 
     async def start(self) -> None:
@@ -73,16 +80,9 @@ class Bench:
         for unit in self.units:
             unit.clear()
 
-    def images(self, count: int) -> NDArray[np.int64]:
-        """(count, columns): all the least, all the greatest, then random."""
-        low, high = (0, 1) if self.act_bits == 1 else (0, 2**self.act_bits - 1)
-        images = np.array([[RNG.randint(low, high) for _ in range(self.columns)] for _ in range(count)])
-        images[:2] = np.array([[low], [high]])[: len(images)]
-        return 2 * images - 1 if self.act_bits == 1 else images
-
     async def run(self, *, source: float, sink: float, cycles: int | None = None) -> None:
         """Until every unit answered everything, or for so many cycles; `source` and `sink` pause this often."""
-        limit = self.cycle + (cycles or 20_000)
+        limit = self.cycle + (cycles or 5_000)
         while self.cycle < limit and (cycles is not None or any(unit.expected for unit in self.units)):
             await self._one_cycle(source, sink)
         assert cycles is not None or not any(unit.expected for unit in self.units), "it never finishes"
@@ -106,7 +106,7 @@ class Bench:
             assert unit.refused in (None, result), "an answer that waits must stay"
             unit.refused = None
             if result is not None and ready & (1 << i):
-                assert unit.expected and result == unit.expected.pop(0), f"PE {unit.pe}, SIMD {unit.simd}"
+                assert unit.expected and result == unit.expected.pop(0), unit.name
                 unit.finished.append(self.cycle)
             elif result is not None:
                 unit.refused = result
@@ -123,22 +123,20 @@ async def make(dut: Any) -> Bench:
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def back_to_back_without_a_bubble(dut: Any) -> None:
     bench = await make(dut)
-    images = bench.images(8)
     for unit in bench.units:
-        unit.queue(images)
+        unit.queue(8)
     await bench.run(source=0, sink=0)
     for unit in bench.units:
         beats = unit.interval // unit.passes  # from one answer to the next, across images too
-        assert set(np.diff(unit.finished)) == {beats}, f"PE {unit.pe}, SIMD {unit.simd}"
+        assert set(np.diff(unit.finished)) == {beats}, unit.name
 
 
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def pauses_of_source_and_sink(dut: Any) -> None:
     bench = await make(dut)
     for source, sink in [(0.5, 0.5), (0.9, 0), (0, 0.9), (0.2, 0.7)]:
-        images = bench.images(6)
         for unit in bench.units:
-            unit.queue(images)
+            unit.queue(6)
         await bench.run(source=source, sink=sink)
     await bench.run(source=0, sink=0, cycles=50)  # nothing more comes
 
@@ -147,12 +145,10 @@ async def pauses_of_source_and_sink(dut: Any) -> None:
 async def reset_in_the_middle_of_everything(dut: Any) -> None:
     bench = await make(dut)
     for cycles in range(1, 40):
-        images = bench.images(3)
         for unit in bench.units:
-            unit.queue(images)
+            unit.queue(3)
         await bench.run(source=0.2, sink=0.5 * (cycles % 2), cycles=cycles)
         await bench.reset()
-    images = bench.images(3)
     for unit in bench.units:
-        unit.queue(images)
+        unit.queue(3)
     await bench.run(source=0, sink=0)

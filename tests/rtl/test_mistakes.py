@@ -1,0 +1,216 @@
+"""Mistakes that we put into our modules, and who finds each: the proofs, the cocotb bench, or both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.rtl import test_axis_image_last, test_lut_mvu
+from tests.rtl.proofs import copy_with, prove
+from tests.rtl.verilator_env import RTL, Program
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """`old` is a piece of the module and `new` what it becomes, where MISTAKEN is 1 if the mistake is on."""
+
+    name: str
+    old: str
+    new: str
+    task: str  # of the .sby file: the parameters with which a search from reset on finds it in a few cycles
+    bench: bool = True  # whether the bench finds it as well
+
+
+MISTAKES: dict[str, tuple[Mistake, ...]] = {
+    "axis_image_last": (
+        Mistake(
+            "the newest flag instead of the oldest",
+            "if (fill_q == FILL_BITS'(i + 1)) oldest",
+            "if (MISTAKEN ? i == 0 : fill_q == FILL_BITS'(i + 1)) oldest",
+            "results",
+        ),
+        Mistake("no limit", "!(in_end && full)", "(MISTAKEN || !(in_end && full))", "one_beat"),
+        Mistake("TLAST on every beat of a result", "out_end && oldest;", "(out_end || MISTAKEN) && oldest;", "results"),
+        Mistake("TLAST one beat early", "OUT_BEATS - 1)", "OUT_BEATS - (MISTAKEN ? 2 : 1))", "results"),
+        Mistake(
+            "reset keeps the beat counter",
+            "            in_beat_q  <=",
+            "            if (!MISTAKEN) in_beat_q <=",
+            "results",
+        ),
+        Mistake(
+            "a TLAST in mid-image is queued",
+            "if (push) flags",
+            "if (push || (MISTAKEN && in_beat && s_axis_tlast)) flags",
+            "results",
+        ),
+        Mistake(
+            "a result leaves before its image",
+            "s_axis_core_tvalid && !empty",
+            "s_axis_core_tvalid && (MISTAKEN || !empty)",
+            "results",
+            bench=False,
+        ),
+        Mistake(
+            "data moves in reset",
+            "s_axis_tready      = m_axis_core_tready && pass",
+            "s_axis_tready = m_axis_core_tready && (pass || (MISTAKEN && rst))",
+            "results",
+        ),
+    ),
+    "count_ones": (
+        Mistake("it goes on while it should wait", "if (en_i) ones_q", "if (en_i || MISTAKEN) ones_q", "count"),
+        Mistake(
+            "two of three carry nothing", "{(three[0] & three[1]) |", "{(three[0] & three[1] & !MISTAKEN) |", "count"
+        ),
+        Mistake("three of three are none", "^three}", "(MISTAKEN ? ^three & !(&three) : ^three)}", "count"),
+        Mistake("a carry is lost", "low[0] & high[0]}", "low[0] & high[0] & !MISTAKEN}", "count"),
+        Mistake("half a sum", "low[0] ^ high[0]}", "low[0] ^ (high[0] & !MISTAKEN)}", "count"),
+        Mistake(
+            "carries count once", "{1'b0, high_q, 1'b0}", "(MISTAKEN ? {2'b0, high_q} : {1'b0, high_q, 1'b0})", "count"
+        ),
+        Mistake(
+            "carries are one cycle older",
+            "{high_q, low_q} <= {of_six(",
+            "{high_q, low_q} <= {MISTAKEN ? low_q : of_six(",
+            "count",
+        ),
+    ),
+    "lut_mvu": (
+        Mistake(
+            "a result is overwritten while the sink stalls", "assign en = !(", "assign en = MISTAKEN || !(", "w1a1_one"
+        ),
+        Mistake(
+            "a full buffer takes a beat",
+            "fill_q != FILL_BITS'(DEPTH)",
+            "(MISTAKEN || fill_q != FILL_BITS'(DEPTH))",
+            "w2a1",
+        ),
+        Mistake("a pass is freed too early", "fetch && last_pass;", "fetch && (MISTAKEN || last_pass);", "w2a1"),
+        Mistake("the last pass is left out", "NF_BITS'(NF - 1)", "NF_BITS'(NF - (MISTAKEN && NF > 1 ? 2 : 1))", "w2a1"),
+        Mistake(
+            "a sum goes on from the one before", "(first_q[STAGES-1] ?", "(first_q[STAGES-1] && !MISTAKEN ?", "w1a1_one"
+        ),
+        Mistake(
+            "every row starts as the first",
+            "starts[row_q[STAGES-1]]",
+            "starts[MISTAKEN ? '0 : row_q[STAGES-1]]",
+            "w2a1",
+        ),
+        Mistake(
+            "the highest bit of a weight is not worth less than nothing",
+            "{PAIR_BITS{PLANE == PLANES - 1}}",
+            "{PAIR_BITS{!MISTAKEN && PLANE == PLANES - 1}}",
+            "w2a2",
+        ),
+        Mistake(
+            "all bits of a weight are worth the same",
+            "LEAF_BITS'(taken) << PLANE",
+            "LEAF_BITS'(taken) << (MISTAKEN ? 0 : PLANE)",
+            "w2a2",
+        ),
+        Mistake("weights lose their sign", "value = {w[n][", "value = {!MISTAKEN && w[n][", "w2a1"),
+        Mistake(
+            "sums lose their sign",
+            "sum[n] = {NEGATIVE && a[BITS-2], a} +",
+            "sum[n] = {!MISTAKEN && NEGATIVE && a[BITS-2], a} +",
+            "w2a1",
+        ),
+        Mistake(
+            "signed activations are taken as unsigned",
+            "ACT_BITS'(INVERT)",
+            "ACT_BITS'(INVERT && !MISTAKEN)",
+            "w1a3_single",
+        ),
+        Mistake("a pair of different weights is taken as equal", "(other ?", "(other && !MISTAKEN ?", "w1a2"),
+        Mistake(
+            "weights are a beat early", "differ_q, word_late_q};", "differ_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
+        ),
+        Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
+        Mistake(
+            "valid is dropped while the sink stalls",
+            "else if (m_axis_tready) m_valid",
+            "else if (m_axis_tready || MISTAKEN) m_valid",
+            "w1a1_one",
+        ),
+        Mistake(
+            "the result register ignores the stall",
+            "if (en && result) m_data_q",
+            "if ((en || MISTAKEN) && result) m_data_q",
+            "w1a1_one",
+        ),
+        Mistake("reset keeps the pipeline", "if (rst) valid_q", "if (rst && !MISTAKEN) valid_q", "w1a1_one"),
+        Mistake(
+            "reset keeps the beat counter",
+            "ahead_q, beat_q, pass_q, word_q} <= '0;",
+            "ahead_q, pass_q, word_q} <= '0;\n            if (!MISTAKEN) beat_q <= '0;",
+            "w1a3_single",
+        ),
+        Mistake(
+            "a bubble before every pass",
+            "    wire fetch     = en && ahead_q != '0;",
+            """\
+    logic paused_q;
+    always_ff @(posedge clk) paused_q <= beat_q == '0 && !paused_q && !rst;
+    wire fetch = en && ahead_q != '0 && !(MISTAKEN && beat_q == '0 && !paused_q);""",
+            "w2a1",
+        ),
+    ),
+}
+ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs")
+CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
+names = pytest.mark.parametrize(
+    ("module", "mistake"), CASES, ids=[f"{module}-{mistake.name}" for module, mistake in CASES]
+)
+
+
+def text_with(module: str, on: Mistake) -> str:
+    text = (RTL / f"{module}.sv").read_text(encoding="utf-8")
+    assert text.count(on.old) == 1, on.old
+    return text.replace(on.old, on.new.replace("MISTAKEN", "1'b1"))
+
+
+@names
+def test_a_proof_finds(module: str, mistake: Mistake, tmp_path: Path) -> None:
+    """With a run of the module from reset on that shows it, not merely by failing to prove."""
+    formal = copy_with(RTL / f"{module}.sv", text_with(module, mistake), tmp_path / "copy")
+    status, log = prove(module, mistake.task, tmp_path / "sby", formal=formal, depth=14)
+    assert status == "FAIL" and "Assert failed" in log, log
+
+
+def text_with_switch(module: str) -> str:
+    """Return the module with every mistake in it; +MODULE=NUMBER turns one on, so that one compilation serves all."""
+    text = (RTL / f"{module}.sv").read_text(encoding="utf-8")
+    for number, mistake in enumerate(MISTAKES[module], start=1):
+        assert text.count(mistake.old) == 1, mistake.old
+        text = text.replace(mistake.old, mistake.new.replace("MISTAKEN", f"(mistake == {number})"))
+    ports, body = text.split("\n);\n", 1)
+    switch = f'    int mistake;\n    initial if (!$value$plusargs("{module}=%d", mistake)) mistake = 0;\n'
+    return f"{ports}\n);\n{switch}{body}"
+
+
+@pytest.fixture(scope="module")
+def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Program]:
+    folder = tmp_path_factory.mktemp("mistaken")
+    for module in MISTAKES:
+        (folder / f"{module}.sv").write_text(text_with_switch(module), encoding="utf-8")
+    last = test_axis_image_last.PARAMETERS[2]
+    mvu = test_lut_mvu.compiled(folder / "lut_mvu.sv", ENOUGH_LAYERS, folder / "mvu")  # with count_ones inside
+    return {
+        "axis_image_last": test_axis_image_last.compiled(folder / "axis_image_last.sv", last, folder / "image_last"),
+        "count_ones": mvu,
+        "lut_mvu": mvu,
+    }
+
+
+@pytest.mark.slow
+@names
+def test_the_bench_finds(module: str, mistake: Mistake, mistaken: dict[str, Program]) -> None:
+    failed = mistaken[module].failures(f"+{module}={MISTAKES[module].index(mistake) + 1}")
+    assert bool(failed) == mistake.bench
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["axis_image_last", "lut_mvu"])
+def test_without_a_mistake_the_bench_passes(module: str, mistaken: dict[str, Program]) -> None:
+    assert mistaken[module].failures() == 0
