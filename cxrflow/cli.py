@@ -84,11 +84,55 @@ def data(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), str
 
 
 @app.command()
-def train(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
+def train(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
+    ] = None,
+) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
+    if seeds is not None:
+        _train_seeds(_run(file, data, runs, strict), seeds)
+        return
     with _locked(file, data, runs, strict) as run:
         _stage(run, "train", run.train)
         _show(run, summary.metrics_table(run.folder))
+
+
+def _train_seeds(first: "Run", seeds: int) -> None:
+    """Train runs that differ in their seeds, of the training and of the validation split."""
+    from cxrflow.stages import Run
+
+    for number in range(seeds):
+        run = Run(first.experiment.seeded(number), first.runs, first.console)
+        with run.locked():
+            _stage(run, run.experiment.name, run.train)
+    _show(first, summary.seeds_table(first.runs, first.experiment.name, seeds))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A trained run: its name or folder.", show_default=False)],
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    every: Annotated[bool, typer.Option("--all", help="All images, not the test images only.")] = False,
+    shifts: Annotated[
+        bool, typer.Option("--shifts", help="Also rotated, scaled, brighter, noisy, compressed.")
+    ] = False,
+) -> None:
+    """Measure a trained run on any X-rays: intervals over patients, operating points, calibration."""
+    from cxrflow.stages import referred_run
+
+    folder = referred_run(run, runs)
+    with _locked(folder / "experiment.yaml", data, folder.parent, strict) as trained:
+        out = trained.evaluate(everything=every, with_shifts=shifts)
+        _show(trained, *summary.evaluation_tables(out))
+        print(out)
 
 
 @app.command()
@@ -164,12 +208,20 @@ def run_all(
 
 
 @app.command()
-def results(runs: Runs = Path("runs")) -> None:
+def results(
+    runs: Runs = Path("runs"),
+    seeds: Annotated[bool, typer.Option("--seeds", help="Mean and spread of what `train --seeds` made.")] = False,
+) -> None:
     """Print a Markdown table of all finished runs."""
-    rows = summary.results_rows(runs)
+    rows = summary.seeds_rows(runs) if seeds else summary.results_rows(runs)
     if not rows:
-        raise ConfigError(f"{runs} holds no finished run, expected deploy folders in it. Run `cxrflow run` first.")
-    headings = summary.RESULT_HEADINGS
+        missing = (
+            "NAME-seed folders in it. Run `cxrflow train --seeds 5`"
+            if seeds
+            else "deploy folders in it. Run `cxrflow run`"
+        )
+        raise ConfigError(f"{runs} holds no finished run, expected {missing} first.")
+    headings = summary.SEEDS_HEADINGS if seeds else summary.RESULT_HEADINGS
     for cells in (headings, ("---",) * len(headings), *rows):
         print(f"| {' | '.join(cells)} |")
 

@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,24 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
-from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
+from cxrflow.runs import (
+    git_commit,
+    hash_file,
+    hash_files,
+    hash_sources,
+    locked,
+    read_stamp,
+    replace_folder,
+    require_files,
+    require_stage,
+    run_stage,
+    writing,
+)
 from cxrflow.summary import read
 
 if TYPE_CHECKING:
     from datasets.xray import XrayData
+    from qnn.teacher import Source
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
 BUILT = (*TRAINED, "build")
@@ -81,6 +95,7 @@ class Run:
 
     def train(self) -> bool:
         """Train and measure. Returns whether anything had to be done."""
+        sources = self._sources()
         inputs = {
             "network": self.experiment.network.model_dump(mode="json"),
             "train": self.experiment.train.model_dump(mode="json"),
@@ -89,13 +104,43 @@ class Run:
                 "val_fraction": self.experiment.data.val_fraction,
                 "seed": self.experiment.data.seed,
             },
+            "sources": {field: None if source is None else source.sha256 for field, source in sources.items()},
             "preprocess": PREPROCESS_VERSION,
             "code": hash_sources("contract", "datasets", "qnn"),
-            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning")},
+            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning", "scikit-learn")},
         }
-        return self._stage(self.folder / "train", TRAINED, inputs, self._train)
+        made_from = {"experiment": self.experiment.name, "git_commit": git_commit(), **inputs}
+        return self._stage(
+            self.folder / "train", TRAINED, inputs, lambda out: self._train(out, sources=sources, made_from=made_from)
+        )
 
-    def _train(self, out: Path) -> None:
+    def _sources(self) -> "dict[str, Source | None]":
+        """Load the finished runs that this training builds on, and check that they fit."""
+        from qnn.training import check_sources
+
+        config = self.experiment.train
+        named = {"teacher": config.distill.teacher if config.distill else None, "initial": config.init_from}
+        sources = {name: None if path is None else self._source(name, path) for name, path in named.items()}
+        check_sources(self.data(), self.experiment.network, config, **sources)
+        return sources
+
+    def _source(self, name: str, path: Path) -> "Source":
+        from qnn.checkpoint import load_checkpoint
+        from qnn.teacher import Source
+
+        field = "train.distill.teacher" if name == "teacher" else "train.init_from"
+        folder = referred_run(path, self.runs)
+        if not (folder / "train").is_dir():
+            raise ConfigError(
+                f"'{field}' is {path}, but {folder} holds no finished training. Run `cxrflow train` of that run first, "
+                "with the same --data and --runs, or give the folder of one that is finished."
+            )
+        require_files(folder / "train", "train")
+        checkpoint = folder / "train" / "checkpoint.pt"
+        split = (read(folder / "train" / "metrics.json") or {}).get("split")
+        return Source(load_checkpoint(checkpoint).net, str(split), folder.name, hash_file(checkpoint))
+
+    def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any]) -> None:
         from qnn.checkpoint import save_checkpoint
         from qnn.report import finish
         from qnn.training import train
@@ -107,6 +152,7 @@ class Run:
                 experiment.network,
                 experiment.train,
                 workdir=workdir,
+                **sources,
                 progress=self.console.live,
                 on_epoch=on_epoch,
             )
@@ -119,7 +165,7 @@ class Run:
                 f"training was interrupted; the best network so far is in {best}. "
                 "Run the same command again to go on where it stopped."
             )
-        finish(result, self.data(), experiment.network, experiment.train, out)
+        finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from)
         shutil.rmtree(workdir, ignore_errors=True)
         (self.folder / "interrupted.pt").unlink(missing_ok=True)
 
@@ -131,6 +177,42 @@ class Run:
             return
         with self.console.progress("training, epoch") as progress:
             yield lambda row: progress(int(row["epoch"]) + 1, self.experiment.train.epochs)
+
+    def evaluate(self, *, everything: bool, with_shifts: bool) -> Path:
+        """Measure the trained network on this experiment's X-rays, which need not be those of the training.
+
+        Args:
+            everything: take all images, instead of the test images only.
+            with_shifts: measure under a grid of shifts as well.
+
+        Returns:
+            The new folder with evaluation.json and figures.
+        """
+        from qnn.checkpoint import load_checkpoint
+        from qnn.evaluation import merge
+        from qnn.report import report_evaluation
+
+        require_files(self.folder / "train", "train")
+        metrics = read(self.folder / "train" / "metrics.json") or {}
+        checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
+        data = self.data()
+        if everything and data.fingerprint == checkpoint.fingerprint:
+            raise ConfigError(
+                f"{data.source} is what {self.experiment.name} was trained on, so --all would measure on training "
+                "images. Leave --all out to take its test images."
+            )
+        split = merge([data.train, data.val, data.test]) if everything else data.test
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.source)[:40] + f"-{data.fingerprint[:8]}"
+        folder = self.folder / "evaluation" / name
+        points, rule = metrics["operating_points"], self.experiment.train.operating_point
+        with writing(folder):
+            replace_folder(
+                folder,
+                lambda out: report_evaluation(
+                    checkpoint.net, split, points, rule, out, with_shifts=with_shifts, source=data.source
+                ),
+            )
+        return folder
 
     def export(self) -> bool:
         """Export the trained network and prove the export. Returns whether anything had to be done."""
@@ -297,6 +379,11 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+
+
+def referred_run(path: Path, runs: Path) -> Path:
+    """Return the run folder that a field of the experiment means: a bare name is a run beside this one."""
+    return runs / path if len(path.parts) == 1 else path
 
 
 def _hash_folding(path: Path) -> str:

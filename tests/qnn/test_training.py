@@ -19,7 +19,8 @@ from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.training import HISTORY_FIELDS, Row, TrainResult, train
 
 SPEC = NetworkSpec(height=8, width=8, hidden=(8,), weight_bits=4, act_bits=4)
-CONFIG = TrainConfig(epochs=8, batch_size=32, lr=0.02, augment=Augmentation(shift=0.05, brightness=10))
+MILD = Augmentation(shift=0.05, brightness=10)
+CONFIG = TrainConfig(epochs=8, batch_size=32, lr=0.02, augment=MILD, validation_augment=MILD)
 
 
 def make_split(n: int, seed: int) -> Split:
@@ -60,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 def test_learns_what_can_be_learned(whole: TrainResult, tmp_path: Path) -> None:
     assert whole.best["monitor"] > 0.999 and not whole.interrupted and len(whole.history) == CONFIG.epochs
-    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path)
+    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path, made_from={"code": "c0de"})
     assert metrics["test"]["accuracy"] == 1
 
 
@@ -190,7 +191,7 @@ def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
-    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path)
+    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path, made_from={"code": "c0de"})
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["note"] == "Research use only, not a medical device"
     assert metrics["counts"]["test"] == {"NORMAL": 33, "PNEUMONIA": 17, "images": 50, "patients": 50}
@@ -202,6 +203,6 @@ def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
     assert tuple(rows[0]) == HISTORY_FIELDS and len(rows) == CONFIG.epochs
     assert [float(row["monitor"]) for row in rows] == [row["monitor"] for row in whole.history]
     pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert pictures == ["confusion.png", "history.png", "mistakes.png", "roc.png"]
+    assert pictures == ["confusion.png", "history.png", "mistakes.png", "reliability.png", "roc.png"]
     for path in tmp_path.rglob("*"):  # file names of X-rays carry patient numbers
         assert path.is_dir() or b"person" not in path.read_bytes()
