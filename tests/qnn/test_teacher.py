@@ -77,8 +77,8 @@ def test_a_pure_student_learns_what_its_teacher_says_against_the_labels(tmp_path
     with torch.no_grad():
         contrary.net.head.norm.weight.neg_()
         contrary.net.head.norm.bias.neg_()
-    with pytest.raises(ConfigError, match="the network learned nothing"):  # its monitor and calibration see labels
-        distilled(tmp_path / "student", contrary, weight=1, temperature=1)
+    student = distilled(tmp_path / "student", contrary, weight=1, temperature=1)
+    assert student.history[-1]["monitor"] < 0.2  # which sees the labels
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2, 1, "float"])
