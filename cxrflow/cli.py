@@ -129,7 +129,7 @@ def evaluate(
     from cxrflow.stages import referred_run
 
     folder = referred_run(run, runs)
-    with _locked(folder / "experiment.yaml", data, folder.parent, strict) as trained:
+    with _locked(folder / "experiment.yaml", data, folder.parent, strict, folder.name) as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
         _show(trained, *summary.evaluation_tables(out))
         print(out)

@@ -37,6 +37,7 @@ def test_separated_classes_stay_finite_and_reversed_ones_are_left_alone() -> Non
 def test_calibration_becomes_the_networks_own_logit() -> None:
     torch.manual_seed(0)
     net = PixelMLP(SPEC).eval()
+    torch.nn.init.constant_(net.head.norm.bias, 0.75)
     pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 8), dtype=np.uint8)
     before, changed = predict_logits(net, pixels), copy.deepcopy(net)
     calibrate(changed, Platt(0.5, -1.25))

@@ -37,7 +37,7 @@ def make_source(spec: NetworkSpec = CNN, *, split: str = SPLIT, seed: int = 0) -
 
 def distilled(workdir: Path, source: Source, **fields: float) -> TrainResult:
     config = CONFIG.model_copy(
-        update={"epochs": 3, "distill": Distillation(teacher=Path(source.name), **fields)}  # type: ignore[arg-type]
+        update={"epochs": 3, "distill": Distillation(teacher=Path("teacher"), **fields)}  # type: ignore[arg-type]
     )
     return train(DATA, SPEC, config, workdir=workdir, teacher=source, progress=False)
 
