@@ -112,7 +112,7 @@ def seeds_table(runs: Path, name: str, seeds: int) -> RenderableType:
 
 SEEDS_HEADINGS = (
     "experiment", "network", "images", "seeds", "test accuracy", "test AUC", "balanced accuracy", "sensitivity",
-    "specificity", "ECE", "training [s]",
+    "specificity", "accuracy: Youden, sensitivity 95 %", "ECE", "training [s]",
 )  # fmt: skip
 
 
@@ -149,6 +149,10 @@ def _seeds_row(name: str, group: list[dict[str, Any]]) -> tuple[str, ...]:
         cell("balanced_accuracy"),
         _spread([test["sensitivity"] for test in tests]),
         _spread([test["specificity"] for test in tests]),
+        ", ".join(
+            f"{mean(test['operating_points'][rule]['accuracy'] for test in tests):.4f}"
+            for rule in ("youden", "sensitivity_95")
+        ),
         _spread([test["ece"] for test in tests]),
         f"{mean(metrics['seconds'] for metrics in group):.0f}",
     )
