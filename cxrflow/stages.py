@@ -193,7 +193,12 @@ class Run:
         from qnn.report import report_evaluation
 
         require_files(self.folder / "train", "train")
-        metrics = read(self.folder / "train" / "metrics.json") or {}
+        points = (read(self.folder / "train" / "metrics.json") or {}).get("operating_points")
+        if points is None:
+            raise ArtifactError(
+                f"{self.folder / 'train'} was made by an earlier version, which chose no operating points. "
+                "Run `cxrflow train` again."
+            )
         checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
         data = self.data()
         if everything and data.fingerprint == checkpoint.fingerprint:
@@ -204,7 +209,7 @@ class Run:
         split = merge([data.train, data.val, data.test]) if everything else data.test
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.source)[:40] + f"-{data.fingerprint[:8]}"
         folder = self.folder / "evaluation" / name
-        points, rule = metrics["operating_points"], self.experiment.train.operating_point
+        rule = self.experiment.train.operating_point
         with writing(folder):
             replace_folder(
                 folder,

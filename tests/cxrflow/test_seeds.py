@@ -1,6 +1,7 @@
 """Trainings that build on other runs, several seeds, and evaluations, as a user meets them."""
 
 import json
+import shutil
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from contract.manifest import load_manifest
+from cxrflow.runs import hash_file
 from tests.cxrflow.conftest import TINY, Place, draw_xrays
 
 FLOAT = {"weight_bits": "float", "act_bits": "float"}
@@ -121,6 +123,15 @@ def test_evaluate_on_its_own_and_on_other_images(taught: Place) -> None:
     draw_xrays(taught.folder / "elsewhere", train=10, test=6)
     outcome = taught("evaluate", taught.folder / "runs" / "teacher", "--data", "elsewhere", "--all")
     assert outcome.code == 0 and "32 images of folder elsewhere" in outcome.out
+    shutil.copytree(taught.folder / "runs" / "teacher", taught.folder / "runs" / "old")
+    stage = taught.folder / "runs" / "old" / "train"
+    content = metrics(taught, "old")
+    del content["operating_points"]
+    (stage / "metrics.json").write_text(json.dumps(content))
+    stamp = json.loads((stage / "stage.json").read_text())
+    stamp["files"]["metrics.json"] = hash_file(stage / "metrics.json")
+    (stage / "stage.json").write_text(json.dumps(stamp))
+    taught("evaluate", "old").assert_refused("made by an earlier version")
     taught("evaluate", "nobody").assert_refused("nobody/experiment.yaml is not there")
 
 
