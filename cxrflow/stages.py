@@ -307,23 +307,26 @@ def _hash_folding(path: Path) -> str:
 
 def load_data(experiment: Experiment, *, cache: Path, console: Console) -> "XrayData":
     """Load the X-rays that an experiment names, and say what was left out."""
-    from datasets.folder import load_folder
     from datasets.phantom import make_phantoms
+    from datasets.source import load_xrays
 
     data, network = experiment.data, experiment.network
     size = {"height": network.height, "width": network.width}
     if data.source == "phantom":
         return make_phantoms(**size, val_fraction=data.val_fraction, seed=data.seed)
     with console.progress("decoding, image") as progress:
-        loaded = load_folder(
+        loaded = load_xrays(
             data.source,
             **size,
             val_fraction=data.val_fraction,
             seed=data.seed,
             strict=data.strict,
             cache=cache,
+            positive=data.positive,
             progress=progress,
         )
+    for note in loaded.report.notes:
+        console.detail(note)
     _warn_unreadable(loaded.report.unreadable, console)
     return loaded
 
