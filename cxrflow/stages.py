@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
-from cxrflow.experiment import Experiment, save_experiment
+from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
 from cxrflow.summary import read
 
@@ -307,17 +307,22 @@ def _hash_folding(path: Path) -> str:
 
 def load_data(experiment: Experiment, *, cache: Path, console: Console) -> "XrayData":
     """Load the X-rays that an experiment names, and say what was left out."""
+    network = experiment.network
+    return load_source(experiment.data, height=network.height, width=network.width, cache=cache, console=console)
+
+
+def load_source(data: DataConfig, *, height: int, width: int, cache: Path, console: Console) -> "XrayData":
+    """Load X-rays of any source at a size [pixel], and say what was left out."""
     from datasets.phantom import make_phantoms
     from datasets.source import load_xrays
 
-    data, network = experiment.data, experiment.network
-    size = {"height": network.height, "width": network.width}
     if data.source == "phantom":
-        return make_phantoms(**size, val_fraction=data.val_fraction, seed=data.seed)
+        return make_phantoms(height=height, width=width, val_fraction=data.val_fraction, seed=data.seed)
     with console.progress("decoding, image") as progress:
         loaded = load_xrays(
             data.source,
-            **size,
+            height=height,
+            width=width,
             val_fraction=data.val_fraction,
             seed=data.seed,
             strict=data.strict,

@@ -55,11 +55,6 @@ class ZipTree:
         except Exception as err:  # zipfile and zlib raise many kinds for damaged archives
             raise ImageError(f"{name}: is damaged inside the zip ({type(err).__name__}); fetch the zip again.") from err
 
-    @property
-    def count(self) -> int:
-        """How many files lie under the root."""
-        return sum(not name.endswith("/") for name in self._members)
-
 
 def list_zip(path: Path, *, positive: str | None) -> Listing:
     """List the images of a zip that holds the release, or two class folders, at any depth.
@@ -82,7 +77,7 @@ def list_zip(path: Path, *, positive: str | None) -> Listing:
     except BaseException:
         archive.close()
         raise
-    ignored = sum(not info.is_dir() for info in members.values()) - tree.count
+    ignored = sum(not (name.endswith("/") or _is_hidden(name)) for name in members) - len(listing.files)
     notes = (f"{ignored} files elsewhere in the zip, such as a second copy, were not read.",) if ignored else ()
     return replace(listing, source=f"zip {path.name}", notes=(*listing.notes, *notes), close=archive.close)
 
@@ -141,6 +136,10 @@ def _parts(name: str) -> list[str]:
     return name.removesuffix("/").split("/")
 
 
+def _is_hidden(name: str) -> bool:
+    return any(is_clutter(part) for part in _parts(name))
+
+
 def _find_top(members: dict[str, zipfile.ZipInfo]) -> str:
     """Return the folder, "" or ending in "/", that holds train and test, or else the first that holds several things.
 
@@ -148,9 +147,9 @@ def _find_top(members: dict[str, zipfile.ZipInfo]) -> str:
     """
     inside: dict[str, set[str]] = {}
     for name in members:
-        parts = _parts(name)
-        if any(is_clutter(part) for part in parts):
+        if _is_hidden(name):
             continue
+        parts = _parts(name)
         for depth, part in enumerate(parts):
             if depth < len(parts) - 1 or name.endswith("/"):  # folders only
                 inside.setdefault("".join(f"{p}/" for p in parts[:depth]), set()).add(part)

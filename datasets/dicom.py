@@ -47,10 +47,11 @@ _TAGS = [
 ]  # fmt: skip
 # One decoder per transfer syntax, whatever else is installed: two JPEG decoders may differ in the last bit.
 _PILLOW, _LIBJPEG, _OPENJPEG, _PYDICOM = "pillow", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pydicom"
+_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DECODERS = {
     "1.2.840.10008.1.2": "",  # implicit VR little endian; "": nothing to decode
     "1.2.840.10008.1.2.1": "",  # explicit VR little endian
-    "1.2.840.10008.1.2.2": "",  # explicit VR big endian, retired
+    _BIG_ENDIAN: "",  # explicit VR, retired
     "1.2.840.10008.1.2.4.50": _PILLOW,  # JPEG baseline: the decoder of .jpeg files
     "1.2.840.10008.1.2.4.51": _LIBJPEG,  # JPEG extended, 12 bit
     "1.2.840.10008.1.2.4.57": _LIBJPEG,  # JPEG lossless
@@ -141,15 +142,18 @@ class _HeaderError(ValueError):
 def _parse(content: bytes, name: str) -> Any:
     """Return the header's tags that we need; they are converted when they are used."""
     try:
-        import pydicom
+        from pydicom import dcmread
+        from pydicom.filereader import read_dataset
     except ImportError as err:
         raise ImageError(f"{name}: is a DICOM file, which needs pydicom; `pip install pydicom`.") from err
     try:
         stream = io.BytesIO(content)
-        syntax = pydicom.filereader.read_file_meta_info(stream).get("TransferSyntaxUID")  # type: ignore[arg-type]
+        stream.seek(132)  # the file meta information, group 2: a deflated file must not be inflated
+        meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
+        syntax = meta.get("TransferSyntaxUID")
         if syntax in _DECODERS:
             stream.seek(0)
-            return pydicom.dcmread(stream, specific_tags=_TAGS)  # type: ignore[arg-type]
+            return dcmread(stream, specific_tags=_TAGS)  # type: ignore[arg-type]
     except Exception as err:  # pydicom raises nearly everything on hostile input
         raise _damaged(name) from err
     known = "uncompressed, JPEG, JPEG-LS, JPEG 2000 or RLE"
@@ -298,7 +302,9 @@ def _sigmoid_edges(window: _Sigmoid) -> list[Fraction]:
 
 def _modality(header: Any) -> _Rescale | _Lut:
     if header.get("ModalityLUTSequence"):
-        return _lut(header.ModalityLUTSequence[0], "modality", signed=_integer(header, "PixelRepresentation", 0) == 1)
+        return _lut(
+            header, header.ModalityLUTSequence[0], "modality", signed=_integer(header, "PixelRepresentation", 0) == 1
+        )
     slope = _number(header, "RescaleSlope", Fraction(1))
     if not slope:
         raise _HeaderError("has a rescale slope of 0, expected another number")
@@ -309,7 +315,7 @@ def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
     if header.get("VOILUTSequence"):
         slope, intercept = (_number(header, tag, Fraction(0)) for tag in ("RescaleSlope", "RescaleIntercept"))
         signed = _integer(header, "PixelRepresentation", 0) == 1 or slope < 0 or intercept < 0
-        return _lut(header.VOILUTSequence[0], "VOI", signed=signed)
+        return _lut(header, header.VOILUTSequence[0], "VOI", signed=signed)
     if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
         return None
     centre, width = (_number(header, tag, Fraction(1)) for tag in ("WindowCenter", "WindowWidth"))
@@ -323,14 +329,14 @@ def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
     return centre - width / 2, centre + width / 2 - (function == "LINEAR")
 
 
-def _lut(item: Any, kind: str, *, signed: bool) -> _Lut:
+def _lut(header: Any, item: Any, kind: str, *, signed: bool) -> _Lut:
     """Return a lookup table. `signed`: its first value may be negative, though some headers write it unsigned."""
     count, first, bits = (int(value) for value in item.LUTDescriptor)
     count = count or 1 << 16
     data = item.LUTData
     if isinstance(data, bytes):  # VR OW: 16 bits per entry, unless there is room for 8 only
         wide = len(data) >= 2 * count
-        order = "<" if item.is_little_endian else ">"
+        order = ">" if header.file_meta.TransferSyntaxUID == _BIG_ENDIAN else "<"
         data = np.frombuffer(data[: 2 * count if wide else count], dtype=f"{order}u{1 + wide}")
     entries = tuple(int(entry) for entry in np.atleast_1d(np.asarray(data)))[:count]
     if len(entries) < count or not 8 <= bits <= 16:
