@@ -8,9 +8,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,6 +194,17 @@ class TestCompressed:
         expected = gray(ds)
         ds.compress(syntax, generate_instance_uid=False)
         np.testing.assert_array_equal(gray(ds), expected)
+
+    @pytest.mark.parametrize("kind", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "expb"])
+    def test_files_of_other_makers(self, kind: str) -> None:
+        """pydicom ships one image, from GDCM and DCMTK, in these transfer syntaxes."""
+        folder = Path(pydicom.__file__).parent / "data" / "test_files"
+        pixels = [
+            dicom.read((folder / name).read_bytes(), name=name, secret=b"s")[0]
+            for name in ("MR_small.dcm", f"MR_small_{kind}.dcm")
+        ]
+        np.testing.assert_array_equal(*pixels)
+        assert pixels[0].std() > 10
 
     @pytest.mark.parametrize(("syntax", "package"), [(LOSSLESS, "libjpeg"), (J2K, "openjpeg")])
     def test_a_missing_codec_is_named(self, syntax: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
