@@ -22,7 +22,8 @@ class DataConfig(BaseModel):
     """Where the X-rays come from and how training images are split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder {train,test}/{NORMAL,PNEUMONIA}
+    source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder, zip, npz or table; see docs/data.md
+    positive: str | None = None  # which of two classes is pneumonia; None: their names say so
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5)  # of the training images, by whole patients
     seed: int = Field(default=0, ge=0, lt=2**32)  # of the split, and of the phantoms
     strict: bool = False  # an unreadable image is an error instead of being skipped

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
-from cxrflow.experiment import Experiment, save_experiment
+from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
     git_commit,
     hash_file,
@@ -399,23 +399,31 @@ def _hash_folding(path: Path) -> str:
 
 def load_data(experiment: Experiment, *, cache: Path, console: Console) -> "XrayData":
     """Load the X-rays that an experiment names, and say what was left out."""
-    from datasets.folder import load_folder
-    from datasets.phantom import make_phantoms
+    network = experiment.network
+    return load_source(experiment.data, height=network.height, width=network.width, cache=cache, console=console)
 
-    data, network = experiment.data, experiment.network
-    size = {"height": network.height, "width": network.width}
+
+def load_source(data: DataConfig, *, height: int, width: int, cache: Path, console: Console) -> "XrayData":
+    """Load X-rays of any source at a size [pixel], and say what was left out."""
+    from datasets.phantom import make_phantoms
+    from datasets.source import load_xrays
+
     if data.source == "phantom":
-        return make_phantoms(**size, val_fraction=data.val_fraction, seed=data.seed)
+        return make_phantoms(height=height, width=width, val_fraction=data.val_fraction, seed=data.seed)
     with console.progress("decoding, image") as progress:
-        loaded = load_folder(
+        loaded = load_xrays(
             data.source,
-            **size,
+            height=height,
+            width=width,
             val_fraction=data.val_fraction,
             seed=data.seed,
             strict=data.strict,
             cache=cache,
+            positive=data.positive,
             progress=progress,
         )
+    for note in loaded.report.notes:
+        console.detail(note)
     _warn_unreadable(loaded.report.unreadable, console)
     return loaded
 

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -16,8 +16,10 @@ from contract.manifest import DISCLAIMER
 from cxrflow.doctor import Finding
 
 if TYPE_CHECKING:
+    from datasets.survey import Survey
     from datasets.xray import XrayData
 
+SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 
 
@@ -46,6 +48,36 @@ def data_table(data: "XrayData") -> RenderableType:
         rows.append((name, *counts, str(len(set(split.patients.tolist())))))
     title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
     return _table(title, ("split", *data.class_names, "patients"), rows, text=["split"])
+
+
+def check_tables(data: "XrayData", survey: "Survey | None") -> list[RenderableType]:
+    """Class balance and patients per split; then, where there are files, what they are."""
+    rows = []
+    for name, split in (("train", data.train), ("validation", data.val), ("test", data.test)):
+        negative, positive = (int((split.labels == label).sum()) for label in (0, 1))
+        share = f"{100 * positive / max(1, negative + positive):.1f}"
+        rows.append((name, str(negative), str(positive), share, str(len(set(split.patients.tolist())))))
+    title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
+    headings = ("split", *data.class_names, f"% {data.class_names[1]}", "patients")
+    tables = [_table(title, headings, rows, text=["split"])]
+    if survey is not None and survey.sizes:
+        sides = [f"{min(side)} to {max(side)}, median {median(side):g}" for side in zip(*survey.sizes, strict=True)]
+        note = f"width {sides[0]}; height {sides[1]} pixels; {len(set(survey.sizes))} different sizes."
+        kinds = [(kind, mode, str(bits), str(count)) for kind, mode, bits, count in survey.kinds]
+        columns = ("format", "mode", "bits", "images")
+        tables.append(_table("files as stored", columns, kinds, text=["format", "mode"], note=note))
+    return tables
+
+
+def check_sentences(data: "XrayData") -> list[str]:
+    """What else is to be known: duplicates, unreadable images, patients on two sides."""
+    report = data.report
+    said = [
+        f"{len(report.duplicates)} images occur more than once, {len(report.unreadable)} are unreadable, "
+        f"{report.train_val_patient_overlap} patients are in both train and validation, "
+        f"{report.patients_in_train_and_test} in both train and test."
+    ]
+    return said + [f"the same image: {', '.join(group)}" for group in report.duplicates[:SHOWN_DUPLICATES]]
 
 
 def metrics_table(run: Path) -> RenderableType | None:
