@@ -1,8 +1,9 @@
 """From logits to probabilities that mean what they say, and to thresholds for different needs.
 
-All of it is fitted on augmented validation images: on clean ones the network is too sure of itself. Probabilities are
-stated for equal class sizes, because the share of pneumonia among the training images says nothing about a ward; both
-classes weigh the same in the fit and in the calibration error.
+Probabilities are fitted on clean and augmented validation images in equal parts, because on clean ones alone the
+network is too sure of itself; thresholds for a given need come from augmented ones. Probabilities are stated for equal
+class sizes, because the share of pneumonia among the training images says nothing about a ward; both classes weigh the
+same in the fit and in the calibration error.
 """
 
 from dataclasses import dataclass

@@ -25,11 +25,11 @@ from qnn.network import PixelMLP, predict_logits
 from qnn.shifts import measure_shifts
 from qnn.spec import NetworkSpec, OperatingRule, TrainConfig
 from qnn.teacher import split_fingerprint
-from qnn.training import OPERATING_COPIES, TrainResult, augmented_validation, write_history
+from qnn.training import TrainResult, mixed_validation, write_history
 
 TOOLS = ("torch", "brevitas", "lightning", "torchmetrics", "scikit-learn", "scipy", "numpy", "pillow")
 RULES: dict[OperatingRule, str] = {
-    "balanced": "even odds at equal class sizes, after Platt scaling on augmented validation images",
+    "balanced": "even odds at equal class sizes, after Platt scaling on clean and augmented validation images",
     "youden": "largest Youden's J on augmented validation images",
     "sensitivity_95": "highest threshold with a sensitivity of 95 % on augmented validation images",
 }
@@ -63,8 +63,8 @@ def finish(
         evaluate_split(logits, split, result.operating_points, rule=rule)
         for logits, split in ((val_logits, data.val), (test_logits, data.test))
     )
-    aug_pixels, aug_labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
-    aug_logits = predict_logits(result.net, aug_pixels)
+    mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
+    mixed_logits = predict_logits(result.net, mixed_pixels)
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoint.pt", result.net, operating_point=threshold, fingerprint=data.fingerprint)
     write_history(out / "history.csv", result.history)
@@ -80,7 +80,7 @@ def finish(
     plot_reliability(
         figures / "reliability.png",
         {
-            "augmented validation": reliability(aug_logits, aug_labels),
+            "clean and augmented validation": reliability(mixed_logits, mixed_labels),
             "test": reliability(test_logits, data.test.labels),
         },
     )
@@ -100,7 +100,7 @@ def finish(
         "operating_point": threshold,
         "operating_point_rule": RULES[rule],
         "operating_points": result.operating_points,
-        "calibration": {**asdict(result.calibration), **_ece(aug_logits, aug_labels, result)},
+        "calibration": {**asdict(result.calibration), **_ece(mixed_logits, mixed_labels, result)},
         "validation": val,
         "test": test,
         "best_epoch": result.best_epoch,
@@ -166,7 +166,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _ece(logits: Logits, labels: Labels, result: TrainResult) -> dict[str, float]:
-    """Return the expected calibration error on augmented validation images, before and after the calibration."""
+    """Return the expected calibration error on `mixed_validation` images, before and after the calibration."""
     before = (logits - result.calibration.intercept) / result.calibration.slope
     return {
         "validation_ece_before": reliability(before, labels).ece,

@@ -183,7 +183,8 @@ class TrainConfig(BaseModel):
     """How to train. The defaults are for 2 to 8 bits; binary weights like lr 5e-3 and weight_decay 0 better."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    epochs: Count = Field(default=150, ge=1, le=100_000)
+    epochs: Count = Field(default=150, ge=1, le=100_000)  # validations; the best one's network is kept
+    passes: Count = Field(default=1, ge=1, le=1000)  # over all training images in each epoch
     batch_size: Count = Field(default=128, ge=2, le=65_536)  # images
     lr: float = Field(default=3e-3, gt=0, le=10)  # peak of the one-cycle schedule
     weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt

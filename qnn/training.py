@@ -45,7 +45,7 @@ from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss, split_fingerprint
 
 MONITOR_COPIES = 4  # augmented copies of the validation images that the monitor looks at
-OPERATING_COPIES = 8  # and that calibration and operating points are chosen on
+OPERATING_COPIES = 8  # and that calibration and operating points are chosen on; for the first, as many clean ones
 VALIDATION_SEED = 0x0CA1  # of the augmented copies; the same for all trainings, so that their monitors compare
 ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size train on one thread
 STATE_FILE = "last.ckpt"
@@ -150,11 +150,20 @@ def augmented_validation(
     return torch.cat(changed).to(torch.uint8).numpy(), np.tile(split.labels, copies)
 
 
+def mixed_validation(split: Split, config: Augmentation) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return clean and augmented copies, as many of each, (2 * OPERATING_COPIES * N, H, W), and their labels.
+
+    Calibration is fitted on these: like the monitor, it weighs clean and augmented images equally.
+    """
+    pixels, labels = augmented_validation(split, config, copies=OPERATING_COPIES)
+    return np.concatenate([np.tile(split.pixels, (OPERATING_COPIES, 1, 1)), pixels]), np.tile(labels, 2)
+
+
 class _Trainee(pl.LightningModule):
     """The network with its data, losses, schedule and history.
 
-    A "batch" that Lightning hands to `training_step` is only its number: the images of an epoch are one permutation of
-    one tensor, so there is no per-image Python and no loader state to resume.
+    A "batch" that Lightning hands to `training_step` is only its number: the images of an epoch are permutations of one
+    tensor, so there is no per-image Python and no loader state to resume.
     """
 
     def __init__(
@@ -191,7 +200,8 @@ class _Trainee(pl.LightningModule):
         counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=2)
         weight = len(self.labels) / (2 * counts) if config.class_balance else torch.ones(2)
         self.weights = weight.to(torch.float32)[torch.from_numpy(data.train.labels)]  # (N,) of each image's loss
-        self.batches = len(self.labels) // config.batch_size  # the rest waits for another epoch's shuffle
+        # The rest waits for another epoch's shuffle.
+        self.batches = config.passes * len(self.labels) // config.batch_size
 
         self.val = (torch.from_numpy(data.val.pixels).flatten(1).float(), data.val.labels)
         aug_pixels, aug_labels = augmented_validation(data.val, config.validation_augment, copies=MONITOR_COPIES)
@@ -228,7 +238,8 @@ class _Trainee(pl.LightningModule):
         self.started = time.monotonic()
         seed = np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
         self.generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        self.order = torch.randperm(len(self.labels), generator=self.generator)
+        shuffles = [torch.randperm(len(self.labels), generator=self.generator) for _ in range(self.config.passes)]
+        self.order = torch.cat(shuffles)
         self.losses: list[Tensor] = []
 
     def training_step(self, batch: int) -> Tensor:
@@ -437,9 +448,10 @@ def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> Train
     net.eval()
     snap_weights(net)
     config = trainee.config
-    pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
+    pixels, labels = mixed_validation(data.val, config.validation_augment)
     platt = fit_platt(predict_logits(net, pixels), labels)
     calibrate(net, platt)
+    pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
     points = operating_points(predict_logits(net, pixels), labels)
     return TrainResult(
         net=net,

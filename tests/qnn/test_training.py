@@ -16,7 +16,7 @@ from qnn.augment import augment
 from qnn.checkpoint import load_checkpoint
 from qnn.report import finish
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
-from qnn.training import HISTORY_FIELDS, Row, TrainResult, train
+from qnn.training import HISTORY_FIELDS, Row, TrainResult, mixed_validation, train
 
 SPEC = NetworkSpec(height=8, width=8, hidden=(8,), weight_bits=4, act_bits=4)
 MILD = Augmentation(shift=0.05, brightness=10)
@@ -147,6 +147,24 @@ def test_a_finished_training_is_not_repeated(whole: TrainResult, tmp_path: Path)
 
     run(tmp_path)
     assert_same(run(tmp_path, on_epoch=fail), whole)
+
+
+def test_an_epoch_is_as_many_passes_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(images: torch.Tensor, *args: object) -> torch.Tensor:
+        if len(images) == 25:  # no validation
+            seen.extend(images.flatten(1).sum(dim=1, dtype=torch.int64).tolist())
+        return images.float()
+
+    validation = mixed_validation(DATA.val, MILD)
+    np.testing.assert_array_equal(validation[0][: len(DATA.val)], DATA.val.pixels)
+    assert len(validation[0]) == len(validation[1]) == 16 * len(DATA.val)
+    monkeypatch.setattr(qnn.training, "augment", counted)
+    result = run(tmp_path, CONFIG.model_copy(update={"epochs": 1, "passes": 4, "batch_size": 25}))
+    assert len(result.history) == 1
+    every = DATA.train.pixels.reshape(200, -1).sum(axis=1, dtype=np.int64)
+    assert sorted(seen) == sorted(np.tile(every, 4).tolist())
 
 
 def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
