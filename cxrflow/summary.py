@@ -89,7 +89,8 @@ def metrics_table(run: Path) -> RenderableType | None:
     test = metrics["test"]
     rows = [
         (_words(name), *(f"{metrics[split][name]:.4f}" for split in splits), _interval(test["intervals"].get(name)))
-        for name in METRICS
+        for name in (*METRICS, *(f"sensitivity_{kind}" for kind in ("bacteria", "virus")))
+        if name in test and name in metrics["validation"]
     ]
     headings = ("metric", *splits, "test, 95 % over patients")
     return _table(f"{metrics['network']}. {DISCLAIMER}", headings, rows, text=["metric"])

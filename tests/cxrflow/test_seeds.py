@@ -10,6 +10,7 @@ import yaml
 
 from contract.manifest import load_manifest
 from cxrflow.runs import hash_file
+from qnn.checkpoint import load_checkpoint
 from tests.cxrflow.conftest import TINY, Place, draw_xrays
 
 FLOAT = {"weight_bits": "float", "act_bits": "float"}
@@ -57,6 +58,22 @@ def test_a_changed_teacher_retrains_and_an_unchanged_one_does_not(taught: Place)
     assert "train: again, because sources.teacher has changed" in outcome.err
     assert metrics(taught, "student")["made_from"]["sources"]["teacher"] != before
     assert metrics(taught, "student")["made_from"]["code"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_same_weights_and_figures_bit_for_bit(taught: Place) -> None:
+    """Nothing of the process may matter: neither its hash seed, nor its threads, nor what ran before."""
+    found = []
+    for name, variables in (("one", {"PYTHONHASHSEED": "1"}), ("two", {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "1"})):
+        write(taught, "same", train={"seed": 7})
+        process = taught.start("train", "same.yaml", "--runs", name, env=variables)
+        assert process.wait(120) == 0, process.stderr and process.stderr.read()
+        stage = taught.folder / name / "same" / "train"
+        content = json.loads((stage / "metrics.json").read_text())
+        del content["seconds"]
+        state = load_checkpoint(stage / "checkpoint.pt").net.state_dict()
+        found.append((content, {key: tensor.numpy().tobytes() for key, tensor in state.items()}))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize(
