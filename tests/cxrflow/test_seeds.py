@@ -31,7 +31,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory) -> Place:
     draw_xrays(place.folder / "xrays")
     teacher = write(place, "teacher", network={"convolutions": [4], **FLOAT}, train={"epochs": 2})
     outcome = place("train", teacher)
-    assert outcome.code == 0, outcome.err
+    assert outcome.code == 0 and "sensitivity bacteria" in outcome.out, outcome.err
     return place
 
 
