@@ -18,7 +18,9 @@ from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, load_experiment
 from cxrflow.stages import load_source
 from qnn.augment import augment
+from qnn.network import PixelMLP
 from qnn.spec import Augmentation
+from qnn.teacher import Source, split_fingerprint
 from qnn.training import Row, train
 
 EPOCHS = 4
@@ -51,6 +53,9 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for name in NAMES:
         experiment = load_experiment(folder / f"{name}.yaml")
+        # An untrained teacher costs as much as a trained one.
+        floats = experiment.network.model_copy(update={"weight_bits": "float", "act_bits": "float"})
+        teacher = Source(PixelMLP(floats).eval(), split_fingerprint(data), "untrained", "")
         train_config = experiment.train.model_copy(update={"epochs": EPOCHS, "init_from": None})
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as workdir:
@@ -59,6 +64,7 @@ def main() -> None:
                 experiment.network,
                 train_config,
                 workdir=Path(workdir),
+                teacher=teacher if train_config.distill else None,
                 progress=False,
                 on_epoch=partial(_stamp, ends),
             )
