@@ -251,7 +251,7 @@ def hardware_table(run: Path, board: str) -> RenderableType | None:
         ("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "busy", "waits\nin", "waits\nout"),
         rows,
         text=["layer"],
-        note="cycles, LUT, BRAM18, DSP: FINN's estimate (0 LUT for every MVAU_rtl). "
+        note="cycles, LUT, BRAM18, DSP: estimates; FINN's own count 0 LUT for its units on DSPs. "
         "busy, waits: % of the simulated cycles; * the slowest.",
     )
 
