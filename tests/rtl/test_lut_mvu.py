@@ -59,6 +59,8 @@ LAYERS = {
     "W4A1": Layer(4, "BIPOLAR", 4, 5),
     "W8A1": Layer(8, "BIPOLAR", 3, 8),
     "W2A1 signs": Layer(2, "BIPOLAR", 3, 4, signs=True),
+    "W3A2": Layer(3, "UINT2", 3, 6),
+    "W8A8 signed": Layer(8, "INT8", 3, 3),
 }
 
 

@@ -112,8 +112,12 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
         Mistake("a pair of different weights is taken as equal", "(other ?", "(other && !MISTAKEN ?", "w1a2"),
         Mistake(
-            "weights are a beat early", "differ_q, word_late_q};", "differ_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
+            "weights are a beat early", "alone_q, word_late_q};", "alone_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
         ),
+        Mistake(
+            "the highest bit is not inverted", "{PLANE == PLANES - 1}", "{PLANE == PLANES - 1 && !MISTAKEN}", "w2a2"
+        ),
+        Mistake("the first of a pair for the second", "(alone[B])", "(alone[MISTAKEN ? A : B])", "w2a2"),
         Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
         Mistake(
             "valid is dropped while the sink stalls",
@@ -145,7 +149,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
     ),
 }
-ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1")
+ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W3A2")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(
     ("module", "mistake"), CASES, ids=[f"{module}-{mistake.name}" for module, mistake in CASES]
