@@ -10,7 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo bitstream docker-build results test formal lint check bench clean
+.PHONY: help install demo bitstream docker-build results accuracy test formal lint check bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,12 @@ bitstream: $(STAMP) ## BOARD=zcu104 SHELL=axi_dma|finn_iodma EXPERIMENT=FILE; wi
 results: $(STAMP) ## The README's table, from the run folders
 	@$(VENV)/bin/cxrflow results
 
+SEEDED := teacher w1a1-start w1a1 w1a1-small w2a2 w4a4 w8a8 w8a8-large
+accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and print the README's table of it
+	@test -e "$(DATA)" || { echo "give the X-rays: make accuracy DATA=path/to/chest_xray"; exit 1; }
+	for name in $(SEEDED); do $(VENV)/bin/cxrflow train experiments/$$name.yaml --data $(DATA) --seeds 5 || exit 1; done
+	@$(VENV)/bin/cxrflow results --seeds
+
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	$(VENV)/bin/pytest
 
@@ -56,9 +62,10 @@ lint: $(STAMP) ## ruff, mypy, and Verilator with each module as its own top, for
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy .
 	$(VENV)/bin/pytest tests/rtl/test_lint.py
 
-bench: $(STAMP) ## Measured interval against FINN's estimate, CPU reference against its peers; needs `make demo` first
+bench: $(STAMP) ## Interval against FINN's estimate, CPU reference against its peers, training steps; after `make demo`
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
 	$(VENV)/bin/python -m benchmarks.reference
+	$(VENV)/bin/python -m benchmarks.training $(DATA)
 
 docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
 	docker/build.sh

@@ -5,7 +5,7 @@ forged manifest is one clear error and never a wrong answer.
 """
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Decision:
     offset: float
     threshold: int  # the class is PNEUMONIA when the integer logit is greater
     rule: str  # how the threshold was chosen
+    operating_points: dict[str, int] = field(default_factory=dict)  # rule -> other thresholds to choose from
 
 
 @dataclass(frozen=True)
@@ -187,11 +188,16 @@ def _manifest(raw: object) -> Manifest:
     _values_are(record["preprocessing"], (int, str), "preprocessing")
     _values_are(record["sha256"], str, "sha256")
     _values_are(record["versions"], str, "versions")
+    if isinstance(record["decision"], dict):
+        record["decision"] = {"operating_points": {}, **record["decision"]}
     decision = _record(record["decision"], Decision, "decision.")
     _is(decision["scale"], (int, float), "decision.scale", positive=True)
     _is(decision["offset"], (int, float), "decision.offset")
     _is(decision["threshold"], int, "decision.threshold")
     _is(decision["rule"], str, "decision.rule")
+    _is(decision["operating_points"], dict, "decision.operating_points")
+    for name, threshold in decision["operating_points"].items():
+        _is(threshold, int, f"decision.operating_points.{name}")
     record["decision"] = Decision(**decision)
     record["hardware"] = _hardware(record["hardware"])
     if record["hardware"] is not None:

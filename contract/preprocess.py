@@ -79,6 +79,23 @@ def load_pixels(
         raise ImageError(f"{name}: cannot be read ({_reason(err)}); expected a readable image file.") from err
 
 
+def shrink(gray: NDArray[np.uint8], *, height: int, width: int, name: str) -> NDArray[np.uint8]:
+    """Average (h, w) gray pixels, from whatever decoder, over height x width areas. Raises ImageError."""
+    require_size(gray.shape[1], gray.shape[0], height=height, width=width, name=name)
+    return area_average(gray, height=height, width=width)
+
+
+def require_size(w: int, h: int, *, height: int, width: int, name: str) -> None:
+    """Stop unless an image of w x h pixels is large enough for height x width, and not absurdly large."""
+    if w * h > MAX_PIXELS:
+        raise _too_large(name, f"{w} x {h} pixels")
+    if h < height or w < width:
+        raise ImageError(
+            f"{name}: is {w} x {h} pixels (width x height), but at least {width} x {height} are needed; enlarging "
+            "an X-ray would invent detail, so use the original image or a smaller network input."
+        )
+
+
 def area_average(pixels: NDArray[np.uint8], *, height: int, width: int) -> NDArray[np.uint8]:
     """Average (h, w) uint8 over height x width equal areas, h >= height and w >= width.
 
@@ -113,14 +130,7 @@ def _read(file: BinaryIO, height: int, width: int, name: str) -> NDArray[np.uint
     except Exception as err:  # Pillow's parsers raise nearly everything on hostile input
         raise ImageError(f"{name}: is not a JPEG, PNG, BMP or TIFF image ({_reason(err)}); replace the file.") from err
     with image:
-        w, h = image.size
-        if w * h > MAX_PIXELS:
-            raise _too_large(name, f"{w} x {h} pixels")
-        if h < height or w < width:
-            raise ImageError(
-                f"{name}: is {w} x {h} pixels (width x height), but at least {width} x {height} are needed; enlarging "
-                "an X-ray would invent detail, so use the original image or a smaller network input."
-            )
+        require_size(*image.size, height=height, width=width, name=name)
         try:
             gray = _to_gray(image)
         except ImageError as err:

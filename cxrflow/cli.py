@@ -18,6 +18,7 @@ from cxrflow.runs import writing
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
+    from datasets.fetch import Published
 
 INTERRUPTED = 130  # exit code
 app = typer.Typer(
@@ -28,10 +29,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+data_app = typer.Typer(help="Look at X-rays, or fetch public ones.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder {train,test}/{NORMAL,PNEUMONIA}; replaces the experiment's source."),
+    typer.Option("--data", help="Folder, zip, .npz or CSV of X-rays; replaces the experiment's source."),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error.")]
@@ -83,26 +87,132 @@ def _show(run: "Run", *tables: Any) -> None:
             run.console.out.print(table)
 
 
-@app.command()
-def data(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
-    """Load the X-rays and show what is there: counts, duplicates, unreadable images."""
-    run = _run(file, data, runs, strict)
-    loaded = run.data()
-    _show(run, summary.data_table(loaded))
-    report = loaded.report
-    print(
-        f"{len(report.duplicates)} images occur more than once, {len(report.unreadable)} are unreadable, "
-        f"{report.train_val_patient_overlap} patients are in both train and validation, "
-        f"{report.patients_in_train_and_test} in both train and test."
-    )
+@data_app.command("check")
+def data_check(
+    file: Annotated[Path | None, typer.Argument(help="Experiment file (YAML).", show_default=False)] = None,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this PNG file.")] = None,
+) -> None:
+    """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
+    from cxrflow.data_check import draw, survey_source
+    from cxrflow.experiment import DataConfig, load_experiment
+    from cxrflow.stages import load_source
+    from qnn.spec import NetworkSpec
+
+    console = Console()
+    if file is not None:
+        experiment = load_experiment(file, data=data, strict=strict)
+        config, network = experiment.data, experiment.network
+    elif data is not None and str(data) == "phantom":
+        config, network = DataConfig(), NetworkSpec()
+    elif data is not None:
+        config, network = DataConfig(source=data.expanduser().resolve(), strict=strict), NetworkSpec()
+    else:
+        raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
+    loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
+    survey = None if config.source == "phantom" else survey_source(config.source, config.positive, console)
+    for table in summary.check_tables(loaded, survey):
+        console.out.print(table)
+    for sentence in summary.check_sentences(loaded):
+        print(sentence)
+    if figure is None:
+        figure = runs / "data-check" / f"{loaded.fingerprint[:12]}.png"
+    with writing(figure.parent):
+        print(f"Figure: {draw(figure, loaded, survey)}. {DISCLAIMER}")
+
+
+Folder = Annotated[Path, typer.Option("--to", help="Folder to fetch into.")]
+fetch_app = typer.Typer(help="Fetch a public data set, with checksum and licence.", no_args_is_help=True)
+data_app.add_typer(fetch_app, name="fetch")
+
+
+@fetch_app.command()
+def pneumoniamnist(
+    size: Annotated[int, typer.Option("--size", help="28, 64, 128 or 224 pixels a side.")] = 28,
+    to: Folder = Path("xrays"),
+) -> None:
+    """PneumoniaMNIST: the release's images, cropped and shrunk; one .npz of 4 to 214 MB."""
+    from datasets.fetch import PNEUMONIAMNIST
+
+    if size not in PNEUMONIAMNIST:
+        sizes = ", ".join(map(str, PNEUMONIAMNIST))
+        raise ConfigError(f"--size is {size}, but PneumoniaMNIST comes in {sizes} pixels. Choose one of these.")
+    _fetch(PNEUMONIAMNIST[size], to)
+
+
+@fetch_app.command()
+def kermany(to: Folder = Path("xrays")) -> None:
+    """The public release in full size, ChestXRay2017.zip of about 1.2 GB. No checksum of it is known."""
+    from datasets.fetch import KERMANY
+
+    _fetch(KERMANY, to)
+
+
+def _fetch(published: "Published", to: Path) -> None:
+    """Fetch, and say under which licence and how to use it."""
+    from datasets.fetch import about, fetch
+
+    console = Console()
+    print(about(published), end="")
+    with console.progress("fetching, kB") as progress:
+        path = fetch(
+            published, to, progress=lambda done, total: progress(done // 1000, total // 1000), say=console.detail
+        )
+    print(f"sha256 and licence: {path}.txt. Use it with --data {path}")
 
 
 @app.command()
-def train(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
+def train(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
+    ] = None,
+) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
+    if seeds is not None:
+        _train_seeds(_run(file, data, runs, strict), seeds)
+        return
     with _locked(file, data, runs, strict) as run:
         _stage(run, "train", run.train)
         _show(run, summary.metrics_table(run.folder))
+
+
+def _train_seeds(first: "Run", seeds: int) -> None:
+    """Train runs that differ in their seeds, of the training and of the validation split."""
+    from cxrflow.stages import Run
+
+    for number in range(seeds):
+        run = Run(first.experiment.seeded(number), first.runs, first.console)
+        with run.locked():
+            _stage(run, run.experiment.name, run.train)
+    _show(first, summary.seeds_table(first.runs, first.experiment.name, seeds))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A trained run: its name or folder.", show_default=False)],
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    every: Annotated[bool, typer.Option("--all", help="All images, not the test images only.")] = False,
+    shifts: Annotated[
+        bool, typer.Option("--shifts", help="Also rotated, scaled, brighter, noisy, compressed.")
+    ] = False,
+) -> None:
+    """Measure a trained run on any X-rays: intervals over patients, operating points, calibration."""
+    from cxrflow.stages import referred_run
+
+    folder = referred_run(run, runs)
+    with _locked(folder / "experiment.yaml", data, folder.parent, strict, folder.name) as trained:
+        out = trained.evaluate(everything=every, with_shifts=shifts)
+        _show(trained, *summary.evaluation_tables(out))
+        print(out)
 
 
 @app.command()
@@ -235,12 +345,20 @@ def run_all(
 
 
 @app.command()
-def results(runs: Runs = Path("runs")) -> None:
+def results(
+    runs: Runs = Path("runs"),
+    seeds: Annotated[bool, typer.Option("--seeds", help="Mean and spread of what `train --seeds` made.")] = False,
+) -> None:
     """Print a Markdown table of all finished runs."""
-    rows = summary.results_rows(runs)
+    rows = summary.seeds_rows(runs) if seeds else summary.results_rows(runs)
     if not rows:
-        raise ConfigError(f"{runs} holds no finished run, expected deploy folders in it. Run `cxrflow run` first.")
-    headings = summary.RESULT_HEADINGS
+        missing = (
+            "NAME-seed folders in it. Run `cxrflow train --seeds 5`"
+            if seeds
+            else "deploy folders in it. Run `cxrflow run`"
+        )
+        raise ConfigError(f"{runs} holds no finished run, expected {missing} first.")
+    headings = summary.SEEDS_HEADINGS if seeds else summary.RESULT_HEADINGS
     for cells in (headings, ("---",) * len(headings), *rows):
         print(f"| {' | '.join(cells)} |")
 

@@ -2,8 +2,9 @@
 
 import difflib
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,7 +22,8 @@ class DataConfig(BaseModel):
     """Where the X-rays come from and how training images are split."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder {train,test}/{NORMAL,PNEUMONIA}
+    source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder, zip, npz or table; see docs/data.md
+    positive: str | None = None  # which of two classes is pneumonia; None: their names say so
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5)  # of the training images, by whole patients
     seed: int = Field(default=0, ge=0, lt=2**32)  # of the split, and of the phantoms
     strict: bool = False  # an unreadable image is an error instead of being skipped
@@ -41,6 +43,25 @@ class Experiment(BaseModel):
         """Return some sections, without what decides no result."""
         content = self.model_dump(mode="json", exclude={"data": {"strict"}})
         return {name: content[name] for name in names}
+
+    def seeded(self, number: int) -> "Experiment":
+        """Return the `number`-th of several like this one, with seeds of its own for training and validation split.
+
+        Runs that it builds on by name are those of the same number.
+        """
+        suffix = f"-seed{number}"
+        content = self.model_dump(mode="json")
+        train = content["train"]
+        content["name"] += suffix
+        content["data"]["seed"] += number
+        train["seed"] += number
+        for section, field in ((train, "init_from"), (train["distill"], "teacher")):
+            if section is not None and section[field] is not None and len(Path(section[field]).parts) == 1:
+                section[field] += suffix
+        try:
+            return Experiment.model_validate(content)
+        except ValidationError as err:
+            raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
 
     @field_validator("name")
     @classmethod
@@ -103,7 +124,9 @@ def load_experiment(
     except ValidationError as err:
         raise ConfigError(f"{path}: {explain(err, Experiment)}") from err
     except (OSError, ValueError, RuntimeError) as err:  # too long, a NUL, the home folder of nobody
-        raise ConfigError(f"{path}: 'data.source' or 'build.folding' is no usable path ({_one_line(err)}).") from err
+        raise ConfigError(
+            f"{path}: 'data.source', 'build.folding' or another field is no usable path ({_one_line(err)})."
+        ) from err
 
 
 def _read_fields(path: Path) -> dict[str, Any]:
@@ -167,18 +190,33 @@ def _known_location(model: type[BaseModel], location: list[str]) -> tuple[list[s
     for part in location:
         known.append(part)
         field = model.model_fields.get(part)
-        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+        section = None if field is None else _section(field.annotation)
+        if section is None:
             break
-        model = field.annotation
+        model = section
     return known, model
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field holds, also where it may be left out."""
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths in the file mean what they mean beside the file, and absolute for the run's own copy."""
-    for section, field in (("data", "source"), ("build", "folding")):
-        values = raw.get(section)
-        value = values.get(field) if isinstance(values, dict) else None
-        if isinstance(value, str) and value != "phantom":
-            here, beside = Path(value).expanduser(), base / value
-            chosen = beside if beside.exists() and not here.exists() else here
-            raw[section] = {**raw[section], field: str(chosen.resolve())}
+    _resolve(raw, ("data", "source"), base, keep=lambda value: value == "phantom")
+    _resolve(raw, ("build", "folding"), base)
+    for field in (("train", "init_from"), ("train", "distill", "teacher")):
+        _resolve(raw, field, base, keep=lambda value: len(Path(value).parts) == 1)  # the name of a run
+
+
+def _resolve(values: Any, field: Sequence[str], base: Path, keep: Callable[[str], bool] = lambda _: False) -> None:
+    """Replace the path at `field` of nested fields, if there is one."""
+    *sections, name = field
+    for section in sections:
+        values = values.get(section) if isinstance(values, dict) else None
+    value = values.get(name) if isinstance(values, dict) else None
+    if isinstance(value, str) and not keep(value):
+        here, beside = Path(value).expanduser(), base / value
+        values[name] = str((beside if beside.exists() and not here.exists() else here).resolve())

@@ -5,7 +5,6 @@ simulator of its own RTL.
 """
 
 import shutil
-import subprocess
 import tarfile
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, 
 from contract.npz import load_npz
 from contract.preprocess import describe
 from cxrflow.c_header import c_header
-from cxrflow.runs import REPOSITORY, hash_file
+from cxrflow.runs import REPOSITORY, git_commit, hash_file
 from cxrflow.summary import read
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
@@ -95,6 +94,8 @@ def _copy_simulator(build: Path, out: Path) -> None:
 
 def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Manifest:
     exported, metrics = _read(run.folder / "export" / "export.json"), _read(run.folder / "train" / "metrics.json")
+    from export.export import integer_threshold  # imports PyTorch, which only this needs
+
     network = run.experiment.network
     return Manifest(
         schema=SCHEMA,
@@ -109,6 +110,10 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
             offset=exported["offset"],
             threshold=exported["threshold"],
             rule=metrics["operating_point_rule"],
+            operating_points={
+                rule: integer_threshold(point, exported["scale"], exported["offset"])
+                for rule, point in metrics["operating_points"].items()
+            },
         ),
         hardware=_hardware(run),
         sha256=vouched,
@@ -167,15 +172,3 @@ def _read(path: Path) -> dict[str, Any]:
     if content is None:
         raise ArtifactError(f"{path} is missing or holds no object, expected what its stage wrote. Run it again.")
     return content
-
-
-def git_commit() -> str | None:
-    """Return the commit of our checkout, or None outside one."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"],
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -125,6 +126,19 @@ def run_stage(
     return True
 
 
+def replace_folder(folder: Path, work: Callable[[Path], object]) -> None:
+    """Make `folder` anew by calling `work` on a temporary one; what was there stays until the new one is whole."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    _remove(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        work(partial)
+    except BaseException:
+        _remove(partial)
+        raise
+    _replace(partial, folder)
+
+
 def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchError:
     """Keep what a stage had made when its integers turned out to differ; return the error that points there."""
     _remove(failed)
@@ -147,9 +161,7 @@ def require_stage(folder: Path, run: Path, command: str, experiment: dict[str, A
         ArtifactError: the stage is missing, altered, or made from files that have since been replaced.
         ConfigError: the stage belongs to another experiment.
     """
-    stamp = read_stamp(folder)
-    if stamp is None:
-        raise ArtifactError(f"{folder} is not there or not finished. Run `cxrflow {command}` first.")
+    stamp = require_files(folder, command)
     if stamp.experiment != experiment:
         raise ConfigError(
             f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
@@ -158,7 +170,15 @@ def require_stage(folder: Path, run: Path, command: str, experiment: dict[str, A
     for name, digest in stamp.inputs.get("reads", {}).items():
         if (run / name).is_file() and hash_file(run / name) != digest:
             raise ArtifactError(f"{folder} was made from an earlier {name}. Run `cxrflow {command}` again.")
+
+
+def require_files(folder: Path, command: str) -> Stamp:
+    """Return the stamp of a finished stage whose files are those that were made. Raises ArtifactError."""
+    stamp = read_stamp(folder)
+    if stamp is None:
+        raise ArtifactError(f"{folder} is not there or not finished. Run `cxrflow {command}` first.")
     _check_files(folder, stamp)
+    return stamp
 
 
 def read_stamp(folder: Path) -> Stamp | None:
@@ -238,6 +258,18 @@ def hash_sources(*packages: str) -> str:
             if path.suffix in (".py", ".sv", ".v", ".cpp", ".sh", ".tcl", ".md", ".ipynb", ".toml"):
                 digest.update(f"{path.relative_to(REPOSITORY)} {hash_file(path)}\n".encode())
     return digest.hexdigest()
+
+
+def git_commit() -> str | None:
+    """Return the commit of our checkout, or None outside one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def _replace(new: Path, old: Path) -> None:

@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,25 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
-from cxrflow.experiment import Experiment, save_experiment
-from cxrflow.runs import hash_file, hash_files, hash_sources, locked, read_stamp, require_stage, run_stage, writing
+from cxrflow.experiment import DataConfig, Experiment, save_experiment
+from cxrflow.runs import (
+    git_commit,
+    hash_file,
+    hash_files,
+    hash_sources,
+    locked,
+    read_stamp,
+    replace_folder,
+    require_files,
+    require_stage,
+    run_stage,
+    writing,
+)
 from cxrflow.summary import read
 
 if TYPE_CHECKING:
     from datasets.xray import XrayData
+    from qnn.teacher import Source
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
 BUILT = (*TRAINED, "build")
@@ -82,6 +96,7 @@ class Run:
 
     def train(self) -> bool:
         """Train and measure. Returns whether anything had to be done."""
+        sources = self._sources()
         inputs = {
             "network": self.experiment.network.model_dump(mode="json"),
             "train": self.experiment.train.model_dump(mode="json"),
@@ -90,13 +105,43 @@ class Run:
                 "val_fraction": self.experiment.data.val_fraction,
                 "seed": self.experiment.data.seed,
             },
+            "sources": {field: None if source is None else source.sha256 for field, source in sources.items()},
             "preprocess": PREPROCESS_VERSION,
             "code": hash_sources("contract", "datasets", "qnn"),
-            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning")},
+            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning", "scikit-learn")},
         }
-        return self._stage(self.folder / "train", TRAINED, inputs, self._train)
+        made_from = {"experiment": self.experiment.name, "git_commit": git_commit(), **inputs}
+        return self._stage(
+            self.folder / "train", TRAINED, inputs, lambda out: self._train(out, sources=sources, made_from=made_from)
+        )
 
-    def _train(self, out: Path) -> None:
+    def _sources(self) -> "dict[str, Source | None]":
+        """Load the finished runs that this training builds on, and check that they fit."""
+        from qnn.training import check_sources
+
+        config = self.experiment.train
+        named = {"teacher": config.distill.teacher if config.distill else None, "initial": config.init_from}
+        sources = {name: None if path is None else self._source(name, path) for name, path in named.items()}
+        check_sources(self.data(), self.experiment.network, config, **sources)
+        return sources
+
+    def _source(self, name: str, path: Path) -> "Source":
+        from qnn.checkpoint import load_checkpoint
+        from qnn.teacher import Source
+
+        field = "train.distill.teacher" if name == "teacher" else "train.init_from"
+        folder = referred_run(path, self.runs)
+        if not (folder / "train").is_dir():
+            raise ConfigError(
+                f"'{field}' is {path}, but {folder} holds no finished training. Run `cxrflow train` of that run first, "
+                "with the same --data and --runs, or give the folder of one that is finished."
+            )
+        require_files(folder / "train", "train")
+        checkpoint = folder / "train" / "checkpoint.pt"
+        split = (read(folder / "train" / "metrics.json") or {}).get("split")
+        return Source(load_checkpoint(checkpoint).net, str(split), folder.name, hash_file(checkpoint))
+
+    def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any]) -> None:
         from qnn.checkpoint import save_checkpoint
         from qnn.report import finish
         from qnn.training import train
@@ -108,6 +153,7 @@ class Run:
                 experiment.network,
                 experiment.train,
                 workdir=workdir,
+                **sources,
                 progress=self.console.live,
                 on_epoch=on_epoch,
             )
@@ -120,7 +166,7 @@ class Run:
                 f"training was interrupted; the best network so far is in {best}. "
                 "Run the same command again to go on where it stopped."
             )
-        finish(result, self.data(), experiment.network, experiment.train, out)
+        finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from)
         shutil.rmtree(workdir, ignore_errors=True)
         (self.folder / "interrupted.pt").unlink(missing_ok=True)
 
@@ -132,6 +178,47 @@ class Run:
             return
         with self.console.progress("training, epoch") as progress:
             yield lambda row: progress(int(row["epoch"]) + 1, self.experiment.train.epochs)
+
+    def evaluate(self, *, everything: bool, with_shifts: bool) -> Path:
+        """Measure the trained network on this experiment's X-rays, which need not be those of the training.
+
+        Args:
+            everything: take all images, instead of the test images only.
+            with_shifts: measure under a grid of shifts as well.
+
+        Returns:
+            The new folder with evaluation.json and figures.
+        """
+        from qnn.checkpoint import load_checkpoint
+        from qnn.evaluation import merge
+        from qnn.report import report_evaluation
+
+        require_files(self.folder / "train", "train")
+        points = (read(self.folder / "train" / "metrics.json") or {}).get("operating_points")
+        if points is None:
+            raise ArtifactError(
+                f"{self.folder / 'train'} was made by an earlier version, which chose no operating points. "
+                "Run `cxrflow train` again."
+            )
+        checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
+        data = self.data()
+        if everything and data.fingerprint == checkpoint.fingerprint:
+            raise ConfigError(
+                f"{data.source} is what {self.experiment.name} was trained on, so --all would measure on training "
+                "images. Leave --all out to take its test images."
+            )
+        split = merge([data.train, data.val, data.test]) if everything else data.test
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.source)[:40] + f"-{data.fingerprint[:8]}"
+        folder = self.folder / "evaluation" / name
+        rule = self.experiment.train.operating_point
+        with writing(folder):
+            replace_folder(
+                folder,
+                lambda out: report_evaluation(
+                    checkpoint.net, split, points, rule, out, with_shifts=with_shifts, source=data.source
+                ),
+            )
+        return folder
 
     def export(self) -> bool:
         """Export the trained network and prove the export. Returns whether anything had to be done."""
@@ -408,6 +495,11 @@ def require_shell(shell: str) -> None:
         raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(ROLES)}.")
 
 
+def referred_run(path: Path, runs: Path) -> Path:
+    """Return the run folder that a field of the experiment means: a bare name is a run beside this one."""
+    return runs / path if len(path.parts) == 1 else path
+
+
 def _hash_folding(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"'build.folding' is {path}, which is not there. Give a file, or 'build.target_fps' instead.")
@@ -416,23 +508,31 @@ def _hash_folding(path: Path) -> str:
 
 def load_data(experiment: Experiment, *, cache: Path, console: Console) -> "XrayData":
     """Load the X-rays that an experiment names, and say what was left out."""
-    from datasets.folder import load_folder
-    from datasets.phantom import make_phantoms
+    network = experiment.network
+    return load_source(experiment.data, height=network.height, width=network.width, cache=cache, console=console)
 
-    data, network = experiment.data, experiment.network
-    size = {"height": network.height, "width": network.width}
+
+def load_source(data: DataConfig, *, height: int, width: int, cache: Path, console: Console) -> "XrayData":
+    """Load X-rays of any source at a size [pixel], and say what was left out."""
+    from datasets.phantom import make_phantoms
+    from datasets.source import load_xrays
+
     if data.source == "phantom":
-        return make_phantoms(**size, val_fraction=data.val_fraction, seed=data.seed)
+        return make_phantoms(height=height, width=width, val_fraction=data.val_fraction, seed=data.seed)
     with console.progress("decoding, image") as progress:
-        loaded = load_folder(
+        loaded = load_xrays(
             data.source,
-            **size,
+            height=height,
+            width=width,
             val_fraction=data.val_fraction,
             seed=data.seed,
             strict=data.strict,
             cache=cache,
+            positive=data.positive,
             progress=progress,
         )
+    for note in loaded.report.notes:
+        console.detail(note)
     _warn_unreadable(loaded.report.unreadable, console)
     return loaded
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,8 +16,10 @@ from contract.manifest import DISCLAIMER
 from cxrflow.doctor import Finding
 
 if TYPE_CHECKING:
+    from datasets.survey import Survey
     from datasets.xray import XrayData
 
+SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 
 
@@ -47,14 +50,149 @@ def data_table(data: "XrayData") -> RenderableType:
     return _table(title, ("split", *data.class_names, "patients"), rows, text=["split"])
 
 
+def check_tables(data: "XrayData", survey: "Survey | None") -> list[RenderableType]:
+    """Class balance and patients per split; then, where there are files, what they are."""
+    rows = []
+    for name, split in (("train", data.train), ("validation", data.val), ("test", data.test)):
+        negative, positive = (int((split.labels == label).sum()) for label in (0, 1))
+        share = f"{100 * positive / max(1, negative + positive):.1f}"
+        rows.append((name, str(negative), str(positive), share, str(len(set(split.patients.tolist())))))
+    title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
+    headings = ("split", *data.class_names, f"% {data.class_names[1]}", "patients")
+    tables = [_table(title, headings, rows, text=["split"])]
+    if survey is not None and survey.sizes:
+        sides = [f"{min(side)} to {max(side)}, median {median(side):g}" for side in zip(*survey.sizes, strict=True)]
+        note = f"width {sides[0]}; height {sides[1]} pixels; {len(set(survey.sizes))} different sizes."
+        kinds = [(kind, mode, str(bits), str(count)) for kind, mode, bits, count in survey.kinds]
+        columns = ("format", "mode", "bits", "images")
+        tables.append(_table("files as stored", columns, kinds, text=["format", "mode"], note=note))
+    return tables
+
+
+def check_sentences(data: "XrayData") -> list[str]:
+    """What else is to be known: duplicates, unreadable images, patients on two sides."""
+    report = data.report
+    said = [
+        f"{len(report.duplicates)} images occur more than once, {len(report.unreadable)} are unreadable, "
+        f"{report.train_val_patient_overlap} patients are in both train and validation, "
+        f"{report.patients_in_train_and_test} in both train and test."
+    ]
+    return said + [f"the same image: {', '.join(group)}" for group in report.duplicates[:SHOWN_DUPLICATES]]
+
+
 def metrics_table(run: Path) -> RenderableType | None:
     """Validation and test metrics at the operating point."""
     metrics = read(run / "train" / "metrics.json")
     if metrics is None:
         return None
     splits = ("validation", "test")
-    rows = [(name.replace("_", " "), *(f"{metrics[split][name]:.4f}" for split in splits)) for name in METRICS]
-    return _table(f"{metrics['network']}. {DISCLAIMER}", ("metric", *splits), rows, text=["metric"])
+    test = metrics["test"]
+    rows = [
+        (_words(name), *(f"{metrics[split][name]:.4f}" for split in splits), _interval(test["intervals"].get(name)))
+        for name in (*METRICS, *(f"sensitivity_{kind}" for kind in ("bacteria", "virus")))
+        if name in test and name in metrics["validation"]
+    ]
+    headings = ("metric", *splits, "test, 95 % over patients")
+    return _table(f"{metrics['network']}. {DISCLAIMER}", headings, rows, text=["metric"])
+
+
+def evaluation_tables(folder: Path) -> list[RenderableType]:
+    """Metrics with intervals, operating points and, where measured, shifts of an evaluation."""
+    found = read(folder / "evaluation.json") or {}
+    names = [*METRICS, *(name for name in found if name.startswith("sensitivity_"))]
+    ends, rows = found["intervals"], list[tuple[str, ...]]()
+    rows += [(_words(name), _figure(found[name]), _interval(ends.get(name))) for name in names]
+    rows.append(("calibration error", _figure(found["ece"]), ""))
+    title = f"{found['n']} images of {found['source']}. {DISCLAIMER}"
+    tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
+    headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+    points = found["operating_points"].items()
+    rows = [(_words(rule), *(_figure(values[name]) for name in headings)) for rule, values in points]
+    words = ("operating point", *(name.replace("_", "\n") for name in headings))
+    tables.append(_table("", words, rows, text=["operating point"]))
+    if "shifts" in found:
+        shown = ("accuracy", "auc", "balanced_accuracy")
+        rows = [
+            (f"{row['shift']} [{row['unit']}]", f"{row['level']:g}", *(_figure(row[name]) for name in shown))
+            for row in found["shifts"]
+        ]
+        tables.append(_table("", ("shift", "level", "accuracy", "AUC", "balanced\naccuracy"), rows, text=["shift"]))
+    return tables
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.3f}..{ends[1]:.3f}"
+
+
+def seeds_table(runs: Path, name: str, seeds: int) -> RenderableType:
+    """Test metrics of each run of a training with several seeds, their mean and sample standard deviation."""
+    tests = [(read(runs / f"{name}-seed{i}" / "train" / "metrics.json") or {})["test"] for i in range(seeds)]
+    rows = []
+    for metric in METRICS:
+        values = [test[metric] for test in tests]
+        rows.append((_words(metric), f"{mean(values):.4f}", f"{stdev(values):.4f}", *map(_figure, values)))
+    headings = ("test metric", "mean", "std", *(f"seed{i}" for i in range(seeds)))
+    return _table(f"{name}, {seeds} seeds. {DISCLAIMER}", headings, rows, text=["test metric"])
+
+
+SEEDS_HEADINGS = (
+    "experiment", "network", "images", "seeds", "test accuracy", "test AUC", "balanced accuracy", "sensitivity",
+    "specificity", "accuracy: Youden, sensitivity 95 %", "ECE", "training [s]",
+)  # fmt: skip
+
+
+def seeds_rows(runs: Path) -> list[tuple[str, ...]]:
+    """Return one row of cells per experiment that was trained with several seeds.
+
+    A figure is mean ± sample standard deviation over seeds; in brackets the 95 % interval over patients that one run
+    has, its ends averaged over the runs.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(runs.glob("*-seed*/train/metrics.json")):
+        name, _, number = path.parent.parent.name.rpartition("-seed")
+        metrics = read(path)
+        if number.isdigit() and metrics is not None:
+            groups.setdefault(name, []).append(metrics)
+    return [_seeds_row(name, group) for name, group in groups.items() if len(group) > 1]
+
+
+def _seeds_row(name: str, group: list[dict[str, Any]]) -> tuple[str, ...]:
+    tests, networks = [metrics["test"] for metrics in group], {metrics["network"] for metrics in group}
+
+    def cell(metric: str) -> str:
+        text = _spread([test[metric] for test in tests])
+        ends = [mean(test["intervals"][metric][end] for test in tests) for end in (0, 1)]
+        return f"{text} [{_interval(ends)}]"
+
+    return (
+        name,
+        ", ".join(sorted(networks)),
+        group[0]["source"],
+        str(len(group)),
+        cell("accuracy"),
+        cell("auc"),
+        cell("balanced_accuracy"),
+        _spread([test["sensitivity"] for test in tests]),
+        _spread([test["specificity"] for test in tests]),
+        ", ".join(
+            f"{mean(test['operating_points'][rule]['accuracy'] for test in tests):.4f}"
+            for rule in ("youden", "sensitivity_95")
+        ),
+        _spread([test["ece"] for test in tests]),
+        f"{mean(metrics['seconds'] for metrics in group):.0f}",
+    )
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.4f} ± {stdev(values):.4f}"
 
 
 def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:

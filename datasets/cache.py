@@ -1,7 +1,7 @@
 """Keep decoded images in a file, because decoding a full-size release takes minutes and reading 5 MB takes none.
 
-An entry is found by everything that decides its content: preprocessing, size, and name, size and time of every file.
-A changed folder therefore gets a new entry, and an entry that is damaged is treated as if it did not exist.
+An entry is found by everything that decides its content: preprocessing, decoders, size, and name, size and time of
+every file. A changed source therefore gets a new entry, and an entry that is damaged is treated as if it did not exist.
 """
 
 import hashlib
@@ -17,23 +17,27 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from contract.preprocess import PREPROCESS_VERSION
+from datasets.dicom import DICOM_VERSION, codec_versions
+from datasets.listing import XrayFile
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """All image files of a folder, N of them, in the order of the list that made the key."""
+    """All images of a source, N of them, in the order of the list that made the key."""
 
     pixels: NDArray[np.uint8]  # (N, H, W), zero where unreadable
     contents: tuple[str, ...]  # (N,) sha256 [hex] of the file bytes, empty where unreadable
     problems: tuple[str, ...]  # (N,) why a file is unreadable, empty where it is not
+    people: NDArray[np.int64]  # (N,) equal where DICOM headers name one patient, -1 where no header does; no ids
 
 
-def cache_key(files: Sequence[tuple[str, Path]], *, height: int, width: int) -> str:
-    """Return the name of the entry for (relative name, path) of every file, and the size of the images [pixel].
+def cache_key(files: Sequence[XrayFile], *, height: int, width: int) -> str:
+    """Return the name of the entry for these files, and the size of the images [pixel].
 
-    Pillow's version is in it too: another JPEG decoder may give other pixels.
+    The decoders' versions are in it too: another JPEG decoder may give other pixels, a missing one gives none.
     """
-    state = [PREPROCESS_VERSION, PIL.__version__, height, width, sorted((name, *_state(path)) for name, path in files)]
+    decoders = [PREPROCESS_VERSION, PIL.__version__, DICOM_VERSION, codec_versions()]
+    state = [*decoders, height, width, [(file.name, *file.state) for file in files]]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
 
@@ -42,6 +46,7 @@ def load(cache: Path, key: str, *, count: int, height: int, width: int) -> Decod
     try:
         with np.load(_path(cache, key), allow_pickle=False) as entry:
             pixels, contents, problems = entry["pixels"], entry["contents"], entry["problems"]
+            people = entry["people"]
     except (
         Exception
     ):  # damaged files raise from zipfile, zlib, struct, ast, numpy; the answer is always to decode again
@@ -50,7 +55,9 @@ def load(cache: Path, key: str, *, count: int, height: int, width: int) -> Decod
         return None
     if any(texts.shape != (count,) or texts.dtype.kind != "U" for texts in (contents, problems)):
         return None
-    return Decoded(pixels, tuple(contents.tolist()), tuple(problems.tolist()))
+    if people.shape != (count,) or people.dtype != np.int64:
+        return None
+    return Decoded(pixels, tuple(contents.tolist()), tuple(problems.tolist()), people)
 
 
 def store(cache: Path, key: str, decoded: Decoded) -> None:
@@ -65,6 +72,7 @@ def store(cache: Path, key: str, decoded: Decoded) -> None:
                 pixels=decoded.pixels,
                 contents=np.array(decoded.contents, dtype=np.str_),
                 problems=np.array(decoded.problems, dtype=np.str_),
+                people=decoded.people,
             )
         temporary.replace(_path(cache, key))
     except OSError as err:
@@ -79,12 +87,3 @@ def store(cache: Path, key: str, decoded: Decoded) -> None:
 
 def _path(cache: Path, key: str) -> Path:
     return cache / f"xrays-{key[:32]}.npz"
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """Return size [byte] and modification time [ns]; a link to nowhere has neither."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns

@@ -31,12 +31,18 @@ def patient_key(name: str) -> str:
     return str(path.with_suffix(""))
 
 
+def names_a_patient(name: str) -> bool:
+    """Return whether `patient_key` finds more in a name than the name itself."""
+    return patient_key(name) != str(PurePosixPath(name).with_suffix(""))
+
+
 def group_images(
-    names: Sequence[str], contents: Sequence[str], pixels: NDArray[np.uint8]
+    patients: Sequence[str], names: Sequence[str], contents: Sequence[str], pixels: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int64], tuple[tuple[str, ...], ...]]:
     """Number the groups of images that must stay on one side of a split.
 
     Args:
+        patients: (N,) equal for images of one patient.
         names: (N,) file names.
         contents: (N,) sha256 of the file bytes.
         pixels: (N, H, W) decoded images.
@@ -46,7 +52,7 @@ def group_images(
         these connect; and the names of the images with identical files or pixels, in groups of two or more.
     """
     same_image = _components([list(contents), [image.tobytes() for image in pixels]])
-    same_group = _components([[patient_key(name) for name in names], same_image.tolist()])
+    same_group = _components([list(patients), same_image.tolist()])
     copies: dict[int, list[str]] = {}
     for name, image in zip(names, same_image.tolist(), strict=True):
         copies.setdefault(image, []).append(name)

@@ -45,7 +45,8 @@ class DataReport:
     duplicates: tuple[tuple[str, ...], ...]  # names of images with identical content, in groups of two or more
     unreadable: tuple[tuple[str, str], ...]  # (name, reason) of the images that were left out
     patients_in_train_and_test: int  # group numbers on both sides of the release's own split; train includes val
-    train_val_patient_overlap: int  # group numbers on both sides of our split: always 0
+    train_val_patient_overlap: int  # group numbers in both train and validation: 0 unless the source has its own val
+    notes: tuple[str, ...] = ()  # sentences on what the source does not say and what was done about it
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-able dicts, lists, strings and integers."""
@@ -53,6 +54,7 @@ class DataReport:
             **asdict(self),
             "duplicates": [list(group) for group in self.duplicates],
             "unreadable": [list(pair) for pair in self.unreadable],
+            "notes": list(self.notes),
         }
 
 
@@ -72,7 +74,8 @@ class XrayData:
 def fingerprint(images: Iterable[tuple[str, str, str]]) -> str:
     """Return a sha256 [hex] over (split, class name, sha256 of the image content) of all images.
 
-    The split is the source's own, train or test. Order, names, times and our train/val split do not matter.
+    The split is the source's own: train, test, or val where it has one. Order, names, times and our train/val split do
+    not matter.
     """
     lines = sorted(f"{split} {class_name} {content}\n" for split, class_name, content in images)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -85,6 +88,7 @@ def make_report(
     *,
     duplicates: tuple[tuple[str, ...], ...] = (),
     unreadable: tuple[tuple[str, str], ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> DataReport:
     """Count what is in the three splits."""
     splits = {"train": train, "val": val, "test": test}
@@ -98,4 +102,5 @@ def make_report(
         unreadable=unreadable,
         patients_in_train_and_test=len(np.intersect1d(known, test.patients)),
         train_val_patient_overlap=len(np.intersect1d(train.patients, val.patients)),
+        notes=notes,
     )

@@ -64,7 +64,7 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         "network": net.spec.describe(),
         "scale": extracted.scale,
         "offset": extracted.offset,
-        "threshold": integer_threshold(checkpoint.operating_point, extracted),
+        "threshold": integer_threshold(checkpoint.operating_point, extracted.scale, extracted.offset),
         "fingerprint": checkpoint.fingerprint,
         "chain": chain,
         "images_differing_in_plain_float32": float32,
@@ -74,9 +74,9 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
     return summary
 
 
-def integer_threshold(operating_point: float, extracted: Extracted) -> int:
+def integer_threshold(operating_point: float, scale: float, offset: float) -> int:
     """Return t with  integer logit > t  exactly when  scale * integer logit + offset > operating_point."""
-    quotient = (operating_point - extracted.offset) / extracted.scale
+    quotient = (operating_point - offset) / scale
     if not -(2**31) + 1 <= quotient < 2**31 - 1:
         raise ConfigError(
             f"the operating point {operating_point:g} is the integer logit {quotient:g}, outside 32 bits: every image "
@@ -84,9 +84,9 @@ def integer_threshold(operating_point: float, extracted: Extracted) -> int:
         )
     threshold = math.floor(quotient)
     # The quotient's rounding can be off by one; the definition decides.
-    while extracted.scale * threshold + extracted.offset > operating_point:
+    while scale * threshold + offset > operating_point:
         threshold -= 1
-    while extracted.scale * (threshold + 1) + extracted.offset <= operating_point:
+    while scale * (threshold + 1) + offset <= operating_point:
         threshold += 1
     return threshold
 

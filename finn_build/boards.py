@@ -59,6 +59,10 @@ class Board(BaseModel):
         """How much of each resource a design may fill."""
         return {name: int(getattr(self, name) * share) for name, share in self.budget.model_dump().items()}
 
+    def lut_equivalents(self, lut: int, bram18: int, dsp: int) -> float:
+        """Return resources as LUTs: a block of 18 Kbit and a DSP count as the part's LUTs per each of them."""
+        return lut + bram18 * self.lut / self.bram18 + dsp * self.lut / self.dsp
+
     def input_pixels(self, pixels: int, simd: int) -> int:
         """Pixels per beat of the input stream of a first layer with that SIMD: as many, if a DMA can drive that."""
         return simd if simd & (simd - 1) == 0 and 8 * simd <= self.dma_bits else self.stream_pixels(pixels)

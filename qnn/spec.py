@@ -5,6 +5,7 @@ what could be trained but never be built.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -12,9 +13,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 MAX_BITS = 8
 MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
 MAX_HIDDEN = 4096  # neurons in one layer
+MAX_CONVOLUTIONS = 5  # each halves the image side
+MAX_CHANNELS = 512
 LARGEST_UNFOLDED = 7  # primes up to here are small enough to be computed in parallel as they are
 
 Bits = int | Literal["float"]
+# How the threshold is chosen, on augmented validation images: even odds at equal class sizes, the largest Youden's J,
+# or the highest threshold that still finds 95 % of the pneumonias.
+OperatingRule = Literal["balanced", "youden", "sensitivity_95"]
 
 
 def _is_prime(n: int) -> bool:
@@ -48,6 +54,7 @@ class NetworkSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     height: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input rows [pixels]
     width: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input columns [pixels]
+    convolutions: tuple[int, ...] = ()  # channels of convolutions in front: a teacher, float only, never hardware
     hidden: tuple[int, ...] = (64, 64)  # neurons of each hidden layer
     weight_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per weight layer; 1 is -1/+1
     act_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per hidden layer; 1 is the sign, -1/+1
@@ -70,6 +77,16 @@ class NetworkSpec(BaseModel):
                 )
         return sizes
 
+    @field_validator("convolutions")
+    @classmethod
+    def _check_convolutions(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(value) > MAX_CONVOLUTIONS or not all(1 <= channels <= MAX_CHANNELS for channels in value):
+            raise ValueError(
+                f"convolutions is {list(value)}, expected at most {MAX_CONVOLUTIONS} numbers of channels, each "
+                f"1..{MAX_CHANNELS}, such as [16, 32, 64]"
+            )
+        return value
+
     @field_validator("weight_bits", "act_bits", mode="before")
     @classmethod
     def _check_widths(cls, value: Any, info: ValidationInfo) -> Bits | tuple[Bits, ...]:
@@ -84,6 +101,20 @@ class NetworkSpec(BaseModel):
             if len(widths) != expected:
                 raise ValueError(f"{name} lists {len(widths)} widths, but the network has {expected} {what}")
         return widths[0] if widths and all(bits == widths[0] for bits in widths) else widths
+
+    @model_validator(mode="after")
+    def _convolutions_are_float(self) -> Self:
+        if self.convolutions and set(self.weight_bits_per_layer + self.act_bits_per_layer) != {"float"}:
+            raise ValueError(
+                "convolutions are for teachers, which are never built: set weight_bits and act_bits to float, "
+                "or leave convolutions out"
+            )
+        if min(self.height, self.width) >> len(self.convolutions) == 0:
+            raise ValueError(
+                f"convolutions halve the image side {len(self.convolutions)} times, but {self.height} x {self.width} "
+                "pixels can be halved less often; list fewer"
+            )
+        return self
 
     @property
     def inputs(self) -> int:
@@ -106,12 +137,13 @@ class NetworkSpec(BaseModel):
         return "float" not in self.weight_bits_per_layer + self.act_bits_per_layer
 
     def describe(self) -> str:
-        """Return a short name such as '784-64-64-1 W8A8'."""
+        """Return a short name such as '784-64-64-1 W8A8', or '784-c16-c32-64-1 WfloatAfloat' with convolutions."""
 
         def show(bits: Bits | tuple[Bits, ...]) -> str:
             return ",".join(map(str, bits)) if isinstance(bits, tuple) else str(bits)
 
-        sizes = "-".join(map(str, (self.inputs, *self.hidden, 1)))
+        front = (f"c{channels}" for channels in self.convolutions)
+        sizes = "-".join(map(str, (self.inputs, *front, *self.hidden, 1)))
         return f"{sizes} W{show(self.weight_bits)}A{show(self.act_bits)}"
 
 
@@ -125,7 +157,7 @@ class Augmentation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     enabled: bool = True
     rotation_deg: float = Field(default=15.0, ge=0, le=180)  # [degree]
-    scale: float = Field(default=0.18, ge=0, lt=1)  # relative size, x and y apart
+    scale: float = Field(default=0.36, ge=0, lt=1)  # relative size, x and y apart
     shear: float = Field(default=0.15, ge=0, le=1)  # columns per row
     shift: float = Field(default=0.18, ge=0, le=2)  # of half the image side
     gamma: float = Field(default=0.35, ge=0, le=3)  # natural log of the exponent
@@ -133,11 +165,26 @@ class Augmentation(BaseModel):
     brightness: float = Field(default=30.0, ge=0, le=255)  # [gray levels]
 
 
+class Distillation(BaseModel):
+    """Learn from a teacher's answers to the same augmented images, besides the labels.
+
+    loss = (1 - weight) * BCE(logit, label) + weight * T^2 * BCE(logit / T, sigmoid(teacher's logit / T))
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    teacher: Path  # a finished run: its name, or the path of its folder
+    weight: float = Field(default=0.7, gt=0, le=1)
+    temperature: float = Field(default=2.0, gt=0, le=100)
+
+
 class TrainConfig(BaseModel):
     """How to train. The defaults are for 2 to 8 bits; binary weights like lr 5e-3 and weight_decay 0 better."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    epochs: Count = Field(default=150, ge=1, le=100_000)
+    epochs: Count = Field(default=150, ge=1, le=100_000)  # validations; the best one's network is kept
+    passes: Count = Field(default=1, ge=1, le=1000)  # over all training images in each epoch
     batch_size: Count = Field(default=128, ge=2, le=65_536)  # images
     lr: float = Field(default=3e-3, gt=0, le=10)  # peak of the one-cycle schedule
     weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt
@@ -148,6 +195,12 @@ class TrainConfig(BaseModel):
     )  # epochs without improvement before stopping; None: train all epochs
     class_balance: bool = True  # weigh the loss as if both classes were equally common
     augment: Augmentation = Augmentation()
+    # What the validation images go through for the monitor, the calibration and the operating points. It is no copy of
+    # `augment`, so that trainings with different ranges compare.
+    validation_augment: Augmentation = Augmentation()
+    distill: Distillation | None = None
+    init_from: Path | None = None  # a finished run of the same layer sizes, whose weights are the start; name or folder
+    operating_point: OperatingRule = "balanced"
 
     @model_validator(mode="after")
     def _patience_is_shorter(self) -> Self:

@@ -37,17 +37,19 @@ from torch.nn import functional
 from contract.errors import ArtifactError, ConfigError, DataError
 from datasets.xray import Split, XrayData
 from qnn.augment import augment
+from qnn.calibration import Platt, calibrate, fit_platt, operating_points
 from qnn.checkpoint import load_torch, save_torch
-from qnn.metrics import auc, choose_operating_point
+from qnn.metrics import auc
 from qnn.network import PixelMLP, predict_logits, snap_weights
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
+from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss, split_fingerprint
 
 MONITOR_COPIES = 4  # augmented copies of the validation images that the monitor looks at
-OPERATING_COPIES = 8  # and that the operating point is chosen on
+OPERATING_COPIES = 8  # and that calibration and operating points are chosen on; for the first, as many clean ones
 VALIDATION_SEED = 0x0CA1  # of the augmented copies; the same for all trainings, so that their monitors compare
 ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size train on one thread
 STATE_FILE = "last.ckpt"
-RESUME_FORMAT = 1
+RESUME_FORMAT = 2
 
 Row = dict[str, float]  # one epoch of the history
 HISTORY_FIELDS = ("epoch", "lr", "train_loss", "val_loss", "val_auc", "val_auc_aug", "monitor")
@@ -57,8 +59,10 @@ HISTORY_FIELDS = ("epoch", "lr", "train_loss", "val_loss", "val_auc", "val_auc_a
 class TrainResult:
     """What a training gives."""
 
-    net: PixelMLP  # of the best epoch, weights snapped to their integers, evaluation mode
-    operating_point: float  # class 1 where the logit exceeds this [logit]
+    net: PixelMLP  # of the best epoch, weights snapped to their integers, logits calibrated, evaluation mode
+    calibration: Platt  # what was done to the logits
+    operating_points: dict[str, float]  # by rule: class 1 where the calibrated logit exceeds this [logit]
+    operating_point: float  # the one that the config names
     history: tuple[Row, ...]  # one row per epoch, fields as in HISTORY_FIELDS
     best_epoch: int  # counted from 0
     interrupted: bool  # stopped with Ctrl-C; training again in the same folder goes on
@@ -76,6 +80,8 @@ def train(
     config: TrainConfig,
     *,
     workdir: Path,
+    teacher: Source | None = None,
+    initial: Source | None = None,
     progress: bool = True,
     on_epoch: Callable[[Row], None] | None = None,
 ) -> TrainResult:
@@ -87,6 +93,8 @@ def train(
         config: how to train.
         workdir: keeps the training's state under a name made from spec, config and data, so that calling again with the
             same three goes on where it stopped and calling with others disturbs nothing. Delete it when done.
+        teacher: what `config.distill` names.
+        initial: what `config.init_from` names.
         progress: whether to show a progress bar.
         on_epoch: called with the history's new row after every epoch; what it raises ends the training, and
             KeyboardInterrupt is taken as Ctrl-C.
@@ -96,26 +104,33 @@ def train(
 
     Raises:
         DataError: the images do not fit the spec, or a class is absent from a split.
-        ConfigError: the training diverged.
+        ConfigError: the training diverged, or `teacher` or `initial` does not fit.
         ArtifactError: the state in `workdir` is damaged.
         KeyboardInterrupt: Ctrl-C before the first epoch was complete.
     """
     _check_data(data, spec, config)
+    check_sources(data, spec, config, teacher=teacher, initial=initial)
+    folder = workdir / _identity(data, spec, config, teacher, initial)
     with _threads(spec):
-        return _train(data, spec, config, workdir=workdir, progress=progress, on_epoch=on_epoch)
+        trainee = _Trainee(
+            data, spec, config, teacher=teacher, initial=initial, on_epoch=on_epoch, history_file=folder / "history.csv"
+        )
+        return _train(trainee, data, folder, progress=progress)
 
 
-def _train(
-    data: XrayData,
-    spec: NetworkSpec,
-    config: TrainConfig,
-    *,
-    workdir: Path,
-    progress: bool,
-    on_epoch: Callable[[Row], None] | None,
-) -> TrainResult:
-    folder = workdir / _identity(data, spec, config)
-    trainee = _Trainee(data, spec, config, on_epoch=on_epoch, history_file=folder / "history.csv")
+def check_sources(
+    data: XrayData, spec: NetworkSpec, config: TrainConfig, *, teacher: Source | None, initial: Source | None
+) -> None:
+    """Stop unless the sources that `config` names are given, and were trained on the same images of the same size."""
+    assert (teacher is None) == (config.distill is None) and (initial is None) == (config.init_from is None)
+    for field, source in (("train.distill.teacher", teacher), ("train.init_from", initial)):
+        if source is not None:
+            check_source(source, field, spec, split_fingerprint(data))
+    if initial is not None:
+        check_topology(initial, spec)
+
+
+def _train(trainee: "_Trainee", data: XrayData, folder: Path, *, progress: bool) -> TrainResult:
     state_file = folder / STATE_FILE
     if state_file.exists():
         trainee.restore(load_torch(state_file, advice=f"Delete {folder} to train from the start."))
@@ -135,11 +150,20 @@ def augmented_validation(
     return torch.cat(changed).to(torch.uint8).numpy(), np.tile(split.labels, copies)
 
 
+def mixed_validation(split: Split, config: Augmentation) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return clean and augmented copies, as many of each, (2 * OPERATING_COPIES * N, H, W), and their labels.
+
+    Calibration is fitted on these: like the monitor, it weighs clean and augmented images equally.
+    """
+    pixels, labels = augmented_validation(split, config, copies=OPERATING_COPIES)
+    return np.concatenate([np.tile(split.pixels, (OPERATING_COPIES, 1, 1)), pixels]), np.tile(labels, 2)
+
+
 class _Trainee(pl.LightningModule):
     """The network with its data, losses, schedule and history.
 
-    A "batch" that Lightning hands to `training_step` is only its number: the images of an epoch are one permutation of
-    one tensor, so there is no per-image Python and no loader state to resume.
+    A "batch" that Lightning hands to `training_step` is only its number: the images of an epoch are permutations of one
+    tensor, so there is no per-image Python and no loader state to resume.
     """
 
     def __init__(
@@ -148,6 +172,8 @@ class _Trainee(pl.LightningModule):
         spec: NetworkSpec,
         config: TrainConfig,
         *,
+        teacher: Source | None,
+        initial: Source | None,
         on_epoch: Callable[[Row], None] | None,
         history_file: Path,
     ) -> None:
@@ -155,6 +181,12 @@ class _Trainee(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.net = PixelMLP(spec)
+        if initial is not None:
+            copy_weights(initial.net, self.net)
+        # In a tuple, because a module's modules are trained and saved with it.
+        self.teacher: tuple[Callable[[Tensor], Tensor], ...] = ()
+        if teacher is not None:
+            self.teacher = (answering(teacher.net, batch=config.batch_size),)
         self.config = config
         self.on_epoch = on_epoch
         self.history_file = history_file
@@ -168,10 +200,11 @@ class _Trainee(pl.LightningModule):
         counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=2)
         weight = len(self.labels) / (2 * counts) if config.class_balance else torch.ones(2)
         self.weights = weight.to(torch.float32)[torch.from_numpy(data.train.labels)]  # (N,) of each image's loss
-        self.batches = len(self.labels) // config.batch_size  # the rest waits for another epoch's shuffle
+        # The rest waits for another epoch's shuffle.
+        self.batches = config.passes * len(self.labels) // config.batch_size
 
         self.val = (torch.from_numpy(data.val.pixels).flatten(1).float(), data.val.labels)
-        aug_pixels, aug_labels = augmented_validation(data.val, config.augment, copies=MONITOR_COPIES)
+        aug_pixels, aug_labels = augmented_validation(data.val, config.validation_augment, copies=MONITOR_COPIES)
         self.val_aug = (torch.from_numpy(aug_pixels).flatten(1).float(), aug_labels)
         # Validation weighs the classes like training does, by its own counts.
         val_counts = np.bincount(data.val.labels, minlength=2)
@@ -185,7 +218,7 @@ class _Trainee(pl.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW without decay of the batch norms, and a one-cycle schedule by step."""
-        norms = [p for m in self.modules() if isinstance(m, nn.BatchNorm1d) for p in m.parameters()]
+        norms = [p for m in self.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for p in m.parameters()]
         in_norms = {id(p) for p in norms}
         groups: list[dict[str, Any]] = [
             {"params": [p for p in self.parameters() if id(p) not in in_norms]},
@@ -205,7 +238,8 @@ class _Trainee(pl.LightningModule):
         self.started = time.monotonic()
         seed = np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
         self.generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
-        self.order = torch.randperm(len(self.labels), generator=self.generator)
+        shuffles = [torch.randperm(len(self.labels), generator=self.generator) for _ in range(self.config.passes)]
+        self.order = torch.cat(shuffles)
         self.losses: list[Tensor] = []
 
     def training_step(self, batch: int) -> Tensor:
@@ -213,11 +247,20 @@ class _Trainee(pl.LightningModule):
         rows = self.order[batch * self.config.batch_size : (batch + 1) * self.config.batch_size]
         images = self.pixels[rows]
         x = augment(images, self.config.augment, self.generator) if self.config.augment.enabled else images.float()
-        loss = functional.binary_cross_entropy_with_logits(
-            self.net(x.flatten(1)), self.labels[rows], weight=self.weights[rows]
-        )
+        loss = self._loss(x.flatten(1), rows)
         self.losses.append(loss.detach())
         return loss
+
+    def _loss(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Return the loss of images (N, H*W) that are changed copies of the training images `rows`."""
+        logits, weights, distill = self.net(x), self.weights[rows], self.config.distill
+        hard = functional.binary_cross_entropy_with_logits(logits, self.labels[rows], weight=weights)
+        if distill is None:
+            return hard
+        with torch.no_grad():
+            answers = self.teacher[0](x)
+        soft = soft_loss(logits, answers, weights, temperature=distill.temperature)
+        return (1 - distill.weight) * hard + distill.weight * soft
 
     def on_train_epoch_end(self) -> None:
         """Validate, remember the best network, and extend the history."""
@@ -404,10 +447,17 @@ def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> Train
     net.load_state_dict(trainee.best_state)
     net.eval()
     snap_weights(net)
-    pixels, labels = augmented_validation(data.val, trainee.config.augment, copies=OPERATING_COPIES)
+    config = trainee.config
+    pixels, labels = mixed_validation(data.val, config.validation_augment)
+    platt = fit_platt(predict_logits(net, pixels), labels)
+    calibrate(net, platt)
+    pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
+    points = operating_points(predict_logits(net, pixels), labels)
     return TrainResult(
         net=net,
-        operating_point=choose_operating_point(predict_logits(net, pixels), labels),
+        calibration=platt,
+        operating_points=points,
+        operating_point=points[config.operating_point],
         history=tuple(trainee.history),
         best_epoch=trainee.best_epoch,
         interrupted=interrupted,
@@ -429,9 +479,12 @@ def write_history(path: Path, history: Sequence[Row]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _identity(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> str:
-    """Return a short name for this training: equal for equal spec, config and data."""
-    parts = [RESUME_FORMAT, spec.model_dump(mode="json"), config.model_dump(mode="json"), data.fingerprint]
+def _identity(
+    data: XrayData, spec: NetworkSpec, config: TrainConfig, teacher: Source | None, initial: Source | None
+) -> str:
+    """Return a short name for this training: equal for equal spec, config, data and sources."""
+    parts: list[Any] = [RESUME_FORMAT, spec.model_dump(mode="json"), config.model_dump(mode="json"), data.fingerprint]
+    parts += [None if source is None else source.sha256 for source in (teacher, initial)]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for split in (data.train, data.val):  # the fingerprint does not know how the images were split and resized
         for array in (split.pixels, split.labels):

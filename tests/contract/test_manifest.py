@@ -24,7 +24,9 @@ MANIFEST = Manifest(
     preprocessing={"version": 1, "resize": "area average"},
     height=28,
     width=28,
-    decision=Decision(scale=0.0123, offset=-4.5, threshold=-17, rule="Youden on the validation split"),
+    decision=Decision(
+        scale=0.0123, offset=-4.5, threshold=-17, rule="Youden on the validation split", operating_points={"other": 3}
+    ),
     hardware=Hardware(
         shell="axi_dma",
         board="pynq-z2",
@@ -56,7 +58,7 @@ def leaves(raw: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 PLACES = leaves(RAW)
 FIELDS = [p for p in PLACES if p[0] not in ("preprocessing", "sha256", "versions") and "dma" not in p[:-1]]
-FIELDS = [p for p in FIELDS if isinstance(p[-1], str)]
+FIELDS = [p for p in FIELDS if isinstance(p[-1], str) and "operating_points" not in p]
 
 
 def replaced(at: tuple[Any, ...], value: object) -> dict[str, Any]:
@@ -93,6 +95,12 @@ def test_round_trip(tmp_path: Path) -> None:
         save_manifest(tmp_path / "accelerator.json", manifest)
         assert load_manifest(tmp_path / "accelerator.json") == manifest
         assert list(tmp_path.iterdir()) == [tmp_path / "accelerator.json"]
+
+
+def test_operating_points_may_be_missing(tmp_path: Path) -> None:
+    raw = copy.deepcopy(RAW)
+    del raw["decision"]["operating_points"]
+    assert load(tmp_path / "accelerator.json", raw).decision.operating_points == {}
 
 
 @pytest.mark.parametrize("at", FIELDS, ids=".".join)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,9 @@ class Place:
                 code = stop.code
         return Outcome(code or 0, out.getvalue(), err.getvalue())
 
-    def start(self, *args: str, **options: Any) -> "subprocess.Popen[str]":
+    def start(self, *args: str, env: Mapping[str, str] | None = None, **options: Any) -> "subprocess.Popen[str]":
         """Start the real thing in its own process, for what happens to processes."""
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
         command = [sys.executable, "-m", "cxrflow.cli", *args]
         pipe = subprocess.PIPE
         return subprocess.Popen(

@@ -116,8 +116,8 @@ def misspelled(xrays: Path) -> None:
 )
 def test_a_data_folder_that_cannot_be_used(bare: Any, damage: Callable[[Path], None], words: list[str]) -> None:
     damage(bare.folder / "xrays")
-    for command in ("data", "run"):
-        bare(command, "tiny.yaml").assert_refused(*words)
+    for command in (["data", "check"], ["run"]):
+        bare(*command, "tiny.yaml").assert_refused(*words)
     assert not bare.run.exists()
 
 
@@ -162,14 +162,14 @@ def test_bad_images_are_named_skipped_and_counted(bare: Any) -> None:
     add_legal_modes(folder)
     reasons = add_bad_images(folder)
     for _ in range(2):  # the second time from the cache
-        outcome = bare("data", "tiny.yaml")
+        outcome = bare("data", "check", "tiny.yaml")
         assert outcome.code == 0
         for name, reason in reasons.items():
             line = next(line for line in outcome.err.splitlines() if name in line)
             assert line.startswith(f"warning: skipped train/NORMAL/{name}: ") and reason in line
         assert "4 unreadable images were skipped; --strict makes that an error" in outcome.err
         assert "4 are unreadable" in outcome.out
-    bare("data", "tiny.yaml", "--strict").assert_refused("train/NORMAL/cut.jpeg: ", "replace")
+    bare("data", "check", "tiny.yaml", "--strict").assert_refused("train/NORMAL/cut.jpeg: ", "replace")
     assert not bare.run.exists()
 
 
@@ -177,7 +177,7 @@ def test_hundreds_of_bad_images_do_not_fill_the_screen(bare: Any) -> None:
     folder = bare.folder / "xrays" / "train" / "NORMAL"
     for i in range(40):
         (folder / f"bad{i}.jpeg").write_text("no")
-    outcome = bare("data", "tiny.yaml")
+    outcome = bare("data", "check", "tiny.yaml")
     assert len(outcome.err.splitlines()) < 15
     assert "30 more" in outcome.err and "40 unreadable images were skipped" in outcome.err
 

@@ -48,7 +48,7 @@ def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: 
         (GOOD + "network: {hidden: [67]}", ["size 67, a prime", "no folding divides it", "66 and 68"]),
         (GOOD + "network: {hidden: []}", ["hidden is empty", "such as [64]"]),
         (GOOD + "network: {height: 4}", ["'network.height' is 4, expected greater than or equal to 8"]),
-        (GOOD + "network: [1]", ["'network' is [1], expected fields such as height, width, hidden"]),
+        (GOOD + "network: [1]", ["'network' is [1], expected fields such as height, width, convolutions"]),
         (GOOD + "network:", ["'network' is None, expected fields such as"]),
         (GOOD + "train: {lr: fast}", ["'train.lr' is 'fast', expected a valid number"]),
         (GOOD + "train: {lr: .nan}", ["'train.lr' is nan, expected"]),

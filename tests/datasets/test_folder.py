@@ -1,5 +1,6 @@
 """Small release folders, built here, with everything that goes wrong in real ones."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ from PIL import Image
 
 from contract.errors import CxrflowError, DataError, ImageError
 from contract.preprocess import load_pixels
-from datasets.folder import load_folder
+from datasets.source import load_xrays
 from datasets.xray import XrayData
 
 SIZE = 8
@@ -20,7 +21,7 @@ SIZE = 8
 
 def load(root: Path, **changes: Any) -> XrayData:
     options = {"height": SIZE, "width": SIZE, "val_fraction": 0.25, "seed": 0, "strict": False, "cache": None}
-    return load_folder(root, **{**options, **changes})
+    return load_xrays(root, **{**options, **changes})
 
 
 def write_image(path: Path, seed: int) -> None:
@@ -160,7 +161,7 @@ class TestLayout:
         ("change", "message"),
         [
             (lambda r: shutil.rmtree(r), "does not exist; expected a folder with train/NORMAL"),
-            (lambda r: (shutil.rmtree(r), r.touch()), "is not a folder"),  # type: ignore[func-returns-value]
+            (lambda r: (shutil.rmtree(r), r.touch()), "is empty; expected a folder"),  # type: ignore[func-returns-value]
             (lambda r: shutil.rmtree(r / "train"), "has no folder 'train', found test, val"),
             (lambda r: shutil.rmtree(r / "test"), "has no folder 'test', found train, val"),
             (lambda r: (shutil.rmtree(r), r.mkdir()), "has no folder 'train', found no folders"),  # type: ignore[func-returns-value]
@@ -234,8 +235,11 @@ class TestCache:
 
 
 def test_the_real_release(real_xrays: Path, tmp_path: Path) -> None:
-    data = load(real_xrays, height=28, width=28, val_fraction=0.1, strict=True, cache=tmp_path)
+    data = load(real_xrays, height=28, width=28, val_fraction=0.125, strict=True, cache=tmp_path)
     counts = data.report.counts
+    assert data.fingerprint == "b31b52659ed9e2ecd01f9d6ffbba45d5af593b20781f28f4a705ae012d888d7f"
+    assert hashlib.sha256("\n".join(data.val.names).encode()).hexdigest()[:16] == "7d76e30cd99f5c03"
+    assert data.report.notes == ()
     assert len(data.train) + len(data.val) == 5216
     assert (counts["train"]["NORMAL"] + counts["val"]["NORMAL"], counts["test"]) == (
         1341,

@@ -31,7 +31,7 @@ def test_groups_are_the_transitive_closure(images: list[tuple[int, int, int]]) -
     names = [f"person{person}_virus_{i}.png" for i, (person, _, _) in enumerate(images)]
     contents = [f"{content}" for _, content, _ in images]
     pixels = np.array([[[value]] for _, _, value in images], dtype=np.uint8)
-    groups, duplicates = group_images(names, contents, pixels)
+    groups, duplicates = group_images([patient_key(name) for name in names], names, contents, pixels)
 
     n = len(images)
     linked = np.array([[any(p == q for p, q in zip(a, b, strict=True)) for b in images] for a in images])

@@ -15,7 +15,7 @@ from qonnx.core.onnx_exec import execute_onnx
 
 import export.export as module
 from contract.errors import ConfigError, MismatchError
-from contract.network import IntegerNetwork, load_network
+from contract.network import load_network
 from contract.npz import load_npz
 from export.export import integer_threshold
 from export.integer_network import Extracted, canonical, extract
@@ -107,16 +107,12 @@ def test_another_qonnx_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
         export_net(tmp_path / "export", random_net(small_spec(8, 8)), random_pixels(20))
 
 
-def affine(scale: float, offset: float) -> Extracted:
-    return Extracted(IntegerNetwork(1, 1, ()), scale, offset)
-
-
 @given(st.floats(1e-6, 1e3), st.floats(-1e3, 1e3), st.floats(-50, 50), st.none() | st.integers(-(10**6), 10**6))
 def test_integer_threshold_is_its_definition(scale: float, offset: float, point: float, exact: int | None) -> None:
     if exact is not None:
         point = scale * exact + offset  # exactly on a logit: `greater` must not include it
     try:
-        t = integer_threshold(point, affine(scale, offset))
+        t = integer_threshold(point, scale, offset)
     except ConfigError:
         assert abs((point - offset) / scale) > 2**30
         return
@@ -130,4 +126,4 @@ def test_integer_threshold_is_its_definition(scale: float, offset: float, point:
 )
 def test_an_operating_point_outside_32_bits_is_refused_at_once(scale: float, point: float) -> None:
     with pytest.raises(ConfigError, match=r"the operating point .* is the integer logit .*, outside 32 bits"):
-        integer_threshold(point, affine(scale, 0.0))
+        integer_threshold(point, scale, 0.0)

@@ -16,10 +16,11 @@ from qnn.augment import augment
 from qnn.checkpoint import load_checkpoint
 from qnn.report import finish
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
-from qnn.training import HISTORY_FIELDS, Row, TrainResult, train
+from qnn.training import HISTORY_FIELDS, Row, TrainResult, mixed_validation, train
 
 SPEC = NetworkSpec(height=8, width=8, hidden=(8,), weight_bits=4, act_bits=4)
-CONFIG = TrainConfig(epochs=8, batch_size=32, lr=0.02, augment=Augmentation(shift=0.05, brightness=10))
+MILD = Augmentation(shift=0.05, brightness=10)
+CONFIG = TrainConfig(epochs=8, batch_size=32, lr=0.02, augment=MILD, validation_augment=MILD)
 
 
 def make_split(n: int, seed: int) -> Split:
@@ -60,7 +61,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
 
 def test_learns_what_can_be_learned(whole: TrainResult, tmp_path: Path) -> None:
     assert whole.best["monitor"] > 0.999 and not whole.interrupted and len(whole.history) == CONFIG.epochs
-    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path)
+    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path, made_from={"code": "c0de"})
     assert metrics["test"]["accuracy"] == 1
 
 
@@ -148,6 +149,24 @@ def test_a_finished_training_is_not_repeated(whole: TrainResult, tmp_path: Path)
     assert_same(run(tmp_path, on_epoch=fail), whole)
 
 
+def test_an_epoch_is_as_many_passes_as_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(images: torch.Tensor, *args: object) -> torch.Tensor:
+        if len(images) == 25:  # no validation
+            seen.extend(images.flatten(1).sum(dim=1, dtype=torch.int64).tolist())
+        return images.float()
+
+    validation = mixed_validation(DATA.val, MILD)
+    np.testing.assert_array_equal(validation[0][: len(DATA.val)], DATA.val.pixels)
+    assert len(validation[0]) == len(validation[1]) == 16 * len(DATA.val)
+    monkeypatch.setattr(qnn.training, "augment", counted)
+    result = run(tmp_path, CONFIG.model_copy(update={"epochs": 1, "passes": 4, "batch_size": 25}))
+    assert len(result.history) == 1
+    every = DATA.train.pixels.reshape(200, -1).sum(axis=1, dtype=np.int64)
+    assert sorted(seen) == sorted(np.tile(every, 4).tolist())
+
+
 def test_patience_stops_early_and_stays_stopped(tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"epochs": 40, "patience": 2})
     stopped = run(tmp_path, config)
@@ -190,7 +209,7 @@ def test_a_diverged_training_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
-    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path)
+    metrics = finish(whole, DATA, SPEC, CONFIG, tmp_path, made_from={"code": "c0de"})
     assert json.loads((tmp_path / "metrics.json").read_text()) == json.loads(json.dumps(metrics))
     assert metrics["note"] == "Research use only, not a medical device"
     assert metrics["counts"]["test"] == {"NORMAL": 33, "PNEUMONIA": 17, "images": 50, "patients": 50}
@@ -202,6 +221,6 @@ def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
     assert tuple(rows[0]) == HISTORY_FIELDS and len(rows) == CONFIG.epochs
     assert [float(row["monitor"]) for row in rows] == [row["monitor"] for row in whole.history]
     pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert pictures == ["confusion.png", "history.png", "mistakes.png", "roc.png"]
+    assert pictures == ["confusion.png", "history.png", "mistakes.png", "reliability.png", "roc.png"]
     for path in tmp_path.rglob("*"):  # file names of X-rays carry patient numbers
         assert path.is_dir() or b"person" not in path.read_bytes()

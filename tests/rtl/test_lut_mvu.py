@@ -59,8 +59,11 @@ LAYERS = {
     "W4A1": Layer(4, "BIPOLAR", 4, 5),
     "W8A1": Layer(8, "BIPOLAR", 3, 8),
     "W2A1 signs": Layer(2, "BIPOLAR", 3, 4, signs=True),
-    "W3A2": Layer(3, "UINT2", 3, 6),
+    "W2A2": Layer(2, "UINT2", 4, 6),
+    "W3A4 signed": Layer(3, "INT4", 3, 5),
+    "W8A8": Layer(8, "UINT8", 3, 4),
     "W8A8 signed": Layer(8, "INT8", 3, 3),
+    "W4A2 signs": Layer(4, "UINT2", 3, 4, signs=True),
 }
 
 

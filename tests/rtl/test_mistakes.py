@@ -97,6 +97,19 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "starts[MISTAKEN ? '0 : row_q[STAGES-1]]",
             "w2a1",
         ),
+        Mistake(
+            "the highest bit of a weight is not worth less than nothing",
+            "{PAIR_BITS{PLANE == PLANES - 1}}",
+            "{PAIR_BITS{!MISTAKEN && PLANE == PLANES - 1}}",
+            "w2a2",
+        ),
+        Mistake(
+            "all bits of a weight are worth the same",
+            "LEAF_BITS'(taken) << PLANE",
+            "LEAF_BITS'(taken) << (MISTAKEN ? 0 : PLANE)",
+            "w2a2",
+        ),
+        Mistake("the first of a pair for the second", "(alone[B])", "(alone[MISTAKEN ? A : B])", "w2a2"),
         Mistake("weights lose their sign", "value = {w[n][", "value = {!MISTAKEN && w[n][", "w2a1"),
         Mistake(
             "sums lose their sign",
@@ -114,10 +127,6 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         Mistake(
             "weights are a beat early", "alone_q, word_late_q};", "alone_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
         ),
-        Mistake(
-            "the highest bit is not inverted", "{PLANE == PLANES - 1}", "{PLANE == PLANES - 1 && !MISTAKEN}", "w2a2"
-        ),
-        Mistake("the first of a pair for the second", "(alone[B])", "(alone[MISTAKEN ? A : B])", "w2a2"),
         Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
         Mistake(
             "valid is dropped while the sink stalls",
@@ -149,7 +158,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
     ),
 }
-ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W3A2")
+ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(
     ("module", "mistake"), CASES, ids=[f"{module}-{mistake.name}" for module, mistake in CASES]

@@ -91,30 +91,39 @@
     localparam int unsigned FV_READ = PAIRS ? 1 : 0;              // and of the weights
     typedef logic signed [FV_BITS-1:0] fv_number;
 
-    // Activation of column s as an unsigned number, or as a bit.
-    function automatic fv_number fv_x_of(input logic [SIMD*ACT_BITS-1:0] x, input int unsigned s);
-        logic [ACT_BITS-1:0] bits;
-        bits    = x[s*ACT_BITS +: ACT_BITS];
-        fv_x_of = ACT_SIGNED && ACT_BITS > 1 ? fv_number'(signed'(bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(bits);
+    // Activation s as the unsigned number that it counts as.
+    function automatic fv_number fv_value(input logic [SIMD*ACT_BITS-1:0] x, input int unsigned s);
+        logic [ACT_BITS-1:0] x_bits;
+        x_bits   = x[s*ACT_BITS +: ACT_BITS];
+        fv_value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
     endfunction
     // Weight times activation of column s, and what the unit's term has too much: see row_starts of finn_build.lut_mvau.
     function automatic fv_number fv_term(
         input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s,
         input int unsigned lane
     );
+        logic [ACT_BITS-1:0]    x_bits;
         logic [WEIGHT_BITS-1:0] w_bits;
-        fv_number               value, weight;
-        value  = fv_x_of(x, s);
+        fv_number               value; // of the operand that may have more than 1 bit
+        x_bits = x[s*ACT_BITS +: ACT_BITS];
         w_bits = w[(lane*SIMD + s)*WEIGHT_BITS +: WEIGHT_BITS];
-        weight = fv_number'(signed'(w_bits));
-        if (WEIGHT_BITS > 1 && ACT_BITS > 1) fv_term = weight * value;
-        else if (WEIGHT_BITS > 1) fv_term = value[0] ? weight : -weight;
-        else if (ACT_BITS == 1) fv_term = fv_number'(value[0] == w_bits[0]); // counts double in the end
-        else if (w_bits[0]) fv_term = value;
-        else begin
-            fv_term = fv_number'(2**ACT_BITS - 1) - value;
-            if (s % 2 == 0 && s + 1 < SIMD) fv_term = fv_term + fv_number'(1);
-            if (SIMD > 1 && s % 2 == 0 && s + 1 == SIMD) fv_term = fv_term + fv_number'(2**ACT_BITS);
+        if (WEIGHT_BITS > 1) begin
+            value   = fv_number'(signed'(w_bits));
+            fv_term = x_bits[0] ? value : -value;
+            if (PAIRS) begin
+                fv_term = value * fv_value(x, s);
+                if (s % GROUP == 0) fv_term = fv_term + (fv_number'(2**PAIR_BITS - 1) << (WEIGHT_BITS - 1));
+            end
+        end else if (ACT_BITS == 1) begin
+            fv_term = fv_number'(x_bits[0] == w_bits[0]); // counts double in the end
+        end else begin
+            value = fv_value(x, s);
+            if (w_bits[0]) fv_term = value;
+            else begin
+                fv_term = fv_number'(2**ACT_BITS - 1) - value;
+                if (s % 2 == 0 && s + 1 < SIMD) fv_term = fv_term + fv_number'(1);
+                if (SIMD > 1 && s % 2 == 0 && s + 1 == SIMD) fv_term = fv_term + fv_number'(2**ACT_BITS);
+            end
         end
     endfunction
     // Sum over the columns from `from` to before `to`, no further than SIMD.
@@ -126,22 +135,24 @@
         for (int unsigned s = 0; s < SIMD; s++)
             if (s >= from && s < to) fv_columns = fv_columns + fv_term(x, w, s, lane);
     endfunction
-    // Sum over the leaves from `from` to before `to` where each bit of the weights has its own.
+    // Sum over the leaves from `from` to before `to`, no further than LEAVES.
     function automatic fv_number fv_leaves(
         input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned from,
         input int unsigned to, input int unsigned lane
     );
-        fv_number taken;
-        fv_leaves = '0;
-        for (int unsigned n = 0; n < LEAVES; n++) begin
-            taken = '0;
-            for (int unsigned s = n % GROUPS * GROUP; s < n % GROUPS * GROUP + GROUP && s < SIMD; s++)
-                if (w[(lane*SIMD + s)*WEIGHT_BITS + n / GROUPS]) taken = taken + fv_x_of(x, s);
-            if (n / GROUPS == PLANES - 1) taken = fv_number'(2**PAIR_BITS - 1) - taken;
-            if (n >= from && n < to) fv_leaves = fv_leaves + (taken << (n / GROUPS));
+        int unsigned s, plane;
+        fv_number    taken;
+        fv_leaves = PLANES > 1 ? '0 : fv_columns(x, w, GROUP * from, GROUP * to, lane);
+        for (int unsigned n = 0; n < LEAVES; n++) if (PLANES > 1 && n >= from && n < to) begin
+            plane = n / GROUPS;
+            s     = n % GROUPS * GROUP;
+            taken = w[(lane*SIMD + s)*WEIGHT_BITS + plane] ? fv_value(x, s) : '0;
+            if (s + 1 < SIMD && w[(lane*SIMD + s + 32'(s + 1 < SIMD))*WEIGHT_BITS + plane])
+                taken = taken + fv_value(x, s + 32'(s + 1 < SIMD));
+            if (plane == PLANES - 1) taken = fv_number'(2**PAIR_BITS - 1) - taken;
+            fv_leaves = fv_leaves + (taken << plane);
         end
     endfunction
-    localparam int unsigned FV_TOO_MUCH = PLANES > 1 ? (GROUPS * (2**PAIR_BITS - 1)) << (WEIGHT_BITS - 1) : 0; // of a beat
     // START and the sum over the first `beats` beats, of the row that lane `lane` has in the pass of position `pos`.
     function automatic logic [ACCU_BITS-1:0] fv_sum(
         input logic [7:0] pos, input int unsigned beats, input int unsigned lane
@@ -152,7 +163,7 @@
         fv_sum = '0;
         for (int unsigned f = 0; f < NF; f++) if (8'(f) == pass) fv_sum = START[(f*PE + lane)*ACCU_BITS +: ACCU_BITS];
         for (int unsigned j = 0; j < SF; j++) begin
-            terms = fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane) + fv_number'(FV_TOO_MUCH);
+            terms = fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane);
             if (j < beats) fv_sum = fv_sum + (ACCU_BITS'(terms) << AGREE); // agreements count double
         end
     endfunction
@@ -188,8 +199,7 @@
         for (genvar l = 0; l <= LEVELS; l++) begin : gen_fv_level
             for (genvar n = 0; n < (LEAVES + 2**l - 1) / 2**l; n++) begin : gen_fv_node
                 localparam int unsigned FROM = 2**l * n, TO = 2**l * (n + 1);
-                wire fv_number terms = PLANES > 1 ? fv_leaves(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], FROM, TO, p)
-                    : fv_columns(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], GROUP*FROM, GROUP*TO, p);
+                wire fv_number terms = fv_leaves(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], FROM, TO, p);
                 always_comb if (fv_here[FV_LEAF+l])
                     a_node: assert (gen_pe[p].gen_level[l].node[n] == (LEAF_BITS+l)'(terms));
             end
@@ -210,19 +220,19 @@
     if (PAIRS) begin : gen_fv_pairs
         always_comb if (fv_started && !rst && valid_q[0])
             a_word_late: assert (gen_pairs.word_late_q == WORD_BITS'(fv_pos[0] % FV_WORDS));
-        for (genvar s = 0; s < SIMD; s++) begin : gen_fv_alone
-            wire fv_number a = fv_x_of(fv_act[1], s);
-            always_comb if (fv_here[1]) a_alone: assert (gen_pairs.alone_q[s] == ACT_BITS'(a));
-            if (s % GROUP == 0 && s + 1 < SIMD && GROUP > 1) begin : gen_fv_pair
-                wire fv_number b = fv_x_of(fv_act[1], s + 1);
-                always_comb if (fv_here[1]) begin
-                    a_same:   assert (gen_pairs.same_q[s/GROUP] == PAIR_BITS'(a + b));
-                    a_differ: assert (gen_pairs.differ_q[s/GROUP] == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
+        for (genvar n = 0; n < GROUPS; n++) begin : gen_fv_pair
+            localparam int unsigned B = GROUP*n + 32'(GROUP*n + 1 < SIMD);
+            wire fv_number a = fv_value(fv_act[1], GROUP*n), b = fv_value(fv_act[1], B);
+            always_comb if (fv_here[1]) begin
+                if (B == GROUP*n) a_one: assert (gen_pairs.same_q[n] == PAIR_BITS'(a));
+                else begin
+                    a_same:   assert (gen_pairs.same_q[n] == PAIR_BITS'(a + b));
+                    a_differ: assert (gen_pairs.differ_q[n] == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
                 end
-            end else if (s % GROUP == 0) begin : gen_fv_one
-                always_comb if (fv_here[1])
-                    a_one: assert (gen_pairs.same_q[s/GROUP] == PAIR_BITS'(a) && gen_pairs.differ_q[s/GROUP] == PAIR_BITS'(a));
             end
+        end
+        for (genvar s = 0; s < SIMD; s++) begin : gen_fv_alone
+            always_comb if (fv_here[1]) a_alone: assert (gen_pairs.alone_q[s] == ACT_BITS'(fv_value(fv_act[1], s)));
         end
     end
 

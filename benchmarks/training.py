@@ -1,0 +1,79 @@
+"""What a training step costs, and how much of it is augmentation. Prints one line per shipped network.
+
+python -m benchmarks.training [DATA]     # on synthetic X-rays, or on yours; one thread, like these trainings
+
+Times are processor time, so that other programs on the machine matter less. A step is an epoch's time divided by its
+batches, validation included; the whole training is that time for all epochs, without decoding and the final metrics.
+"""
+
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from cxrflow.console import Console
+from cxrflow.experiment import DataConfig, load_experiment
+from cxrflow.stages import load_source
+from qnn.augment import augment
+from qnn.network import PixelMLP
+from qnn.spec import Augmentation
+from qnn.teacher import Source, split_fingerprint
+from qnn.training import Row, train
+
+EPOCHS = 4
+NAMES = ("w8a8", "w8a8-large", "w1a1-start", "w1a1")
+
+
+def augmentation_ms(pixels: torch.Tensor, config: Augmentation, batch: int) -> float:
+    """Return the median time of augmenting one batch [ms]."""
+    generator, times = torch.Generator().manual_seed(0), []
+    for _ in range(100):
+        start = time.process_time()
+        augment(pixels[:batch], config, generator)
+        times.append(time.process_time() - start)
+    return 1e3 * sorted(times)[len(times) // 2]
+
+
+def _stamp(ends: list[float], _: Row) -> None:
+    ends.append(time.process_time())
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    folder = Path(__file__).parent.parent / "experiments"
+    config = DataConfig(source=Path(sys.argv[1])) if len(sys.argv) > 1 else DataConfig()
+    data = load_source(config, height=28, width=28, cache=Path("runs/.cache"), console=Console())
+    pixels = torch.from_numpy(data.train.pixels)
+    print(f"{data.source}, {len(pixels)} training images")
+    print("| experiment | step [ms] | of it augmentation [ms] | share | whole training [s] |")
+    print("| --- | --- | --- | --- | --- |")
+    for name in NAMES:
+        experiment = load_experiment(folder / f"{name}.yaml")
+        # An untrained teacher costs as much as a trained one.
+        floats = experiment.network.model_copy(update={"weight_bits": "float", "act_bits": "float"})
+        teacher = Source(PixelMLP(floats).eval(), split_fingerprint(data), "untrained", "")
+        train_config = experiment.train.model_copy(update={"epochs": EPOCHS, "init_from": None})
+        ends: list[float] = []
+        with tempfile.TemporaryDirectory() as workdir:
+            train(
+                data,
+                experiment.network,
+                train_config,
+                workdir=Path(workdir),
+                teacher=teacher if train_config.distill else None,
+                progress=False,
+                on_epoch=partial(_stamp, ends),
+            )
+        epoch = (ends[-1] - ends[0]) / (len(ends) - 1)
+        step = 1e3 * epoch / (train_config.passes * len(pixels) // train_config.batch_size)
+        part = augmentation_ms(pixels, train_config.augment, train_config.batch_size)
+        whole = epoch * experiment.train.epochs
+        print(f"| {name} | {step:.2f} | {part:.2f} | {part / step:.0%} | {whole:.0f} |")
+
+
+if __name__ == "__main__":
+    main()

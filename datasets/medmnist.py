@@ -1,0 +1,139 @@
+"""Read MedMNIST's pneumoniamnist .npz files, in any of their sizes, with their official splits.
+
+The file is a zip of arrays. Its directory and the arrays' headers are checked before an image is read, and pickled
+objects, which would run code, are refused.
+
+Source: Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023); the larger sizes are MedMNIST+.
+"""
+
+import threading
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from contract.errors import DataError
+from contract.npz import MAX_UNPACKED_BYTES
+from datasets.archive import damaged
+from datasets.listing import Listing, XrayFile, file_state
+
+SPLITS = ("train", "val", "test")
+_MAX_HEADER = 10_000  # bytes of an array's description
+
+
+def list_medmnist(path: Path) -> Listing:
+    """List the images of an .npz with {train,val,test}_images (N, h, w) uint8 and _labels (N, 1) 0 or 1.
+
+    Raises:
+        DataError: the file is damaged, an array is missing, pickled or of another shape, or two arrays do not match.
+    """
+    shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
+    files = []
+    for split in SPLITS:
+        images, labels = shapes[f"{split}_images"], _labels(path, split)
+        if images[0] != len(labels):
+            raise DataError(
+                f"{path}: has {images[0]} {split}_images but {len(labels)} {split}_labels, expected as many; "
+                "fetch it again with `cxrflow data fetch pneumoniamnist`."
+            )
+        pixels = _Images(path, f"{split}_images")
+        state = file_state(path)
+        files += [
+            XrayFile(f"{split}/{i:05d}", int(label), split, None, state, partial(pixels.read, i))
+            for i, label in enumerate(labels)
+        ]
+    return Listing(
+        path,
+        f"MedMNIST {path.name}",
+        tuple(files),
+        splits=SPLITS,
+        notes=("MedMNIST's official splits are used as they are; it does not say whether they share patients.",),
+    )
+
+
+class _Images:
+    """One split's images, unpacked when the first is needed."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._lock = threading.Lock()
+        self._pixels: NDArray[np.uint8] | None = None
+
+    def read(self, i: int) -> NDArray[np.uint8]:
+        """Return image i, (h, w)."""
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = _array(self._path, self._name)
+        return self._pixels[i]  # type: ignore[no-any-return]
+
+
+def _labels(path: Path, split: str) -> NDArray[Any]:
+    """Return the labels of a split, (N,) 0 or 1."""
+    labels = _array(path, f"{split}_labels").reshape(-1)
+    foreign = sorted(set(np.unique(labels).tolist()) - {0, 1})
+    if foreign:
+        raise DataError(
+            f"{path}: {split}_labels holds {foreign[0]}, expected 0 (normal) and 1 (pneumonia) only; is it "
+            "pneumoniamnist and not another MedMNIST set?"
+        )
+    return labels
+
+
+def _check_header(path: Path, name: str) -> tuple[int, ...]:
+    """Return the shape of an array, after checking that it is what we read, without reading it."""
+    kind = name.rsplit("_")[1]
+    wanted = "uint8 of shape (N, h, w)" if kind == "images" else "integers of shape (N, 1)"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            if f"{name}.npy" in names:
+                shape, dtype = _read_header(archive, f"{name}.npy")
+                unpacked = archive.getinfo(f"{name}.npy").file_size
+    except Exception as err:  # zipfile, zlib and numpy raise many kinds for damaged files
+        raise damaged(path, err) from err
+    if f"{name}.npy" not in names:
+        found = ", ".join(ascii(n.removesuffix(".npy"))[1:-1] for n in names[:8])
+        raise DataError(
+            f"{path}: has no array {name}, found {found or 'none'}; expected MedMNIST's pneumoniamnist, so fetch it "
+            "with `cxrflow data fetch pneumoniamnist`."
+        )
+    if dtype.hasobject:
+        raise DataError(
+            f"{path}: {name} holds pickled objects, which could run code and were not opened, expected {wanted}; "
+            "fetch the original file."
+        )
+    right = (len(shape) == 3 and dtype == np.uint8) if kind == "images" else (_is_column(shape) and dtype.kind in "uib")
+    if not right:
+        raise DataError(f"{path}: {name} is {dtype} of shape {shape}, expected {wanted}; fetch the original file.")
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if size > MAX_UNPACKED_BYTES or size > unpacked:
+        raise DataError(
+            f"{path}: {name} claims {size:,} bytes but holds {unpacked:,}, expected a whole array of at most "
+            f"{MAX_UNPACKED_BYTES:,}; fetch the original file."
+        )
+    return shape
+
+
+def _is_column(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
+
+
+def _read_header(archive: zipfile.ZipFile, member: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    with archive.open(member) as stream:
+        version = npy.read_magic(stream)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(stream, max_header_size=_MAX_HEADER)
+    return shape, dtype
+
+
+def _array(path: Path, name: str) -> NDArray[Any]:
+    """Unpack one array whose header was checked."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[name]  # type: ignore[no-any-return]
+    except Exception as err:  # as above
+        raise damaged(path, err) from err

@@ -1,0 +1,65 @@
+"""Measure a trained network on one set of images: metrics, intervals, calibration, every operating point."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.xray import Split
+from qnn.bootstrap import patient_intervals
+from qnn.calibration import reliability
+from qnn.metrics import Logits, classification_metrics, sensitivity_by_kind
+
+AT_POINTS = ("threshold", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
+
+
+def evaluate_split(logits: Logits, split: Split, points: Mapping[str, float], *, rule: str) -> dict[str, Any]:
+    """Return what there is to say about calibrated logits (N,) of `split`.
+
+    Args:
+        logits: (N,) calibrated.
+        split: the images.
+        points: thresholds by rule [logit].
+        rule: the one that the metrics are stated at.
+
+    Returns:
+        `classification_metrics`, the sensitivity for each kind of pneumonia that file names tell, and
+        intervals: metric -> [low, high], 95 % over patients;
+        ece: at equal class sizes;
+        operating_points: rule -> threshold and what it gives.
+    """
+    kinds = pneumonia_kinds(split.names)
+    threshold = points[rule]
+    by_rule: dict[str, Any] = {}
+    for name, point in points.items():
+        found = classification_metrics(logits, split.labels, threshold=point)
+        by_rule[name] = {
+            **{key: found[key] for key in AT_POINTS},
+            **sensitivity_by_kind(logits, split.labels, kinds, threshold=point),
+        }
+    intervals = patient_intervals(logits, split.labels, split.patients, threshold=threshold, kinds=kinds)
+    return {
+        **classification_metrics(logits, split.labels, threshold=threshold),
+        **sensitivity_by_kind(logits, split.labels, kinds, threshold=threshold),
+        "intervals": {name: list(interval) for name, interval in intervals.items()},
+        "ece": reliability(logits, split.labels).ece,
+        "operating_points": by_rule,
+    }
+
+
+def pneumonia_kinds(names: Sequence[str]) -> NDArray[np.str_]:
+    """Return (N,) what the public release's file names say: bacteria, virus or nothing."""
+    found = (re.search(r"_(bacteria|virus)_\d", name.rsplit("/", 1)[-1], re.IGNORECASE) for name in names)
+    return np.array([match[1].lower() if match else "" for match in found], dtype="U8")
+
+
+def merge(splits: Sequence[Split]) -> Split:
+    """Return all images of several splits of one data set as one."""
+    return Split(
+        np.concatenate([split.pixels for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+        np.concatenate([split.patients for split in splits]),
+        tuple(name for split in splits for name in split.names),
+    )

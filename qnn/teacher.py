@@ -1,0 +1,109 @@
+"""What a network can start from besides chance: a teacher's answers, or another network's weights.
+
+Both must have been trained on the same training images. One that was trained on another split has seen some of the
+validation images, and every choice made on those would be flattered.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from contract.errors import ConfigError
+from datasets.xray import XrayData
+from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP
+from qnn.spec import NetworkSpec
+
+
+@dataclass(frozen=True)
+class Source:
+    """A finished training that another one builds on."""
+
+    net: PixelMLP  # evaluation mode
+    split: str  # `split_fingerprint` of the data it was trained on
+    name: str  # for messages
+    sha256: str  # of its checkpoint file
+
+
+def split_fingerprint(data: XrayData) -> str:
+    """Return a sha256 [hex] over the data set and which of its images are for training, validation and test.
+
+    It is the same for every image size.
+    """
+    digest = hashlib.sha256(data.fingerprint.encode())
+    for split in (data.train, data.val, data.test):
+        digest.update(f"\n{len(split)}\n".encode())
+        digest.update("\n".join(split.names).encode())
+    return digest.hexdigest()
+
+
+def check_source(source: Source, field: str, spec: NetworkSpec, split: str) -> None:
+    """Refuse a source of other images.
+
+    Args:
+        source: the finished training.
+        field: the experiment's field that names it.
+        spec: of the network that is to be trained.
+        split: `split_fingerprint` of its data.
+    """
+    theirs = source.net.spec
+    if (theirs.height, theirs.width) != (spec.height, spec.width):
+        raise ConfigError(
+            f"'{field}' is {source.name}, which takes {theirs.height} x {theirs.width} pixels, but this network takes "
+            f"{spec.height} x {spec.width}. Train one of this size."
+        )
+    if source.split != split:
+        raise ConfigError(
+            f"'{field}' is {source.name}, which was trained on another training split: it may have seen this run's "
+            "validation images. Train it with the same data source, 'data.seed' and 'data.val_fraction'."
+        )
+
+
+def check_topology(source: Source, spec: NetworkSpec) -> None:
+    """Refuse a source whose weights do not fit; only the bit widths may differ."""
+    theirs = source.net.spec
+    if (theirs.hidden, theirs.convolutions) != (spec.hidden, spec.convolutions):
+        raise ConfigError(
+            f"'train.init_from' is {source.name}, which is {theirs.describe()}, but this network is {spec.describe()}: "
+            "only the bit widths may differ. Give both the same 'network.hidden'."
+        )
+
+
+def copy_weights(source: PixelMLP, target: PixelMLP) -> None:
+    """Start `target` from the weights of a network of the same layer sizes and any bit widths.
+
+    Binary weights keep only the sign of a latent weight, which flips where it crosses 0 and stops following gradients
+    beyond +-BINARY_WEIGHT_SCALE. So their latent weights are scaled into that range: half of it is the mean magnitude.
+    """
+    theirs = dict(source.named_parameters()) | dict(source.named_buffers())
+    with torch.no_grad():
+        for name, tensor in (*target.named_parameters(), *target.named_buffers()):
+            if name.endswith(("linear.weight", "norm.weight", "norm.bias", "running_mean", "running_var")):
+                tensor.copy_(theirs[name])
+        layers = [*target.blocks, target.head]
+        for layer, bits in zip(layers, target.spec.weight_bits_per_layer, strict=True):
+            if bits == 1:
+                weight = layer.linear.weight
+                weight.mul_(BINARY_WEIGHT_SCALE / 2 / weight.abs().mean().clamp(min=1e-12))
+
+
+def answering(net: PixelMLP, *, batch: int) -> Callable[[Tensor], Tensor]:
+    """Return a function that computes `net` for (batch, H*W) pixels, without gradients, several times faster.
+
+    Batch norms are folded into convolutions, whose memory layout is the processor's own.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about PyTorch's newer compilers, which need a C++ compiler at run time
+        frozen = torch.jit.freeze(torch.jit.trace(net.eval(), torch.zeros(batch, net.spec.inputs)))
+        return torch.jit.optimize_for_inference(frozen)  # type: ignore[no-any-return]
+
+
+def soft_loss(logits: Tensor, teacher_logits: Tensor, weights: Tensor, *, temperature: float) -> Tensor:
+    """Return T^2 * BCE(logits / T, sigmoid(teacher_logits / T)), weighted by image; all arguments (N,)."""
+    target = torch.sigmoid(teacher_logits / temperature)
+    soft = functional.binary_cross_entropy_with_logits(logits / temperature, target, weight=weights)
+    return soft * temperature**2

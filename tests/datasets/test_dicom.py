@@ -1,0 +1,324 @@
+"""DICOM files made here, against the standard's own formulas in rational arithmetic, pixel by pixel."""
+
+import io
+import logging
+import math
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from contract.errors import ImageError
+from datasets import dicom
+from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, NAME, content, encapsulated, make
+
+BASELINE, LOSSLESS, J2K, RLE = (f"1.2.840.10008.1.2.{end}" for end in ("4.50", "4.70", "4.90", "5"))
+H, W = 9, 13
+
+
+def gray(ds: Dataset) -> NDArray[np.uint8]:
+    return dicom.read(content(ds), name="x.dcm", secret=b"s")[0]
+
+
+def rounded(y: Fraction) -> int:
+    return math.floor(min(max(y, Fraction(0)), Fraction(255)) + Fraction(1, 2))
+
+
+def window(x: Fraction, c: Fraction, w: Fraction, function: str) -> Fraction:
+    """Return y in 0..255 as PS3.3 C.11.2.1.2 and C.11.2.1.3 write it."""
+    half = Fraction(1, 2)
+    if function == "LINEAR":
+        if x <= c - half - (w - 1) / 2:
+            return Fraction(0)
+        if x > c - half + (w - 1) / 2:
+            return Fraction(255)
+        return ((x - (c - half)) / (w - 1) + half) * 255
+    if function == "LINEAR_EXACT":
+        if x <= c - w / 2:
+            return Fraction(0)
+        return Fraction(255) if x > c + w / 2 else ((x - c) / w + half) * 255
+    return Fraction(255 / (1 + math.exp(min(700, -4 * float((x - c) / w)))))
+
+
+def stored_values(bits: int, *, signed: bool = False) -> NDArray[Any]:
+    """Return (H, W) values with both ends of the range and values near its middle."""
+    low = -(2 ** (bits - 1)) if signed else 0
+    dtype = np.dtype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    values = np.random.default_rng(bits).integers(low, low + 2**bits, H * W)
+    values[:2] = low, low + 2**bits - 1
+    values[2:42] = low + 2 ** (bits - 1) + np.arange(-20, 20)
+    return values.reshape(H, W).astype(dtype)
+
+
+class TestValues:
+    @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG], ids=["implicit", "explicit", "big"])
+    def test_without_a_window_the_full_range_is_the_ramp(self, bits: int, syntax: str) -> None:
+        pixels = stored_values(bits)
+        expected = [[rounded(Fraction(255 * int(v), 2**bits - 1)) for v in row] for row in pixels]
+        np.testing.assert_array_equal(gray(make(pixels, bits=bits, syntax=syntax)), expected)
+
+    @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+    @pytest.mark.parametrize(
+        ("c", "w", "slope", "intercept", "signed"),
+        [
+            ("2048", "4096", "1", "0", False),
+            ("2047.5", "1000.25", "1", "0", False),
+            ("-600", "1500", "1", "-1024", False),
+            ("40.5", "3", "0.0625", "-88", False),
+            ("100", "500", "-1.5", "7.25", True),
+            ("2048", "1", "1", "0", False),
+        ],
+    )
+    def test_windows(self, function: str, c: str, w: str, slope: str, intercept: str, signed: bool) -> None:
+        pixels = stored_values(12, signed=signed)
+        ds = make(
+            pixels, bits=12, WindowCenter=c, WindowWidth=w, VOILUTFunction=function, RescaleSlope=slope,
+            RescaleIntercept=intercept,
+        )  # fmt: skip
+        x = [Fraction(slope) * int(v) + Fraction(intercept) for v in pixels.reshape(-1)]
+        expected = [rounded(window(value, Fraction(c), Fraction(w), function)) for value in x]
+        np.testing.assert_array_equal(gray(ds).reshape(-1), expected)
+        ds.PhotometricInterpretation = "MONOCHROME1"
+        np.testing.assert_array_equal(gray(ds).reshape(-1), 255 - np.array(expected))
+
+    def test_the_first_of_several_windows_is_taken(self) -> None:
+        pixels = stored_values(12)
+        one = make(pixels, bits=12, WindowCenter="1000", WindowWidth="500")
+        two = make(pixels, bits=12, WindowCenter=["1000", "9"], WindowWidth=["500", "9"])
+        np.testing.assert_array_equal(gray(one), gray(two))
+
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG], ids=["implicit", "explicit", "big"])
+    @pytest.mark.parametrize("vr", ["US", "OW"])
+    @pytest.mark.parametrize(("first", "intercept"), [(100, "0"), (-924, "-1024")])
+    def test_voi_lut(self, syntax: str, vr: str, first: int, intercept: str) -> None:
+        pixels = np.arange(H * W, dtype=np.uint16).reshape(H, W) * 3
+        entries = (np.arange(200) ** 2 % 1024).astype(np.uint16)
+        item = Dataset()
+        signed = first < 0
+        item.add_new("LUTDescriptor", "SS" if signed else "US", [200, first, 10])
+        data = entries.astype(">u2" if syntax == BIG else "<u2").tobytes() if vr == "OW" else entries.tolist()
+        item.add_new("LUTData", vr, data)
+        ds = make(pixels, bits=12, syntax=syntax, RescaleIntercept=intercept, RescaleSlope="1", WindowCenter="1",
+                  WindowWidth="1", VOILUTSequence=[item])  # fmt: skip
+        at = [min(max(int(v) + int(intercept) - first, 0), 199) for v in pixels.reshape(-1)]
+        expected = [rounded(Fraction(255 * int(entries[i]), 1023)) for i in at]
+        np.testing.assert_array_equal(gray(ds).reshape(-1), expected)
+
+    def test_modality_lut(self) -> None:
+        pixels = np.arange(H * W, dtype=np.uint8).reshape(H, W)
+        item = Dataset()
+        item.add_new("LUTDescriptor", "US", [100, 10, 16])
+        item.add_new("LUTData", "US", [65535 - 600 * i for i in range(100)])
+        expected = [rounded(Fraction(65535 - 600 * min(max(v - 10, 0), 99), 257)) for v in range(H * W)]
+        np.testing.assert_array_equal(gray(make(pixels, bits=8, ModalityLUTSequence=[item])).reshape(-1), expected)
+
+    def test_bits_above_those_stored_are_no_pixels(self) -> None:
+        pixels = stored_values(12)
+        np.testing.assert_array_equal(gray(make(pixels | 0xF000, bits=12)), gray(make(pixels, bits=12)))
+
+    @given(
+        st.decimals(-2000, 2000, places=3), st.decimals(1, 4000, places=3), st.decimals(-4, 4, places=4),
+        st.decimals(-1000, 1000, places=2),
+    )  # fmt: skip
+    @settings(max_examples=40, deadline=None)
+    def test_any_linear_window(self, c: Any, w: Any, slope: Any, intercept: Any) -> None:
+        if not slope:
+            return
+        c, w, slope, intercept = (Fraction(value) for value in (c, w, slope, intercept))
+        table = dicom.gray_table(
+            0, 255, 0, 4095, dicom._Rescale(slope, intercept), (c - w / 2, c + w / 2 - 1), invert=False
+        )
+        assert table.tolist() == [rounded(window(slope * v + intercept, c, w, "LINEAR")) for v in range(256)]
+
+
+def lossless_jpeg(pixels: NDArray[np.uint16], bits: int) -> bytes:
+    """Return a lossless JPEG (ITU-T T.81, process 14, predictor 1); every Huffman code is 5 bits long."""
+    h, w = pixels.shape
+    stream = []
+    for y in range(h):
+        for x in range(w):
+            before = pixels[y, x - 1] if x else pixels[y - 1, 0] if y else 1 << (bits - 1)
+            step = (int(pixels[y, x]) - int(before) + 32768) % 65536 - 32768
+            step = 32768 if step == -32768 else step
+            size = abs(step).bit_length()
+            stream.append(f"{size:05b}")
+            if 0 < size < 16:
+                stream.append(f"{step if step > 0 else step + (1 << size) - 1:0{size}b}")
+    text = "".join(stream)
+    text += "1" * (-len(text) % 8)
+    coded = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+    counts = bytes([0, 0, 0, 0, 17] + [0] * 11)
+    return b"".join((
+        b"\xff\xd8", segment(0xC3, struct.pack(">BHHB", bits, h, w, 1) + bytes([1, 0x11, 0])),
+        segment(0xC4, b"\0" + counts + bytes(range(17))), segment(0xDA, bytes([1, 1, 0, 1, 0, 0])), coded, b"\xff\xd9",
+    ))  # fmt: skip
+
+
+class TestCompressed:
+    def test_jpeg_baseline_is_what_pillow_decodes(self) -> None:
+        pixels = np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8) * 2
+        stream = io.BytesIO()
+        Image.fromarray(pixels).save(stream, "JPEG", quality=90)
+        with Image.open(io.BytesIO(stream.getvalue())) as image:
+            expected = np.asarray(image)
+        np.testing.assert_array_equal(gray(encapsulated(make(pixels, bits=8), BASELINE, stream.getvalue())), expected)
+
+    @pytest.mark.parametrize("bits", [8, 12, 16])
+    def test_lossless_jpeg(self, bits: int) -> None:
+        pixels = stored_values(bits).astype(np.uint16)
+        plain = pixels.astype(np.uint8) if bits == 8 else pixels
+        ds = encapsulated(make(plain, bits=bits), LOSSLESS, lossless_jpeg(pixels, bits))
+        np.testing.assert_array_equal(gray(ds), gray(make(plain, bits=bits)))
+
+    @pytest.mark.parametrize("bits", [8, 12, 16])
+    @pytest.mark.parametrize("syntax", [J2K, RLE], ids=["jpeg2000", "rle"])
+    def test_other_lossless_syntaxes(self, syntax: str, bits: int) -> None:
+        ds = make(np.repeat(np.repeat(stored_values(bits), 8, 0), 8, 1), bits=bits)
+        expected = gray(ds)
+        ds.compress(syntax, generate_instance_uid=False)
+        np.testing.assert_array_equal(gray(ds), expected)
+
+    @pytest.mark.parametrize("kind", ["RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "expb"])
+    def test_files_of_other_makers(self, kind: str) -> None:
+        """pydicom ships one image, from GDCM and DCMTK, in these transfer syntaxes."""
+        folder = Path(pydicom.__file__).parent / "data" / "test_files"
+        pixels = [
+            dicom.read((folder / name).read_bytes(), name=name, secret=b"s")[0]
+            for name in ("MR_small.dcm", f"MR_small_{kind}.dcm")
+        ]
+        np.testing.assert_array_equal(pixels[0], pixels[1])
+        assert pixels[0].std() > 10
+
+    @pytest.mark.parametrize(("syntax", "package"), [(LOSSLESS, "libjpeg"), (J2K, "openjpeg")])
+    def test_a_missing_codec_is_named(self, syntax: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dicom, "_version", lambda name: None if package in name else "1")
+        ds = encapsulated(make(stored_values(8), bits=8), syntax, b"xx")
+        with pytest.raises(
+            ImageError, match=rf"x\.dcm: is compressed as JPEG.*`pip install pylibjpeg pylibjpeg-{package}`"
+        ):
+            gray(ds)
+
+    def test_a_frame_of_another_size_than_the_header_is_not_decoded(self) -> None:
+        huge = bytearray(lossless_jpeg(stored_values(8).astype(np.uint16), 8))
+        at = huge.index(b"\xff\xc3") + 5
+        huge[at : at + 4] = b"\xff\xff\xff\xff"
+        assert dicom.coded_size(bytes(huge)) == (65535, 65535)
+        with pytest.raises(ImageError, match="damaged DICOM file"):
+            gray(encapsulated(make(stored_values(8), bits=8), LOSSLESS, bytes(huge)))
+
+
+def set_to(ds: Dataset, tag: str, value: Any) -> Any:
+    return setattr(ds, tag, value)
+
+
+def delete(ds: Dataset, tag: str) -> None:
+    del ds[tag]
+
+
+REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
+    ("no pixels", lambda ds: delete(ds, "PixelData"), "is a DICOM file without pixels, expected an X-ray image; leave"),
+    ("frames", lambda ds: set_to(ds, "NumberOfFrames", 2), "has 2 frames, expected a single X-ray image; export one"),
+    ("colour", lambda ds: set_to(ds, "PhotometricInterpretation", "RGB"), "type RGB, expected MONOCHROME1 or"),
+    ("bits", lambda ds: set_to(ds, "BitsStored", 4), "has 4 of 16 bits per pixel, expected 8 to 16; convert"),
+    ("no size", lambda ds: delete(ds, "Rows"), "is a damaged DICOM file"),
+    ("huge", lambda ds: [set_to(ds, tag, 60000) for tag in ("Rows", "Columns")], "60000 x 60000 pixels; at most"),
+    ("short", lambda ds: set_to(ds, "PixelData", b"\0\0"), "is a damaged DICOM file"),
+    ("slope", lambda ds: set_to(ds, "RescaleSlope", "0"), "has a rescale slope of 0, expected another number"),
+    ("width", lambda ds: set_to(ds, "WindowWidth", "0.5"), "has a window of width 0.5, expected a positive one"),
+    ("number", lambda ds: set_to(ds, "WindowWidth", "1e300"), "has WindowWidth 1e+300, expected a number of a sane"),
+    ("function", lambda ds: set_to(ds, "VOILUTFunction", "DOE^JANE"), "window function that DICOM does not define"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), [case[1:] for case in REFUSED], ids=[case[0] for case in REFUSED])
+def test_what_is_refused(change: Callable[[Dataset], Any], message: str) -> None:
+    ds = make(stored_values(12), bits=12, WindowCenter="1000", WindowWidth="500")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        change(ds)
+    with pytest.raises(ImageError) as caught:
+        gray(ds)
+    text = str(caught.value)
+    assert text.startswith("x.dcm: ") and message in text and text.endswith(".") and "\n" not in text
+    assert "Doe" not in text and "DOE" not in text and "SECRET" not in text
+
+
+def test_an_uncommon_transfer_syntax_is_refused_before_anything_is_unpacked() -> None:
+    ds = make(stored_values(8), bits=8)
+    data = content(ds).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")
+    with pytest.raises(ImageError, match=r"transfer syntax '1\.2\.840\.10008\.1\.2\.9', expected uncompressed, JPEG"):
+        dicom.read(data, name="x.dcm", secret=b"s")
+
+
+class TestPatient:
+    def test_the_hash_depends_on_id_and_secret_only(self) -> None:
+        def person(secret: bytes = b"s", **tags: Any) -> bytes | None:
+            return dicom.read(content(make(stored_values(8), bits=8, **tags)), name="x", secret=secret)[1]
+
+        assert person() == person(PatientName="Other", PatientID="SECRET-1 ")
+        different = [person(), person(PatientID="SECRET-2"), person(b"t"), person(IssuerOfPatientID="A")]
+        assert len(set(different)) == 4
+        assert person(PatientID="") is None
+        assert all(b"SECRET" not in (value or b"") for value in different)
+
+    def test_nothing_of_the_patient_is_parsed(self) -> None:
+        header = dicom._parse(content(make(stored_values(8), bits=8)), "x")
+        assert NAME not in str(header) and {"PatientName", "PatientBirthDate"} & set(header.dir()) == set()
+
+
+@pytest.fixture
+def said() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logging.getLogger().addHandler(handler)
+    yield stream
+    logging.getLogger().removeHandler(handler)
+
+
+@settings(max_examples=150, deadline=None, database=None)
+@given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=12), st.floats(0.2, 1))
+def test_a_damaged_file_is_an_image_or_one_sentence(edits: list[tuple[float, int]], cut: float) -> None:
+    data = bytearray(WHOLE)
+    for where, value in edits:
+        data[132 + int(where * (len(data) - 132))] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pixels, _ = dicom.read(bytes(data[: int(cut * len(data))]), name="x.dcm", secret=b"s")
+        except ImageError as err:
+            assert str(err).startswith("x.dcm: ") and "\n" not in str(err)
+        else:
+            assert pixels.dtype == np.uint8 and pixels.ndim == 2
+
+
+WHOLE = content(make(stored_values(12), bits=12, WindowCenter="1000", WindowWidth="500", RescaleSlope="1"))
+
+
+def test_pydicoms_own_messages_are_never_logged(said: io.StringIO) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dicom.read(content(make(stored_values(8), bits=8, PatientID="SECRET" * 30)), name="x", secret=b"s")
+    assert said.getvalue() == ""
+
+
+def test_coded_size_of_nonsense() -> None:
+    for frame in (b"", b"\xff\xd8", b"\xff\xd8\xff\xff\xff\xff", b"\xff\xd8\xff\xe0\0\0" * 3, b"PNG"):
+        assert dicom.coded_size(frame) is None
+    assert all(a < b for a, b in pairwise(dicom._sigmoid_edges(dicom._Sigmoid(Fraction(1), Fraction(7)))))

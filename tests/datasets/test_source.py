@@ -1,0 +1,494 @@
+"""Every format but DICOM's pixels: the same images must give the same data set, and each mistake its own sentence."""
+
+import csv
+import io
+import json
+import pickle
+import shutil
+import stat
+import struct
+import warnings
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract.errors import DataError
+from contract.preprocess import area_average
+from datasets.source import TEST_FRACTION, load_xrays
+from datasets.xray import XrayData
+from tests.dicom_files import content, make
+
+SIZE = 8
+
+
+def load(path: Path, **changes: Any) -> XrayData:
+    options = {"height": SIZE, "width": SIZE, "val_fraction": 0.25, "seed": 0, "strict": False, "cache": None}
+    return load_xrays(path, **{**options, **changes})
+
+
+def refused(path: Path, *words: str, **options: Any) -> None:
+    """One sentence that names the source, what was found, what was expected and what to do."""
+    with pytest.raises(DataError) as caught:
+        load(path, **options)
+    message = str(caught.value)
+    assert message.startswith(str(path)) and message.endswith((".", "?")) and "\n" not in message, message
+    for word in words:
+        assert word in message, (word, message)
+
+
+def image(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (12, 16), dtype=np.uint8)
+
+
+def png(seed: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image(seed)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def release_files() -> dict[str, bytes]:
+    """Return the content of a release by name: 8 patients per class in train with two images each, 2 in test."""
+    files = {}
+    for split, count in (("train", 16), ("test", 2)):
+        for label, class_name in enumerate(("NORMAL", "PNEUMONIA")):
+            for i in range(count):
+                patient = 100 * (split == "test") + i // 2
+                name = f"person{patient}_virus_{i}.png" if label else f"IM-{patient:04d}-{i:04d}.png"
+                files[f"{split}/{class_name}/{name}"] = png(1000 * label + 100 * (split == "test") + i)
+    return files
+
+
+def write(root: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def write_zip(path: Path, files: dict[str, bytes], **options: Any) -> Path:
+    with zipfile.ZipFile(path, "w", **options) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that occur twice
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def assert_same(a: XrayData, b: XrayData) -> None:
+    for x, y in ((a.train, b.train), (a.val, b.val), (a.test, b.test)):
+        np.testing.assert_array_equal(x.pixels, y.pixels)
+        np.testing.assert_array_equal(x.labels, y.labels)
+        np.testing.assert_array_equal(x.patients, y.patients)
+        assert x.names == y.names
+    assert a.fingerprint == b.fingerprint
+
+
+def everything(data: XrayData) -> dict[str, tuple[str, int]]:
+    """Return (split, label) by name."""
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    return {
+        name: (where, label)
+        for where, split in splits.items()
+        for name, label in zip(split.names, split.labels.tolist(), strict=True)
+    }
+
+
+class TestZip:
+    def test_equals_the_folder_doubled_and_with_clutter_as_the_release_is(self, tmp_path: Path) -> None:
+        files = release_files()
+        folder = load(write(tmp_path / "release", files))
+        for top in ("", "chest_xray/"):
+            members = {f"{top}{name}": data for name, data in files.items()}
+            members |= {f"{top}chest_xray/{name}": png(5) for name in files}
+            members |= {f"__MACOSX/{top}{name}".replace("/person", "/._person"): b"x" for name in files}
+            members |= {f"{top}train/NORMAL/.DS_Store": b"x", f"{top}chest_xray/": b"", f"{top}train/": b""}
+            path = write_zip(tmp_path / f"{len(top)}.zip", members, compression=zipfile.ZIP_DEFLATED)
+            before = path.read_bytes()
+            data = load(path, cache=tmp_path / "cache")
+            assert_same(data, folder)
+            assert_same(load(path, cache=tmp_path / "cache", progress=lambda *_: pytest.fail("not cached")), folder)
+            assert data.source == f"zip {path.name}" and path.read_bytes() == before
+            assert len(data.report.notes) == 1 and "second copy, were not read" in data.report.notes[0]
+        assert {path.name for path in tmp_path.iterdir()} == {"release", "0.zip", "11.zip", "cache"}
+
+    def test_a_damaged_image_is_left_out(self, tmp_path: Path) -> None:
+        files = release_files()
+        path = write_zip(tmp_path / "x.zip", files)
+        name = "train/NORMAL/IM-0000-0000.png"
+        data = path.read_bytes()
+        at = data.index(files[name]) + 100
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        report = load(path).report
+        assert report.unreadable == ((name, "is damaged inside the zip (BadZipFile); fetch the zip again."),)
+
+    @pytest.mark.parametrize(
+        ("name", "word"),
+        [
+            ("../../etc/x.png", "leads elsewhere"),
+            ("/etc/x.png", "leads elsewhere"),
+            ("train/NORMAL/../../../x.png", "leads elsewhere"),
+            ("C:/x.png", "leads elsewhere"),
+            ("train//x.png", "leads elsewhere"),
+            ("train/NORMAL/\x1b[31m.png", "cannot be printed"),
+        ],
+    )
+    def test_path_tricks(self, tmp_path: Path, name: str, word: str) -> None:
+        refused(write_zip(tmp_path / "x.zip", release_files() | {name: png(0)}), word, "do not trust this zip")
+        assert [path.name for path in tmp_path.rglob("*")] == ["x.zip"]
+
+    def test_links(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files())
+        with zipfile.ZipFile(path, "a") as archive:
+            info = zipfile.ZipInfo("train/NORMAL/link.png")
+            info.external_attr = (stat.S_IFLNK | 0o777) << 16
+            archive.writestr(info, "/etc/passwd")
+        refused(path, "link.png' is a link or a device, expected plain folders and files")
+
+    def test_encrypted(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files())
+        data = bytearray(path.read_bytes())
+        at = 0
+        while (at := data.find(b"PK\1\2", at)) >= 0:  # every entry of the directory
+            data[at + 8] |= 1
+            at += 4
+        path.write_bytes(data)
+        refused(path, "is encrypted, expected plain folders and files")
+
+    def test_bomb(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("datasets.archive.RATIO_FREE_BYTES", 1 << 20)  # a whole bomb would take a second
+        files = release_files() | {f"train/NORMAL/{i}.png": bytes(2 << 20) for i in range(16)}
+        path = write_zip(tmp_path / "x.zip", files, compression=zipfile.ZIP_DEFLATED)
+        refused(path, "claims to unpack from", "expected images, which hardly shrink; do not trust this zip")
+
+    def test_one_absurd_member_is_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("datasets.archive.MAX_FILE_BYTES", 1 << 16)
+        path = write_zip(tmp_path / "x.zip", release_files() | {"train/NORMAL/big.png": bytes(1 << 17)})
+        ((name, reason),) = load(path).report.unreadable
+        assert name == "train/NORMAL/big.png" and "has 131,072 bytes, expected at most" in reason
+
+    def test_overlapping_members(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files())
+        data = bytearray(path.read_bytes())
+        at = data.find(b"PK\1\2")
+        data[at + 20 : at + 24] = struct.pack("<I", 1 << 30)  # packed size of the first entry
+        path.write_bytes(data)
+        refused(path, "do not trust this zip")
+
+    def test_the_same_name_twice(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files())
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            archive.writestr("train/NORMAL/IM-0000-0000.png", b"other")
+        refused(path, "occurs twice")
+
+    def test_cut_short_empty_or_without_xrays(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files())
+        path.write_bytes(path.read_bytes()[:-300])
+        refused(path, "is cut short or damaged, no whole zip or .npz file (BadZipFile); fetch it again")
+        refused(write_zip(tmp_path / "y.zip", {}), "has no folder 'train'", "point at the folder")
+        refused(write_zip(tmp_path / "z.zip", {"a/readme.txt": b"x"}), "has no folder 'train'")
+
+
+def medmnist(tmp_path: Path, size: int = SIZE, name: str = "pneumoniamnist.npz", **changes: Any) -> Path:
+    rng = np.random.default_rng(size)
+    arrays: dict[str, Any] = {}
+    for split, count in (("train", 20), ("val", 6), ("test", 8)):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
+    arrays |= changes
+    path = tmp_path / name
+    np.savez_compressed(path, **{key: value for key, value in arrays.items() if value is not None})  # type: ignore[arg-type]
+    return path
+
+
+class TestMedMnist:
+    @pytest.mark.parametrize("size", [SIZE, 28])
+    def test_official_splits_are_kept(self, tmp_path: Path, size: int) -> None:
+        path = medmnist(tmp_path, size)
+        data, arrays = load(path, cache=tmp_path / "cache"), np.load(path)
+        for split, name in ((data.train, "train"), (data.val, "val"), (data.test, "test")):
+            images = [area_average(pixels, height=SIZE, width=SIZE) for pixels in arrays[f"{name}_images"]]
+            np.testing.assert_array_equal(split.pixels, images)
+            np.testing.assert_array_equal(split.labels, arrays[f"{name}_labels"][:, 0])
+        assert_same(load(path, cache=tmp_path / "cache", seed=7, val_fraction=0.4), data)
+        notes = " ".join(data.report.notes)
+        assert "official splits" in notes and "No patient is known" in notes and "own 6 validation images" in notes
+        assert json.dumps(data.report.to_dict())
+
+    def test_content_labels_and_splits_are_in_the_fingerprint(self, tmp_path: Path) -> None:
+        arrays = dict(np.load(medmnist(tmp_path)))
+        images, labels = arrays["train_images"].copy(), arrays["train_labels"][::-1].copy()
+        images[3, 2, 1] ^= 1
+        swapped = {"train_images": arrays["val_images"], "train_labels": arrays["val_labels"],
+                   "val_images": arrays["train_images"], "val_labels": arrays["train_labels"]}  # fmt: skip
+        cases: list[dict[str, Any]] = [{}, {}, {"train_images": images}, {"train_labels": labels}, swapped]
+        seen = [load(medmnist(tmp_path, name=f"{i}.npz", **case)).fingerprint for i, case in enumerate(cases)]
+        assert seen[0] == seen[1] and len(set(seen)) == 4
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"val_images": None}, ["has no array val_images, found train_images", "`cxrflow data fetch pneumo"]),
+            ({"test_labels": np.zeros((7, 1), np.uint8)}, ["has 8 test_images but 7 test_labels"]),
+            ({"train_images": np.zeros((20, 8, 8, 3), np.uint8)}, ["train_images is uint8 of shape (20, 8, 8, 3)"]),
+            ({"train_images": np.zeros((20, 8, 8), np.float32)}, ["train_images is float32", "expected uint8"]),
+            ({"train_labels": np.full((20, 1), 2)}, ["train_labels holds 2, expected 0 (normal) and 1"]),
+            ({"train_labels": np.zeros((20, 14), int)}, ["train_labels is int64 of shape (20, 14)"]),
+            ({"train_labels": np.zeros((20, 1), int)}, ["/train/PNEUMONIA: holds no usable image"]),
+        ],
+        ids=["missing", "count", "colour", "float", "third class", "another set", "one class"],
+    )  # fmt: skip
+    def test_arrays_that_do_not_fit(self, tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
+        refused(medmnist(tmp_path, **changes), *words)
+
+    def test_pickled_objects_are_not_opened(self, tmp_path: Path) -> None:
+        proof = tmp_path / "executed"
+
+        class Bomb:
+            def __reduce__(self) -> tuple[Any, ...]:
+                return Path.touch, (proof,)
+
+        for name in ("train_images", "train_labels"):
+            path = medmnist(tmp_path, SIZE, "x.npz", **{name: np.array([Bomb()] * 20)})
+            refused(path, f"{name} holds pickled objects, which could run code", "fetch the original file")
+        (tmp_path / "pickle.npz").write_bytes(pickle.dumps(Bomb()))
+        refused(tmp_path / "pickle.npz", "is of no known format")
+        assert not proof.exists()
+
+    def test_damaged_files(self, tmp_path: Path) -> None:
+        whole = medmnist(tmp_path).read_bytes()
+        (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+        refused(tmp_path / "cut.npz", "is cut short or damaged", "fetch it again")
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            header, {"descr": "|u1", "fortran_order": False, "shape": (10**6, 10**4, 10**4)}
+        )
+        path = medmnist(tmp_path, train_images=None)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("train_images.npy", header.getvalue())
+        refused(path, "train_images claims 100,000,000,000,000 bytes but holds", "expected a whole array")
+
+    def test_images_smaller_than_the_network(self, tmp_path: Path) -> None:
+        refused(medmnist(tmp_path), "34 of 34 images are unreadable", "is 8 x 8 pixels", height=16, width=16)
+
+
+class TestTwoClasses:
+    def folder(self, root: Path, names: tuple[str, str] = ("healthy", "sick"), count: int = 20) -> Path:
+        return write(root, {f"{name}/{i}.png": png(100 * k + i) for k, name in enumerate(names) for i in range(count)})
+
+    def test_the_test_split_depends_on_the_images_only(self, tmp_path: Path) -> None:
+        root = self.folder(tmp_path / "x")
+        data, other = load(root), load(root, seed=5, val_fraction=0.4)
+        assert data.test.names == other.test.names and data.fingerprint == other.fingerprint
+        assert data.val.names != other.val.names
+        assert len(data.test) == round(TEST_FRACTION * 40) and set(data.test.labels.tolist()) == {0, 1}
+        assert all(label == int(name.startswith("sick")) for name, (_, label) in everything(data).items())
+        notes = " ".join(data.report.notes)
+        assert "'healthy' counts as NORMAL and 'sick' as PNEUMONIA" in notes
+        assert "8 images, about 20%, were set aside by images" in notes and "No patient is known" in notes
+
+    def test_known_patients_stay_together(self, tmp_path: Path) -> None:
+        files = {}
+        for i in range(40):
+            files[f"NORMAL/IM-{i // 4:04d}-{i:04d}.png"] = png(i)
+            files[f"PNEUMONIA/person{i // 4}_virus_{i}.png"] = png(100 + i)
+        data = load(write(tmp_path / "x", files))
+        splits = [set(split.patients.tolist()) for split in (data.train, data.val, data.test)]
+        assert not splits[0] & splits[1] | splits[0] & splits[2] | splits[1] & splits[2]
+        assert "set aside by whole patients" in data.report.notes[0] and len(data.report.notes) == 1
+
+    def test_names_that_do_not_say_which_is_positive(self, tmp_path: Path) -> None:
+        root = self.folder(tmp_path / "x", ("a", "b"))
+        refused(root, "nothing tells which of 'a' and 'b' is pneumonia", "set 'data.positive'")
+        refused(root, "'data.positive' is 'c'; expected one of the two", positive="c")
+        data = load(root, positive="A")
+        assert all(label == int(name.startswith("a")) for name, (_, label) in everything(data).items())
+
+    def test_too_few_patients_for_a_test_split(self, tmp_path: Path) -> None:
+        refused(self.folder(tmp_path / "x", count=4), "has no test split, and none can be drawn from it")
+
+    def test_one_class_after_the_unreadable_are_gone(self, tmp_path: Path) -> None:
+        root = self.folder(tmp_path / "x")
+        for path in (root / "sick").iterdir():
+            path.write_bytes(b"")
+        refused(root, "PNEUMONIA: holds no usable image; expected images of both classes")
+
+    def test_three_folders_or_none(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        refused(tmp_path / "empty", "has no folder 'train', found no folders")
+        root = self.folder(tmp_path / "x")
+        (root / "covid").mkdir()
+        refused(root, "has no folder 'train', found covid, healthy, sick", "a folder per class")
+
+
+def table(path: Path, rows: list[tuple[Any, ...]], heading: str = "path,label,patient,split") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        columns = heading.split(",")
+        writer.writerow(columns)
+        writer.writerows(row[: len(columns)] for row in rows)
+    return path
+
+
+def twenty_rows() -> list[tuple[Any, ...]]:
+    """Return 10 patients of each class with two images each; the last four of each class are for testing."""
+    rows = []
+    for i in range(40):
+        label, patient = i % 2, i // 4
+        split = "test" if patient > 7 else "train"
+        rows.append((f"images/{i}.png", "PNEUMONIA" if label else "Normal", f"p{label}{patient}", split))
+    return rows
+
+
+class TestTable:
+    @pytest.fixture
+    def images(self, tmp_path: Path) -> Path:
+        return write(tmp_path, {f"images/{i}.png": png(i) for i in range(40)})
+
+    def test_columns_in_any_order_and_spelling(self, images: Path) -> None:
+        rows = twenty_rows()
+        data = load(table(images / "labels.csv", rows))
+        found = everything(data)
+        for name, label, _, split in rows:
+            assert found[name][1] == int(label == "PNEUMONIA")
+            assert (found[name][0] == "test") == (split == "test")
+        patients = [set(split.patients.tolist()) for split in (data.train, data.val, data.test)]
+        assert [len(group) for group in patients] == [12, 4, 4] and data.report.notes == ()
+        other = images / "other.tsv"
+        lines = ["Split\tImage Path\tDiagnosis\tPatient ID\tAge"]
+        lines += [f"{split.upper()}\t{name}\t{int(label == 'PNEUMONIA')}\t{who}\t9" for name, label, who, split in rows]
+        other.write_bytes(("\ufeff" + "\r\n".join([*lines, "", lines[-1]])).encode())
+        assert_same(load(other), data)
+
+    def test_without_patients_and_splits(self, images: Path) -> None:
+        data = load(table(images / "labels.csv", twenty_rows(), "path,label"))
+        assert len(data.test) == 8 and len(data.report.notes) == 2
+        assert (
+            load(table(images / "labels.csv", twenty_rows(), "path,label,patient"))
+            .report.notes[0]
+            .endswith("were set aside by whole patients; no option changes which.")
+        )
+
+    def test_its_own_validation_split_is_used(self, images: Path) -> None:
+        rows = [(*row[:3], "valid" if i < 8 else row[3]) for i, row in enumerate(twenty_rows())]
+        data = load(table(images / "labels.csv", rows))
+        assert set(data.val.names) == {row[0] for row in rows[:8]}
+        assert "own 8 validation images" in data.report.notes[0]
+        rows[0] = (*rows[0][:2], "p19", "val")  # a patient on both sides is the table's decision, but is reported
+        assert load(table(images / "labels.csv", rows)).report.patients_in_train_and_test == 1
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda rows: rows.append(("images/x.png", "Normal", "p", "train")),
+             ["1 of 41 files are not there, the first is 'images/x.png' in line 42", "correct or remove"]),
+            (lambda rows: rows.append(("images/../images/1.png", "COVID", "p", "train")),
+             ["line 42 has the label 'COVID', a third class beside 'Normal' and 'PNEUMONIA', expected two"]),
+            (lambda rows: rows.append(("images/1.png", "Normal", "p00", "train")),
+             ["lines 3 and 42 name 'images/1.png' and contradict each other"]),
+            (lambda rows: rows.append(("images/1.png", "Normal", "p00")), ["line 42 has 3 cells, expected 4"]),
+            (lambda rows: rows.append(("images/1.png", "", "p00", "test")), ["line 42 has no usable label; fill it"]),
+            (lambda rows: rows.append(("images/1.png", "PNEUMONIA", "p00", "tset")), ["has the split 'tset'"]),
+            (lambda rows: rows.append(("images/41.png", "PNEUMONIA", "p00", "")), ["line 42 has no split while"]),
+            (lambda rows: rows.clear(), ["has no rows, expected paths and labels"]),
+            (lambda rows: rows.__setitem__(slice(None), [r for r in rows if r[1] == "Normal"]),
+             ["all labels are 'Normal', expected images of two classes; add"]),
+            (lambda rows: rows.__setitem__(slice(None), [r for r in rows if r[1] == "Normal" or r[3] == "train"]),
+             ["labels.csv/test/PNEUMONIA: holds no usable image; expected images of both classes"]),
+        ],
+        ids=["missing file", "third class", "contradiction", "short line", "no label", "split", "half a split",
+             "no rows", "one class", "one class in test"],
+    )  # fmt: skip
+    def test_rows_that_do_not_fit(
+        self, images: Path, change: Callable[[list[tuple[Any, ...]]], Any], words: list[str]
+    ) -> None:
+        rows = twenty_rows()
+        change(rows)
+        refused(table(images / "labels.csv", rows), *words)
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (b"name,label\nx,1\n", ["has the columns name, label, expected one called 'path' and one called 'label'"]),
+            (b"path,label\n\xff,1\n", ["is not UTF-8 text, expected a table; save it as CSV in UTF-8"]),
+            (b'path,label\n"x,1\n', ["line 2 is no line of a table"]),
+            (b"", ["is empty; expected a folder with a table"]),
+        ],
+        ids=["columns", "encoding", "quotes", "empty"],
+    )
+    def test_files_that_are_no_table(self, tmp_path: Path, data: bytes, words: list[str]) -> None:
+        path = tmp_path / ("x.csv" if data else "x.bin")
+        path.write_bytes(data)
+        refused(path, *words)
+
+
+class TestDicomFolder:
+    """A folder of DICOM files, at any depth, with one table of labels by file name or id."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        files = {
+            f"study{i // 5}/{i:03d}.dcm": content(
+                make(image(i), bits=8, PatientID=f"SECRET-{i // 4}", PatientName="Doe")
+            )
+            for i in range(40)
+        }
+        table(write(tmp_path / "x", files) / "labels.csv", [(f"{i:03d}", (i // 4) % 2) for i in range(40)], "id,target")
+        return tmp_path / "x"
+
+    def test_patients_come_from_the_headers_and_leave_no_trace(self, folder: Path, tmp_path: Path) -> None:
+        data = load(folder, cache=tmp_path / "cache")
+        found = everything(data)
+        for group in range(10):  # by whole patients
+            names = [f"{i:03d}" for i in range(4 * group, 4 * group + 4)]
+            assert len({found[name] for name in names}) == 1 and found[names[0]][1] == group % 2
+        number = dict(zip(data.train.names, data.train.patients.tolist(), strict=True))
+        assert len(set(number.values())) == len(number) / 4
+        for name, pixels in zip(data.train.names, data.train.pixels, strict=True):
+            np.testing.assert_array_equal(pixels, area_average(image(int(name)), height=SIZE, width=SIZE))
+        assert_same(load(folder, cache=tmp_path / "cache"), data)  # from the cache, with another secret
+        (entry,) = (tmp_path / "cache").iterdir()
+        with np.load(entry) as arrays:
+            assert set(arrays["people"].tolist()) == set(range(10))
+            kept = b"".join(array.tobytes() for array in arrays.values()) + repr(data.report).encode()
+        assert not [word for word in ("SECRET", "Doe") if word.encode() in kept or word.encode("utf-32-le") in kept]
+
+    def test_the_tables_patients_win_over_the_headers(self, folder: Path) -> None:
+        rows = [(f"{i:03d}", (i // 4) % 2, f"q{i}") for i in range(40)]
+        data = load(table(folder / "labels.csv", rows, "id,target,patient").parent)
+        assert len(set(data.train.patients.tolist())) == len(data.train)
+
+    def test_one_id_for_all_is_no_id(self, folder: Path) -> None:
+        for i, path in enumerate(sorted(folder.rglob("*.dcm"))):
+            path.write_bytes(content(make(image(i), bits=8, PatientID="ANONYMOUS")))
+        data = load(folder)
+        notes = " ".join(data.report.notes)
+        assert "All DICOM headers carry one patient id, as anonymised ones do" in notes
+        assert "No patient is known" in notes
+
+    def test_files_without_pixels_are_left_out(self, folder: Path) -> None:
+        ds = make(image(0), bits=8)
+        del ds["PixelData"]
+        (folder / "study0" / "000.dcm").write_bytes(content(ds))
+        many = make(image(0), bits=8, NumberOfFrames=2)
+        (folder / "study0" / "001.dcm").write_bytes(content(many))
+        reasons = dict(load(folder).report.unreadable)
+        assert "without pixels" in reasons["000"] and "has 2 frames" in reasons["001"]
+
+    def test_an_ambiguous_name(self, folder: Path) -> None:
+        shutil.copy(folder / "study0" / "000.dcm", folder / "study1" / "000.dcm")
+        refused(folder, "names '000', which is")
+
+    def test_a_codec_that_is_installed_later_is_noticed(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        load(folder, cache=tmp_path / "cache")
+        monkeypatch.setattr("datasets.cache.codec_versions", lambda: ["3.0.3", "2.1.0", None, None])
+        load(folder, cache=tmp_path / "cache")
+        assert len(list((tmp_path / "cache").iterdir())) == 2
