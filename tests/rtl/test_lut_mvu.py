@@ -62,6 +62,7 @@ LAYERS = {
     "W2A2": Layer(2, "UINT2", 4, 6),
     "W3A4 signed": Layer(3, "INT4", 3, 5),
     "W8A8": Layer(8, "UINT8", 3, 4),
+    "W8A8 signed": Layer(8, "INT8", 3, 3),
     "W4A2 signs": Layer(4, "UINT2", 3, 4, signs=True),
 }
 

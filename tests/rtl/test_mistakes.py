@@ -109,6 +109,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "LEAF_BITS'(taken) << (MISTAKEN ? 0 : PLANE)",
             "w2a2",
         ),
+        Mistake("the first of a pair for the second", "(alone[B])", "(alone[MISTAKEN ? A : B])", "w2a2"),
         Mistake("weights lose their sign", "value = {w[n][", "value = {!MISTAKEN && w[n][", "w2a1"),
         Mistake(
             "sums lose their sign",
@@ -124,7 +125,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
         Mistake("a pair of different weights is taken as equal", "(other ?", "(other && !MISTAKEN ?", "w1a2"),
         Mistake(
-            "weights are a beat early", "differ_q, word_late_q};", "differ_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
+            "weights are a beat early", "alone_q, word_late_q};", "alone_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
         ),
         Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
         Mistake(
