@@ -32,7 +32,8 @@ def _table(
         if heading in text:
             table.add_column(heading, overflow="fold")
         else:
-            width = max(len(word) for word in [*heading.split(), *(row[headings.index(heading)] for row in rows)])
+            cells = [word for row in rows for word in row[headings.index(heading)].split()]
+            width = max(map(len, [*heading.split(), *cells]))
             table.add_column(heading, justify="right", min_width=width)
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
@@ -85,14 +86,17 @@ def metrics_table(run: Path) -> RenderableType | None:
     metrics = read(run / "train" / "metrics.json")
     if metrics is None:
         return None
-    splits = ("validation", "test")
     test = metrics["test"]
     rows = [
-        (_words(name), *(f"{metrics[split][name]:.4f}" for split in splits), _interval(test["intervals"].get(name)))
+        (
+            _words(name),
+            f"{metrics['validation'][name]:.4f}",
+            f"{test[name]:.4f} {_interval(test['intervals'].get(name))}",
+        )
         for name in (*METRICS, *(f"sensitivity_{kind}" for kind in ("bacteria", "virus")))
         if name in test and name in metrics["validation"]
     ]
-    headings = ("metric", *splits, "test, 95 % over patients")
+    headings = ("metric", "validation", "test, 95 % over patients")
     return _table(f"{metrics['network']}. {DISCLAIMER}", headings, rows, text=["metric"])
 
 

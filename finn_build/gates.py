@@ -86,7 +86,7 @@ def simulate_gates(
         (folder / "sim_top.v").write_text(_sim_top(design), encoding="utf-8")
         black_box = replace(design.nodes[0], name=TOP, op_type="netlist")  # the harness sees its two streams only
         flat = replace(design, nodes=(black_box,), sources=("cells.v", "netlist.v"))
-        harness = verilate(folder, flat, scratch / "verilator")
+        harness = verilate(folder, flat, scratch / "verilator", quick=True)
         return usage, simulate(harness, folder, flat, pixels, stall_seed=stall_seed)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -81,6 +81,8 @@ public:
         top_->m_axis_tready = 0;
         for (int i = 0; i < 16; i++) clock(true), clock(false);
         top_->ap_rst_n = 1;
+        // FINN's weight memories take five cycles to have the first weights, once.
+        for (int i = 0; i < 8; i++) clock(true), clock(false);
     }
 
     // One cycle. Offers `beat` if it is not null and takes a result if `ready`; returns whether the beat was taken.

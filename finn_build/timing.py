@@ -59,11 +59,10 @@ class Mvu(Part):
         self.written = self.beat = self.at = 0  # beats of this vector written; next to read: beat, of pass `at`
         self.loaded = self.last = self.lock = self.held = False  # operand register; its pass ends; stopped; output
         self.queue = self.pipe = 0  # results waiting; bit i: a result i registers into the pipeline
-        self.warm = 5  # cycles until memstream.sv has the first weights; it is never late again
 
     def ready(self) -> bool:
         if self.passes == 1:
-            return not self.lock and not self.warm
+            return not self.lock
         freed = self.beat if self.at == self.passes - 1 else 0
         return self.written - freed < self.capacity
 
@@ -71,8 +70,7 @@ class Mvu(Part):
         return self.held
 
     def step(self, taken: bool, given: bool) -> None:
-        ends, running = False, not self.lock and not self.warm
-        self.warm -= self.warm > 0
+        ends, running = False, not self.lock
         if self.passes == 1:
             if taken:
                 self.beat += 1
@@ -110,7 +108,7 @@ class Mvu(Part):
                 self.written -= self.beats
 
     def quiet(self) -> int:
-        if self.warm or self.pipe or (self.queue and not (self.held and self.lock)) or (self.lock and not self.queue):
+        if self.pipe or (self.queue and not (self.held and self.lock)) or (self.lock and not self.queue):
             return 0
         if self.passes == 1 or self.lock:
             return FOREVER

@@ -358,7 +358,7 @@ class TestSimulation:
         done = self.call(ip)
         assert done.returncode == 0, done.stdout + done.stderr
         match = re.fullmatch(
-            r"PASS: 8 of 8 logits equal; the first in cycle (\d+), then (\d+) cycles for 7 images\n", done.stdout
+            r"PASS: 8 of 8 logits equal; the first after (\d+) cycles, then (\d+) cycles for 7 images\n", done.stdout
         )
         assert match, done.stdout
         assert int(match[1]) == sim["first_latency_cycles"]
@@ -369,7 +369,7 @@ class TestSimulation:
         # The program that was just compiled, again: with pauses, and with a wrong logit.
         work, program = ip / "sim" / "work", "./build/Vaccelerator_tb"
         stalled = subprocess.run([program, "+stall"], cwd=work, capture_output=True, text=True, check=True).stdout
-        slower = re.search(r"PASS: 8 of 8 logits equal; the first in cycle (\d+)", stalled)
+        slower = re.search(r"PASS: 8 of 8 logits equal; the first after (\d+)", stalled)
         assert slower and int(slower[1]) > int(match[1])
         logits = (work / "golden_logits.hex").read_text().split()
         logits[3] = f"{int(logits[3], 16) ^ 1:08x}"

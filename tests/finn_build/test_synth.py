@@ -39,9 +39,16 @@ class Built:
         return self.build / "rtl"
 
 
-def built(folder: Path, weight_bits: int, act_bits: int, board: str) -> Built:
+def built(folder: Path, weight_bits: int, act_bits: int, board: str, unit: str = "dsp") -> Built:
+    """Build a small network; its layers of 2 bits and more of DSPs, or of LUTs."""
     export_random(folder / "export", small_spec(weight_bits, act_bits), count=8)
-    build(folder / "export", folder / "build", BuildConfig(board=board, target_fps=500_000), lambda _: None)
+    build(folder / "export", folder / "search", BuildConfig(board=board, target_fps=500_000), lambda _: None)
+    folding = json.loads((folder / "search" / "folding.json").read_text(encoding="utf-8"))
+    for name, values in folding.items():
+        values |= {"resType": unit} if name.startswith("MVAU_rtl") else {}
+    (folder / "folding.json").write_text(json.dumps(folding), encoding="utf-8")
+    config = BuildConfig(board=board, folding=folder / "folding.json")
+    build(folder / "export", folder / "build", config, lambda _: None)
     return Built(folder / "export", folder / "build", load_design(folder / "build" / "rtl"))
 
 
@@ -86,13 +93,16 @@ class TestGates:
         }
         assert len(lines) == 2 and lines[1].startswith(IMAGE_LAST) and again[-1].usage.lut > 0
 
-    @pytest.mark.parametrize(("bits", "board"), [(4, "pynq-z2"), (1, "pynq-z2"), (8, "zcu104")])
-    def test_widths_and_families(self, bits: int, board: str, tmp_path: Path) -> None:
-        case = built(tmp_path, bits, bits, board)
+    @pytest.mark.parametrize(
+        ("bits", "board", "unit"),
+        [(4, "pynq-z2", "dsp"), (1, "pynq-z2", "lut"), (3, "pynq-z2", "lut"), (8, "zcu104", "dsp")],
+    )
+    def test_widths_and_families(self, bits: int, board: str, unit: str, tmp_path: Path) -> None:
+        case = built(tmp_path, bits, bits, board, unit)
         family = BOARDS[board].yosys_family
         found = check_gates(case.build, case.export, tmp_path / "gates", family=family)
         assert (found["images"], found["differing"]) == (8, 0)
-        assert (found["netlist"]["dsp"] > 0) == (bits > 1)  # type: ignore[index]
+        assert (found["netlist"]["dsp"] > 0) == (unit == "dsp")  # type: ignore[index]
         assert [path.name for path in (tmp_path / "gates").iterdir()] == ["gates.json"]
 
 

@@ -107,7 +107,7 @@ def check_block_designs(finn: Path) -> None:
     renamed = [re.findall(r"-reference (LutMVAU\S+) (\S+)$", p.read_text(), re.M) for p in stitched]
     assert sorted(renamed) == [
         [("LutMVAU_rtl_0", "LutMVAU_rtl_0")],
-        [("LutMVAU_rtl_0", "StreamingDataflowPartition_1_LutMVAU_rtl_0")],
+        [("LutMVAU_rtl_0", "StreamingDataflowPartition_1_LutMVAU_rtl_2")],
     ]
     for path in stitched:
         text = path.read_text()
