@@ -62,7 +62,7 @@ def collect_bitstream(build_dir: Path, project: Path, out: Path) -> dict[str, An
         **content,
         "vivado": facts.get("vivado", ""),
         "board_file": facts.get("board_part", ""),
-        "ps_clock_mhz": float(facts["clock_mhz"]),
+        "ps_clock_mhz": _clock(facts, results),
         "sha256": {name: _sha256(results / name) for name in BITSTREAM},
     }
     _write(out / "bitstream.json", content)
@@ -80,6 +80,15 @@ def collect_synthesis(build_dir: Path, project: Path, out: Path) -> dict[str, An
     content = {"tool": "vivado", "vivado": _facts(results / "facts.txt").get("vivado", ""), **content}
     _write(out / "synth.json", content)
     return content
+
+
+def _clock(facts: dict[str, str], results: Path) -> float:
+    try:
+        return float(facts["clock_mhz"])
+    except (KeyError, ValueError):
+        raise ArtifactError(
+            f"{results / 'facts.txt'} has no clock_mhz that is a number, as Vivado writes it. Build it again."
+        ) from None
 
 
 def _figures(build_dir: Path, results: Path) -> dict[str, Any]:
@@ -182,7 +191,7 @@ def _copy_reports(results: Path, out: Path) -> None:
 
 def _facts(path: Path) -> dict[str, str]:
     """Read `facts.txt`: a name and a value on each line."""
-    pairs = (line.partition(" ") for line in path.read_text(encoding="utf-8").splitlines())
+    pairs = (line.partition(" ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return {name: value.strip() for name, _, value in pairs}
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import CxrflowError, VendorToolError
+from contract.errors import ArtifactError, CxrflowError, VendorToolError
 from finn_build.boards import BOARDS
 from finn_build.vivado import run as run_module
 from finn_build.vivado.flow import build_bitstream, synthesize
@@ -281,6 +282,13 @@ class TestElsewhere:
         assert content["wns_ns"] == 0.613 and (bench.out / "accelerator.bit").is_file()
         facts = bench.project / "results" / "facts.txt"
         facts.write_text(facts.read_text().replace("project_key ", "project_key 0"), encoding="utf-8")
+        good = facts.read_text()
+        shutil.rmtree(bench.out)
+        facts.write_text(re.sub(r"clock_mhz .*", "clock_mhz fast", good.replace("project_key 0", "project_key ")))
+        with pytest.raises(ArtifactError, match="has no clock_mhz that is a number"):
+            build_bitstream(bench.build, bench.project, bench.folder / "again", say=print, idle_minutes=1)
+        assert not facts.exists()  # what is not good is disowned
+        facts.write_text(good)
         with pytest.raises(VendorToolError):  # of another design
             build_bitstream(bench.build, bench.project, bench.folder / "again", say=print, idle_minutes=1)
 
