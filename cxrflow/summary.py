@@ -354,7 +354,7 @@ def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType
 
 RESULT_HEADINGS = (
     "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image", "images/s",
-    "first logit [us]", "LUT, BRAM18, DSP (FINN's estimate)",
+    "first logit [us]", "LUT, BRAM18, DSP (estimate)",
     "LUT, BRAM18, DSP (Yosys)", "commit",
 )  # fmt: skip
 
