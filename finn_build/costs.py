@@ -5,7 +5,7 @@ benchmarks.synthesis` prints how far they are off. They count synthesis, not pla
 """
 
 from dataclasses import dataclass
-from math import ceil, log2
+from math import ceil, gcd, log2
 from typing import Literal
 
 Family = Literal["xc7", "xcup"]  # Yosys' names: 7-series, UltraScale+
@@ -162,8 +162,10 @@ def width_converter(in_bits: int, out_bits: int, family: Family) -> Resources:
         lut = in_bits * (1.75 * log2(in_bits / out_bits) - 0.05) + 20
     elif out_bits % in_bits == 0:
         lut = 35 + 1.5 * out_bits / in_bits + 0.1 * out_bits
+    elif in_bits < out_bits:  # each beat is put behind what is left of the one before, at one of so many places
+        lut = 1.1 * in_bits * (in_bits // gcd(in_bits, out_bits)) + 30
     else:
-        lut = 1.5 * (in_bits + out_bits) + 10
+        lut = 1.35 * in_bits * (out_bits // gcd(in_bits, out_bits)) + 30
     return Resources(lut=round(lut), ff=in_bits + out_bits + 10)
 
 
@@ -178,7 +180,8 @@ def _rom(words: int, width: int, style: RamStyle) -> Resources:
         return Resources()
     if style == "block" or (style == "auto" and words * width > SMALLEST_BLOCK):
         return Resources(bram18=_bram18(words, width))
-    return Resources(lut=round(0.9 * width * ceil(words / 64)))
+    per_table = 0.9 if words <= 64 else 1.05  # of 64 bits; deeper ones need multiplexers as well
+    return Resources(lut=round(per_table * width * ceil(words / 64)))
 
 
 def _lutram(words: int, width: int) -> Resources:
