@@ -1,10 +1,9 @@
 """The command line. Each command is a thin shell around one function."""
 
-import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,21 +56,6 @@ def _run(
     from cxrflow.stages import Run
 
     return Run(load_experiment(file, data=data, strict=strict, name=name, board=board), runs, Console())
-
-
-@contextlib.contextmanager
-def _locked(
-    file: Path,
-    data: Path | None,
-    runs: Path,
-    strict: bool = False,
-    name: str | None = None,
-    board: str | None = None,
-) -> Iterator["Run"]:
-    """Load the experiment and keep other processes out of its run folder."""
-    run = _run(file, data, runs, strict, name, board)
-    with run.locked():
-        yield run
 
 
 def _stage(run: "Run", name: str, work: Callable[[], bool]) -> None:
@@ -178,7 +162,7 @@ def train(
     if seeds is not None:
         _train_seeds(_run(file, data, runs, strict), seeds)
         return
-    with _locked(file, data, runs, strict) as run:
+    with _run(file, data, runs, strict).locked() as run:
         _stage(run, "train", run.train)
         _show(run, summary.metrics_table(run.folder))
 
@@ -209,7 +193,7 @@ def evaluate(
     from cxrflow.stages import referred_run
 
     folder = referred_run(run, runs)
-    with _locked(folder / "experiment.yaml", data, folder.parent, strict, folder.name) as trained:
+    with _run(folder / "experiment.yaml", data, folder.parent, strict, folder.name).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
         _show(trained, *summary.evaluation_tables(out))
         print(out)
@@ -218,7 +202,7 @@ def evaluate(
 @app.command()
 def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
     """Export the trained network to QONNX and prove that it gives the same integers."""
-    with _locked(file, data, runs, strict) as run:
+    with _run(file, data, runs, strict).locked() as run:
         _stage(run, "export", run.export)
         _show(run, summary.chain_table(run.folder, run.experiment.build.board))
 
@@ -226,7 +210,7 @@ def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), s
 @app.command()
 def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Compile the exported network to RTL with FINN, comparing integers after every step."""
-    with _locked(file, data, runs) as run:
+    with _run(file, data, runs).locked() as run:
         _stage(run, "build", run.build)
         _show(run, summary.hardware_table(run.folder, run.experiment.build.board))
 
@@ -234,7 +218,7 @@ def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) ->
 @app.command()
 def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), wave: Wave = None) -> None:
     """Simulate the RTL, cycle by cycle, on every test image."""
-    with _locked(file, data, runs) as run:
+    with _run(file, data, runs).locked() as run:
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         board = run.experiment.build.board
         _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
@@ -252,7 +236,7 @@ def synth(
     """Count LUTs, flip-flops, block RAMs and DSPs of every layer: Yosys synthesises, Vivado also routes it alone."""
     if tool not in ("yosys", "vivado"):
         raise ConfigError(f"'{tool}' is not a known tool, expected yosys or vivado.")
-    with _locked(file, data, runs) as run:
+    with _run(file, data, runs).locked() as run:
         board = run.experiment.build.board
         if tool == "vivado":
             _stage(run, "synth", lambda: run.synth_vivado(idle_minutes=idle_minutes))
@@ -268,7 +252,7 @@ def synth(
 @app.command()
 def ip(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Pack the RTL as an IP for Vivado and FuseSoC, with datasheet, constraints and testbench."""
-    with _locked(file, data, runs) as run:
+    with _run(file, data, runs).locked() as run:
         _stage(run, "ip", run.ip)
         print(run.build_folder / "ip")
 
@@ -276,7 +260,7 @@ def ip(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> No
 @app.command()
 def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Write the deploy folder: manifest, CPU reference, golden vectors."""
-    with _locked(file, data, runs) as run:
+    with _run(file, data, runs).locked() as run:
         _stage(run, "package", run.package)
         print(run.deploy_folder)
 
@@ -295,7 +279,7 @@ def bitstream(
     from cxrflow.stages import require_shell
 
     require_shell(shell)
-    with _locked(file, data, runs, name=name, board=board) as run:
+    with _run(file, data, runs, name=name, board=board).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         for stage, work in (
@@ -322,7 +306,7 @@ def run_all(
     name: Name = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
-    with _locked(file, data, runs, strict, name) as run:
+    with _run(file, data, runs, strict, name).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         board = run.experiment.build.board

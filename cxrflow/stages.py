@@ -68,9 +68,11 @@ class Run:
         """What goes to the board."""
         return self.folder / "deploy" / self.experiment.build.board
 
-    def locked(self) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def locked(self) -> Iterator["Run"]:
         """Keep other processes out of the run folder."""
-        return locked(self.folder)
+        with locked(self.folder):
+            yield self
 
     def foresee(self) -> list[str]:
         """Look ahead to what would stop a whole run only after its training; return what could.

@@ -154,63 +154,40 @@ def load_xrays(
         progress: called after each decoded image, not called on a cache hit.
     """
     with listed(path, positive=positive) as listing:
-        return load_listing(
-            listing,
-            height=height,
-            width=width,
-            val_fraction=val_fraction,
-            seed=seed,
-            strict=strict,
-            cache=cache,
-            progress=progress,
+        files = listing.files
+        _check_classes(listing, files)
+        decoded = decode_all(files, height, width, cache, progress)
+        unreadable = _check_readable(listing.root, files, decoded.problems, strict=strict)
+        good = [i for i, problem in enumerate(decoded.problems) if not problem]
+        files = tuple(files[i] for i in good)
+        _check_classes(listing, files)
+        contents = [decoded.contents[i] for i in good]
+
+        keys, known, patient_notes = _patient_keys(files, decoded.people[good])
+        patients, duplicates = group_images(keys, [file.name for file in files], contents, decoded.pixels[good])
+        labels = np.array([file.label for file in files], dtype=np.int64)
+        every = Split(decoded.pixels[good], labels, patients, tuple(file.name for file in files))
+        own, notes = _own_splits(listing, files, every, unit="whole patients" if known else "images")
+        splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed)
+        train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
+        return XrayData(
+            train=train,
+            val=val,
+            test=test,
+            fingerprint=fingerprint(
+                (split, CLASS_NAMES[file.label], content)
+                for split, file, content in zip(own, files, contents, strict=True)
+            ),
+            source=listing.source,
+            report=make_report(
+                train,
+                val,
+                test,
+                duplicates=duplicates,
+                unreadable=unreadable,
+                notes=(*listing.notes, *patient_notes, *notes, *val_notes),
+            ),
         )
-
-
-def load_listing(
-    listing: Listing,
-    *,
-    height: int,
-    width: int,
-    val_fraction: float,
-    seed: int,
-    strict: bool,
-    cache: Path | None,
-    progress: Progress | None = None,
-) -> XrayData:
-    """Decode and split what was listed; the arguments are those of `load_xrays`."""
-    files = listing.files
-    _check_classes(listing, files)
-    decoded = decode_all(files, height, width, cache, progress)
-    unreadable = _check_readable(listing.root, files, decoded.problems, strict=strict)
-    good = [i for i, problem in enumerate(decoded.problems) if not problem]
-    files = tuple(files[i] for i in good)
-    _check_classes(listing, files)
-    contents = [decoded.contents[i] for i in good]
-
-    keys, known, patient_notes = _patient_keys(files, decoded.people[good])
-    patients, duplicates = group_images(keys, [file.name for file in files], contents, decoded.pixels[good])
-    labels = np.array([file.label for file in files], dtype=np.int64)
-    every = Split(decoded.pixels[good], labels, patients, tuple(file.name for file in files))
-    own, notes = _own_splits(listing, files, every, unit="whole patients" if known else "images")
-    splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed)
-    train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
-    return XrayData(
-        train=train,
-        val=val,
-        test=test,
-        fingerprint=fingerprint(
-            (split, CLASS_NAMES[file.label], content) for split, file, content in zip(own, files, contents, strict=True)
-        ),
-        source=listing.source,
-        report=make_report(
-            train,
-            val,
-            test,
-            duplicates=duplicates,
-            unreadable=unreadable,
-            notes=(*listing.notes, *patient_notes, *notes, *val_notes),
-        ),
-    )
 
 
 def _patient_keys(files: tuple[XrayFile, ...], people: NDArray[np.int64]) -> tuple[list[str], bool, tuple[str, ...]]:

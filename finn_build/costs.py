@@ -169,11 +169,6 @@ def width_converter(in_bits: int, out_bits: int, family: Family) -> Resources:
     return Resources(lut=round(lut), ff=in_bits + out_bits + 10)
 
 
-def image_last(in_bits: int, family: Family) -> Resources:
-    """Our TLAST unit at the ports of the accelerator, whose input has `in_bits` [bit]."""
-    return Resources(lut=60, ff=60)
-
-
 def _rom(words: int, width: int, style: RamStyle) -> Resources:
     """Return a read-only memory of `words` of `width` bits."""
     if words <= 2:

@@ -20,7 +20,7 @@ from finn_build import diagnose
 from finn_build.build import load_golden
 from finn_build.costs import Family
 from finn_build.simulate import SimResult, simulate, verilate
-from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
+from finn_build.stitch import TOP, Design, load_design, sim_top
 from finn_build.synth import Usage, synthesise_whole
 
 GATE_IMAGES = 8  # back to back: no image starts or ends alone
@@ -83,35 +83,13 @@ def simulate_gates(
         text = netlist.read_text(encoding="utf-8")
         (folder / "netlist.v").write_text(text, encoding="utf-8")
         (folder / "cells.v").write_text(_cells(text), encoding="utf-8")
-        (folder / "sim_top.v").write_text(_sim_top(design), encoding="utf-8")
+        (folder / "sim_top.v").write_text(sim_top(design, ["s_axis", "m_axis"], []), encoding="utf-8")
         black_box = replace(design.nodes[0], name=TOP, op_type="netlist")  # the harness sees its two streams only
         flat = replace(design, nodes=(black_box,), sources=("cells.v", "netlist.v"))
         harness = verilate(folder, flat, scratch / "verilator", quick=True)
         return usage, simulate(harness, folder, flat, pixels, stall_seed=stall_seed)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _sim_top(design: Design) -> str:
-    """Return what the harness drives: the netlist, with the handshakes at its ports for the counters."""
-    return f"""\
-module sim_top (
-    input  wire ap_clk, ap_rst_n,
-    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
-    input  wire s_axis_tvalid, s_axis_tlast,
-    output wire s_axis_tready,
-    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
-    output wire m_axis_tvalid, m_axis_tlast,
-    input  wire m_axis_tready,
-    output wire [1:0] probe_tvalid, probe_tready,
-    output wire [31:0] probe_peaks
-);
-    {TOP} u_dut (.*);
-    assign probe_tvalid = {{m_axis_tvalid, s_axis_tvalid}};
-    assign probe_tready = {{m_axis_tready, s_axis_tready}};
-    assign probe_peaks = 32'b0;
-endmodule
-"""
 
 
 def _cells(netlist: str) -> str:

@@ -163,7 +163,7 @@ endmodule
 
     def get_rtl_file_list(self, abspath: bool = False) -> list[str]:
         """Return the module and its wrapper."""
-        wrapper = f"{self.onnx_node.name}.v"
+        wrapper = f"{self.get_nodeattr('gen_top_module')}.v"
         if not abspath:
             return [*SOURCES, wrapper]
         folder = resources.files("finn_build") / "rtl"
@@ -175,14 +175,9 @@ endmodule
         FINN's Zynq shell renames its nodes after their Verilog is written: the cell takes the new name, the files keep
         the old one.
         """
-        module = self.get_nodeattr("gen_top_module")
-        files = (
-            *(resources.files("finn_build") / "rtl" / name for name in SOURCES),
-            Path(self.get_nodeattr("code_gen_dir_ipgen")) / f"{module}.v",
-        )
         return [
-            *(f"add_files -norecurse {file}" for file in files),
-            f"create_bd_cell -type module -reference {module} {self.onnx_node.name}",
+            *(f"add_files -norecurse {file}" for file in self.get_rtl_file_list(abspath=True)),
+            f"create_bd_cell -type module -reference {self.get_nodeattr('gen_top_module')} {self.onnx_node.name}",
         ]
 
 

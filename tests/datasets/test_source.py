@@ -22,6 +22,7 @@ from contract.errors import DataError
 from contract.preprocess import area_average
 from datasets.source import TEST_FRACTION, load_xrays
 from datasets.xray import XrayData
+from tests.datasets.same import assert_same_images
 from tests.dicom_files import content, make
 
 SIZE = 8
@@ -79,15 +80,6 @@ def write_zip(path: Path, files: dict[str, bytes], **options: Any) -> Path:
     return path
 
 
-def assert_same(a: XrayData, b: XrayData) -> None:
-    for x, y in ((a.train, b.train), (a.val, b.val), (a.test, b.test)):
-        np.testing.assert_array_equal(x.pixels, y.pixels)
-        np.testing.assert_array_equal(x.labels, y.labels)
-        np.testing.assert_array_equal(x.patients, y.patients)
-        assert x.names == y.names
-    assert a.fingerprint == b.fingerprint
-
-
 def everything(data: XrayData) -> dict[str, tuple[str, int]]:
     """Return (split, label) by name."""
     splits = {"train": data.train, "val": data.val, "test": data.test}
@@ -110,8 +102,10 @@ class TestZip:
             path = write_zip(tmp_path / f"{len(top)}.zip", members, compression=zipfile.ZIP_DEFLATED)
             before = path.read_bytes()
             data = load(path, cache=tmp_path / "cache")
-            assert_same(data, folder)
-            assert_same(load(path, cache=tmp_path / "cache", progress=lambda *_: pytest.fail("not cached")), folder)
+            assert_same_images(data, folder)
+            assert_same_images(
+                load(path, cache=tmp_path / "cache", progress=lambda *_: pytest.fail("not cached")), folder
+            )
             assert data.source == f"zip {path.name}" and path.read_bytes() == before
             assert len(data.report.notes) == 1 and "second copy, were not read" in data.report.notes[0]
         assert {path.name for path in tmp_path.iterdir()} == {"release", "0.zip", "11.zip", "cache"}
@@ -215,7 +209,7 @@ class TestMedMnist:
             images = [area_average(pixels, height=SIZE, width=SIZE) for pixels in arrays[f"{name}_images"]]
             np.testing.assert_array_equal(split.pixels, images)
             np.testing.assert_array_equal(split.labels, arrays[f"{name}_labels"][:, 0])
-        assert_same(load(path, cache=tmp_path / "cache", seed=7, val_fraction=0.4), data)
+        assert_same_images(load(path, cache=tmp_path / "cache", seed=7, val_fraction=0.4), data)
         notes = " ".join(data.report.notes)
         assert "official splits" in notes and "No patient is known" in notes and "own 6 validation images" in notes
         assert json.dumps(data.report.to_dict())
@@ -364,7 +358,7 @@ class TestTable:
         lines = ["Split\tImage Path\tDiagnosis\tPatient ID\tAge"]
         lines += [f"{split.upper()}\t{name}\t{int(label == 'PNEUMONIA')}\t{who}\t9" for name, label, who, split in rows]
         other.write_bytes(("\ufeff" + "\r\n".join([*lines, "", lines[-1]])).encode())
-        assert_same(load(other), data)
+        assert_same_images(load(other), data)
 
     def test_without_patients_and_splits(self, images: Path) -> None:
         data = load(table(images / "labels.csv", twenty_rows(), "path,label"))
@@ -452,7 +446,7 @@ class TestDicomFolder:
         assert len(set(number.values())) == len(number) / 4
         for name, pixels in zip(data.train.names, data.train.pixels, strict=True):
             np.testing.assert_array_equal(pixels, area_average(image(int(name)), height=SIZE, width=SIZE))
-        assert_same(load(folder, cache=tmp_path / "cache"), data)  # from the cache, with another secret
+        assert_same_images(load(folder, cache=tmp_path / "cache"), data)  # from the cache, with another secret
         (entry,) = (tmp_path / "cache").iterdir()
         with np.load(entry) as arrays:
             assert set(arrays["people"].tolist()) == set(range(10))

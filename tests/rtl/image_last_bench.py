@@ -1,8 +1,6 @@
 """cocotb bench for axis_image_last; test_axis_image_last.py builds and runs it."""
 
 import itertools
-import random
-from collections.abc import Iterator
 from typing import Any
 
 import cocotb
@@ -10,12 +8,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge, with_timeout
 from cocotbext.axi import AxiStreamBus, AxiStreamSink, AxiStreamSource
 
-RNG = random.Random(1)
-
-
-def pauses(share: float) -> Iterator[bool]:
-    while True:
-        yield RNG.random() < share
+from tests.rtl.pauses import RNG, pauses
 
 
 class Bench:

@@ -1,7 +1,5 @@
 """cocotb bench for a stitched design; test_stitched_top.py builds and runs it."""
 
-import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, with_timeout
 from cocotbext.axi import AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 
-RNG = random.Random(1)
-
-
-def pauses(share: float) -> Iterator[bool]:
-    while True:
-        yield RNG.random() < share
+from tests.rtl.pauses import pauses
 
 
 class Bench:
