@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import browser, page
+
+__all__ = ["browser", "page"]  # fixtures
+
 
 @pytest.fixture(scope="session")
 def real_xrays() -> Path:
