@@ -388,6 +388,11 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
     )
 
 
+def comparison_table(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> RenderableType:
+    """Runs side by side: one row of cells per figure, one column per run."""
+    return _table("", ("", *names), [(name, *cells) for name, cells in rows], text=["", *names], note=DISCLAIMER)
+
+
 def doctor_table(findings: list[Finding]) -> RenderableType:
     """What is there and what is not."""
     headings = ("tool", "found", "needed for", "if missing")
