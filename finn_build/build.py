@@ -346,11 +346,12 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
         if node.layer:
             waits_in = result.streams[i].starved / result.cycles
             waits_out = result.streams[i + 1].stalled / result.cycles
+            waits_both = result.streams[i + 1].both / result.cycles
             layers.append(
                 {
                     "name": node.name,
                     "estimated_cycles": node.cycles,
-                    "busy": 1 - waits_in - waits_out,
+                    "busy": 1 - (waits_in + waits_out - waits_both),
                     "waits_for_input": waits_in,
                     "waits_for_output": waits_out,
                 }

@@ -29,6 +29,7 @@ class StreamUse:
     transfers: int
     stalled: int  # valid, but the sink was not ready
     starved: int  # ready, but the source had nothing
+    both: int  # stalled while the stream before was starved: the node between them waited on both sides
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def _result(lines: list[str], logits: Path, seconds: float) -> SimResult:
         logits=records["logit"].astype(np.int64),
         finished=records["cycle"].astype(np.int64) - first_in,
         cycles=cycles,
-        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7])) for w in words if w[0] == "stream"),
+        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7]), int(w[9])) for w in words if w[0] == "stream"),
         timed=tuple(_times(w[2:], first_in) for w in words if w[0] == "times"),
         fifo_peaks=tuple(int(w[2]) for w in words if w[0] == "peak"),
         seconds=seconds,
