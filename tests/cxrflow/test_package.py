@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.cxrflow.conftest import REPOSITORY, Place
+from tests.notebooks import execute
 
 OLDEST = REPOSITORY / ".venv-oldest"  # the oldest numpy and Pillow that the driver supports, and nothing else
 PYNQ = REPOSITORY / ".venv-pynq"  # the real pynq
@@ -66,7 +67,15 @@ class TestElsewhere:
         assert figures["device"] == "sim" and figures["golden_images_verified"] == 16
         assert figures["batches"][-1]["packing_share"] < 0.02
 
-    def test_the_notebook_runs(self, unpacked: Path) -> None:
+    def test_the_notebook_in_jupyter_shows_the_rtls_answers(
+        self, unpacked: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)  # the folder's own modules
+        text, pictures = execute(unpacked / "board.ipynb", unpacked, device="sim")
+        assert pictures == 1
+        assert "('sim', '64-8-1 W4A4')" in text and "PNEUMONIA: logit" in text and "golden_images_verified" in text
+
+    def test_the_notebooks_code_runs_with_the_oldest_numpy(self, unpacked: Path) -> None:
         cells = json.loads((unpacked / "board.ipynb").read_text())["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         for device in ("auto", "sim"):
