@@ -106,7 +106,7 @@ def evaluation_tables(folder: Path) -> list[RenderableType]:
     names = [*METRICS, *(name for name in found if name.startswith("sensitivity_"))]
     ends, rows = found["intervals"], list[tuple[str, ...]]()
     rows += [(_words(name), _figure(found[name]), _interval(ends.get(name))) for name in names]
-    rows.append(("calibration error", _figure(found["ece"]), ""))
+    rows.append(("calibration error", _figure(found["ece"]), _interval(ends.get("ece"))))
     title = f"{found['n']} images of {found['source']}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
     headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
