@@ -187,7 +187,7 @@ def metric_rows(facts: Facts) -> list[MetricRow]:
             rows.append(
                 MetricRow(words(name), getattr(validation, name), getattr(test, name), test.intervals.get(name))
             )
-    return [*rows, MetricRow("calibration error (ECE)", validation.ece, test.ece, None)]
+    return [*rows, MetricRow("calibration error (ECE)", validation.ece, test.ece, test.intervals.get("ece"))]
 
 
 def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
