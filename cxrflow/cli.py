@@ -1,5 +1,6 @@
 """The command line. Each command is a thin shell around one function."""
 
+import contextlib
 import json
 import sys
 import time
@@ -343,7 +344,7 @@ def report(
     from cxrflow.stages import referred_run
 
     folder = referred_run(run, runs)
-    with locked(folder):
+    with locked(folder) if folder.is_dir() else contextlib.nullcontext():  # no lock is left for what is no run
         print(f"{_report(folder)}. {DISCLAIMER}")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from contract.errors import ConfigError
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
-from cxrflow.report.view import FLOAT32, Meter, curve_plots, figure, interval, meters, words
+from cxrflow.report.hardware import Meter, meters
+from cxrflow.report.view import FLOAT32, curve_plots, figure, interval, words
 
 MOST = 12  # runs; more are no longer side by side
 

@@ -69,7 +69,8 @@ class Facts:
     routed: files.Routed | None = None
     deployed: files.Deployed | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of the experiment; of a path, only its last part
-    missing: dict[str, str] = field(default_factory=dict)  # stage -> why it is missing
+    missing: dict[str, str] = field(default_factory=dict)  # stage -> why it is missing, of those that can be made
+    ends: str = ""  # why this run goes no further, where that is not for lack of a command
     stopped: tuple[Stopped, ...] = ()
 
     def make(self, stage: str) -> str:
@@ -148,7 +149,21 @@ def collect(folder: Path) -> Facts:
     ):
         if stage in here and (stage != "bitstream" or _is_vivado(here[stage] / file)):
             content[name] = read_json(here[stage] / file, model)
+    ends, impossible = _ends(experiment, content.get("built"))
+    content |= {"ends": ends, "missing": {name: why for name, why in missing.items() if name not in impossible}}
     return Facts(**{**vars(found), **content})
+
+
+def _ends(experiment: Experiment, built: files.Built | None) -> tuple[str, tuple[str, ...]]:
+    """Return why a run goes no further, and the stages that it can never have."""
+    stages = tuple(STAGES)
+    if not experiment.network.is_quantized:
+        return "Float layers cannot become hardware: this run ends with its training.", stages[1:]
+    if built is not None and built.hls_nodes:
+        names = ", ".join(built.hls_nodes)
+        no_rtl = tuple(name for name in stages if "build" in STAGES[name].after and name != "package")
+        return f"FINN maps {names} to HLS, so there is no RTL: what is shown are estimates.", no_rtl
+    return "", ()
 
 
 def place(run: Path, board: str, stage: str) -> Path:

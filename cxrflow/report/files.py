@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=0, le=10**12)]
 Positive = Annotated[float, Field(allow_inf_nan=False, gt=0, le=1e12)]
 Interval = tuple[Share, Share]
 Versions = Annotated[dict[Text, Text], Field(max_length=100)]
+MAX_SIDE = 256  # of an image that is shown [pixels]
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -373,7 +374,7 @@ def read_golden(path: Path) -> Golden:
         raise _damaged(path, "a label is not 0 or 1, or a probability not in 0..1")
     if (np.abs(golden.logits.astype(np.float64)) >= 2**31).any():
         raise _damaged(path, "a logit has more than 32 bits")
-    if max(golden.pixels.shape[1:]) > 512 or not min(golden.pixels.shape[1:]):
+    if max(golden.pixels.shape[1:]) > MAX_SIDE or not min(golden.pixels.shape[1:]):
         raise _damaged(path, f"its images are {golden.pixels.shape[1:]} pixels")
     return golden
 

@@ -204,6 +204,15 @@ def test_a_difference_that_stopped_the_run_is_told(reported: Place) -> None:
     assert "build stopped because integers differ" in text_of(reported.run) and said in text_of(reported.run)
 
 
+def test_without_rtl_the_boxes_hold_estimates(reported: Place) -> None:
+    for stage in ("sim", "synth"):
+        shutil.rmtree(reported.run / BUILD / stage)
+    forge_json(reported.run / BUILD, "build.json", hls_nodes=["MVAU_hls_0"], rtl=False)
+    assert reported("report", "tiny").code == 0
+    html = text_of(reported.run)
+    assert "FINN maps MVAU_hls_0 to HLS" in html and "LUT (est.)" in html and "cxrflow simulate" not in html
+
+
 def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
     folder, layer = reported.run / BUILD / "synth_vivado", {"LUT": 4321, "FF": 1, "BRAM_18K": 2, "DSP": 3}
     folder.mkdir()
@@ -379,3 +388,4 @@ def test_any_value_in_any_place_is_shown_or_one_sentence(reported: Place) -> Non
 )
 def test_wrong_names(reported: Place, args: list[str], words: list[str]) -> None:
     reported(*args).assert_refused(*words)
+    assert not list((reported.folder / "runs").glob("*nope*")) and not list((reported.folder / "runs").glob(".nope*"))
