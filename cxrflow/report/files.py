@@ -381,6 +381,8 @@ def read_golden(path: Path) -> Golden:
 
 def read_text(path: Path) -> str:
     """Return a text file of a stage. Raises ArtifactError."""
+    if not path.is_file():  # a pipe would be waited for
+        raise _damaged(path, "it is not there, or no file")
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_BYTES + 1)
