@@ -66,6 +66,17 @@ class TestElsewhere:
         golden = np.load(unpacked / "golden.npz")["logits"]
         assert sorted(logits) == sorted(golden.tolist())
 
+    def test_maps_are_the_same_integers_on_both_devices(self, unpacked: Path, finished: Any) -> None:
+        image = str(next((finished.folder / "xrays" / "test").rglob("*.png")))
+        arrays = []
+        for device in ("cpu", "sim"):
+            done = call(python_of(OLDEST), unpacked, "-m", "driver", "explain", "--device", device, image)
+            assert done.returncode == 0, done.stderr
+            arrays.append(np.load(next((unpacked / "explained").glob("*.npz"))))
+        assert arrays[0]["differences"].any()
+        for name in arrays[0].files:
+            np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+
     def test_bench_is_json(self, unpacked: Path) -> None:
         done = call(python_of(OLDEST), unpacked, "-m", "driver", "bench", "--device", "sim", "--seconds", "0.05")
         figures = json.loads(done.stdout)
