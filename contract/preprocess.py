@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contract.errors import ImageError
+from contract.errors import ImageError, ImageTooLargeError
 
 PREPROCESS_VERSION = 1  # raise it when any output pixel of any image can change
 MAX_PIXELS = 100_000_000  # decoded size that is still accepted; the largest plain X-ray detectors have a third of it
@@ -204,8 +204,8 @@ def _name_of(source: Path | bytes | BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) else "image"
 
 
-def _too_large(name: str, found: str) -> ImageError:
-    return ImageError(
+def _too_large(name: str, found: str) -> ImageTooLargeError:
+    return ImageTooLargeError(
         f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels are accepted, so shrink the image."
     )
 

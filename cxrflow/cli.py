@@ -404,6 +404,32 @@ def explain(
 
 
 @app.command()
+def serve(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Runs or deploy folders; all of --runs if none.")] = None,
+    runs: Runs = Path("runs"),
+    device: Annotated[list[str] | None, typer.Option(help="auto, board, sim, cpu; repeat it, or leave it out.")] = None,
+    host: Annotated[str, typer.Option(help="Address to bind to; other than loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    token: Annotated[str | None, typer.Option(help="What the API asks for; 16 characters or more.")] = None,
+) -> None:
+    """A page and an API for X-rays, in the browser: nothing uploaded is written to disk or logged."""
+    try:
+        from cxrflow.serve.start import serve as run_server
+    except ImportError as err:
+        raise ConfigError(
+            f"the web server's packages are missing ({err.name}), expected the extra 'serve'. "
+            "Run `pip install cxrflow[serve]`."
+        ) from err
+    console = Console()
+
+    def say(address: str) -> None:
+        print(f"{address}\n{DISCLAIMER}", flush=True)
+        console.detail("Ctrl-C ends it.")
+
+    run_server(paths or [], runs, devices=device or [], host=host, port=port, token=token, say=say)
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing and what it would enable."""
     from cxrflow.doctor import examine

@@ -249,10 +249,10 @@ def _slices(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]
 
 def _choose(package: Package) -> str:
     """Return "board" where this machine and the folder allow it, else "cpu"."""
-    return "board" if _why_no_board(package) is None else "cpu"
+    return "board" if board_missing(package) is None else "cpu"
 
 
-def _why_no_board(package: Package) -> str | None:
+def board_missing(package: Package) -> str | None:
     """Return what keeps this folder from running on this machine's programmable logic, or None."""
     hardware = package.manifest.hardware
     if hardware is None or hardware.shell is None or package.path("accelerator.bit") is None:
@@ -290,7 +290,7 @@ def _open_link(
             f"{package.folder} was packaged without hardware: this network has no verified RTL. Use device='cpu'."
         )
     if device == "board" and runtime is None:
-        why = _why_no_board(package)
+        why = board_missing(package)
         if why is not None:
             raise ConfigError(f"no board to run on: {why}.")
         import pynq

@@ -4,21 +4,35 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
-from contract.network import IntegerNetwork, save_network
+from contract.network import IntegerLayer, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
-from tests.random_networks import random_integer_network, random_pixels
+from tests.random_networks import random_pixels
 
 LANES = 4  # pixels per beat
 
 
-def write_deploy(out: Path, network: IntegerNetwork | None = None, **changes: Any) -> IntegerNetwork:
-    """Write a deploy folder of `network`, or of a random one of 28 x 28 pixels; return the network.
+def lively_network(seed: int) -> IntegerNetwork:
+    """A random network of 28 x 28 pixels whose activations and logits differ from image to image."""
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-128, 128, (16, 784)).astype(np.int8)
+    accumulators = random_pixels(200, height=28, width=28).reshape(200, -1).astype(np.int64) @ weights.T.astype(
+        np.int64
+    )
+    thresholds = np.sort(np.quantile(accumulators, np.arange(1, 16) / 16, axis=0).T.astype(np.int64), axis=1)
+    last = IntegerLayer(rng.integers(-128, 128, (1, 16)).astype(np.int8), None)
+    return IntegerNetwork(28, 28, (IntegerLayer(weights, thresholds), last))
+
+
+def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int = 3, **changes: Any) -> IntegerNetwork:
+    """Write a deploy folder of `network`, or of a lively one; return the network.
 
     `changes` replaces fields of the manifest.
     """
-    network = network or random_integer_network([16, 8], [15, 15], height=28, width=28, seed=3)
+    network = network or lively_network(seed)
     height, width = network.height, network.width
     out.mkdir(parents=True, exist_ok=True)
     pixels = random_pixels(30, height=height, width=width)
