@@ -21,6 +21,7 @@ class OperatingPoint(BaseModel):
 
     name: str
     threshold: int  # the class is the second one where the integer logit is greater
+    probability: float  # of the second class, there
 
 
 class Answer(BaseModel):

@@ -204,10 +204,17 @@ def _data_url(image: Image.Image, kind: str, **options: int) -> str:
 
 def _points(decision: Decision) -> list[OperatingPoint]:
     """Return the run's own operating point, by the name of one that is equal to it, and the others."""
-    named = [OperatingPoint(name=name, threshold=value) for name, value in decision.operating_points.items()]
-    own = [point for point in named if point.threshold == decision.threshold][:1]
-    own = own or [OperatingPoint(name="default", threshold=decision.threshold)]
-    return own + [point for point in named if point.name != own[0].name]
+    equal = [name for name, value in decision.operating_points.items() if value == decision.threshold]
+    own = equal[0] if equal else "default"
+    thresholds = {own: decision.threshold, **{n: t for n, t in decision.operating_points.items() if n != own}}
+    return [
+        OperatingPoint(name=name, threshold=threshold, probability=_probability(threshold, decision))
+        for name, threshold in thresholds.items()
+    ]
+
+
+def _probability(logit: int, decision: Decision) -> float:
+    return float(probability(np.array([logit]), decision)[0])
 
 
 def _point(served: Served, name: str | None) -> OperatingPoint:
@@ -222,7 +229,7 @@ def _answer(served: Served, point: OperatingPoint, index: int, logit: int, decod
     return Answer(
         index=index,
         logit=logit,
-        probability=float(probability(np.array([logit]), served.manifest.decision)[0]),
+        probability=_probability(logit, served.manifest.decision),
         class_name=served.manifest.class_names[logit > point.threshold],
         width=decoded.width,
         height=decoded.height,

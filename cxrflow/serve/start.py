@@ -88,6 +88,7 @@ def make_server(fleet: Fleet, limits: Limits, *, loopback: bool, token: str | No
         create_app(fleet, limits=limits, loopback=loopback, token=token),
         http=patient_protocol(limits.header_s),
         access_log=False,  # nothing of a request is written anywhere
+        log_config=None,  # uvicorn's own one would enable again the loggers that decoders quote headers in
         log_level="warning",
         server_header=False,
         limit_concurrency=limits.connections,

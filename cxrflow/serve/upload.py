@@ -6,6 +6,7 @@ names are looked at only to refuse those that hold a path; they are not kept, lo
 
 import asyncio
 import io
+import logging
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,6 +24,8 @@ from contract.errors import ImageError, ImageTooLargeError
 from contract.preprocess import load_gray
 from cxrflow.serve.limits import MEBI, Budget, Limits, Refusal
 from datasets import dicom
+
+logging.getLogger("python_multipart.multipart").disabled = True  # it quotes what it cannot parse
 
 FIELD = "files"  # of the form
 NAME = "the image"  # what decoders call it in their messages

@@ -86,7 +86,8 @@ function take(files) {
   work.catch((error) => {
     if (error.name === "AbortError") return;
     say("");
-    complain(error instanceof Problem ? error.message : `This page failed: ${error.message}`);
+    const sentence = error instanceof Problem ? error.message : `This page failed: ${error.message}`;
+    complain(files.length === 1 ? `${files[0].name}: ${sentence}` : sentence);
     if (files.length === 1) $("result").hidden = true;
   });
 }
@@ -101,7 +102,7 @@ function send(path, files, more = {}) {
 
 function requireSize(file) {
   if (file.size > state.limits.file_bytes) {
-    throw new Problem(`${file.name} is larger than ${Math.floor(state.limits.file_bytes / 2 ** 20)} MiB.`);
+    throw new Problem(`The file is larger than ${Math.floor(state.limits.file_bytes / 2 ** 20)} MiB.`);
   }
 }
 
@@ -123,7 +124,7 @@ async function explain(file) {
 }
 
 const className = (result) => run().class_names[result.logit > point().threshold ? 1 : 0];
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const percent = (value) => (value > 0.999 ? "> 99.9 %" : value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
 const ms = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
 const integer = (value) => value.toLocaleString("en-US").replace("-", "\u2212");
 
@@ -137,12 +138,13 @@ function show() {
   $("for-name").textContent = `speaks for ${positive}`;
   $("class").textContent = className(result);
   $("verdict-note").textContent = `at the operating point ${point().name}`;
-  $("bar").style.width = percent(result.probability).replace(" ", "");
+  $("bar").style.width = `${100 * result.probability}%`;
+  $("tick").style.left = `${100 * point().probability}%`;
   const cycles = answer.cycles === null ? "no hardware in this run" : `${integer(answer.cycles)} (${answer.cycles_are})`;
   const values = [
     [`Probability of ${positive}, calibrated`, percent(result.probability)],
     ["Integer logit", integer(result.logit)],
-    [`Threshold, ${point().name}`, `more than ${integer(point().threshold)}`],
+    [`${positive} above, ${point().name}`, `${integer(point().threshold)} (${percent(point().probability)})`],
     ["Preprocessing", ms(result.preprocess_ms)],
     [`On ${answer.device}, ${answer.images} images for the map`, ms(result.device_ms)],
     ["Accelerator cycles for them", cycles],
@@ -248,8 +250,8 @@ function row(item) {
       element("td", className(result)),
       element("td", percent(result.probability), "number"),
       element("td", integer(result.logit), "number"),
-      element("td", ms(result.preprocess_ms), "number"),
-      element("td", ms(result.device_ms), "number"),
+      element("td", ms(result.preprocess_ms), "number time"),
+      element("td", ms(result.device_ms), "number time"),
       last,
     );
   }
