@@ -117,15 +117,32 @@ def _netloc(origin: str) -> str | None:
 
 
 def patient_protocol(header_s: float) -> type[H11Protocol]:
-    """Return uvicorn's HTTP protocol that also closes a connection whose first request header does not end in time."""
+    """Return uvicorn's HTTP protocol that also closes a connection on which a request's header does not end in time."""
 
     class Patient(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            asyncio.get_running_loop().call_later(header_s, self._give_up)
+            self._wait()
 
-        def _give_up(self) -> None:
-            if self.cycle is None and not self.transport.is_closing():
-                self.transport.close()
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+            elif self._timer is None:  # the header of a further request has begun
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            self._timer = asyncio.get_running_loop().call_later(header_s, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     return Patient

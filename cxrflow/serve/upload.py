@@ -4,7 +4,6 @@ The multipart body is parsed here because the framework's own parser writes larg
 names are looked at only to refuse those that hold a path; they are not kept, logged or answered.
 """
 
-import asyncio
 import io
 import logging
 import secrets
@@ -12,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+import anyio
 import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
@@ -142,7 +142,7 @@ async def receive(request: Request, limits: Limits, budget: Budget, *, most: int
     form = _Form(boundary, limits, most)
     held, refusal = 0, None
     try:
-        async with asyncio.timeout(limits.upload_s), aclosing(_chunks(request, limits)) as chunks:
+        async with aclosing(_chunks(request, limits)) as chunks:
             async for chunk in chunks:
                 if refusal is not None:
                     continue  # a client that is still sending would never read the answer
@@ -172,13 +172,16 @@ async def receive(request: Request, limits: Limits, budget: Budget, *, most: int
 
 
 async def _chunks(request: Request, limits: Limits) -> AsyncGenerator[bytes, None]:
-    """Yield the body; a silence raises TimeoutError."""
+    """Yield the body; a silence, or the end of all patience, raises TimeoutError."""
     stream = request.stream().__aiter__()
+    end = anyio.current_time() + limits.upload_s
     while True:
         try:
-            yield await asyncio.wait_for(anext(stream), limits.idle_s)
+            with anyio.fail_after(min(limits.idle_s, max(0.0, end - anyio.current_time()))):
+                chunk = await stream.__anext__()
         except StopAsyncIteration:
             return
+        yield chunk
 
 
 def _boundary(request: Request) -> bytes:
@@ -208,6 +211,8 @@ def decode(part: Part, limits: Limits, *, height: int, width: int) -> NDArray[np
             gray, _ = dicom.read(content, name=NAME, secret=secrets.token_bytes(32))
         else:
             _require_pixels(_header_pixels(content, kind), limits)
+            if kind == "JPEG":
+                dicom.require_scans(content, name=NAME)
             gray = load_gray(content, height=height, width=width, name=NAME)
     except ImageTooLargeError:
         raise _too_many_pixels(limits) from None

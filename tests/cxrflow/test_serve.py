@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contract.network import IntegerNetwork
 from contract.preprocess import load_pixels
@@ -82,6 +83,21 @@ def zipped() -> bytes:
     with zipfile.ZipFile(stream, "w") as archive:
         archive.writestr("xray.dcm", dicom_file())
     return stream.getvalue()
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    stream = BytesIO()
+    Image.fromarray(noise(200) & 1).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + last * count + whole[-2:]
+
+
+def wrapped(jpeg: bytes) -> bytes:
+    """A DICOM file of a JPEG image of 200 x 200 pixels."""
+    header = dicom_files.make(noise(200), bits=8)
+    return dicom_files.content(dicom_files.encapsulated(header, "1.2.840.10008.1.2.4.50", jpeg))
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -179,6 +195,8 @@ BAD: dict[str, tuple[Callable[[], list[File]], int, str, str]] = {
     "a declared drawing": (lambda: [File(b"<svg/>", "a.svg", "image/svg+xml")], 415, "wrong-type", "declared"),
     "text": (lambda: [File(b"some text", "a.png", "image/png")], 415, "not-an-image", "no JPEG, PNG or DICOM"),
     "another type than declared": (lambda: [File(png(noise()), "a.jpg", "image/jpeg")], 415, "type-mismatch", "PNG"),
+    "endless scans": (lambda: [File(scans(99))], 422, "unusable", "JPEG scans, expected at most 100"),
+    "endless scans in a DICOM": (lambda: [File(wrapped(scans(99)))], 422, "unusable", "JPEG scans"),
     "nothing": (lambda: [File(b"")], 400, "empty-file", "0 bytes"),
     "half a PNG": (lambda: [File(png(noise(200))[:20_000])], 422, "unusable", "damaged and cannot be decoded"),
     "half a JPEG": (lambda: [File(png(noise(200), "JPEG")[:9_000])], 422, "unusable", "damaged and cannot be decoded"),
@@ -250,6 +268,12 @@ class TestRefusals:
         with socket.create_connection(("127.0.0.1", server.port), timeout=5) as silent:
             silent.sendall(b"GET / HTTP/1.1\r\nHost: local")
             assert silent.recv(100) == b""
+        with socket.create_connection(("127.0.0.1", server.port), timeout=4) as silent:  # less than uvicorn's own 5 s
+            silent.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert silent.recv(4096).startswith(b"HTTP/1.1 200")
+            silent.sendall(b"GET /healthz HT")
+            while silent.recv(4096):
+                pass
 
     def test_a_broken_off_upload_gives_its_memory_back(self, folder: Path, network: IntegerNetwork) -> None:
         tight = replace(SMALL, held_bytes=120_000)
