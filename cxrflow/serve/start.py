@@ -1,5 +1,6 @@
 """From the command line to a running server."""
 
+import contextlib
 import socket
 import warnings
 from collections.abc import Callable, Sequence
@@ -53,7 +54,9 @@ def serve(
         with _bind(host, port) as bound:
             shown = f"[{host}]" if ":" in host else host
             say(f"http://{shown}:{bound.getsockname()[1]}/{f'#{token}' if token else ''}")
-            make_server(fleet, limits, loopback=is_loopback(host), token=token).run(sockets=[bound])
+            server = make_server(fleet, limits, loopback=is_loopback(host), token=token)
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends as it should, and then raises it again
+                server.run(sockets=[bound])
     finally:
         fleet.close()
 

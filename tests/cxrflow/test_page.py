@@ -219,6 +219,7 @@ def test_a_phone(browser: Browser, server: Served, files: Path) -> None:
     expect(note).to_be_in_viewport()  # always in sight
     page.get_by_role("button", name="Show the map of 1.png").tap()
     expect(page.locator("#result-title")).to_have_text("1.png")
+    page.evaluate("scrollTo(0, 0)")
     screenshot(page, "serve-phone")
     context.close()
 

@@ -1,7 +1,6 @@
 """The server: its answers, what it refuses, what it never does, and how many it can serve at once."""
 
 import contextlib
-import json
 import logging
 import os
 import socket
@@ -33,9 +32,7 @@ from tests.cxrflow.conftest import Place
 from tests.deploy_folder import write_deploy
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
 
-SMALL = Limits(
-    file_bytes=100_000, request_bytes=200_000, files=3, pixels=1_000_000, idle_s=0.6, upload_s=1.5, header_s=0.5
-)
+SMALL = Limits(file_bytes=100_000, request_bytes=200_000, files=3, pixels=1_000_000)
 AUDIT: list[str] = []  # files opened for writing while it is watched
 WATCH = threading.Event()
 
@@ -65,6 +62,13 @@ def network(folder: Path) -> IntegerNetwork:
 def server(folder: Path, network: IntegerNetwork) -> Iterator[Served]:
     """Bounds that tests can reach."""
     with serving(folder, limits=SMALL) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def impatient(folder: Path, network: IntegerNetwork) -> Iterator[Served]:
+    """One that waits for nobody."""
+    with serving(folder, limits=replace(SMALL, idle_s=1, upload_s=2, header_s=2)) as served:
         yield served
 
 
@@ -244,8 +248,8 @@ class TestRefusals:
         server.ask("POST", "/api/predict", wide, Content_Type=kind).assert_refused(400, "bad-form")
 
     @pytest.mark.parametrize("trickle", [False, True], ids=["silent", "a byte now and then"])
-    def test_an_upload_that_never_ends_is_cut_off_and_hinders_nobody(self, server: Served, trickle: bool) -> None:
-        with socket.create_connection(("127.0.0.1", server.port)) as slow:
+    def test_an_upload_that_never_ends_is_cut_off_and_hinders_nobody(self, impatient: Served, trickle: bool) -> None:
+        with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
             slow.sendall(
                 b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n"
                 + f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n--{BOUNDARY}\r\n".encode()
@@ -253,7 +257,7 @@ class TestRefusals:
             slow.settimeout(0.2)
             received, start = b"", time.monotonic()
             while not received and time.monotonic() - start < 10:
-                assert server.post("/api/predict", File(png(noise()))).status == 200
+                assert impatient.post("/api/predict", File(png(noise()))).status == 200
                 if trickle:
                     slow.sendall(b"X")
                 with contextlib.suppress(TimeoutError):
@@ -262,13 +266,15 @@ class TestRefusals:
             while more := slow.recv(4096):
                 received += more
         assert received.startswith(b"HTTP/1.1 408") and b"too-slow" in received
-        assert (1.4 if trickle else 0.5) < taken < 4
+        assert (1.9 if trickle else 0.9) < taken < 9
 
-    def test_a_connection_that_never_asks_is_closed(self, server: Served) -> None:
-        with socket.create_connection(("127.0.0.1", server.port), timeout=5) as silent:
+    def test_a_connection_that_never_asks_is_closed(self, impatient: Served) -> None:
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=5) as silent:
             silent.sendall(b"GET / HTTP/1.1\r\nHost: local")
             assert silent.recv(100) == b""
-        with socket.create_connection(("127.0.0.1", server.port), timeout=4) as silent:  # less than uvicorn's own 5 s
+        with socket.create_connection(
+            ("127.0.0.1", impatient.port), timeout=4
+        ) as silent:  # less than uvicorn's own 5 s
             silent.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert silent.recv(4096).startswith(b"HTTP/1.1 200")
             silent.sendall(b"GET /healthz HT")
@@ -366,7 +372,7 @@ class TestPromises:
         assert "Doe" not in caplog.text and not [r for r in caplog.records if not r.name.startswith(("PIL", "asyncio"))]
 
     def test_a_bug_is_one_sentence_and_its_message_is_not_logged(
-        self, folder: Path, network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+        self, folder: Path, network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
         def broken(*_: Any, **__: Any) -> None:
             raise ValueError("PatientName is Doe^Jane")
@@ -375,8 +381,7 @@ class TestPromises:
         with serving(folder) as served:
             served.post("/api/predict", File(png(noise()))).assert_refused(500, "bug", "a bug of ours")
             assert served.ask("GET", "/healthz").status == 200
-        said = capfd.readouterr()
-        assert "Doe" not in said.out + said.err
+        assert "ValueError at " in caplog.text and "Doe" not in caplog.text
 
     def test_a_device_that_fails_is_named_and_the_others_go_on(
         self, folder: Path, network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
@@ -426,4 +431,4 @@ class TestPromises:
             finally:
                 process.send_signal(2)
             out, err = process.communicate(timeout=20)
-        assert "Traceback" not in err and json.dumps(out + err).count("Error") == 0
+        assert process.returncode == 0 and out == "" and err.splitlines()[-1].strip() == "Ctrl-C ends it."
