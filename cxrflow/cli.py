@@ -13,7 +13,7 @@ from contract.errors import ConfigError, CxrflowError
 from contract.manifest import DISCLAIMER
 from cxrflow import summary
 from cxrflow.console import Console, duration
-from cxrflow.runs import writing
+from cxrflow.runs import locked, writing
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -325,7 +325,45 @@ def run_all(
         _stage(run, "package", run.package)
         _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
         _show(run, summary.synth_table(run.folder, board))
-        print(f"Everything is in {run.folder}. {DISCLAIMER}")
+        print(f"Everything is in {run.folder}; look at {_report(run.folder)}. {DISCLAIMER}")
+
+
+def _report(folder: Path) -> Path:
+    from cxrflow.report.page import write_report
+
+    return write_report(folder)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run: its name or folder.", show_default=False)],
+    runs: Runs = Path("runs"),
+) -> None:
+    """Write report.html of a run, finished or not: one file to look at, print and send."""
+    from cxrflow.stages import referred_run
+
+    folder = referred_run(run, runs)
+    with locked(folder):
+        print(f"{_report(folder)}. {DISCLAIMER}")
+
+
+@app.command()
+def compare(
+    run: Annotated[list[Path], typer.Argument(help="Two or more runs: names or folders.", show_default=False)],
+    runs: Runs = Path("runs"),
+    out: Annotated[Path | None, typer.Option("--out", help="The page; RUNS/compare.html if not given.")] = None,
+) -> None:
+    """Put runs side by side: a table here, and a page with figures."""
+    from cxrflow.report.compare import require_some, rows
+    from cxrflow.report.facts import collect
+    from cxrflow.report.page import write_comparison
+    from cxrflow.stages import referred_run
+
+    require_some(run)
+    found = [collect(referred_run(path, runs)) for path in run]
+    table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
+    Console().out.print(table)
+    print(f"{write_comparison(found, out or runs / 'compare.html')}. {DISCLAIMER}")
 
 
 @app.command()

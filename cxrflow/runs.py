@@ -22,6 +22,7 @@ from contract.errors import ArtifactError, ConfigError, MismatchError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
+MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -142,9 +143,10 @@ def replace_folder(folder: Path, work: Callable[[Path], object]) -> None:
 def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchError:
     """Keep what a stage had made when its integers turned out to differ; return the error that points there."""
     _remove(failed)
+    text = str(err).replace(str(partial), str(failed))
     if partial.exists():
         partial.rename(failed)
-    text = str(err).replace(str(partial), str(failed))
+        (failed / MISMATCH).write_text(f"{text}\n", encoding="utf-8")
     return MismatchError(text if str(failed) in text else f"{text} What was made is in {failed}.")
 
 

@@ -106,7 +106,7 @@ def evaluation_tables(folder: Path) -> list[RenderableType]:
     names = [*METRICS, *(name for name in found if name.startswith("sensitivity_"))]
     ends, rows = found["intervals"], list[tuple[str, ...]]()
     rows += [(_words(name), _figure(found[name]), _interval(ends.get(name))) for name in names]
-    rows.append(("calibration error", _figure(found["ece"]), ""))
+    rows.append(("calibration error", _figure(found["ece"]), _interval(ends.get("ece"))))
     title = f"{found['n']} images of {found['source']}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
     headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
@@ -404,6 +404,11 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
         ", ".join(str(synth["total"][key]) for key in ("lut", "bram18_equivalents", "dsp")) if synth else "",
         str(provenance["git_commit"] or ""),
     )
+
+
+def comparison_table(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> RenderableType:
+    """Runs side by side: one row of cells per figure, one column per run."""
+    return _table("", ("", *names), [(name, *cells) for name, cells in rows], text=["", *names], note=DISCLAIMER)
 
 
 def doctor_table(findings: list[Finding]) -> RenderableType:

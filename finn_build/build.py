@@ -183,10 +183,12 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
 def _report_float32(model: ModelWrapper, golden: Golden, chain: list[dict[str, Any]], report: Report) -> None:
     """Count how many images plain float32 arithmetic gets wrong: a fact about float32, not a check."""
     start = time.perf_counter()
-    differing = int((execute(model, golden.pixels) != golden.logits).sum())
+    got = execute(model, golden.pixels)
     seconds = time.perf_counter() - start
-    count = len(golden.logits)
-    chain.append({"stage": "qonnx_float32", "images": count, "differing": differing, "seconds": seconds})
+    count, differing = len(golden.logits), int((got != golden.logits).sum())
+    first = diagnose.first_difference(got, golden.logits)
+    link = {"stage": "qonnx_float32", "images": count, "differing": differing, "first_difference": first}
+    chain.append({**link, "seconds": seconds})
     report(f"QONNX in float32: {count} images, {differing} differ")
 
 
@@ -205,16 +207,18 @@ def _run_step(
     seconds = time.perf_counter() - start
     name = step.__name__
     model.save(str(out / "steps" / f"{len(chain):02d}_{name}.onnx"))
-    count = 0
+    count, first = 0, None
     if not hls_nodes(model) and not any(n.op_type.startswith("Streaming") for n in model.graph.node):
         count = len(golden.logits) if step in WHOLE_SET else min(context.config.sample, len(golden.logits))
         # FINN's own thresholds may be one off until ours replace them: counted, not required.
         exact = step not in steps.BEFORE_PINNING
         got = execute(model, golden.pixels[:count])
         differing = int((got != golden.logits[:count]).sum())
+        first = diagnose.first_difference(got, golden.logits[:count])
         if exact and differing:
             _fail(name, model, got, golden, context.network, out)
-    chain.append({"stage": name, "images": count, "differing": differing if count else None, "seconds": seconds})
+    link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
+    chain.append({**link, "seconds": seconds})
     report(f"{name}: {'not executable in Python' if not count else f'{count} images, {differing} differ'}")
     return model
 
@@ -342,11 +346,12 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
         if node.layer:
             waits_in = result.streams[i].starved / result.cycles
             waits_out = result.streams[i + 1].stalled / result.cycles
+            waits_both = result.streams[i + 1].both / result.cycles
             layers.append(
                 {
                     "name": node.name,
                     "estimated_cycles": node.cycles,
-                    "busy": 1 - waits_in - waits_out,
+                    "busy": 1 - (waits_in + waits_out - waits_both),
                     "waits_for_input": waits_in,
                     "waits_for_output": waits_out,
                 }
@@ -369,6 +374,10 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
         "layers": layers,
         "slowest_layer": max(layers, key=lambda layer: float(layer["busy"]))["name"],
         "fifos": fifos,
+        "timeline": [
+            {"into": name, "images": images}
+            for name, images in zip([*(node.name for node in design.nodes), "output"], result.timed, strict=True)
+        ],
         "remarks": _remarks(result, estimates, fifos),
     }
 

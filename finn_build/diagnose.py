@@ -37,6 +37,14 @@ def first_wrong_image(got: NDArray[np.float64], want: NDArray[np.int64]) -> int:
     return int(np.flatnonzero(got != want)[0])
 
 
+def first_difference(got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, float] | None:
+    """Return the first image whose logit differs, with both logits, as JSON-able numbers; None if all are equal."""
+    if np.array_equal(got, want):
+        return None
+    n = first_wrong_image(got, want)
+    return {"image": n, "got": float(got[n]), "want": float(want[n])}
+
+
 def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
     """Return the name and output of every layer of a graph for one image: activations, then the logit."""
     from finn.core.onnx_exec import execute_onnx

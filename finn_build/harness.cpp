@@ -5,14 +5,16 @@
 //   harness IMAGES LOGITS COUNT BEATS BYTES [--stall SEED] [--wave FILE]
 // streams COUNT images of BEATS beats of BYTES bytes from the file IMAGES, back to back, and writes per image an int32
 // logit and a uint64 cycle to the file LOGITS. --stall: with probability 1/2 each, the source pauses before a beat and
-// the sink refuses one. Standard output: "progress N", then "stream I transfers N stalled N starved N" per stream,
-// "peak FIFO N", and "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
+// the sink refuses one. Standard output: "progress N", then per stream "stream I transfers N stalled N starved N both N"
+// and "times I FIRST LAST FIRST LAST ..." with the cycles of the first images' first and last beats, "peak FIFO N", and
+// "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
 //
 //   harness --serve BEATS BYTES
 // is the core of a simulated device: it obeys requests on standard input until that ends, and keeps its state between
 // them. 'B', uint32 beats, uint8 last, then beats * BYTES bytes: offer these beats, with TLAST on the final one if last.
 // 'R': pulse the reset. The reply on standard output: uint32 n, uint64 cycles since the start, then n results of int32
 // logit and uint8 TLAST: those of all images that were complete. All numbers are little-endian.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -30,10 +32,11 @@
 
 namespace {
 
+constexpr size_t kTimed = 3;  // images whose beats are timed on every stream
 constexpr uint64_t kQuiet = 1'000'000;  // cycles with no transfer on any stream: it will never finish
 
 struct StreamCount {
-    uint64_t transfers = 0, stalled = 0, starved = 0;
+    uint64_t transfers = 0, stalled = 0, starved = 0, both = 0;  // both: stalled, and the stream before starved
 };
 
 struct Result {
@@ -93,12 +96,18 @@ public:
         if (beat) set_bytes(top_->s_axis_tdata, beat, bytes);
         top_->m_axis_tready = ready;
         clock(false);
+        bool starved_before = false;
         for (size_t i = 0; i < STREAMS; i++) {
             const bool tvalid = bit(top_->probe_tvalid, i), tready = bit(top_->probe_tready, i);
             streams[i].transfers += tvalid && tready;
             streams[i].stalled += tvalid && !tready;
             streams[i].starved += tready && !tvalid;
-            if (tvalid && tready) last_move_ = cycles;
+            streams[i].both += starved_before && tvalid && !tready;
+            starved_before = tready && !tvalid;
+            if (tvalid && tready) {
+                last_move_ = cycles;
+                if (timing) moves[i].push_back(cycles);
+            }
         }
         const bool taken = beat && top_->s_axis_tready;
         if (top_->m_axis_tvalid && ready)
@@ -114,6 +123,8 @@ public:
 
     std::vector<StreamCount> streams = std::vector<StreamCount>(STREAMS);
     uint64_t cycles = 0;
+    bool timing = false;  // keep the cycle of every transfer
+    std::vector<std::vector<uint64_t>> moves = std::vector<std::vector<uint64_t>>(STREAMS);
 
 private:
     void clock(bool high) {
@@ -154,12 +165,20 @@ bool write_results(const char* path, const std::vector<Result>& results) {
     return true;
 }
 
-void print_counters(const Accelerator& accelerator, uint64_t first_in) {
+void print_counters(const Accelerator& accelerator, uint64_t first_in, size_t count) {
     using ull = unsigned long long;
     for (size_t i = 0; i < STREAMS; i++) {
         const StreamCount& s = accelerator.streams[i];
-        std::printf("stream %zu transfers %llu stalled %llu starved %llu\n", i, ull(s.transfers), ull(s.stalled),
-                    ull(s.starved));
+        std::printf("stream %zu transfers %llu stalled %llu starved %llu both %llu\n", i, ull(s.transfers),
+                    ull(s.stalled), ull(s.starved), ull(s.both));
+    }
+    for (size_t i = 0; i < STREAMS; i++) {
+        const std::vector<uint64_t>& moves = accelerator.moves[i];
+        const size_t beats = accelerator.streams[i].transfers / count;  // of an image: every stream has passed all
+        std::printf("times %zu", i);
+        for (size_t image = 0; image < std::min(count, kTimed) && beats && moves.size() >= (image + 1) * beats; image++)
+            std::printf(" %llu %llu", ull(moves[image * beats]), ull(moves[(image + 1) * beats - 1]));
+        std::printf("\n");
     }
     for (size_t i = 0; i < FIFOS; i++) std::printf("peak %zu %u\n", i, accelerator.peak(i));
     std::printf("done %llu %llu\n", ull(accelerator.cycles), ull(first_in));
@@ -185,6 +204,7 @@ int stream(int argc, char** argv) {
     uint64_t first_in = 0;
     bool offered = false;  // a refused beat stays offered
     while (results.size() < count) {
+        accelerator.timing = results.size() < kTimed;
         if (!offered) offered = sent < total && (!stall || (random() & 1));
         const uint8_t* beat = offered ? &images[sent * bytes] : nullptr;
         if (accelerator.cycle(beat, bytes, sent + 1 == total, !stall || (random() & 1), results)) {
@@ -205,7 +225,7 @@ int stream(int argc, char** argv) {
         std::fprintf(stderr, "cannot write %s\n", argv[2]);
         return 2;
     }
-    print_counters(accelerator, first_in);
+    print_counters(accelerator, first_in, count);
     for (size_t i = 0; i < count; i++)
         if (results[i].last != (i + 1 == count)) return 4;
     return 0;

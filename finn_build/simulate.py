@@ -29,6 +29,7 @@ class StreamUse:
     transfers: int
     stalled: int  # valid, but the sink was not ready
     starved: int  # ready, but the source had nothing
+    both: int  # stalled while the stream before was starved: the node between them waited on both sides
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class SimResult:
     cycles: int
     streams: tuple[StreamUse, ...]  # stream i is the input of node i, the last one the output
     fifo_peaks: tuple[int, ...]  # most items each FIFO ever held
+    # Per stream and image, for the first three: cycle of the first and the last beat, counted from the first pixel's
+    timed: tuple[tuple[tuple[int, int], ...], ...]
     seconds: float  # of wall time
 
     @property
@@ -194,7 +197,14 @@ def _result(lines: list[str], logits: Path, seconds: float) -> SimResult:
         logits=records["logit"].astype(np.int64),
         finished=records["cycle"].astype(np.int64) - first_in,
         cycles=cycles,
-        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7])) for w in words if w[0] == "stream"),
+        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7]), int(w[9])) for w in words if w[0] == "stream"),
+        timed=tuple(_times(w[2:], first_in) for w in words if w[0] == "times"),
         fifo_peaks=tuple(int(w[2]) for w in words if w[0] == "peak"),
         seconds=seconds,
     )
+
+
+def _times(words: list[str], first_in: int) -> tuple[tuple[int, int], ...]:
+    """Return pairs of the first and the last beat of an image [cycles from the first pixel]."""
+    cycles = [int(word) - first_in for word in words]
+    return tuple(zip(cycles[::2], cycles[1::2], strict=True))

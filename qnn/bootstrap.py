@@ -7,6 +7,7 @@ would make the intervals too narrow. Source: Field and Welsh, "Bootstrapping clu
 import numpy as np
 from numpy.typing import NDArray
 
+from qnn.calibration import BINS, bin_of, probability
 from qnn.metrics import KINDS, Labels, Logits
 
 DRAWS = 2000
@@ -34,7 +35,8 @@ def patient_intervals(
         kinds: (N,) texts of metrics.KINDS or others; adds the sensitivity for each.
 
     Returns:
-        Intervals by metric. Draws in which a metric is undefined do not count; one that never is, is left out.
+        Intervals by metric, the calibration error (ece) too. Draws in which a metric is undefined do not count; one
+        that never is, is left out.
     """
     _, patient_of = np.unique(patients, return_inverse=True)
     rng, number = np.random.default_rng(SEED), int(patient_of.max()) + 1
@@ -70,6 +72,7 @@ def _weighted_metrics(
             "specificity": specificity,
             "balanced_accuracy": (sensitivity + specificity) / 2,
             "f1": 2 * tp / (2 * tp + fp + fn),
+            "ece": _weighted_ece(weights, logits, labels),
         }
         for kind in KINDS:
             rows = positive & (kinds == kind)
@@ -86,3 +89,17 @@ def _weighted_auc(weights: NDArray[np.float64], logits: Logits, positive: NDArra
     down = np.add.reduceat(in_order * ~is_positive, first, axis=1)
     below = np.cumsum(down, axis=1) - down / 2
     return np.asarray((up * below).sum(axis=1) / (up.sum(axis=1) * down.sum(axis=1)))
+
+
+def _weighted_ece(weights: NDArray[np.float64], logits: Logits, labels: Labels) -> NDArray[np.float64]:
+    """Return (D,) the calibration error at equal class sizes, see qnn.calibration.reliability."""
+    predicted = probability(logits)
+    gap = np.zeros((len(labels), BINS))
+    gap[np.arange(len(labels)), bin_of(predicted)] = predicted - labels
+    shares, present = np.zeros((len(weights), BINS)), np.zeros(len(weights))
+    for label in (0, 1):
+        rows = labels == label
+        size = weights[:, rows].sum(axis=1)
+        shares += weights[:, rows] @ gap[rows] / np.maximum(size, 1)[:, None]
+        present += size > 0
+    return np.asarray(np.abs(shares).sum(axis=1) / present)

@@ -79,16 +79,26 @@ def operating_points(logits: Logits, labels: Labels) -> dict[str, float]:
     }
 
 
+def probability(logits: Logits) -> NDArray[np.float64]:
+    """Return (N,) probabilities of pneumonia for calibrated logits."""
+    return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))))
+
+
+def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return (N,) which of BINS equal bins each probability lies in."""
+    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
+
+
 def reliability(logits: Logits, labels: Labels) -> Reliability:
     """Compare calibrated probabilities with labels, both (N,), as if both classes had the same size."""
-    probability = 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+    predicted_each = probability(logits)
     counts = np.bincount(labels, minlength=2)
     weight = 1 / (2 * np.maximum(counts, 1))[labels]
     weight /= weight.sum()  # where a class is absent
-    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
+    bins = bin_of(predicted_each)
     sums = [
         np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), probability, labels)
+        for values in (np.ones(len(labels)), predicted_each, labels)
     ]
     used = sums[0] > 0
     total = sums[0][used]

@@ -145,28 +145,27 @@ module lut_mvu #(
         localparam bit INVERT = ACT_SIGNED && ACT_BITS > 1;
         assign x[s] = act_q[s*ACT_BITS +: ACT_BITS] ^ (ACT_BITS'(INVERT) << (ACT_BITS - 1));
     end
-    // What rows choose from: a pair's sum, its difference, and its columns alone.
-    wire [GROUPS-1:0][PAIR_BITS-1:0] same, differ;
-    wire [SIMD-1:0][ACT_BITS-1:0]    alone;
+    // What rows choose from: the columns of a pair alone, their sum and their difference.
     if (PAIRS) begin : gen_pairs
-        logic [GROUPS-1:0][PAIR_BITS-1:0] same_q, differ_q;
-        logic [SIMD-1:0][ACT_BITS-1:0]    alone_q;
-        logic [WORD_BITS-1:0]             word_late_q; // weights are needed one register later
+        logic [WORD_BITS-1:0] word_late_q; // weights are needed one register later
         for (genvar n = 0; n < GROUPS; n++) begin : gen_pair
-            wire [PAIR_BITS-1:0] a = PAIR_BITS'(x[GROUP*n]);
+            wire [ACT_BITS-1:0]   a = x[GROUP*n];
+            logic [ACT_BITS-1:0]  a_q, b_q;
+            logic [PAIR_BITS-1:0] same_q, differ_q;
             if (GROUP*n + 1 < SIMD) begin : gen_both
                 wire [ACT_BITS-1:0] b = x[GROUP*n+1];
-                always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a + {1'b0, b}, a + {1'b0, ~b}};
+                always_ff @(posedge clk) if (en)
+                    {a_q, b_q, same_q, differ_q} <= {a, b, {1'b0, a} + {1'b0, b}, {1'b0, a} + {1'b0, ~b}};
             end else begin : gen_one
-                always_ff @(posedge clk) if (en) {same_q[n], differ_q[n]} <= {a, a};
+                always_ff @(posedge clk) if (en)
+                    {a_q, b_q, same_q, differ_q} <= {a, ACT_BITS'(0), PAIR_BITS'(a), PAIR_BITS'(a)};
             end
         end
-        always_ff @(posedge clk) if (en) {alone_q, word_late_q} <= {x, word_q};
-        assign {same, differ, alone, word} = {same_q, differ_q, alone_q, word_late_q};
+        always_ff @(posedge clk) if (en) word_late_q <= word_q;
+        assign word = word_late_q;
     end else begin : gen_no_pairs
-        assign {same, differ, alone, word} = {{2*GROUPS*PAIR_BITS{1'b0}}, {SIMD*ACT_BITS{1'b0}}, word_q};
+        assign word = word_q;
     end
-    wire unused_choices = &{1'b0, same, differ, alone};
 
     localparam int unsigned SUM_BITS  = LEAF_BITS + LEVELS;
     localparam int unsigned WIDE_BITS = (SUM_BITS > ACCU_BITS ? SUM_BITS : ACCU_BITS) + 1;
@@ -186,53 +185,54 @@ module lut_mvu #(
         wire [SIMD-1:0][WEIGHT_BITS-1:0] w = weight_q[p*SIMD*WEIGHT_BITS +: SIMD*WEIGHT_BITS];
         for (genvar l = 0; l <= LEVELS; l++) begin : gen_level
             localparam int unsigned NODES = (LEAVES + 2**l - 1) / 2**l;
+            localparam int unsigned BELOW = l == 0 ? 0 : (LEAVES + 2**(l-1) - 1) / 2**(l-1);
             localparam int unsigned BITS  = LEAF_BITS + l;
-            logic [NODES-1:0][BITS-1:0] node;
-            if (l == 0) begin : gen_leaves
-                for (genvar n = 0; n < LEAVES; n++) begin : gen_leaf
-                    if (AGREE) begin : gen_agreements
-                        localparam int unsigned COUNT = SIMD - GROUP * n < GROUP ? SIMD - GROUP * n : GROUP;
-                        wire [COUNT-1:0] agree = x[GROUP*n +: COUNT] ~^ w[GROUP*n +: COUNT];
-                        wire [4:0]       ones;
-                        count_ones u_ones (.clk(clk), .en_i(en), .bits_i(18'(agree)), .ones_o(ones));
-                        assign node[n] = ones[LEAF_BITS-1:0];
-                        if (LEAF_BITS < 5) begin : gen_unused
-                            wire unused_ones = &{1'b0, ones[4:LEAF_BITS]};
-                        end
-                    end else if (PAIRS) begin : gen_select
-                        localparam int unsigned PLANE = n / GROUPS;
-                        localparam int unsigned A     = n % GROUPS * GROUP;
-                        localparam bit          BOTH  = A + 1 < SIMD; // the last pair may be a single column
-                        localparam int unsigned B     = A + 32'(BOTH);
-                        wire of_a = w[A][PLANE];
-                        wire of_b = BOTH && w[B][PLANE];
-                        if (PLANES == 1) begin : gen_bipolar
-                            wire other = BOTH && of_a != of_b;
-                            assign node[n] = (other ? differ[n] : same[n]) ^ {LEAF_BITS{!of_a}};
-                        end else begin : gen_taken
-                            wire [PAIR_BITS-1:0] one   = of_a ? PAIR_BITS'(alone[A]) : of_b ? PAIR_BITS'(alone[B]) : '0;
-                            wire [PAIR_BITS-1:0] taken = (of_a && of_b ? same[n%GROUPS] : one)
-                                                         ^ {PAIR_BITS{PLANE == PLANES - 1}};
-                            assign node[n] = LEAF_BITS'(taken) << PLANE;
-                        end
-                    end else begin : gen_plus_or_minus
-                        wire [BITS-1:0] value = {w[n][WEIGHT_BITS-1], w[n]};
-                        assign node[n] = x[n][0] ? value : -value;
-                    end
-                end
-            end else begin : gen_sums
-                localparam int unsigned BELOW = (LEAVES + 2**(l-1) - 1) / 2**(l-1);
-                logic [NODES-1:0][BITS-1:0] sum;
-                for (genvar n = 0; n < NODES; n++) begin : gen_sum
-                    wire [BITS-2:0] a = gen_level[l-1].node[2*n];
+            for (genvar n = 0; n < NODES; n++) begin : gen_node
+                logic [BITS-1:0] value;
+                if (l > 0) begin : gen_sum
+                    wire [BITS-2:0] a = gen_level[l-1].gen_node[2*n].value;
                     if (2*n + 1 < BELOW) begin : gen_pair
-                        wire [BITS-2:0] b = gen_level[l-1].node[2*n+1];
-                        assign sum[n] = {NEGATIVE && a[BITS-2], a} + {NEGATIVE && b[BITS-2], b};
+                        wire [BITS-2:0] b = gen_level[l-1].gen_node[2*n+1].value;
+                        always_ff @(posedge clk) if (en)
+                            value <= {NEGATIVE && a[BITS-2], a} + {NEGATIVE && b[BITS-2], b};
                     end else begin : gen_single
-                        assign sum[n] = {NEGATIVE && a[BITS-2], a};
+                        always_ff @(posedge clk) if (en) value <= {NEGATIVE && a[BITS-2], a};
                     end
+                end else if (AGREE) begin : gen_agreements
+                    localparam int unsigned COUNT = SIMD - GROUP * n < GROUP ? SIMD - GROUP * n : GROUP;
+                    wire [COUNT-1:0] agree = x[GROUP*n +: COUNT] ~^ w[GROUP*n +: COUNT];
+                    wire [4:0]       ones;
+                    count_ones u_ones (.clk(clk), .en_i(en), .bits_i(18'(agree)), .ones_o(ones));
+                    assign value = ones[LEAF_BITS-1:0];
+                    if (LEAF_BITS < 5) begin : gen_unused
+                        wire unused_ones = &{1'b0, ones[4:LEAF_BITS]};
+                    end
+                end else if (PAIRS) begin : gen_select
+                    localparam int unsigned PLANE = n / GROUPS;
+                    localparam int unsigned PAIR  = n % GROUPS;
+                    localparam int unsigned A     = PAIR * GROUP;
+                    localparam bit          BOTH  = A + 1 < SIMD; // the last pair may be a single column
+                    wire of_a = w[A][PLANE];
+                    wire of_b = BOTH && w[A + 32'(BOTH)][PLANE];
+                    wire [PAIR_BITS-1:0] same   = gen_pairs.gen_pair[PAIR].same_q;
+                    wire [PAIR_BITS-1:0] differ = gen_pairs.gen_pair[PAIR].differ_q;
+                    wire [PAIR_BITS-1:0] a      = PAIR_BITS'(gen_pairs.gen_pair[PAIR].a_q);
+                    wire [PAIR_BITS-1:0] b      = PAIR_BITS'(gen_pairs.gen_pair[PAIR].b_q);
+                    // With masks, not `?:`: the same LUTs, and a simulator has no branch to mispredict.
+                    if (PLANES == 1) begin : gen_bipolar
+                        wire other = BOTH && of_a != of_b;
+                        assign value = ({PAIR_BITS{other}} & differ | {PAIR_BITS{!other}} & same) ^ {PAIR_BITS{!of_a}};
+                        wire unused_alone = &{1'b0, a, b};
+                    end else begin : gen_taken
+                        wire [PAIR_BITS-1:0] taken = {PAIR_BITS{of_a && of_b}} & same
+                            | {PAIR_BITS{of_a && !of_b}} & a | {PAIR_BITS{!of_a && of_b}} & b;
+                        assign value = LEAF_BITS'(taken ^ {PAIR_BITS{PLANE == PLANES - 1}}) << PLANE;
+                        wire unused_differ = &{1'b0, differ};
+                    end
+                end else begin : gen_plus_or_minus
+                    wire [BITS-1:0] weight = {w[n][WEIGHT_BITS-1], w[n]};
+                    assign value = x[n][0] ? weight : -weight;
                 end
-                always_ff @(posedge clk) if (en) node <= sum;
             end
         end
 
@@ -242,7 +242,7 @@ module lut_mvu #(
             assign starts[f] = START[(f*PE+p)*ACCU_BITS +: ACCU_BITS];
         end
 
-        wire [SUM_BITS-1:0]   total = gen_level[LEVELS].node[0];
+        wire [SUM_BITS-1:0]   total = gen_level[LEVELS].gen_node[0].value;
         wire [WIDE_BITS-1:0]  wide  = AGREE ? {{WIDE_BITS-SUM_BITS-1{1'b0}}, total, 1'b0}
                                             : {{WIDE_BITS-SUM_BITS{NEGATIVE && total[SUM_BITS-1]}}, total};
         logic [ACCU_BITS-1:0] accu_q;

@@ -131,6 +131,15 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
     return place
 
 
+@pytest.fixture(scope="session")
+def _verified(_finished: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """A run that is complete."""
+    place = Place(tmp_path_factory.mktemp("verified"))
+    shutil.copytree(_finished.folder, place.folder, dirs_exist_ok=True)
+    call_all(place, ["simulate", "package"])
+    return place
+
+
 @pytest.fixture
 def finished(_finished: Place, tmp_path: Path) -> Place:
     """A copy, to be damaged, of a run that is complete but for the simulation."""

@@ -56,15 +56,17 @@ def test_usage_errors_exit_with_2(bare: Any, args: list[str], word: str) -> None
 def test_help_names_every_command(bare: Any) -> None:
     outcome = bare("--help")
     assert outcome.code == 0
-    for command in ("data", "train", "export", "build", "simulate", "package", "run", "infer", "doctor"):
+    for command in ("data", "train", "export", "build", "simulate", "package", "run", "infer", "report", "doctor"):
         assert f" {command} " in outcome.out
 
 
-@pytest.mark.parametrize("args", [["--help"], ["doctor"], ["infer", "{deploy}", "{image}"], ["train", "nope.yaml"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["doctor"], ["infer", "{deploy}", "{image}"], ["train", "nope.yaml"], ["report", "{run}"]]
+)
 def test_light_commands_do_not_import_heavy_packages(finished: Any, args: list[str]) -> None:
     """PyTorch alone takes longer to import than a user waits for --help."""
     image = finished.folder / "xrays" / "test" / "NORMAL" / "IM-test0001-0001.png"
-    filled = [arg.format(deploy=finished.run / "deploy" / "pynq-z2", image=image) for arg in args]
+    filled = [arg.format(run=finished.run, deploy=finished.run / "deploy" / "pynq-z2", image=image) for arg in args]
     program = (
         "import sys; from cxrflow import cli\n"
         f"sys.argv = ['cxrflow', *{filled!r}]\n"
@@ -281,7 +283,8 @@ def test_a_mismatch_keeps_what_was_made(finished: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("finn_build.build.build", fail)
     changed = finished.experiment(build={"target_fps": 1000}, data={"source": datasource(finished)})
     finished("build", changed).assert_refused("runs/tiny/build/pynq-z2.failed/mismatch", code=1)
-    assert (finished.run / "build" / "pynq-z2.failed" / "mismatch" / "got.npy").is_file()
+    failed = finished.run / "build" / "pynq-z2.failed"
+    assert (failed / "mismatch" / "got.npy").is_file() and "3 of 16 outputs" in (failed / "mismatch.txt").read_text()
     assert (finished.run / "build" / "pynq-z2" / "build.json").is_file()
 
 
@@ -428,7 +431,7 @@ def test_run_from_xrays_to_verified_rtl(bare: Any) -> None:
         "export/model.onnx", "export/golden.npz", "export/export.json", f"build/{board}/folding.json",
         f"build/{board}/estimates.json", f"build/{board}/rtl/accelerator.v", f"build/{board}/sim/sim.json",
         f"build/{board}/build.json", f"deploy/{board}/accelerator.json", f"deploy/{board}/reference.npz",
-        f"deploy/{board}/golden.npz",
+        f"deploy/{board}/golden.npz", "report.html",
     ):  # fmt: skip
         assert (run / name).stat().st_size, name
     assert list((run / "build" / board / "steps").glob("*.onnx"))

@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.cxrflow.conftest import REPOSITORY, Place
+from tests.notebooks import execute
 from tests.served import File, Served, png
 
 OLDEST = REPOSITORY / ".venv-oldest"  # the oldest numpy and Pillow that the driver supports, and nothing else
@@ -27,15 +27,10 @@ def python_of(environment: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def unpacked(_finished: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def unpacked(_verified: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive of a verified run, unpacked where nothing of cxrflow is."""
-    place = Place(tmp_path_factory.mktemp("verified"))
-    shutil.copytree(_finished.folder, place.folder, dirs_exist_ok=True)
-    for command in ("simulate", "package"):
-        outcome = place(command, "tiny.yaml")
-        assert outcome.code == 0, outcome.err
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    with tarfile.open(place.run / "deploy" / "pynq-z2.tar.gz") as archive:
+    with tarfile.open(_verified.run / "deploy" / "pynq-z2.tar.gz") as archive:
         archive.extractall(elsewhere, filter="data")
     return elsewhere / "pynq-z2"
 
@@ -85,7 +80,15 @@ class TestElsewhere:
         assert figures["device"] == "sim" and figures["golden_images_verified"] == 16
         assert figures["batches"][-1]["packing_share"] < 0.02
 
-    def test_the_notebook_runs(self, unpacked: Path) -> None:
+    def test_the_notebook_in_jupyter_shows_the_rtls_answers(
+        self, unpacked: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PYTHONPATH", raising=False)  # the folder's own modules
+        text, pictures = execute(unpacked / "board.ipynb", unpacked, device="sim")
+        assert pictures == 1
+        assert "('sim', '64-8-1 W4A4')" in text and "PNEUMONIA: logit" in text and "golden_images_verified" in text
+
+    def test_the_notebooks_code_runs_with_the_oldest_numpy(self, unpacked: Path) -> None:
         cells = json.loads((unpacked / "board.ipynb").read_text())["cells"]
         code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
         for device in ("auto", "sim"):

@@ -35,7 +35,8 @@ def folding(*pe_simd: tuple[int, ...]) -> dict[str, dict[str, int]]:
 # name -> weight bits, activation bits, folding, slowest layer; a layer takes (MH / PE) * (MW / SIMD) cycles
 CASES: dict[str, tuple[object, object, dict[str, dict[str, int]], str]] = {
     "first layer slowest": (8, 8, folding((1, 8), (1,), (1, 4), (2,), (1, 1)), "MVAU_rtl_0"),
-    "second layer slowest": (8, (6, 8), folding((4, 8), (2,), (1, 1), (1,), (1, 2)), "MVAU_rtl_1"),
+    # ... and activations that wait on both sides in the same cycle
+    "second layer slowest": (8, (6, 8), folding((1, 16), (1,), (1, 1), (1,), (1, 2)), "MVAU_rtl_1"),
     "first layer slowest, narrow": ((4, 3, 8), (4, 3), folding((4, 4), (4,), (8, 1), (4,), (1, 8)), "MVAU_rtl_0"),
 }
 
@@ -99,8 +100,10 @@ class TestEachFolding:
     def test_counters_are_plausible(self, built: Built) -> None:
         assert [layer["name"] for layer in built.sim["layers"]] == list(LAYERS)
         for layer in built.sim["layers"]:
-            shares = [layer["busy"], layer["waits_for_input"], layer["waits_for_output"]]
-            assert all(0 <= share <= 1 for share in shares) and abs(sum(shares) - 1) < 1e-9
+            busy, waits = layer["busy"], [layer["waits_for_input"], layer["waits_for_output"]]
+            assert 0 <= busy <= 1 and all(0 <= share <= 1 for share in waits)
+            # A layer can wait on both sides in the same cycle.
+            assert 1 - sum(waits) - 1e-9 <= busy <= 1 - max(waits) + 1e-9
         busy = {layer["name"]: layer["busy"] for layer in built.sim["layers"]}
         assert busy[built.slowest] > 0.9
         design = load_design(built.rtl)

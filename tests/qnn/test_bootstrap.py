@@ -4,6 +4,7 @@ from sklearn import metrics as sk
 
 from qnn import bootstrap
 from qnn.bootstrap import patient_intervals
+from qnn.calibration import reliability
 
 RNG = np.random.default_rng(5)
 N = 120
@@ -23,6 +24,7 @@ def test_weighted_metrics_equal_sklearn_on_repeated_images() -> None:
         assert found["auc"][i] == pytest.approx(sk.roc_auc_score(labels, logits))
         assert found["accuracy"][i] == pytest.approx(sk.accuracy_score(labels, called))
         assert found["balanced_accuracy"][i] == pytest.approx(sk.balanced_accuracy_score(labels, called))
+        assert found["ece"][i] == pytest.approx(reliability(logits, labels).ece)
         assert found["f1"][i] == pytest.approx(sk.f1_score(labels, called))
         assert found["sensitivity_virus"][i] == pytest.approx(called[kinds == "virus"].mean())
 
@@ -52,4 +54,4 @@ def test_patients_are_drawn_and_not_images() -> None:
 
 def test_an_absent_class_leaves_its_metrics_out() -> None:
     only = patient_intervals(np.array([1.0, -1.0, 2.0]), np.array([1, 1, 1]), np.arange(3), threshold=0.0)
-    assert set(only) == {"accuracy", "sensitivity", "f1"}
+    assert set(only) == {"accuracy", "sensitivity", "f1", "ece"}

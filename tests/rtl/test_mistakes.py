@@ -105,16 +105,21 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
         Mistake(
             "all bits of a weight are worth the same",
-            "LEAF_BITS'(taken) << PLANE",
-            "LEAF_BITS'(taken) << (MISTAKEN ? 0 : PLANE)",
+            "PLANES - 1}}) << PLANE",
+            "PLANES - 1}}) << (MISTAKEN ? 0 : PLANE)",
             "w2a2",
         ),
-        Mistake("the first of a pair for the second", "(alone[B])", "(alone[MISTAKEN ? A : B])", "w2a2"),
-        Mistake("weights lose their sign", "value = {w[n][", "value = {!MISTAKEN && w[n][", "w2a1"),
+        Mistake(
+            "the first of a pair for the second",
+            "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & b",
+            "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & (MISTAKEN ? a : b)",
+            "w2a2",
+        ),
+        Mistake("weights lose their sign", "weight = {w[n][", "weight = {!MISTAKEN && w[n][", "w2a1"),
         Mistake(
             "sums lose their sign",
-            "sum[n] = {NEGATIVE && a[BITS-2], a} +",
-            "sum[n] = {!MISTAKEN && NEGATIVE && a[BITS-2], a} +",
+            "value <= {NEGATIVE && a[BITS-2], a} +",
+            "value <= {!MISTAKEN && NEGATIVE && a[BITS-2], a} +",
             "w2a1",
         ),
         Mistake(
@@ -123,9 +128,17 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "ACT_BITS'(INVERT && !MISTAKEN)",
             "w1a3_single",
         ),
-        Mistake("a pair of different weights is taken as equal", "(other ?", "(other && !MISTAKEN ?", "w1a2"),
         Mistake(
-            "weights are a beat early", "alone_q, word_late_q};", "alone_q, MISTAKEN ? word_q : word_late_q};", "w1a2"
+            "a pair of different weights is taken as equal",
+            "wire other = BOTH",
+            "wire other = !MISTAKEN && BOTH",
+            "w1a2",
+        ),
+        Mistake(
+            "weights are a beat early",
+            "assign word = word_late_q;",
+            "assign word = MISTAKEN ? word_q : word_late_q;",
+            "w1a2",
         ),
         Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
         Mistake(

@@ -201,7 +201,7 @@
                 localparam int unsigned FROM = 2**l * n, TO = 2**l * (n + 1);
                 wire fv_number terms = fv_leaves(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], FROM, TO, p);
                 always_comb if (fv_here[FV_LEAF+l])
-                    a_node: assert (gen_pe[p].gen_level[l].node[n] == (LEAF_BITS+l)'(terms));
+                    a_node: assert (gen_pe[p].gen_level[l].gen_node[n].value == (LEAF_BITS+l)'(terms));
             end
         end
         // and which bits each count is of.
@@ -211,8 +211,8 @@
                 for (genvar i = 0; i < 3; i++) begin : gen_fv_age
                     wire [COUNT-1:0] agree = fv_act[i+1][GROUP*n +: COUNT] ~^ fv_weight[i+1][p*SIMD + GROUP*n +: COUNT];
                     always_comb if (fv_here[i+1])
-                        a_count: assert (gen_pe[p].gen_level[0].gen_leaves.gen_leaf[n].gen_agreements.u_ones.fv_filled[i]
-                            && gen_pe[p].gen_level[0].gen_leaves.gen_leaf[n].gen_agreements.u_ones.fv_bits[i] == 18'(agree));
+                        a_count: assert (gen_pe[p].gen_level[0].gen_node[n].gen_agreements.u_ones.fv_filled[i]
+                            && gen_pe[p].gen_level[0].gen_node[n].gen_agreements.u_ones.fv_bits[i] == 18'(agree));
                 end
             end
         end
@@ -224,15 +224,14 @@
             localparam int unsigned B = GROUP*n + 32'(GROUP*n + 1 < SIMD);
             wire fv_number a = fv_value(fv_act[1], GROUP*n), b = fv_value(fv_act[1], B);
             always_comb if (fv_here[1]) begin
-                if (B == GROUP*n) a_one: assert (gen_pairs.same_q[n] == PAIR_BITS'(a));
+                a_alone: assert (gen_pairs.gen_pair[n].a_q == ACT_BITS'(a));
+                if (B == GROUP*n) a_one: assert (gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a));
                 else begin
-                    a_same:   assert (gen_pairs.same_q[n] == PAIR_BITS'(a + b));
-                    a_differ: assert (gen_pairs.differ_q[n] == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
+                    a_other:  assert (gen_pairs.gen_pair[n].b_q == ACT_BITS'(b));
+                    a_same:   assert (gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a + b));
+                    a_differ: assert (gen_pairs.gen_pair[n].differ_q == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
                 end
             end
-        end
-        for (genvar s = 0; s < SIMD; s++) begin : gen_fv_alone
-            always_comb if (fv_here[1]) a_alone: assert (gen_pairs.alone_q[s] == ACT_BITS'(fv_value(fv_act[1], s)));
         end
     end
 

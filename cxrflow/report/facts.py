@@ -1,0 +1,224 @@
+"""What is known about a run, collected from its folder: every stage that is whole and belongs to the others.
+
+A stage that is not there, or was made from something that has since been made anew, is missing: the report says so and
+names the command.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from contract.errors import ArtifactError
+from cxrflow.experiment import Experiment, load_experiment
+from cxrflow.report import files
+from cxrflow.report.files import Chain, Link, read_json
+from cxrflow.runs import MISMATCH, Stamp, hash_file, read_stamp, require_files
+from finn_build.boards import BOARDS, Board
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that a run can have, and the subcommand that makes it."""
+
+    folder: str  # relative to the run; BOARD stands for the board's name
+    command: str
+    after: tuple[str, ...] = ()  # stages that it was made from
+
+
+STAGES = {
+    "train": Stage("train", "train"),
+    "export": Stage("export", "export", ("train",)),
+    "build": Stage("build/BOARD", "build", ("export",)),
+    "simulate": Stage("build/BOARD/sim", "simulate", ("build",)),
+    "synth": Stage("build/BOARD/synth", "synth", ("build",)),
+    "gates": Stage("build/BOARD/gates", "synth --gates", ("build",)),
+    "synth_vivado": Stage("build/BOARD/synth_vivado", "synth --tool vivado", ("build",)),
+    "bitstream": Stage("build/BOARD/bitstream", "bitstream", ("build",)),
+    "package": Stage("deploy/BOARD", "package", ("export", "build")),
+}
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A stage that was stopped because its integers differ."""
+
+    stage: str
+    said: str  # the error, with the first stage, layer and image that differ
+    kept: str  # folder with the two tensors, relative to the run
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run as far as it went. What is None is missing, and `missing` has the command."""
+
+    name: str
+    experiment: Experiment
+    board: Board
+    command: str  # how to call a subcommand for this run, with {} for its name
+    metrics: files.Metrics | None = None
+    history: list[files.Epoch] = field(default_factory=list)
+    golden: files.Golden | None = None
+    exported: files.Exported | None = None
+    built: files.Built | None = None
+    estimates: files.Estimates | None = None
+    folding: files.Folding | None = None
+    design: files.Design | None = None  # None, too, where FINN has no RTL
+    simulated: files.Simulated | None = None
+    synthesis: files.Synthesis | None = None
+    gates: files.Gates | None = None
+    routed: files.Routed | None = None
+    deployed: files.Deployed | None = None
+    fields: dict[str, Any] = field(default_factory=dict)  # of the experiment; of a path, only its last part
+    missing: dict[str, str] = field(default_factory=dict)  # stage -> why it is missing
+    stopped: tuple[Stopped, ...] = ()
+
+    def make(self, stage: str) -> str:
+        """Return the command that makes a stage of this run."""
+        return self.command.format(STAGES[stage].command)
+
+    @property
+    def class_names(self) -> tuple[str, str]:
+        """Names of labels 0 and 1."""
+        from datasets.xray import CLASS_NAMES
+
+        return CLASS_NAMES
+
+    @property
+    def chain(self) -> Chain:
+        """The chain of equality, as far as the run went."""
+        links = [*(self.exported.chain if self.exported else []), *(self.built.chain if self.built else [])]
+        if self.deployed is not None and self.deployed.provenance.golden_images_equal_on_cpu is not None:
+            equal = self.deployed.provenance.golden_images_equal_on_cpu  # no folder is written when a logit differs
+            links.append(Link(stage="cpu_reference", images=equal, differing=0))
+        if self.simulated is not None:
+            links.append(Link(stage="rtl", images=self.simulated.images, differing=self.simulated.differing))
+            stalled = self.simulated.images_with_random_stalls
+            links.append(Link(stage="rtl_with_random_stalls", images=stalled, differing=0))
+        if self.gates is not None:
+            links.append(Link(stage="netlist", images=self.gates.images, differing=self.gates.differing))
+        return links
+
+
+def collect(folder: Path) -> Facts:
+    """Read a run folder.
+
+    Raises:
+        ConfigError: it is no run, or its experiment file is damaged.
+        ArtifactError: a file is not the one that its stage wrote, or says what no stage would write.
+    """
+    experiment = load_experiment(folder / "experiment.yaml")
+    board = BOARDS[experiment.build.board]
+    stamps = {name: _stamp(folder, board.name, stage) for name, stage in STAGES.items()}
+    missing = _missing(folder, stamps)
+    here = {name: place(folder, board.name, name) for name in STAGES if name not in missing}
+    found = Facts(
+        name=folder.resolve().name,
+        experiment=experiment,
+        board=board,
+        command=_command(folder),
+        fields=_without_paths(experiment),
+        missing=missing,
+        stopped=_stopped(folder, board.name, missing),
+    )
+    content: dict[str, Any] = {}
+    if "train" in here:
+        content["metrics"] = read_json(here["train"] / "metrics.json", files.Metrics)
+        content["history"] = files.read_history(here["train"] / "history.csv")
+    if "export" in here:
+        content["exported"] = read_json(here["export"] / "export.json", files.Exported)
+        content["golden"] = files.read_golden(here["export"] / "golden.npz")
+    if "build" in here:
+        content |= {
+            name: read_json(here["build"] / f"{file}.json", model)
+            for name, file, model in (
+                ("built", "build", files.Built),
+                ("estimates", "estimates", files.Estimates),
+                ("folding", "folding", files.Folding),
+            )
+        }
+        if not content["built"].hls_nodes:
+            content["design"] = read_json(here["build"] / "rtl" / "design.json", files.Design)
+    for name, stage, file, model in (
+        ("simulated", "simulate", "sim.json", files.Simulated),
+        ("synthesis", "synth", "synth.json", files.Synthesis),
+        ("gates", "gates", "gates.json", files.Gates),
+        ("routed", "synth_vivado", "synth.json", files.Routed),
+        ("routed", "bitstream", "bitstream.json", files.Routed),
+        ("deployed", "package", "accelerator.json", files.Deployed),
+    ):
+        if stage in here and (stage != "bitstream" or _is_vivado(here[stage] / file)):
+            content[name] = read_json(here[stage] / file, model)
+    return Facts(**{**vars(found), **content})
+
+
+def place(run: Path, board: str, stage: str) -> Path:
+    """Return the folder of a stage."""
+    return run / STAGES[stage].folder.replace("BOARD", board)
+
+
+def _stamp(run: Path, board: str, stage: Stage) -> Stamp | None:
+    """Return the stamp of a finished stage whose files are those that were made; None if it is not there."""
+    folder = run / stage.folder.replace("BOARD", board)
+    if not folder.exists():
+        return None
+    if read_stamp(folder) is None:
+        raise ArtifactError(
+            f"{folder} has no whole stage.json, expected what its stage wrote. Delete it and run "
+            f"`cxrflow {stage.command}` again."
+        )
+    return require_files(folder, stage.command)
+
+
+def _missing(run: Path, stamps: dict[str, Stamp | None]) -> dict[str, str]:
+    """Say why each stage that cannot be shown is missing."""
+    missing: dict[str, str] = {}
+    for name, stage in STAGES.items():
+        stamp, build = stamps[name], stamps["build"]
+        if stamp is None:
+            missing[name] = "not there yet"
+            continue
+        reads = stamp.inputs.get("reads", {})
+        earlier = [file for file, digest in reads.items() if (run / file).is_file() and hash_file(run / file) != digest]
+        other_build = "build" in stamp.inputs and build is not None and stamp.inputs["build"] != build.key
+        before = next((after for after in stage.after if after in missing), None)
+        if earlier or other_build:
+            missing[name] = f"made from an earlier {earlier[0] if earlier else 'build'}"
+        elif before is not None:
+            missing[name] = f"made from what is now missing: {before}"
+    return missing
+
+
+def _command(folder: Path) -> str:
+    """Return how to call a subcommand for this run, with {} for its name; no path outside the folder of runs."""
+    runs = folder.resolve().parent.name
+    return f"cxrflow {{}} {runs}/{folder.resolve().name}/experiment.yaml" + (
+        "" if runs == "runs" else f" --runs {runs}"
+    )
+
+
+def _stopped(run: Path, board: str, missing: dict[str, str]) -> tuple[Stopped, ...]:
+    """Return the stages that a difference stopped the last time that they ran, and what they said."""
+    found = []
+    for name in STAGES:
+        stage = place(run, board, name)
+        failed = stage.with_name(f"{stage.name}.failed")
+        if failed.is_dir() and (name in missing or failed.stat().st_mtime > stage.stat().st_mtime):
+            said = files.read_text(failed / MISMATCH).strip() if (failed / MISMATCH).is_file() else "not kept"
+            found.append(Stopped(name, said[:1000].replace(f"{run}/", ""), str(failed.relative_to(run))))
+    return tuple(found)
+
+
+def _is_vivado(path: Path) -> bool:
+    """Whether a bitstream.json has Vivado's figures: FINN's own shell leaves others."""
+    return '"wns_ns"' in files.read_text(path)
+
+
+def _without_paths(experiment: Experiment) -> dict[str, Any]:
+    """Return the experiment's fields with the last part only of every path: folders name people."""
+    content = experiment.model_dump(mode="json")
+    for section, key in (("data", "source"), ("train", "init_from"), ("build", "folding")):
+        value = content[section][key]
+        content[section][key] = None if value is None else Path(value).name
+    if content["train"]["distill"] is not None:
+        content["train"]["distill"]["teacher"] = Path(content["train"]["distill"]["teacher"]).name
+    return content

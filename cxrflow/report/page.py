@@ -1,0 +1,58 @@
+"""Write the pages: one HTML file each, with everything in it, whole or not at all."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from contract.manifest import DISCLAIMER
+from cxrflow.report import compare, view
+from cxrflow.report.facts import Facts, collect
+from cxrflow.runs import write_whole, writing
+
+REPORT = "report.html"
+HERE = Path(__file__).parent
+
+
+def write_report(run: Path) -> Path:
+    """Write report.html into a run folder; return its path.
+
+    Raises:
+        ConfigError: the folder is no run, or cannot be written.
+        ArtifactError: a file of the run is damaged.
+    """
+    text = render("report.html.j2", view.page(collect(run)))
+    with writing(run):
+        write_whole(run / REPORT, text)
+    return run / REPORT
+
+
+def write_comparison(runs: Sequence[Facts], path: Path) -> Path:
+    """Write a page with runs side by side; return its path. Raises ConfigError if it cannot be written."""
+    text = render("compare.html.j2", compare.page(runs))
+    with writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    return path
+
+
+def render(template: str, content: dict[str, Any]) -> str:
+    """Return a page. Every text in it is escaped: a run's files may say anything."""
+    style = (HERE / "style.css").read_text(encoding="utf-8")
+    return _templates().get_template(template).render(style=style, disclaimer=DISCLAIMER, **content)
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"words": view.words, "figure": view.figure, "interval": view.interval}
+    environment.filters["thousands"] = lambda value: f"{value:,}"
+    return environment
