@@ -10,7 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo bitstream docker-build results accuracy test formal lint check bench clean
+.PHONY: help install demo bitstream docker-build results accuracy test formal lint check bench fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ bench: $(STAMP) ## Interval against FINN's estimate, CPU reference against its p
 	$(VENV)/bin/python -m benchmarks.interval runs/demo
 	$(VENV)/bin/python -m benchmarks.reference
 	$(VENV)/bin/python -m benchmarks.training $(DATA)
+
+fuzz: $(STAMP) ## Ten thousand hostile requests to the server of `cxrflow serve`
+	$(VENV)/bin/python -m tests.fuzz_serve 10000
 
 docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
 	docker/build.sh

@@ -23,6 +23,10 @@ class ImageError(DataError):
     """One image cannot be used. The message starts with the file's name."""
 
 
+class ImageTooLargeError(ImageError):
+    """One image has more pixels than are accepted."""
+
+
 class ArtifactError(CxrflowError):
     """A file that an earlier stage or somebody else wrote is missing, damaged or does not belong here."""
 

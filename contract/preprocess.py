@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contract.errors import ImageError
+from contract.errors import ImageError, ImageTooLargeError
 
 PREPROCESS_VERSION = 1  # raise it when any output pixel of any image can change
 MAX_PIXELS = 100_000_000  # decoded size that is still accepted; the largest plain X-ray detectors have a third of it
@@ -53,11 +53,18 @@ def describe() -> dict[str, int | str]:
 def load_pixels(
     source: Path | bytes | BinaryIO, *, height: int, width: int, name: str | None = None
 ) -> NDArray[np.uint8]:
-    """Read one image as (height, width) uint8, row-major; 0 is black.
+    """Read one image as (height, width) uint8, row-major; 0 is black. Arguments and errors are `load_gray`'s."""
+    return area_average(load_gray(source, height=height, width=width, name=name), height=height, width=width)
+
+
+def load_gray(
+    source: Path | bytes | BinaryIO, *, height: int, width: int, name: str | None = None
+) -> NDArray[np.uint8]:
+    """Read one image as uint8 gray in its own size, (h, w), row-major; 0 is black.
 
     Args:
         source: a file, its content, or a binary stream that is read from its start.
-        height, width: size of the result [pixel]; the image must have at least this size.
+        height, width: what the image will be averaged to [pixel]; it must have at least this size.
         name: what error messages call the image; the file's own name when not given.
 
     Raises:
@@ -122,7 +129,7 @@ def _area_sums(pixels: NDArray[Any], count: int) -> NDArray[np.int64]:
 
 
 def _read(file: BinaryIO, height: int, width: int, name: str) -> NDArray[np.uint8]:
-    """Decode, convert and average one image from a binary stream."""
+    """Decode one image from a binary stream and convert it to gray."""
     try:
         image = _open(file)
     except Image.DecompressionBombError as err:
@@ -132,12 +139,11 @@ def _read(file: BinaryIO, height: int, width: int, name: str) -> NDArray[np.uint
     with image:
         require_size(*image.size, height=height, width=width, name=name)
         try:
-            gray = _to_gray(image)
+            return _to_gray(image)
         except ImageError as err:
             raise ImageError(f"{name}: {err}") from err
         except Exception as err:  # as above; MemoryError too
             raise ImageError(f"{name}: is damaged and cannot be decoded ({_reason(err)}); replace the file.") from err
-    return area_average(gray, height=height, width=width)
 
 
 @contextmanager
@@ -198,8 +204,8 @@ def _name_of(source: Path | bytes | BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) else "image"
 
 
-def _too_large(name: str, found: str) -> ImageError:
-    return ImageError(
+def _too_large(name: str, found: str) -> ImageTooLargeError:
+    return ImageTooLargeError(
         f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels are accepted, so shrink the image."
     )
 

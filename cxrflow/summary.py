@@ -352,6 +352,24 @@ def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType
     )
 
 
+def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:
+    """One row per explained image."""
+    cells = [
+        (
+            row["file"],
+            str(row["logit"]),
+            str(row["images"]),
+            "" if row["cycles"] is None else f"{row['cycles']:,} {row['cycles_are']}",
+            f"{row['preprocess_ms']:.1f}",
+            f"{row['device_ms']:.1f}",
+            row["overlay"],
+        )
+        for row in rows
+    ]
+    headings = ("file", "logit", "images", "accelerator cycles", "preprocessing [ms]", "device [ms]", "overlay")
+    return _table("", headings, cells, text=["file", "overlay"], note=f"On {device}. {DISCLAIMER}")
+
+
 RESULT_HEADINGS = (
     "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image", "images/s",
     "first logit [us]", "LUT, BRAM18, DSP (estimate)",

@@ -62,6 +62,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.91": _OPENJPEG,  # JPEG 2000
     "1.2.840.10008.1.2.5": _PYDICOM,  # RLE
 }
+_MAX_SCANS = 100  # of a JPEG image; a progressive one has about ten, and each may cost a pass over all pixels
 _MAX_NUMBER = 1e12  # largest magnitude of a number in the header; beyond it, exact arithmetic could take for ever
 _Lut = tuple[int, int, tuple[int, ...]]  # value that the first entry is for, bits of an entry, entries
 _Ramp = tuple[Fraction, Fraction]  # x that becomes 0, x that becomes 255
@@ -127,7 +128,10 @@ def read(content: bytes, *, name: str, secret: bytes) -> tuple[NDArray[np.uint8]
     except Exception as err:  # ours, and pydicom's for numbers that are none
         reason = str(err) if isinstance(err, _HeaderError) else "has a rescale, window or LUT that cannot be read"
         raise ImageError(f"{name}: {reason}; correct the file or leave it out.") from err
-    return table[stored.astype(np.int64) - low], _person(header, secret)
+    gray = np.empty(stored.shape, dtype=np.uint8)
+    for to, row in zip(gray, stored, strict=True):  # row by row: the indices of a whole image are 16 times its size
+        to[:] = table[row.astype(np.int64) - low]
+    return gray, _person(header, secret)
 
 
 def describe(content: bytes, *, name: str) -> Shape:
@@ -207,15 +211,27 @@ def _decode(header: Any, shape: Shape, name: str) -> NDArray[Any]:
         raise ImageError(f"{name}: is compressed as {kind}, which needs a codec; `pip install pylibjpeg {decoder}`.")
     try:
         if decoder in (_PILLOW, _LIBJPEG, _OPENJPEG):
-            coded = coded_size(get_frame(header.PixelData, 0, number_of_frames=1))
+            frame = get_frame(header.PixelData, 0, number_of_frames=1)
+            if decoder == _PILLOW:
+                require_scans(frame, name=name)
+            coded = coded_size(frame)
             if coded != (shape.width, shape.height):  # or a few bytes could ask for gigabytes
                 raise ValueError("the compressed image has another size than the header")
         values = np.asarray(pixel_array(header, raw=True, decoding_plugin=decoder.partition("-")[0]))
+    except ImageError:
+        raise
     except Exception as err:  # as above; MemoryError too
         raise _damaged(name) from err
     if values.shape != (shape.height, shape.width) or values.dtype.kind not in "ui":
         raise _damaged(name)
     return values
+
+
+def require_scans(jpeg: bytes, *, name: str) -> None:
+    """Stop at a JPEG image of absurdly many scans, which would take hours to decode. Raises ImageError."""
+    scans = jpeg.count(b"\xff\xda")  # within a scan, 0xff is always followed by 0 or a restart marker
+    if scans > _MAX_SCANS:
+        raise ImageError(f"{name}: has {scans} JPEG scans, expected at most {_MAX_SCANS}; save it again.")
 
 
 def coded_size(frame: bytes) -> tuple[int, int] | None:

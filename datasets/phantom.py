@@ -10,7 +10,7 @@ different vector units draw the same bytes. The random stream is NumPy's PCG64; 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ def make_phantoms(
         if count < 2:
             raise ConfigError(f"{name} is {count}, but both classes need a patient; give at least 2.")
     rng = np.random.Generator(np.random.PCG64(seed))
-    rest = _draw_split(rng, "train", n_train_patients, height, width, first_patient=0)
-    test = _draw_split(rng, "test", n_test_patients, height, width, first_patient=n_train_patients)
+    rest, _ = _draw_split(rng, "train", n_train_patients, height, width, first_patient=0)
+    test, _ = _draw_split(rng, "test", n_test_patients, height, width, first_patient=n_train_patients)
     in_val = validation_mask(rest.labels, rest.patients, val_fraction=val_fraction, seed=seed)
     train, val = rest.take(~in_val), rest.take(in_val)
     return XrayData(
@@ -68,6 +68,30 @@ def make_phantoms(
         source=f"synthetic phantoms, seed {seed}",
         report=make_report(train, val, test),
     )
+
+
+def planted(
+    *, height: int, width: int, n_train_patients: int = 960, n_test_patients: int = 250, seed: int
+) -> NDArray[np.float32]:
+    """Return how much brighter the opacities made each pixel of `make_phantoms`' test images, before exposure.
+
+    The arguments are those that `make_phantoms` was given; it draws the images again.
+
+    Returns:
+        (N, height, width), 0 where no opacity is, and all 0 for a normal image.
+    """
+    rng = np.random.Generator(np.random.PCG64(seed))
+    _draw_split(rng, "train", n_train_patients, height, width, first_patient=0)
+    _, scene = _draw_split(rng, "test", n_test_patients, height, width, first_patient=n_train_patients)
+    healthy = replace(scene, blobs=scene.blobs.copy())
+    healthy.blobs[:, :_OPACITIES, 4] = 0
+    fine = max(1, round(_FINE / max(height, width)))
+    chunks = [slice(start, start + _CHUNK) for start in range(0, len(scene.pose), _CHUNK)]
+    ill, well = (
+        np.concatenate([_average(_draw(drawn, part, height * fine, width * fine), fine) for part in chunks])
+        for drawn in (scene, healthy)
+    )
+    return np.asarray(ill - well)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +109,8 @@ class _Scene:
 
 def _draw_split(
     rng: np.random.Generator, split: str, n_patients: int, height: int, width: int, *, first_patient: int
-) -> Split:
-    """Draw all images of some patients."""
+) -> "tuple[Split, _Scene]":
+    """Draw all images of some patients; return what was drawn, too."""
     n_normal = min(max(round(n_patients * _NORMAL_SHARE), 1), n_patients - 1)
     sick = rng.permutation(n_patients) >= n_normal
     patient = np.repeat(np.arange(n_patients), rng.integers(1, _MAX_IMAGES + 1, n_patients))
@@ -97,7 +121,7 @@ def _draw_split(
         f"{split}/{CLASS_NAMES[label]}/phantom{first_patient + p:05d}-{i:05d}"
         for i, (p, label) in enumerate(zip(patient.tolist(), labels.tolist(), strict=True))
     )
-    return Split(pixels, labels, patient.astype(np.int64) + first_patient, names)
+    return Split(pixels, labels, patient.astype(np.int64) + first_patient, names), scene
 
 
 def _make_scene(rng: np.random.Generator, patient: NDArray[np.int64], labels: NDArray[np.int64]) -> _Scene:

@@ -1,4 +1,4 @@
-"""`python -m driver`, the command line of a deploy folder: verify, infer, bench. Needs nothing but the folder."""
+"""`python -m driver`, the command line of a deploy folder: verify, infer, explain, bench. It needs only the folder."""
 
 import argparse
 import csv
@@ -10,6 +10,7 @@ from typing import Any
 from contract.errors import CxrflowError
 from contract.manifest import DISCLAIMER
 from driver.accelerator import DEVICES, Accelerator, Answers
+from driver.explain import FILLS, explain_files, explained_row
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,17 +19,22 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     verify = commands.add_parser("verify", help="compare every golden logit")
     infer = commands.add_parser("infer", help="answer for image files")
+    explain = commands.add_parser("explain", help="map what speaks for and against, as PNG and .npz")
     benchmark = commands.add_parser("bench", help="measure, and print JSON")
-    for command in (verify, infer, benchmark):
+    for command in (verify, infer, explain, benchmark):
         command.add_argument("--folder", type=Path, default=Path(), help="deploy folder (default: this one)")
         command.add_argument("--device", choices=DEVICES, default="auto")
     infer.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     infer.add_argument("--csv", type=Path, help="also write the answers to this file")
+    explain.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
+    explain.add_argument("--out", type=Path, default=Path("explained"), help="folder to write to (default: explained)")
+    explain.add_argument("--fill", choices=FILLS, default=FILLS[0], help="what covers the image")
     benchmark.add_argument("--seconds", type=float, default=1.0, help="per batch size")
     options = parser.parse_args(arguments)
     try:
         with Accelerator(options.folder, options.device) as accelerator:
-            return int({"verify": _verify, "infer": _infer, "bench": _bench}[options.command](accelerator, options))
+            work = {"verify": _verify, "infer": _infer, "explain": _explain, "bench": _bench}[options.command]
+            return int(work(accelerator, options))
     except CxrflowError as err:
         print(f"error: {err}", file=sys.stderr)
         return err.exit_code
@@ -52,6 +58,16 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
     for message in answers.failures.values():
         print(f"error: {message}", file=sys.stderr)
     return 1 if answers.failures else 0
+
+
+def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
+    explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
+    for row in map(explained_row, explained):
+        print("  ".join(f"{key} {value}" for key, value in row.items()))
+    print(DISCLAIMER)
+    for message in failures.values():
+        print(f"error: {message}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def _bench(accelerator: Accelerator, options: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from driver.finn_iodma import FinnIodmaLink
 from driver.link import SLOTS, CpuLink, Link
 from driver.package import Package, open_package
 from driver.reference import Reference
+
+if TYPE_CHECKING:
+    from driver.simulated.device import SimulatedDevice
 
 DEVICES = ("auto", "board", "sim", "cpu")
 CAPACITY = 1024  # images per transfer, unless the caller says otherwise
@@ -78,7 +81,7 @@ class Accelerator:
         self._verified = self._needs_reset = False
         self._cleanup = contextlib.ExitStack()
         try:
-            self.link = _open_link(
+            self.link, self._simulated = _open_link(
                 self._package, self.device, runtime, self._cleanup, capacity=capacity, timeout_s=timeout_s
             )
         except BaseException:
@@ -96,14 +99,27 @@ class Accelerator:
             MismatchError: the device does not reproduce the golden logits.
             DeviceError: a transfer failed; the device was reset and the next call works.
         """
-        if self._needs_reset:
-            self._reset()
-        if not self._verified:
-            self.verify()
+        self.prepare()
         failures: dict[int, str] = {}
         index: list[int] = []
         logits = self._stream(self._batches(images, index, failures))
         return self._answers(np.array(index, dtype=np.int64), logits, failures)
+
+    def prepare(self) -> None:
+        """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
+
+        Raises:
+            MismatchError, DeviceError: the device cannot be trusted.
+        """
+        if self._needs_reset:
+            self._reset()
+        if not self._verified:
+            self.verify()
+
+    @property
+    def cycles(self) -> int | None:
+        """Clock cycles simulated since the device was opened; None unless the RTL is simulated here."""
+        return None if self._simulated is None else getattr(self._simulated.core, "cycles", None)
 
     def verify(self) -> int:
         """Run the golden images through the device and compare every logit; return how many there are.
@@ -233,10 +249,10 @@ def _slices(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]
 
 def _choose(package: Package) -> str:
     """Return "board" where this machine and the folder allow it, else "cpu"."""
-    return "board" if _why_no_board(package) is None else "cpu"
+    return "board" if board_missing(package) is None else "cpu"
 
 
-def _why_no_board(package: Package) -> str | None:
+def board_missing(package: Package) -> str | None:
     """Return what keeps this folder from running on this machine's programmable logic, or None."""
     hardware = package.manifest.hardware
     if hardware is None or hardware.shell is None or package.path("accelerator.bit") is None:
@@ -264,28 +280,29 @@ def _open_link(
     *,
     capacity: int,
     timeout_s: float,
-) -> Link:
+) -> tuple[Link, "SimulatedDevice | None"]:
     """Open the device; what must be closed with it goes to `cleanup`. Raises ConfigError if it is not there."""
     if device == "cpu":
-        return _cpu(package)
+        return _cpu(package), None
     hardware = package.manifest.hardware
     if hardware is None:
         raise ConfigError(
             f"{package.folder} was packaged without hardware: this network has no verified RTL. Use device='cpu'."
         )
     if device == "board" and runtime is None:
-        why = _why_no_board(package)
+        why = board_missing(package)
         if why is not None:
             raise ConfigError(f"no board to run on: {why}.")
         import pynq
 
         runtime = pynq
+    simulated = None
     if device == "sim" and runtime is None:
         from driver.simulated.runtime import open_simulated
 
         runtime, hardware, simulated = open_simulated(package, hardware)
         cleanup.callback(simulated.close)
-    return open_shell(package, hardware, runtime, capacity=capacity, timeout_s=timeout_s)
+    return open_shell(package, hardware, runtime, capacity=capacity, timeout_s=timeout_s), simulated
 
 
 def open_shell(package: Package, hardware: Hardware, runtime: Any, *, capacity: int, timeout_s: float) -> Link:

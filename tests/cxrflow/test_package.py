@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from tests.cxrflow.conftest import REPOSITORY, Place
 from tests.notebooks import execute
+from tests.served import File, Served, png
 
 OLDEST = REPOSITORY / ".venv-oldest"  # the oldest numpy and Pillow that the driver supports, and nothing else
 PYNQ = REPOSITORY / ".venv-pynq"  # the real pynq
@@ -61,6 +63,17 @@ class TestElsewhere:
         golden = np.load(unpacked / "golden.npz")["logits"]
         assert sorted(logits) == sorted(golden.tolist())
 
+    def test_maps_are_the_same_integers_on_both_devices(self, unpacked: Path, finished: Any) -> None:
+        image = str(next((finished.folder / "xrays" / "test").rglob("*.png")))
+        arrays = []
+        for device in ("cpu", "sim"):
+            done = call(python_of(OLDEST), unpacked, "-m", "driver", "explain", "--device", device, image)
+            assert done.returncode == 0, done.stderr
+            arrays.append(np.load(next((unpacked / "explained").glob("*.npz"))))
+        assert arrays[0]["differences"].any()
+        for name in arrays[0].files:
+            np.testing.assert_array_equal(arrays[0][name], arrays[1][name])
+
     def test_bench_is_json(self, unpacked: Path) -> None:
         done = call(python_of(OLDEST), unpacked, "-m", "driver", "bench", "--device", "sim", "--seconds", "0.05")
         figures = json.loads(done.stdout)
@@ -96,14 +109,30 @@ class TestElsewhere:
         assert not (unpacked / "results.json").exists()
 
     def test_nothing_is_missing_and_nothing_points_back(self, unpacked: Path) -> None:
-        names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "__pycache__")}
+        names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "explained", "__pycache__")}
         assert names == {
-            "accelerator.json", "board.ipynb", "contract", "cxrflow_accel.h", "driver", "golden.npz", "LICENSE",
-            "README.md", "reference.npz", "run_on_board.sh", "sim",
+            "accelerator.json", "board.ipynb", "contract", "cxrflow", "cxrflow_accel.h", "datasets", "driver",
+            "golden.npz", "LICENSE", "README.md", "reference.npz", "run_on_board.sh", "sim",
         }  # fmt: skip
         for path in unpacked.rglob("*"):
             if path.is_file() and path.suffix in (".py", ".sh", ".md", ".json", ".h", ".ipynb", ".dat"):
                 assert str(REPOSITORY) not in path.read_text(encoding="utf-8"), path
+
+    def test_its_own_server_answers(self, unpacked: Path) -> None:
+        command = [sys.executable, "-m", "cxrflow.serve", "--port", "0"]
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        with subprocess.Popen(command, cwd=unpacked, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stdout is not None
+                server = Served(int(process.stdout.readline().split(":")[2].strip("/\n")))
+                golden = np.load(unpacked / "golden.npz")
+                file = File(png(golden["pixels"][0]))
+                for device in ("cpu", "sim"):
+                    answer = server.post(f"/api/explain?device={device}", file).json()
+                    assert answer["result"]["logit"] == golden["logits"][0] and answer["device"] == device
+            finally:
+                process.terminate()
+        assert call(sys.executable, unpacked, "-m", "cxrflow.serve", "--host", "0.0.0.0").returncode == 2
 
     def test_the_c_header_compiles_and_agrees(self, unpacked: Path, tmp_path: Path) -> None:
         manifest = json.loads((unpacked / "accelerator.json").read_text())

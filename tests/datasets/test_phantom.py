@@ -8,7 +8,7 @@ from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from contract.errors import ConfigError
-from datasets.phantom import make_phantoms
+from datasets.phantom import make_phantoms, planted
 from datasets.xray import Split, XrayData
 
 
@@ -70,3 +70,15 @@ def test_a_network_beats_a_linear_model_and_brightness_tells_nothing() -> None:
     assert 0.4 < auc_bright < 0.6
     assert 0.7 < auc_linear < 0.87
     assert auc_network > 0.93
+
+
+def test_where_opacities_were_planted() -> None:
+    data = small()
+    brighter = planted(height=28, width=28, n_train_patients=60, n_test_patients=20, seed=0)
+    ill = data.test.labels == 1
+    assert not brighter[~ill].any() and (brighter[ill].max(axis=(1, 2)) > 0.01).all() and brighter.min() > -1e-6
+    place = brighter[ill] > 0.5 * brighter[ill].max(axis=(1, 2), keepdims=True)
+    there, opposite = (
+        (data.test.pixels[ill] * mask).sum(axis=(1, 2)) / mask.sum(axis=(1, 2)) for mask in (place, place[:, :, ::-1])
+    )
+    assert (there > opposite).mean() > 0.8  # the drawn images are brighter there than on the other side

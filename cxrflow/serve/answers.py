@@ -1,0 +1,112 @@
+"""The JSON of every answer, as OpenAPI describes it."""
+
+from typing import Literal
+
+from pydantic import BaseModel
+
+from contract.manifest import DISCLAIMER
+
+
+class Problem(BaseModel):
+    """Any answer that is not a result."""
+
+    status: int
+    code: str  # for programs
+    error: str  # for people
+    note: str = DISCLAIMER
+
+
+class OperatingPoint(BaseModel):
+    """Where the class changes."""
+
+    name: str
+    threshold: int  # the class is the second one where the integer logit is greater
+    probability: float  # of the second class, there
+
+
+class Answer(BaseModel):
+    """One image's."""
+
+    index: int  # in the request
+    logit: int
+    probability: float  # of the second class, calibrated
+    class_name: str  # at the operating point
+    width: int  # of the upload [pixel]
+    height: int
+    preprocess_ms: float
+    device_ms: float  # its share of the batch
+
+
+class Failure(Problem):
+    """One image that has no answer, though others of the request have."""
+
+    index: int
+
+
+class Predictions(BaseModel):
+    """Of one request."""
+
+    run: str
+    network: str
+    device: str
+    operating_point: OperatingPoint
+    results: list[Answer | Failure]
+    note: str = DISCLAIMER
+
+
+class Map(BaseModel):
+    """What speaks for the second class (positive) and against it, in units of the integer logit."""
+
+    differences: list[list[int]]  # per window: logit of the image minus logit without the window
+    rows: list[int]  # first row of the windows [pixel of the network's input]
+    columns: list[int]
+    size: int  # of a window
+    sums: list[list[int]]  # per pixel, over the windows that cover it
+    counts: list[list[int]]
+    fill: str
+
+
+class Explained(BaseModel):
+    """An answer, its map, and pictures of both as data URLs."""
+
+    run: str
+    network: str
+    device: str
+    operating_point: OperatingPoint
+    result: Answer
+    map: Map
+    images: int  # in the batch
+    cycles: int | None  # of the accelerator for the batch
+    cycles_are: Literal["simulated", "expected"]
+    preview: str  # the X-ray, JPEG
+    overlay: str  # the map, PNG with transparency, to be stretched over the X-ray
+    note: str = DISCLAIMER
+
+
+class Run(BaseModel):
+    """What can be chosen."""
+
+    name: str
+    network: str
+    data: str  # what it was trained on
+    class_names: list[str]
+    devices: list[str]
+    operating_points: list[OperatingPoint]  # the run's own first
+    examples: int
+
+
+class Runs(BaseModel):
+    """All of it, and the bounds of a request."""
+
+    runs: list[Run]
+    files: int
+    file_bytes: int
+    request_bytes: int
+    note: str = DISCLAIMER
+
+
+class Health(BaseModel):
+    """That the server answers."""
+
+    status: Literal["ok"] = "ok"
+    note: str = DISCLAIMER

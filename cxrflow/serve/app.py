@@ -1,0 +1,324 @@
+"""The web application: a page, and the API that it uses."""
+
+import base64
+import contextlib
+import io
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import anyio
+import anyio.to_thread
+import numpy as np
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from contract.manifest import DISCLAIMER, Decision
+from contract.preprocess import area_average
+from cxrflow.serve.answers import (
+    Answer,
+    Explained,
+    Failure,
+    Health,
+    Map,
+    OperatingPoint,
+    Predictions,
+    Problem,
+    Run,
+    Runs,
+)
+from cxrflow.serve.devices import Fleet, Served
+from cxrflow.serve.guard import BUG, Guard, refuse
+from cxrflow.serve.limits import Budget, Limits, Refusal
+from cxrflow.serve.upload import FIELD, Part, decode, receive
+from driver.accelerator import probability
+from driver.explain import explain, overlay
+
+PAGE = Path(__file__).parent / "page"
+PAGE_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+PREVIEW_SIDE = 640  # longest side of the picture that is sent back [pixel]
+
+RunName = Annotated[str | None, Query(description="A name from /api/runs; the first where not given.", max_length=200)]
+Device = Annotated[str | None, Query(description="One of the run's devices; its first where not given.", max_length=20)]
+Point = Annotated[str | None, Query(description="An operating point; the run's own where not given.", max_length=200)]
+Fill = Annotated[Literal["mirror", "mean"], Query(description="What covers parts of the image.")]
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What is kept of one upload."""
+
+    pixels: NDArray[np.uint8]  # (H, W) of the network
+    width: int  # of the upload [pixel]
+    height: int
+    seconds: float  # from bytes to pixels
+    preview: str  # JPEG as data URL; "" where nobody asked for it
+
+
+class Server:
+    """The endpoints of the API."""
+
+    def __init__(self, fleet: Fleet, limits: Limits) -> None:
+        """Serve `fleet` within `limits`."""
+        self._fleet, self._limits = fleet, limits
+        self._budget = Budget(limits.held_bytes)
+        self._decoding = anyio.CapacityLimiter(1)  # one image at a time of all requests: this bounds the memory
+
+    async def predict(
+        self, request: Request, run: RunName = None, device: Device = None, point: Point = None
+    ) -> Predictions:
+        """Answer for images; one that cannot be used does not hinder the others of its request."""
+        served, kind = self._fleet.choose(run, device)
+        at = _point(served, point)
+        decoded: dict[int, Decoded] = {}
+        refusals: dict[int, Refusal] = {}
+        async with self._uploads(request, most=self._limits.files) as parts:
+            for index, part in enumerate(parts):
+                try:
+                    decoded[index] = await self._decode(part, served, preview=False)
+                except Refusal as refusal:
+                    refusals[index] = refusal
+        if not decoded:
+            raise refusals[0]
+        batch = np.stack([one.pixels for one in decoded.values()])
+        answers, seconds = await self._fleet.ask(served, kind, lambda accelerator: accelerator.infer(batch))
+        results: list[Answer | Failure] = [
+            _answer(served, at, index, logit, one, seconds / len(batch))
+            for (index, one), logit in zip(decoded.items(), answers.logits.tolist(), strict=True)
+        ]
+        results += [Failure(index=index, **refusal.body()) for index, refusal in refusals.items()]
+        results.sort(key=lambda result: result.index)
+        return Predictions(run=served.name, network=_network(served), device=kind, operating_point=at, results=results)
+
+    async def explain(
+        self,
+        request: Request,
+        run: RunName = None,
+        device: Device = None,
+        point: Point = None,
+        fill: Fill = "mirror",
+    ) -> Explained:
+        """Answer for one image, with the map of what speaks for and against: one batch on the device."""
+        served, kind = self._fleet.choose(run, device)
+        at = _point(served, point)
+        async with self._uploads(request, most=1) as parts:
+            decoded = await self._decode(parts[0], served, preview=True)
+        found, _ = await self._fleet.ask(
+            served, kind, lambda accelerator: explain(accelerator, decoded.pixels, fill=fill)
+        )
+        return Explained(
+            run=served.name,
+            network=_network(served),
+            device=kind,
+            operating_point=at,
+            result=_answer(served, at, 0, found.logit, decoded, found.seconds),
+            map=Map(
+                differences=found.differences.tolist(),
+                rows=found.windows.rows.tolist(),
+                columns=found.windows.columns.tolist(),
+                size=found.windows.size,
+                sums=found.sums.tolist(),
+                counts=found.counts.tolist(),
+                fill=found.fill,
+            ),
+            images=found.images,
+            cycles=found.cycles,
+            cycles_are="simulated" if found.cycles_are == "simulated" else "expected",
+            preview=decoded.preview,
+            overlay=_data_url(Image.fromarray(overlay(found)), "PNG"),
+        )
+
+    async def runs(self) -> Runs:
+        """Say what can be chosen, and how much a request may hold."""
+        return Runs(
+            runs=[
+                Run(
+                    name=run.name,
+                    network=_network(run),
+                    data=str(run.manifest.provenance.get("data", "")),
+                    class_names=run.manifest.class_names,
+                    devices=list(run.devices),
+                    operating_points=_points(run.manifest.decision),
+                    examples=len(run.examples),
+                )
+                for run in self._fleet.runs.values()
+            ],
+            files=self._limits.files,
+            file_bytes=self._limits.file_bytes,
+            request_bytes=self._limits.request_bytes,
+        )
+
+    async def example(self, run: RunName = None, number: Annotated[int, Query(ge=0, le=1000)] = 0) -> Response:
+        """Return one of a run's golden images as PNG: what the network reads, pixel by pixel."""
+        served, _ = self._fleet.choose(run, None)
+        if number >= len(served.examples):
+            raise Refusal(404, "unknown-example", "There is no such example. Ask /api/runs for their number.")
+        stream = io.BytesIO()
+        Image.fromarray(served.examples[number]).save(stream, "PNG")
+        return Response(stream.getvalue(), media_type="image/png")
+
+    @contextlib.asynccontextmanager
+    async def _uploads(self, request: Request, *, most: int) -> AsyncIterator[list[Part]]:
+        """Hold the files of a request in memory. Raises Refusal."""
+        held = await receive(request, self._limits, self._budget, most=most)
+        try:
+            yield held.parts
+        finally:
+            held.close()
+
+    async def _decode(self, part: Part, served: Served, *, preview: bool) -> Decoded:
+        return await anyio.to_thread.run_sync(self._decode_now, part, served, preview, limiter=self._decoding)
+
+    def _decode_now(self, part: Part, served: Served, preview: bool) -> Decoded:
+        height, width = served.manifest.height, served.manifest.width
+        start = time.perf_counter()
+        gray = decode(part, self._limits, height=height, width=width)
+        pixels = area_average(gray, height=height, width=width)
+        seconds = time.perf_counter() - start
+        return Decoded(pixels, gray.shape[1], gray.shape[0], seconds, _preview(gray) if preview else "")
+
+
+def _preview(gray: NDArray[np.uint8]) -> str:
+    """Return a small picture of (h, w) pixels; the browser cannot show DICOM, and would turn what EXIF says."""
+    image = Image.fromarray(gray)
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
+    return _data_url(image, "JPEG", quality=88)
+
+
+def _data_url(image: Image.Image, kind: str, **options: int) -> str:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _points(decision: Decision) -> list[OperatingPoint]:
+    """Return the run's own operating point, by the name of one that is equal to it, and the others."""
+    equal = [name for name, value in decision.operating_points.items() if value == decision.threshold]
+    own = equal[0] if equal else "default"
+    thresholds = {own: decision.threshold, **{n: t for n, t in decision.operating_points.items() if n != own}}
+    return [
+        OperatingPoint(name=name, threshold=threshold, probability=_probability(threshold, decision))
+        for name, threshold in thresholds.items()
+    ]
+
+
+def _probability(logit: int, decision: Decision) -> float:
+    return float(probability(np.array([logit]), decision)[0])
+
+
+def _point(served: Served, name: str | None) -> OperatingPoint:
+    points = _points(served.manifest.decision)
+    found = points[0] if name is None else next((point for point in points if point.name == name), None)
+    if found is None:
+        raise Refusal(404, "unknown-point", "This run has no such operating point. Ask /api/runs for their names.")
+    return found
+
+
+def _answer(served: Served, point: OperatingPoint, index: int, logit: int, decoded: Decoded, device_s: float) -> Answer:
+    return Answer(
+        index=index,
+        logit=logit,
+        probability=_probability(logit, served.manifest.decision),
+        class_name=served.manifest.class_names[logit > point.threshold],
+        width=decoded.width,
+        height=decoded.height,
+        preprocess_ms=round(1e3 * decoded.seconds, 3),
+        device_ms=round(1e3 * device_s, 3),
+    )
+
+
+def _network(served: Served) -> str:
+    return str(served.manifest.provenance.get("network", ""))
+
+
+def create_app(
+    fleet: Fleet, *, limits: Limits | None = None, loopback: bool = True, token: str | None = None
+) -> ASGIApp:
+    """Return the application; it closes the fleet when it ends.
+
+    Args:
+        fleet: what to serve.
+        limits: of requests; the usual ones where not given.
+        loopback: whether only this machine can reach it.
+        token: that the API asks for; None for none.
+    """
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        fleet.close()
+
+    app = FastAPI(
+        title="cxrflow", version="1", description=DISCLAIMER, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    limits = limits or Limits()
+    server = Server(fleet, limits)
+    uploads = _problems(400, 404, 408, 413, 415, 503)
+    app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files))(server.predict)
+    app.post("/api/explain", responses=uploads, openapi_extra=_form(1))(server.explain)
+    app.get("/api/runs", responses=_problems())(server.runs)
+    png: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
+    app.get("/api/example", response_class=Response, responses=png | _problems(404))(server.example)
+    app.get("/healthz", responses=_problems())(_health)
+    for path, (name, kind) in PAGE_FILES.items():
+        content = Response((PAGE / name).read_bytes(), media_type=kind)
+        app.get(path, include_in_schema=False)(_constant(content))
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestValidationError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _refused)
+    return Guard(app, loopback=loopback, token=token)
+
+
+async def _health() -> Health:
+    """Say that the server answers."""
+    return Health()
+
+
+def _constant(response: Response) -> Any:
+    async def page() -> Response:
+        return response
+
+    return page
+
+
+async def _refused(_: Request, err: Exception) -> Response:
+    """Turn any exception into an answer that quotes nothing of the request."""
+    if isinstance(err, Refusal):
+        return refuse(err)
+    if isinstance(err, RequestValidationError):
+        return refuse(Refusal(422, "bad-parameter", "A parameter of the query is not what /openapi.json describes."))
+    if isinstance(err, HTTPException) and err.status_code < 500:
+        missing = err.status_code == 404
+        sentence = "There is nothing at this address." if missing else "This address does not take such a request."
+        answer = refuse(
+            Refusal(err.status_code, "not-found" if missing else "bad-request", f"{sentence} See /openapi.json.")
+        )
+        answer.headers.update(err.headers or {})
+        return answer
+    return refuse(BUG)
+
+
+def _form(most: int) -> dict[str, Any]:
+    """Describe the form for OpenAPI, because it is parsed by hand."""
+    files = {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "string", "format": "binary"}}
+    schema = {"type": "object", "required": [FIELD], "properties": {FIELD: files}, "additionalProperties": False}
+    types = "image/png, image/jpeg, application/dicom"
+    content = {"multipart/form-data": {"schema": schema, "encoding": {FIELD: {"contentType": types}}}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the refusals for OpenAPI; those of Guard can meet any request."""
+    return {status: {"model": Problem} for status in sorted({401, 403, 421, 422, *statuses})}

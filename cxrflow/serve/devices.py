@@ -1,0 +1,164 @@
+"""The runs that are served and the devices they run on: each device opened once, one request at a time on it."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError, CxrflowError
+from contract.manifest import Manifest
+from contract.npz import load_npz
+from cxrflow.serve.limits import Refusal
+from driver.accelerator import DEVICES, Accelerator, board_missing
+from driver.package import Package, open_package
+from driver.simulated.runtime import PROGRAM
+
+T = TypeVar("T")
+EXAMPLES = 6  # of the golden images of each run
+
+
+@dataclass(frozen=True)
+class Served:
+    """One deploy folder."""
+
+    name: str
+    manifest: Manifest
+    folder: Path
+    devices: tuple[str, ...]  # that can run it here, the preferred one first
+    examples: NDArray[np.uint8]  # (N, H, W)
+
+
+def find_deploys(paths: Sequence[Path], runs: Path) -> list[Path]:
+    """Return the deploy folders that run names, run folders or deploy folders mean; all of `runs` where none is given.
+
+    Raises:
+        ConfigError: a path is none of them, or holds no deploy folder.
+    """
+    if not paths:
+        found = sorted(path.parent for path in runs.glob("*/deploy/*/accelerator.json"))
+        if not found:
+            raise ConfigError(f"{runs} holds no deploy folder, expected at least one. Run `cxrflow run` first.")
+        return found
+    deploys: list[Path] = []
+    for path in paths:
+        folder = runs / path if len(path.parts) == 1 and not path.is_dir() else path
+        if (folder / "accelerator.json").is_file():
+            deploys.append(folder)
+            continue
+        inside = sorted(manifest.parent for manifest in folder.glob("deploy/*/accelerator.json"))
+        if not inside:
+            raise ConfigError(f"{folder} is no run or deploy folder, expected one. Run `cxrflow package` first.")
+        deploys += inside
+    return deploys
+
+
+class Fleet:
+    """All runs and devices. Its methods may be called from any thread; `ask` queues."""
+
+    def __init__(self, folders: Sequence[Path], devices: Sequence[str]) -> None:
+        """Look at the folders; no device is opened yet.
+
+        Args:
+            folders: deploy folders.
+            devices: those to offer; empty for all that this machine has.
+
+        Raises:
+            ArtifactError: a folder is not whole.
+            ConfigError: a device is unknown, or cannot run any of the folders.
+        """
+        unknown = [device for device in devices if device not in DEVICES]
+        if unknown:
+            raise ConfigError(f"device is {unknown[0]!r}, expected one of {', '.join(DEVICES)}.")
+        self.runs: dict[str, Served] = {}
+        for folder in folders:
+            served = _serve(open_package(folder), devices, taken=self.runs.keys())
+            self.runs[served.name] = served
+        self._open: dict[str, tuple[str, Accelerator]] = {}
+        kinds = {kind for run in self.runs.values() for kind in run.devices}
+        self._queues = {kind: anyio.CapacityLimiter(1) for kind in kinds}
+        self._locks = {kind: Lock() for kind in kinds}
+
+    def choose(self, run: str | None, device: str | None) -> tuple[Served, str]:
+        """Return the run and the device that a request means; the first ones where it does not say. Raises Refusal."""
+        served = next(iter(self.runs.values())) if run is None else self.runs.get(run)
+        if served is None:
+            raise Refusal(404, "unknown-run", "There is no such run on this server. Ask /api/runs for their names.")
+        kind = served.devices[0] if device is None else device
+        if kind not in served.devices:
+            raise Refusal(404, "unknown-device", "This run is not on that device here. Ask /api/runs for its devices.")
+        return served, kind
+
+    async def ask(self, served: Served, device: str, work: Callable[[Accelerator], T]) -> tuple[T, float]:
+        """Run `work` on a device when its turn comes; return what it gives and how long it took [s]. Raises Refusal."""
+        return await anyio.to_thread.run_sync(self._work, served, device, work, limiter=self._queues[device])
+
+    def prepare(self, served: Served, device: str) -> None:
+        """Open and verify a device. Raises CxrflowError."""
+        with self._locks[device]:
+            self._accelerator(served, device).prepare()
+
+    def close(self) -> None:
+        """Close all devices."""
+        while self._open:
+            self._open.popitem()[1][1].close()
+
+    def _work(self, served: Served, device: str, work: Callable[[Accelerator], T]) -> tuple[T, float]:
+        try:
+            with self._locks[device]:
+                accelerator = self._accelerator(served, device)
+                accelerator.prepare()
+                start = time.perf_counter()
+                return work(accelerator), time.perf_counter() - start
+        except CxrflowError as err:
+            raise Refusal(503, "device", f"The device {device} does not answer: {err}") from err
+
+    def _accelerator(self, served: Served, device: str) -> Accelerator:
+        """Return the open accelerator. Only one is open per device: a board holds one bitstream."""
+        name, accelerator = self._open.get(device, ("", None))
+        if accelerator is not None and name == served.name:
+            return accelerator
+        if accelerator is not None:
+            del self._open[device]
+            accelerator.close()
+        opened = Accelerator(served.folder, device)
+        self._open[device] = served.name, opened
+        return opened
+
+
+def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served:
+    """Describe one deploy folder. Raises ConfigError where none of `devices` can run it."""
+    manifest = package.manifest
+    here = {
+        "board": board_missing(package) is None,
+        "cpu": True,
+        "sim": manifest.hardware is not None and package.path(PROGRAM) is not None and platform.machine() == "x86_64",
+    }
+    offered = tuple(kind for kind, there in here.items() if there and (not devices or kind in devices))
+    if "auto" in devices:
+        offered = (*offered, *(kind for kind in ("board" if here["board"] else "cpu",) if kind not in offered))
+    if not offered:
+        raise ConfigError(
+            f"{package.folder} cannot run on {', '.join(devices)} here; this machine has "
+            f"{', '.join(kind for kind, there in here.items() if there)} for it. Choose one of these with --device."
+        )
+    name = manifest.name
+    number = 2
+    while name in taken:  # type: ignore[operator]
+        name, number = f"{manifest.name} ({number})", number + 1
+    return Served(name, manifest, package.folder, offered, _examples(package))
+
+
+def _examples(package: Package) -> NDArray[np.uint8]:
+    """Return golden images from the lowest logit to the highest."""
+    golden = load_npz(package.folder / "golden.npz")
+    order = np.argsort(golden["logits"], kind="stable")
+    chosen = order[np.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).astype(np.int64)]
+    return golden["pixels"][chosen].astype(np.uint8)

@@ -1,0 +1,148 @@
+"""Around every request: who may ask, what a browser may do with the answer, and no word of the content in any log."""
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import traceback
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cxrflow.serve.limits import Refusal
+
+LOG = logging.getLogger("cxrflow.serve")
+BUG = Refusal(500, "bug", "The server failed at this request. This is a bug of ours; other requests go on.")
+OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/healthz")  # hold nothing that a token protects
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cache-Control": "no-store",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can reach a server on `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """ASGI middleware, the outermost one."""
+
+    def __init__(self, app: ASGIApp, *, loopback: bool, token: str | None) -> None:
+        """Let through to `app` what passes.
+
+        Args:
+            app: the application.
+            loopback: bound to this machine only: a request for any other host comes from a rebound name.
+            token: that the API asks for, if any.
+        """
+        self._app, self._loopback, self._token = app, loopback, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY.items():
+                    headers[name] = value
+            await send(message)
+
+        try:
+            self._check(scope)
+            await self._app(scope, receive, guarded)
+        except Refusal as refusal:
+            await refuse(refusal)(scope, receive, guarded)
+        except Exception as err:
+            # The place and the kind only: a message or a local variable can quote an image's header.
+            where = traceback.extract_tb(err.__traceback__)[-1]
+            LOG.error("%s at %s:%s", type(err).__name__, where.filename, where.lineno)
+            if not started:
+                await refuse(BUG)(scope, receive, guarded)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if self._loopback and not is_loopback(_host_name(host)):
+            raise Refusal(421, "wrong-host", "This server answers for this machine only. Ask for localhost.")
+        origin = headers.get("origin")
+        if origin is not None and _netloc(origin) != host.lower():
+            raise Refusal(403, "cross-origin", "Another site's page may not use this server. Open its own page.")
+        if self._token is not None and scope["path"] not in OPEN_PATHS:
+            given = headers.get("authorization", "").removeprefix("Bearer ")
+            if not hmac.compare_digest(given.encode(), self._token.encode()):
+                raise Refusal(401, "token", "The access token is missing or wrong. Give the one that the server has.")
+
+
+def refuse(refusal: Refusal) -> JSONResponse:
+    """Return the answer that a refusal is."""
+    headers = {"WWW-Authenticate": "Bearer"} if refusal.status == 401 else {}
+    headers |= {"Retry-After": "1"} if refusal.code == "busy" else {}
+    if refusal.status in (401, 403, 408, 421):  # the body may still be coming, and nobody reads it
+        headers["Connection"] = "close"
+    return JSONResponse(refusal.body(), refusal.status, headers)
+
+
+def _host_name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def patient_protocol(header_s: float) -> type[H11Protocol]:
+    """Return uvicorn's HTTP protocol that also closes a connection on which a request's header does not end in time."""
+
+    class Patient(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._wait()
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._stop_waiting()
+            elif self._timer is None:  # the header of a further request has begun
+                self._wait()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop_waiting()
+            super().connection_lost(exc)
+
+        def _wait(self) -> None:
+            self._timer = asyncio.get_running_loop().call_later(header_s, self.transport.close)
+
+        def _stop_waiting(self) -> None:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    return Patient

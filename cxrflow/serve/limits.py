@@ -1,0 +1,57 @@
+"""What the server accepts, and how it refuses the rest."""
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from contract.manifest import DISCLAIMER
+
+MEBI = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on one request, and on all of them together."""
+
+    file_bytes: int = 48 * MEBI  # one upload; 24 megapixels of 16 bits, not compressed
+    request_bytes: int = 64 * MEBI  # one request, forms included
+    files: int = 16  # of one request
+    pixels: int = 24_000_000  # of one image; plain X-ray detectors have up to about 18 million
+    held_bytes: int = 192 * MEBI  # all uploads that are in memory at one time
+    idle_s: float = 10.0  # longest silence within an upload [s]
+    upload_s: float = 60.0  # longest upload [s]
+    header_s: float = 10.0  # from opening a connection to the end of the request's header [s]
+    connections: int = 256
+
+
+class Refusal(Exception):  # noqa: N818 # not an error of ours
+    """An answer that is not a result: HTTP status, a word for programs, and a sentence for people."""
+
+    def __init__(self, status: int, code: str, sentence: str) -> None:
+        """Nothing in `sentence` may come from a file name or from inside a file."""
+        super().__init__(sentence)
+        self.status, self.code, self.sentence = status, code, sentence
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON of this answer."""
+        return {"status": self.status, "code": self.code, "error": self.sentence, "note": DISCLAIMER}
+
+
+class Budget:
+    """Bytes of uploads that may be in memory at one time."""
+
+    def __init__(self, limit: int) -> None:
+        """Allow up to `limit` bytes."""
+        self._left, self._lock = limit, Lock()
+
+    def take(self, size: int) -> None:
+        """Reserve `size` bytes. Raises Refusal if that is more than is left."""
+        with self._lock:
+            if size > self._left:
+                raise Refusal(503, "busy", "Too many uploads are in memory right now. Send this one again in a moment.")
+            self._left -= size
+
+    def give(self, size: int) -> None:
+        """Return what was taken."""
+        with self._lock:
+            self._left += size

@@ -1,0 +1,327 @@
+// The page: files in, answers and maps out. Plain functions around one state; names of files never leave the browser.
+const $ = (id) => document.getElementById(id);
+const state = { token: sessionStorage.getItem("token"), limits: null, runs: [], items: [], shown: null, abort: null };
+
+class Problem extends Error {}
+
+async function api(path, options = {}) {
+  const headers = state.token ? { Authorization: `Bearer ${state.token}` } : {};
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The server does not answer. Is it still running?");
+  }
+  if (response.ok) return response;
+  const body = await response.json().catch(() => null);
+  if (response.status === 401) askForToken();
+  throw new Problem(body?.error ?? `The server answered ${response.status}.`);
+}
+
+function askForToken() {
+  $("access").hidden = false;
+  $("ask").hidden = true;
+  $("token").focus();
+}
+
+function say(sentence) { $("status").textContent = sentence; }
+
+function complain(sentence) {
+  $("problem").textContent = sentence ?? "";
+  $("problem").hidden = !sentence;
+}
+
+// ---- choices ----
+
+const run = () => state.runs.find((one) => one.name === $("run").value);
+const point = () => run().operating_points.find((one) => one.name === $("point").value);
+
+function fillSelect(id, values) {
+  const before = $(id).value;
+  $(id).replaceChildren(...values.map((value) => new Option(value, value)));
+  if (values.includes(before)) $(id).value = before;
+}
+
+async function open() {
+  const served = await (await api("/api/runs")).json();
+  state.limits = served;
+  state.runs = served.runs;
+  $("access").hidden = true;
+  $("ask").hidden = false;
+  fillSelect("run", state.runs.map((one) => one.name));
+  $("hint").textContent = `JPEG, PNG or DICOM, up to ${Math.floor(served.file_bytes / 2 ** 20)} MiB each`;
+  await chooseRun();
+}
+
+async function chooseRun() {
+  const chosen = run();
+  fillSelect("device", chosen.devices);
+  fillSelect("point", chosen.operating_points.map((one) => one.name));
+  $("about").textContent = [chosen.network, chosen.data && `trained on ${chosen.data}`].filter(Boolean).join(", ");
+  $("examples").replaceChildren();
+  for (let number = 0; number < chosen.examples; number++) {
+    const query = new URLSearchParams({ run: chosen.name, number });
+    const blob = await (await api(`/api/example?${query}`)).blob();
+    if (run() !== chosen) return;
+    const picture = new Image();
+    picture.src = URL.createObjectURL(blob);
+    picture.alt = `Example ${number + 1}`;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(picture);
+    button.addEventListener("click", () => take([new File([blob], `example-${number + 1}.png`, { type: "image/png" })]));
+    $("examples").append(button);
+  }
+}
+
+// ---- one image ----
+
+function take(files) {
+  if (!files.length) return;
+  complain();
+  state.abort?.abort();
+  state.abort = new AbortController();
+  const work = files.length === 1 ? explain(files[0]) : predictAll(files);
+  work.catch((error) => {
+    if (error.name === "AbortError") return;
+    say("");
+    const sentence = error instanceof Problem ? error.message : `This page failed: ${error.message}`;
+    complain(files.length === 1 ? `${files[0].name}: ${sentence}` : sentence);
+    if (files.length === 1) $("result").hidden = true;
+  });
+}
+
+function send(path, files, more = {}) {
+  const form = new FormData();
+  // Their names stay here: the server has no use for them.
+  files.forEach((file, index) => form.append("files", file, `${index}`));
+  const query = new URLSearchParams({ run: run().name, device: $("device").value, ...more });
+  return api(`${path}?${query}`, { method: "POST", body: form, signal: state.abort.signal }).then((answer) => answer.json());
+}
+
+function requireSize(file) {
+  if (file.size > state.limits.file_bytes) {
+    throw new Problem(`The file is larger than ${Math.floor(state.limits.file_bytes / 2 ** 20)} MiB.`);
+  }
+}
+
+async function explain(file) {
+  const start = performance.now();
+  if (!state.items.some((item) => item.file === file)) clearMany();
+  requireSize(file);
+  say(`Reading ${file.name} …`);
+  const answer = await send("/api/explain", [file], { fill: $("fill").value });
+  $("preview").src = answer.preview;
+  $("overlay").src = answer.overlay;
+  await Promise.all([$("preview").decode(), $("overlay").decode()]);
+  state.shown = { file, answer, ms: 0 };
+  show();
+  await new Promise((done) => requestAnimationFrame(done));
+  state.shown.ms = performance.now() - start;
+  show();
+  say(`${file.name}: ${className(answer.result)}, probability ${percent(answer.result.probability)}.`);
+}
+
+const className = (result) => run().class_names[result.logit > point().threshold ? 1 : 0];
+const percent = (value) => (value > 0.999 ? "> 99.9 %" : value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
+const ms = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
+const integer = (value) => value.toLocaleString("en-US").replace("-", "\u2212");
+
+function show() {
+  const { file, answer, ms: total } = state.shown;
+  const { result } = answer;
+  const [, positive] = run().class_names;
+  $("result-title").textContent = file.name;
+  $("preview").alt = `The X-ray ${file.name}`;
+  $("overlay").alt = `Map over it: orange speaks for ${positive}, blue against it`;
+  $("for-name").textContent = `speaks for ${positive}`;
+  $("class").textContent = className(result);
+  $("verdict-note").textContent = `at the operating point ${point().name}`;
+  $("bar").style.width = `${100 * result.probability}%`;
+  $("tick").style.left = `${100 * point().probability}%`;
+  const cycles = answer.cycles === null ? "no hardware in this run" : `${integer(answer.cycles)} (${answer.cycles_are})`;
+  const values = [
+    [`Probability of ${positive}, calibrated`, percent(result.probability)],
+    ["Integer logit", integer(result.logit)],
+    [`${positive} above, ${point().name}`, `${integer(point().threshold)} (${percent(point().probability)})`],
+    ["Preprocessing", ms(result.preprocess_ms)],
+    [`On ${answer.device}, ${answer.images} images for the map`, ms(result.device_ms)],
+    ["Accelerator cycles for them", cycles],
+    ["From choosing to shown", total ? ms(total) : ""],
+    ["Image", `${result.width} × ${result.height} pixels`],
+  ];
+  $("values").replaceChildren(...values.flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
+  $("result").hidden = false;
+  $("result").dataset.shown = `${Number($("result").dataset.shown ?? 0) + 1}`;
+  $("result").dataset.ms = total.toFixed(1);
+}
+
+function element(kind, text, css = "") {
+  const made = document.createElement(kind);
+  made.textContent = text;
+  made.className = css;
+  return made;
+}
+
+function setStrength() {
+  $("overlay").style.opacity = $("strength").value / 100;
+  $("strength-value").textContent = `${$("strength").value} %`;
+}
+
+// ---- many images ----
+
+function clearMany() {
+  state.items = [];
+  $("many").hidden = true;
+}
+
+function batches(items) {
+  const groups = [];
+  let size = Infinity;
+  for (const item of items) {
+    const more = item.file.size + 1024;
+    if (size + more > state.limits.request_bytes / 2 || groups.at(-1).length === state.limits.files) {
+      groups.push([]);
+      size = 0;
+    }
+    groups.at(-1).push(item);
+    size += more;
+  }
+  return groups;
+}
+
+async function predictAll(files) {
+  state.items = [...files].map((file) => ({ file, result: null, error: "" }));
+  $("result").hidden = true;
+  state.shown = null;
+  $("many").hidden = false;
+  let done = 0;
+  for (const group of batches(state.items)) {
+    await predictGroup(group);
+    done += group.length;
+    say(`${done} of ${files.length} images answered.`);
+    showMany();
+  }
+}
+
+async function predictGroup(group) {
+  try {
+    group.forEach((item) => requireSize(item.file));
+    const answer = await send("/api/predict", group.map((item) => item.file));
+    for (const result of answer.results) {
+      if (result.error) group[result.index].error = result.error;
+      else group[result.index].result = result;
+    }
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error;
+    if (group.length === 1) group[0].error = error.message;
+    else for (const item of group) await predictGroup([item]); // so that each gets its own answer
+  }
+}
+
+function showMany() {
+  $("rows").replaceChildren(...state.items.map(row));
+  const failed = state.items.filter((item) => item.error).length;
+  const positive = state.items.filter((item) => item.result && className(item.result) === run().class_names[1]).length;
+  $("counts").textContent =
+    `${state.items.length} images: ${positive} ${run().class_names[1]}` + (failed ? `, ${failed} could not be used` : "");
+}
+
+function row(item) {
+  const line = document.createElement("tr");
+  line.append(element("td", item.file.name));
+  if (item.error) {
+    const cell = element("td", item.error, "failed");
+    cell.colSpan = 6;
+    line.append(cell);
+  } else if (item.result) {
+    const { result } = item;
+    const button = element("button", "Show");
+    button.type = "button";
+    button.setAttribute("aria-label", `Show the map of ${item.file.name}`);
+    button.addEventListener("click", async () => {
+      take([item.file]);
+      $("result").scrollIntoView({ block: "start" });
+    });
+    const last = document.createElement("td");
+    last.append(button);
+    line.append(
+      element("td", className(result)),
+      element("td", percent(result.probability), "number"),
+      element("td", integer(result.logit), "number"),
+      element("td", ms(result.preprocess_ms), "number time"),
+      element("td", ms(result.device_ms), "number time"),
+      last,
+    );
+  }
+  return line;
+}
+
+function csv() {
+  // A cell that begins like a formula would be run by spreadsheets.
+  const quote = (value) => `"${`${value}`.replace(/^[=+\-@\t\r]/, (sign) => (Number.isFinite(Number(value)) ? sign : `'${sign}`)).replaceAll('"', '""')}"`;
+  const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "error", "note"];
+  const lines = state.items.map(({ file, result, error }) => [
+    file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
+    point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", error, $("note").textContent.trim(),
+  ]);
+  return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
+}
+
+function download() {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([csv()], { type: "text/csv" }));
+  link.download = "cxrflow.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
+// ---- wiring ----
+
+function again() {
+  if (state.items.length) take(state.items.map((item) => item.file));
+  else if (state.shown) take([state.shown.file]);
+}
+
+const guarded = (work) => work().catch((error) => complain(error.message));
+
+$("files").addEventListener("change", () => {
+  take([...$("files").files]);
+  $("files").value = ""; // so that the same file can be chosen again
+});
+for (const kind of ["dragenter", "dragover"]) {
+  addEventListener(kind, (event) => {
+    event.preventDefault();
+    $("drop").classList.add("over");
+  });
+}
+addEventListener("dragleave", (event) => { if (!event.relatedTarget) $("drop").classList.remove("over"); });
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  $("drop").classList.remove("over");
+  if (!$("ask").hidden) take([...event.dataTransfer.files]);
+});
+$("run").addEventListener("change", () => guarded(async () => { await chooseRun(); again(); }));
+$("device").addEventListener("change", again);
+$("fill").addEventListener("change", () => { if (state.shown) take([state.shown.file]); });
+$("point").addEventListener("change", () => {
+  if (state.shown) show();
+  if (state.items.length) showMany();
+});
+$("strength").addEventListener("input", setStrength);
+$("csv").addEventListener("click", download);
+$("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  state.token = $("token").value;
+  sessionStorage.setItem("token", state.token);
+  complain();
+  guarded(open);
+});
+if (location.hash.length > 1) {
+  state.token = decodeURIComponent(location.hash.slice(1));
+  sessionStorage.setItem("token", state.token);
+  history.replaceState(null, "", location.pathname);
+}
+setStrength();
+guarded(open);

@@ -1,0 +1,100 @@
+"""From the command line to a running server."""
+
+import contextlib
+import socket
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from contract.errors import ConfigError
+from cxrflow.serve.app import create_app
+from cxrflow.serve.devices import Fleet, find_deploys
+from cxrflow.serve.guard import is_loopback, patient_protocol
+from cxrflow.serve.limits import Limits
+
+SHORTEST_TOKEN = 16  # characters
+STOP_S = 5  # what requests under way may still take when the server is told to end [s]
+
+
+def serve(
+    paths: Sequence[Path],
+    runs: Path,
+    *,
+    devices: Sequence[str],
+    host: str,
+    port: int,
+    token: str | None,
+    say: Callable[[str], None],
+    limits: Limits | None = None,
+) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        paths: runs or deploy folders; all of `runs` where empty.
+        runs: folder of the run folders.
+        devices: those to offer; all that this machine has where empty.
+        host: address to bind to.
+        port: 0 for any that is free.
+        token: that the API asks for.
+        say: told the address.
+        limits: of requests; the usual ones where not given.
+
+    Raises:
+        ConfigError: the host needs a token, the port is taken, or there is nothing to serve.
+        ArtifactError, MismatchError, DeviceError: a folder or device cannot be trusted.
+    """
+    _check_access(host, token)
+    limits = limits or Limits()
+    fleet = Fleet(find_deploys(paths, runs), devices)
+    try:
+        first = next(iter(fleet.runs.values()))
+        fleet.prepare(first, first.devices[0])  # so that a broken device is known before the first X-ray
+        with _bind(host, port) as bound:
+            shown = f"[{host}]" if ":" in host else host
+            say(f"http://{shown}:{bound.getsockname()[1]}/{f'#{token}' if token else ''}")
+            server = make_server(fleet, limits, loopback=is_loopback(host), token=token)
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends as it should, and then raises it again
+                server.run(sockets=[bound])
+    finally:
+        fleet.close()
+
+
+def _check_access(host: str, token: str | None) -> None:
+    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+        raise ConfigError(
+            f"--token has {len(token)} characters, expected {SHORTEST_TOKEN} or more, ASCII. "
+            "Take one from `openssl rand -hex 16`."
+        )
+    if token is None and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host} lets other machines ask, so --token is needed. Take one from `openssl rand -hex 16`, or "
+            "leave --host out to serve this machine only."
+        )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket. Raises ConfigError."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as err:
+        reason = getattr(err, "strerror", None) or str(err)
+        raise ConfigError(f"{host}:{port} cannot be used ({reason}). Choose another --port or --host.") from err
+
+
+def make_server(fleet: Fleet, limits: Limits, *, loopback: bool, token: str | None = None) -> uvicorn.Server:
+    """Return a server that is not running yet: `run(sockets=[...])` serves, `should_exit` ends it."""
+    # For all threads, because catch_warnings is not thread-safe; warnings of decoders quote headers.
+    warnings.filterwarnings("ignore", module=r"(pydicom|PIL)\b")
+    config = uvicorn.Config(
+        create_app(fleet, limits=limits, loopback=loopback, token=token),
+        http=patient_protocol(limits.header_s),
+        access_log=False,  # nothing of a request is written anywhere
+        log_config=None,  # uvicorn's own one would enable again the loggers that decoders quote headers in
+        log_level="warning",
+        server_header=False,
+        limit_concurrency=limits.connections,
+        timeout_graceful_shutdown=STOP_S,
+    )
+    return uvicorn.Server(config)

@@ -1,0 +1,245 @@
+"""The page in a real Chromium: what people do with it, with a mouse, with the keyboard, in both themes, on a phone."""
+
+import csv
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from contract.network import IntegerNetwork
+from cxrflow.serve.limits import Limits
+from tests import dicom_files
+from tests.browser import accessibility_findings, requests_of, screenshot
+from tests.deploy_folder import write_deploy
+from tests.served import Served, noise, png, serving
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, IntegerNetwork]:
+    folder = tmp_path_factory.mktemp("page") / "a-run"
+    return folder, write_deploy(folder)
+
+
+@pytest.fixture(scope="module")
+def server(network: tuple[Path, IntegerNetwork], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    second = tmp_path_factory.mktemp("page") / "another-run"
+    write_deploy(second, seed=8)
+    with serving(network[0], second, limits=Limits(files=3, file_bytes=1 << 20)) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """X-rays of a kind, and files that are none."""
+    folder = tmp_path_factory.mktemp("files")
+    for i in range(4):
+        (folder / f"{i}.png").write_bytes(png(noise(200, i)))
+    (folder / "=formula.jpg").write_bytes(png(noise(60), "JPEG"))
+    (folder / "a.dcm").write_bytes(dicom_files.content(dicom_files.make(noise(60), bits=8)))
+    (folder / "zip.dcm").write_bytes(b"PK\x03\x04 and more")
+    (folder / "<b>bold.png").write_bytes(b"no image")
+    (folder / "large.png").write_bytes(bytes((1 << 20) + 1))
+    return folder
+
+
+def opened(page: Page, server: Served) -> Page:
+    """The page, all of it."""
+    failures: list[str] = []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("console", lambda message: failures.append(message.text) if "Content Security" in message.text else None)
+    page.goto(server.url)
+    expect(page.locator("#examples button")).to_have_count(6)
+    assert failures == []
+    return page
+
+
+def choose(page: Page, *paths: Path) -> None:
+    page.set_input_files("#files", [str(path) for path in paths])
+
+
+def value(page: Page, name: str) -> str:
+    """What the result says about `name`."""
+    return page.locator("dt", has_text=re.compile(name)).locator("+ dd").inner_text()
+
+
+def logit_of(network: IntegerNetwork, pixels: Any) -> str:
+    return f"{int(network.outputs(pixels[None])[-1][0, 0]):,}".replace("-", "\u2212")
+
+
+def test_an_x_ray_a_result_a_map_and_a_slider(
+    page: Page, server: Served, files: Path, network: tuple[Path, IntegerNetwork]
+) -> None:
+    asked = requests_of(page)
+    opened(page, server)
+    (files / "28.png").write_bytes(png(noise(28, 7)))
+    choose(page, files / "28.png")
+    expect(page.locator("#result-title")).to_have_text("28.png")
+    expect(page.locator("#values")).to_contain_text("Integer logit")
+    assert value(page, "Integer logit") == logit_of(network[1], noise(28, 7))
+    for name, form in (
+        ("Probability", r"^(> |< )?\d+\.\d %$"), ("Preproc", r"^\d.* ms$"), ("On cpu, 65 images", r"^\d.* ms$"),
+        ("cycles", r"^12,740 \(expected\)$"), ("^Image$", "^28 \u00d7 28 pixels$"), ("above", r"^128 \(50\.0 %\)$"),
+    ):  # fmt: skip
+        assert re.match(form, value(page, name)), (name, value(page, name))
+    expect(page.locator("#status")).to_contain_text("28.png: ")
+    overlay = page.locator("#overlay")
+    assert overlay.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [28, 28]
+    assert overlay.bounding_box() == page.locator("#preview").bounding_box()
+    page.locator("#strength").fill("25")
+    expect(overlay).to_have_css("opacity", "0.25")
+    expect(page.locator("#strength-value")).to_have_text("25 %")
+    page.select_option("#point", "sensitivity_95")  # no request is needed for it
+    assert value(page, "above, sensitivity_95").startswith("\u2212400")
+    page.select_option("#run", "another-run")
+    expect(page.locator("#values")).not_to_contain_text(logit_of(network[1], noise(28, 7)))
+    screenshot(page, "serve-one")
+    assert all(address.startswith((server.url, "data:", "blob:")) for address in asked)
+
+
+def test_an_example_and_dicom(page: Page, server: Served, files: Path) -> None:
+    opened(page, server)
+    page.locator("#examples button").nth(2).click()
+    expect(page.locator("#result-title")).to_have_text("example-3.png")
+    choose(page, files / "a.dcm")
+    expect(page.locator("#result-title")).to_have_text("a.dcm")
+    assert page.locator("#preview").evaluate("image => image.naturalWidth") == 60  # a browser cannot show DICOM itself
+
+
+def test_many_files_some_bad_and_a_table_of_them(page: Page, server: Served, files: Path, tmp_path: Path) -> None:
+    opened(page, server)
+    names = ["0.png", "zip.dcm", "1.png", "2.png", "<b>bold.png", "=formula.jpg", "large.png", "3.png", "a.dcm"]
+    choose(page, *[files / name for name in names])
+    expect(page.locator("#status")).to_have_text("9 of 9 images answered.")
+    expect(page.locator("#counts")).to_contain_text("3 could not be used")
+    cells = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
+    assert [cell[0] for cell in cells] == names  # text, not markup
+    assert "ZIP archive" in cells[1][1] and "no JPEG, PNG or DICOM" in cells[4][1] and "1 MiB" in cells[6][1]
+    screenshot(page, "serve-many")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    download.value.save_as(tmp_path / "table.csv")
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["file"] for row in rows] == [name.replace("=", "'=") for name in names]
+    assert all(row["logit"] or row["error"] for row in rows) and "not a medical device" in rows[0]["note"]
+    assert f"{int(rows[0]['logit']):,}".replace("-", "\u2212") == cells[0][3]
+    page.get_by_role("button", name="Show the map of 2.png").click()
+    expect(page.locator("#result-title")).to_have_text("2.png")
+    expect(page.locator("#rows tr")).to_have_count(9)  # the table stays
+
+
+def test_a_bad_file_is_a_sentence_and_the_next_one_works(page: Page, server: Served, files: Path) -> None:
+    opened(page, server)
+    choose(page, files / "zip.dcm")
+    expect(page.get_by_role("alert")).to_contain_text("zip.dcm: The file is a ZIP archive")
+    expect(page.locator("#result")).to_be_hidden()
+    screenshot(page, "serve-bad")
+    choose(page, files / "large.png")
+    expect(page.get_by_role("alert")).to_contain_text("large.png: The file is larger than 1 MiB")
+    choose(page, files / "0.png")
+    expect(page.locator("#result-title")).to_have_text("0.png")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_dropping(page: Page, server: Served) -> None:
+    opened(page, server)
+    content = list(png(noise()))
+    page.evaluate(
+        """content => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(content)], "dropped.png", { type: "image/png" }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        content,
+    )
+    expect(page.locator("#result-title")).to_have_text("dropped.png")
+
+
+def test_the_keyboard_alone(page: Page, server: Served, files: Path) -> None:
+    opened(page, server)
+    seen: list[str] = []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.id || document.activeElement.firstChild?.alt || ''"))
+        if seen[-1] == "Example 2":
+            break
+    assert seen == ["run", "device", "point", "fill", "files", "Example 1", "Example 2"]
+    page.keyboard.press("Enter")
+    expect(page.locator("#result-title")).to_have_text("example-2.png")
+    page.locator("#files").focus()
+    assert page.locator("#drop").evaluate("drop => getComputedStyle(drop).outlineStyle") == "solid"  # one sees where
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Space")
+    chooser.value.set_files([str(files / "0.png"), str(files / "1.png")])
+    expect(page.locator("#rows tr")).to_have_count(2)
+    page.get_by_role("button", name="Show the map of 1.png").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#result-title")).to_have_text("1.png")
+    page.locator("#strength").focus()
+    page.keyboard.press("Home")
+    expect(page.locator("#overlay")).to_have_css("opacity", "0")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_serious_for_axe(browser: Browser, server: Served, files: Path, theme: Any) -> None:
+    context = browser.new_context(color_scheme=theme, viewport={"width": 1280, "height": 900})
+    page = opened(context.new_page(), server)
+    choose(page, files / "0.png", files / "zip.dcm", files / "1.png")
+    expect(page.locator("#counts")).to_contain_text("1 could not be used")
+    page.get_by_role("button", name="Show the map of 0.png").click()
+    expect(page.locator("#result-title")).to_have_text("0.png")
+    choose(page, files / "zip.dcm")
+    expect(page.get_by_role("alert")).to_be_visible()
+    choose(page, files / "0.png", files / "zip.dcm")
+    expect(page.locator("#rows tr")).to_have_count(2)
+    page.get_by_role("button", name="Show the map of 0.png").click()
+    expect(page.locator("#result")).to_be_visible()
+    assert accessibility_findings(page, impacts=("moderate", "serious", "critical")) == []
+    screenshot(page, f"serve-{theme}")
+    context.close()
+
+
+def test_a_phone(browser: Browser, server: Served, files: Path) -> None:
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = opened(context.new_page(), server)
+    page.locator("#examples button").first.tap()
+    expect(page.locator("#result-title")).to_have_text("example-1.png")
+    page.mouse.wheel(0, 500)
+    for name in ("0.png", "1.png"):
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, name  # nothing to push sideways
+        choose(page, files / "0.png", files / "1.png")
+        expect(page.locator("#rows tr")).to_have_count(2)
+    note = page.locator("#note")
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(note).to_be_in_viewport()  # always in sight
+    page.get_by_role("button", name="Show the map of 1.png").tap()
+    expect(page.locator("#result-title")).to_have_text("1.png")
+    page.evaluate("scrollTo(0, 0)")
+    screenshot(page, "serve-phone")
+    context.close()
+
+
+def test_a_token_is_asked_for_and_taken_from_the_address(page: Page, network: tuple[Path, IntegerNetwork]) -> None:
+    with serving(network[0], token=TOKEN) as served:
+        page.goto(served.url)
+        expect(page.get_by_role("alert")).to_contain_text("token is missing or wrong")
+        page.get_by_label("Access token").fill(TOKEN)
+        page.get_by_role("button", name="Open").click()
+        expect(page.locator("#examples button")).to_have_count(6)
+        page.evaluate("sessionStorage.clear()")
+        page.goto("about:blank")
+        page.goto(f"{served.url}#{TOKEN}")
+        expect(page.locator("#examples button")).to_have_count(6)
+        assert TOKEN not in page.url
+
+
+def test_a_server_that_is_gone_is_named(page: Page, network: tuple[Path, IntegerNetwork], files: Path) -> None:
+    with serving(network[0]) as served:
+        opened(page, served)
+    choose(page, files / "0.png")
+    expect(page.get_by_role("alert")).to_contain_text("The server does not answer")

@@ -1,0 +1,434 @@
+"""The server: its answers, what it refuses, what it never does, and how many it can serve at once."""
+
+import contextlib
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract.network import IntegerNetwork
+from contract.preprocess import load_pixels
+from cxrflow.serve.limits import Budget, Limits, Refusal
+from driver.accelerator import Accelerator
+from driver.explain import explain
+from tests import dicom_files
+from tests.cxrflow.conftest import Place
+from tests.deploy_folder import write_deploy
+from tests.served import BOUNDARY, File, Served, form, noise, png, serving
+
+SMALL = Limits(file_bytes=100_000, request_bytes=200_000, files=3, pixels=1_000_000)
+AUDIT: list[str] = []  # files opened for writing while it is watched
+WATCH = threading.Event()
+
+
+def _audit(event: str, args: tuple[Any, ...]) -> None:
+    if event == "open" and WATCH.is_set():
+        path, mode, flags = args
+        writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if writes or (isinstance(mode, str) and set(mode) & set("wax+")):
+            AUDIT.append(str(path))
+
+
+sys.addaudithook(_audit)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served") / "first"
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path) -> IntegerNetwork:
+    return write_deploy(folder)
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, network: IntegerNetwork) -> Iterator[Served]:
+    """Bounds that tests can reach."""
+    with serving(folder, limits=SMALL) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def impatient(folder: Path, network: IntegerNetwork) -> Iterator[Served]:
+    """One that waits for nobody."""
+    with serving(folder, limits=replace(SMALL, idle_s=1, upload_s=2, header_s=2)) as served:
+        yield served
+
+
+def dicom_file(pixels: Any = None, **tags: Any) -> bytes:
+    return dicom_files.content(dicom_files.make(noise() if pixels is None else pixels, bits=8, **tags))
+
+
+def without_pixels() -> bytes:
+    header = dicom_files.make(noise(), bits=8)
+    del header.PixelData
+    return dicom_files.content(header)
+
+
+def zipped() -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("xray.dcm", dicom_file())
+    return stream.getvalue()
+
+
+def scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again."""
+    stream = BytesIO()
+    Image.fromarray(noise(200) & 1).save(stream, "JPEG", progressive=True)
+    whole = stream.getvalue()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    return whole[:-2] + last * count + whole[-2:]
+
+
+def wrapped(jpeg: bytes) -> bytes:
+    """A DICOM file of a JPEG image of 200 x 200 pixels."""
+    header = dicom_files.make(noise(200), bits=8)
+    return dicom_files.content(dicom_files.encapsulated(header, "1.2.840.10008.1.2.4.50", jpeg))
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small PNG file of a huge black image."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    rows = b"".join(packer.compress(bytes(1 + width)) for _ in range(min(height, 1000))) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+class TestAnswers:
+    def test_every_format_gives_the_integers_of_the_network(self, server: Served, network: IntegerNetwork) -> None:
+        gray = noise(56)
+        files = [File(png(gray)), File(png(gray, "JPEG"), "a.jpg", "image/jpeg"), File(dicom_file(gray), "a.dcm")]
+        pixels = [load_pixels(file.content, height=28, width=28) for file in files[:2]]
+        pixels.append(pixels[0])  # the DICOM file has no window: its values are the gray
+        want = network.outputs(np.stack(pixels))[-1][:, 0]
+        answer = server.post("/api/predict", *files).json()
+        assert [row["logit"] for row in answer["results"]] == want.tolist() and len(set(want)) == 2
+        assert answer["operating_point"] == {"name": "balanced", "threshold": 128, "probability": 0.5}
+        for row in answer["results"]:
+            assert row["class_name"] == ("PNEUMONIA" if row["logit"] > 128 else "NORMAL")
+            assert np.log(row["probability"] / (1 - row["probability"])) == pytest.approx(row["logit"] / 256 - 0.5)
+            assert (row["width"], row["height"]) == (56, 56) and row["preprocess_ms"] > 0 and row["device_ms"] > 0
+
+    def test_the_map_is_the_devices(self, server: Served, folder: Path) -> None:
+        pixels = noise(seed=4)
+        with Accelerator(folder, "cpu") as accelerator:
+            want = explain(accelerator, pixels)
+        answer = server.post("/api/explain?point=sensitivity_95", File(png(pixels))).json()
+        assert answer["map"]["differences"] == want.differences.tolist()
+        assert answer["map"]["sums"] == want.sums.tolist() and answer["images"] == 65
+        assert (answer["cycles"], answer["cycles_are"]) == (want.cycles, "expected")
+        assert answer["result"]["logit"] == want.logit and answer["operating_point"]["threshold"] == -400
+        assert answer["preview"].startswith("data:image/jpeg") and answer["overlay"].startswith("data:image/png")
+
+    def test_choices_and_examples(self, server: Served, folder: Path) -> None:
+        (run,) = server.ask("GET", "/api/runs").json()["runs"]
+        assert run["name"] == "first" and run["devices"] == ["cpu"] and run["examples"] == 6
+        golden = np.load(folder / "golden.npz")
+        logits = []
+        for number in range(6):
+            content = server.ask("GET", f"/api/example?number={number}").content
+            logits.append(server.post("/api/predict", File(content)).json()["results"][0]["logit"])
+        assert logits == sorted(logits) and logits[0] == golden["logits"].min() and logits[-1] == golden["logits"].max()
+        server.ask("GET", "/api/example?number=6").assert_refused(404, "unknown-example")
+        server.post("/api/predict?run=none", File(png(noise()))).assert_refused(404, "unknown-run")
+        server.post("/api/predict?device=sim", File(png(noise()))).assert_refused(404, "unknown-device")
+        server.post("/api/predict?point=none", File(png(noise()))).assert_refused(404, "unknown-point")
+        server.post("/api/explain?fill=black", File(png(noise()))).assert_refused(422, "bad-parameter")
+        server.ask("GET", "/nothing").assert_refused(404, "not-found")
+        server.ask("GET", "/api/predict").assert_refused(405, "bad-request")
+
+    def test_health_and_headers(self, server: Served) -> None:
+        reply = server.ask("GET", "/healthz")
+        assert reply.json() == {"status": "ok", "note": "Research use only, not a medical device."}
+        for path in ("/", "/healthz", "/nothing", "/page.js"):
+            headers = server.ask("GET", path).headers
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff" and headers["cache-control"] == "no-store"
+            assert "access-control-allow-origin" not in headers and "server" not in headers
+        page = server.ask("GET", "/").content.decode()
+        assert "Research use only, not a medical device" in page and "//" not in page.replace("http://www.w3.org", "")
+
+    def test_two_runs_take_turns_on_one_device(self, folder: Path, network: IntegerNetwork, tmp_path: Path) -> None:
+        other = write_deploy(tmp_path / "other", seed=9)
+        write_deploy(tmp_path / "again" / "first")  # the same name
+        with serving(folder, tmp_path / "other", tmp_path / "again" / "first") as served:
+            names = [run["name"] for run in served.ask("GET", "/api/runs").json()["runs"]]
+            assert names == ["first", "other", "first (2)"]
+            want = network.outputs(noise()[None])[-1][0, 0], other.outputs(noise()[None])[-1][0, 0]
+            with ThreadPoolExecutor(8) as pool:
+                paths = [f"/api/predict?run={names[i % 2]}" for i in range(16)]
+                asked = list(pool.map(lambda path: served.post(path, File(png(noise()))), paths))
+        for i, reply in enumerate(asked):
+            assert reply.json()["results"][0]["logit"] == want[i % 2]
+
+
+BAD: dict[str, tuple[Callable[[], list[File]], int, str, str]] = {
+    "a large file": (lambda: [File(bytes(100_001))], 413, "too-large", "A file is larger than"),
+    "a large request": (lambda: [File(bytes(90_000))] * 3, 413, "too-large", "The request is larger than"),
+    "many files": (lambda: [File(png(noise()))] * 4, 413, "too-many-files", "More than 3 files"),
+    "a bomb": (lambda: [File(bomb(4000, 4000))], 413, "too-many-pixels", "more than 1 megapixels"),
+    "a bomb beyond Pillow's own bound": (lambda: [File(bomb(60000, 60000))], 413, "too-many-pixels", "more than 1"),
+    "a DICOM bomb": (lambda: [File(dicom_file(Rows=60000, Columns=60000))], 413, "too-many-pixels", "more than 1"),
+    "a ZIP archive": (lambda: [File(zipped(), "a.dcm", "application/dicom")], 415, "not-an-image", "ZIP archive"),
+    "a drawing": (
+        lambda: [File(b"<?xml version='1.0'?><svg><script>alert(1)</script></svg>", "a.png", "image/png")],
+        415, "not-an-image", "SVG drawing",
+    ),
+    "a declared drawing": (lambda: [File(b"<svg/>", "a.svg", "image/svg+xml")], 415, "wrong-type", "declared"),
+    "text": (lambda: [File(b"some text", "a.png", "image/png")], 415, "not-an-image", "no JPEG, PNG or DICOM"),
+    "another type than declared": (lambda: [File(png(noise()), "a.jpg", "image/jpeg")], 415, "type-mismatch", "PNG"),
+    "endless scans": (lambda: [File(scans(99))], 422, "unusable", "JPEG scans, expected at most 100"),
+    "endless scans in a DICOM": (lambda: [File(wrapped(scans(99)))], 422, "unusable", "JPEG scans"),
+    "nothing": (lambda: [File(b"")], 400, "empty-file", "0 bytes"),
+    "half a PNG": (lambda: [File(png(noise(200))[:20_000])], 422, "unusable", "damaged and cannot be decoded"),
+    "half a JPEG": (lambda: [File(png(noise(200), "JPEG")[:9_000])], 422, "unusable", "damaged and cannot be decoded"),
+    "half a DICOM": (lambda: [File(dicom_file()[:900])], 422, "unusable", "damaged DICOM file"),
+    "a DICOM without pixels": (lambda: [File(without_pixels())], 422, "unusable", "DICOM file without pixels"),
+    "several frames": (lambda: [File(dicom_file(NumberOfFrames=3))], 422, "unusable", "has 3 frames"),
+    "a small PNG": (lambda: [File(png(noise(20)))], 422, "unusable", "at least 28 x 28"),
+    "a small DICOM": (lambda: [File(dicom_file(noise(20)))], 422, "too-small", "20 x 20 pixels"),
+    "a path as name": (lambda: [File(png(noise()), "../../etc/passwd")], 400, "file-name", "holds a path"),
+    "a Windows path": (lambda: [File(png(noise()), "..\\\\boot.ini")], 400, "file-name", "holds a path"),
+    "a control character": (lambda: [File(png(noise()), "a\x00.png")], 400, "file-name", "control characters"),
+    "another field": (lambda: [File(png(noise()), field="image")], 400, "bad-form", "field 'files'"),
+    "no file": (lambda: [], 400, "bad-form", ""),
+}  # fmt: skip
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("name", BAD)
+    def test_has_its_own_status_and_sentence_and_the_server_goes_on(self, server: Served, name: str) -> None:
+        make, status, code, words = BAD[name]
+        server.post("/api/predict", *make()).assert_refused(status, code, words)
+        assert server.post("/api/predict", File(png(noise()))).status == 200
+
+    def test_one_bad_file_does_not_hinder_the_others(self, server: Served, network: IntegerNetwork) -> None:
+        reply = server.post("/api/predict", File(png(noise())), File(b""), File(png(noise(seed=1))))
+        good, bad, also_good = reply.json()["results"]
+        want = network.outputs(np.stack([noise(), noise(seed=1)]))[-1][:, 0]
+        assert reply.status == 200 and [good["logit"], also_good["logit"]] == want.tolist()
+        assert (bad["index"], bad["status"], bad["code"]) == (1, 400, "empty-file")
+        server.post("/api/explain", *[File(png(noise()))] * 2).assert_refused(413, "too-many-files", "one file")
+
+    def test_bodies_that_are_no_form(self, server: Served) -> None:
+        kind = f"multipart/form-data; boundary={BOUNDARY}"
+        whole = form(File(png(noise())))
+        server.ask("POST", "/api/predict", whole, Content_Type="application/json").assert_refused(415, "wrong-type")
+        server.ask("POST", "/api/predict", whole).assert_refused(415, "wrong-type")
+        server.ask("POST", "/api/predict", whole, Content_Type="multipart/form-data").assert_refused(400, "bad-form")
+        server.ask("POST", "/api/predict", b"garbage", Content_Type=kind).assert_refused(400, "bad-form")
+        server.ask("POST", "/api/predict", whole[:-30], Content_Type=kind).assert_refused(
+            400, "bad-form", "ended early"
+        )
+        nameless = whole.replace(b'; filename="xray.png"', b"")
+        server.ask("POST", "/api/predict", nameless, Content_Type=kind).assert_refused(400, "bad-form", "files only")
+        wide = whole.replace(b"Content-Type", b"X: " + b"y" * 9000 + b"\r\nContent-Type")
+        server.ask("POST", "/api/predict", wide, Content_Type=kind).assert_refused(400, "bad-form")
+
+    @pytest.mark.parametrize("trickle", [False, True], ids=["silent", "a byte now and then"])
+    def test_an_upload_that_never_ends_is_cut_off_and_hinders_nobody(self, impatient: Served, trickle: bool) -> None:
+        with socket.create_connection(("127.0.0.1", impatient.port)) as slow:
+            slow.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n"
+                + f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n--{BOUNDARY}\r\n".encode()
+            )
+            slow.settimeout(0.2)
+            received, start = b"", time.monotonic()
+            while not received and time.monotonic() - start < 10:
+                assert impatient.post("/api/predict", File(png(noise()))).status == 200
+                if trickle:
+                    slow.sendall(b"X")
+                with contextlib.suppress(TimeoutError):
+                    received = slow.recv(4096)
+            taken = time.monotonic() - start
+            while more := slow.recv(4096):
+                received += more
+        assert received.startswith(b"HTTP/1.1 408") and b"too-slow" in received
+        assert (1.9 if trickle else 0.9) < taken < 9
+
+    def test_a_connection_that_never_asks_is_closed(self, impatient: Served) -> None:
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=5) as silent:
+            silent.sendall(b"GET / HTTP/1.1\r\nHost: local")
+            assert silent.recv(100) == b""
+        with socket.create_connection(
+            ("127.0.0.1", impatient.port), timeout=4
+        ) as silent:  # less than uvicorn's own 5 s
+            silent.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert silent.recv(4096).startswith(b"HTTP/1.1 200")
+            silent.sendall(b"GET /healthz HT")
+            while silent.recv(4096):
+                pass
+
+    def test_a_broken_off_upload_gives_its_memory_back(self, folder: Path, network: IntegerNetwork) -> None:
+        tight = replace(SMALL, held_bytes=120_000)
+        with serving(folder, limits=tight) as served:
+            for _ in range(3):
+                with socket.create_connection(("127.0.0.1", served.port)) as broken:
+                    broken.sendall(
+                        b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n"
+                        + f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n\r\n".encode()
+                        + form(File(bytes(80_000)))
+                    )
+                    time.sleep(0.1)
+                    served.post("/api/predict", File(bytes(60_000))).assert_refused(503, "busy", "in a moment")
+                deadline = time.monotonic() + 5
+                while served.post("/api/predict", File(png(noise(200)))).status != 200:
+                    assert time.monotonic() < deadline
+
+    def test_a_budget_counts(self) -> None:
+        budget = Budget(10)
+        budget.take(10)
+        with pytest.raises(Refusal):
+            budget.take(1)
+        budget.give(10)
+        budget.take(10)
+
+
+class TestAccess:
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8000", "LOCALHOST"])
+    def test_this_machine(self, server: Served, host: str) -> None:
+        assert server.ask("GET", "/healthz", Host=host).status == 200
+
+    @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[", "127.0.0.1@evil"])
+    def test_a_rebound_name_is_refused(self, server: Served, host: str) -> None:
+        server.ask("GET", "/healthz", Host=host).assert_refused(421, "wrong-host", "this machine only")
+
+    @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1", "http://["])
+    def test_another_sites_page_is_refused(self, server: Served, origin: str) -> None:
+        server.post("/api/predict", File(png(noise())), Origin=origin).assert_refused(403, "cross-origin")
+        own = f"http://127.0.0.1:{server.port}"
+        assert server.post("/api/predict", File(png(noise())), Origin=own).status == 200
+
+    def test_a_token(self, folder: Path, network: IntegerNetwork) -> None:
+        with serving(folder, token="0123456789abcdef") as served:
+            assert served.ask("GET", "/").status == served.ask("GET", "/healthz").status == 200
+            for given in ("", "Bearer wrong", "Bearer \u00e9"):
+                reply = served.ask("GET", "/api/runs", Authorization=given)
+                reply.assert_refused(401, "token")
+                assert reply.headers["www-authenticate"] == "Bearer"
+            assert served.ask("GET", "/api/runs", Authorization="Bearer 0123456789abcdef").status == 200
+
+    def test_what_the_command_refuses(self, folder: Path, network: IntegerNetwork, tmp_path: Path) -> None:
+        place = Place(tmp_path)
+        place("serve", folder, "--host", "0.0.0.0").assert_refused("lets other machines ask", "--token is needed")
+        place("serve", folder, "--token", "short").assert_refused("--token has 5 characters", "16 or more")
+        place("serve", "none").assert_refused("none is no run or deploy folder")
+        place("serve").assert_refused("runs holds no deploy folder")
+        place("serve", folder, "--device", "gpu").assert_refused("device is 'gpu'", "auto, board, sim, cpu")
+        place("serve", folder, "--device", "board").assert_refused("cannot run on board here", "has cpu for it")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = str(taken.getsockname()[1])
+            place("serve", folder, "--port", port).assert_refused(f"127.0.0.1:{port} cannot be used")
+
+
+class TestPromises:
+    def test_nothing_is_written_or_logged(
+        self, folder: Path, network: IntegerNetwork, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        large = png(np.kron(noise(400), np.ones((4, 4), np.uint8)) ^ noise(1600))  # beyond any spool's size
+        assert len(large) > 2 << 20
+        patient = dicom_file(WindowCenter="12345.6", WindowWidth="9").replace(
+            b"12345.6", b"Doe^Jan"
+        )  # decoders dislike it
+        with serving(folder) as served:
+            served.ask("GET", "/healthz")
+            AUDIT.clear()
+            WATCH.set()
+            try:
+                for path in ("/api/predict", "/api/explain"):
+                    assert served.post(path, File(large, "Doe-Jane.png")).status == 200
+                    assert served.post(path, File(patient, "Doe-Jane.dcm")).status in (200, 422)
+                    assert b"Doe" not in served.post(path, File(patient[:700], "Doe-Jane.dcm")).content
+                    kind = f"multipart/form-data; boundary={BOUNDARY}"
+                    served.ask("POST", path, b"garbage", Content_Type=kind).assert_refused(400, "bad-form")
+            finally:
+                WATCH.clear()
+        assert AUDIT == []
+        said = capfd.readouterr()
+        assert said.out + said.err == ""
+        assert "Doe" not in caplog.text and not [r for r in caplog.records if not r.name.startswith(("PIL", "asyncio"))]
+
+    def test_a_bug_is_one_sentence_and_its_message_is_not_logged(
+        self, folder: Path, network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken(*_: Any, **__: Any) -> None:
+            raise ValueError("PatientName is Doe^Jane")
+
+        monkeypatch.setattr("cxrflow.serve.app.area_average", broken)
+        with serving(folder) as served:
+            served.post("/api/predict", File(png(noise()))).assert_refused(500, "bug", "a bug of ours")
+            assert served.ask("GET", "/healthz").status == 200
+        assert "ValueError at " in caplog.text and "Doe" not in caplog.text
+
+    def test_a_device_that_fails_is_named_and_the_others_go_on(
+        self, folder: Path, network: IntegerNetwork, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from contract.errors import DeviceError
+
+        def broken(*_: Any) -> None:
+            raise DeviceError("the DMA failed: nothing answers.")
+
+        with serving(folder) as served:
+            with monkeypatch.context() as patched:
+                patched.setattr(Accelerator, "prepare", broken)
+                served.post("/api/predict", File(png(noise()))).assert_refused(503, "device", "the DMA failed")
+            assert served.post("/api/predict", File(png(noise()))).status == 200
+
+    def test_fifty_at_once(self, folder: Path, network: IntegerNetwork) -> None:
+        images = [noise(300, seed) for seed in range(50)]
+        pixels = np.stack([load_pixels(png(image), height=28, width=28) for image in images])
+        with serving(folder) as served, ThreadPoolExecutor(50) as pool:
+            gate = threading.Barrier(50)
+
+            def one(i: int) -> int:
+                gate.wait(30)
+                reply = served.post("/api/predict", File(png(images[i])))
+                assert reply.status == 200, reply.content
+                return int(reply.json()["results"][0]["logit"])
+
+            assert list(pool.map(one, range(50))) == network.outputs(pixels)[-1][:, 0].tolist()
+
+    def test_light_enough_for_a_board(self) -> None:
+        code = "import sys, cxrflow.cli, cxrflow.serve.start; print(sorted({m.split('.')[0] for m in sys.modules}))"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for heavy in ("torch", "brevitas", "matplotlib", "pydicom", "scipy", "onnx", "lightning", "multipart.decoders"):
+            assert f"'{heavy}'" not in done.stdout
+        assert "'uvicorn'" in done.stdout
+
+    def test_the_command_serves_until_interrupted(self, folder: Path, network: IntegerNetwork, tmp_path: Path) -> None:
+        with Place(tmp_path).start("serve", str(folder), "--port", "0", "--token", "0123456789abcdef") as process:
+            try:
+                assert process.stdout is not None
+                address = process.stdout.readline().strip()
+                assert address.endswith("/#0123456789abcdef")
+                assert "not a medical device" in process.stdout.readline()
+                port = int(address.split(":")[2].split("/")[0])
+                reply = Served(port).post("/api/predict", File(png(noise())), Authorization="Bearer 0123456789abcdef")
+                assert reply.status == 200
+            finally:
+                process.send_signal(2)
+            out, err = process.communicate(timeout=20)
+        assert process.returncode == 0 and out == "" and err.splitlines()[-1].strip() == "Ctrl-C ends it."
