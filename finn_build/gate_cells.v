@@ -3,7 +3,8 @@
 // Models of the cells that Yosys maps to but has no behaviour for, as far as our netlists use them; whatever else they
 // are asked to do stops the simulation. Sources: UG473 and UG573 (block RAM), UG579 (DSP48E2).
 
-// Both block RAMs of both families: a memory of bytes, each with a parity bit, that both ports read and port B writes.
+// Both block RAMs of both families: a memory of bytes, each with a parity bit, that both ports read and port B, where it
+// reads nothing, writes.
 // A port of 9 bits or more moves whole bytes with their parity, a narrower one bits of one byte. A width beyond one
 // port's own pins is a simple dual port, whose upper half goes to the pins of the other port. Reading gives the old
 // value where the other port writes.
@@ -23,7 +24,7 @@ module gate_ramb #(
     input             clk_a, clk_b, en_a, en_b, rst_a, rst_b,
     input      [15:0] addr_a, addr_b, // of a bit
     input      [71:0] data_b,         // {parity, data}
-    input      [ 7:0] we_b,
+    input      [ 7:0] we_a, we_b,
     output reg [71:0] q_a = INIT_A,
     output reg [71:0] q_b = INIT_B
 );
@@ -31,8 +32,6 @@ module gate_ramb #(
     integer i, j, k;
     initial begin
         for (i = 0; i < BYTES; i = i + 1) memory[i] = {INITP[i], INIT[8*i +: 8]};
-        if (WRITE_WIDTH_A != 0 || (WRITE_WIDTH_B != 0 && READ_WIDTH_B != 0))
-            $fatal(1, "a block RAM port that writes and reads has no model");
         if (WRITE_WIDTH_B != 0 && WRITE_WIDTH_B < 9)
             $fatal(1, "a block RAM that writes single bits has no model");
     end
@@ -63,8 +62,13 @@ module gate_ramb #(
             for (k = 0; k < READ_WIDTH_B; k = k + 1) read_b[k] = memory[(at_b >> 3) % BYTES][(at_b + k) & 7];
     end
     integer w;
-    always @(posedge clk_a) if (en_a) q_a <= rst_a ? SRVAL_A : read_a;
+    always @(posedge clk_a) if (en_a) begin
+        q_a <= rst_a ? SRVAL_A : read_a;
+        if (WRITE_WIDTH_A != 0 && we_a != 0) $fatal(1, "a block RAM whose port A writes has no model");
+    end
     always @(posedge clk_b) if (en_b) begin
+        if (WRITE_WIDTH_B != 0 && READ_WIDTH_B != 0 && we_b != 0)
+            $fatal(1, "a block RAM whose port B writes and reads has no model");
         q_b <= rst_b ? SRVAL_B : read_b;
         at_w = word_of(addr_b, WRITE_WIDTH_B);
         for (w = 0; w < WRITE_WIDTH_B / 9; w = w + 1)

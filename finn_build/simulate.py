@@ -167,7 +167,8 @@ def simulate(
     if code == 4:
         raise MismatchError("TLAST is not exactly on the last result: a DMA would stop early or never.")
     if code:
-        raise ToolError(f"the simulator failed with exit code {code}: {errors.strip() or 'no message'}.")
+        fatal = next((line for line in lines if "%Fatal" in line), "no message")
+        raise ToolError(f"the simulator failed with exit code {code}: {(errors or fatal).strip()}.")
     return _result(lines, logits, seconds)
 
 

@@ -29,7 +29,7 @@ Report = Callable[[str], None]  # told about every node that is done
 IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
 ESTIMATED = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP"}  # our names and those of estimates.json
 MOST_UNITS = 12  # in one process: what is done is kept when it ends
-FLOW = 3  # part of every cache key: raise it when the flow or the counting changes
+FLOW = 4  # part of every cache key: raise it when the flow or the counting changes
 
 # Cells that finn-rtllib instantiates by name, and Yosys' files that declare them.
 _BLACK_BOXES = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
@@ -352,6 +352,7 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
             f"{flow} -run :map_memory",
             # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
             f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={_bits("distributed")} %i',
+            *_no_deep_lutram(family),
             f"{flow} -run map_memory:map_luts",
             *_MAP_LUTS,
             f"{flow} -run finalize:",
@@ -359,6 +360,15 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
             *([] if netlist is None else [f"write_verilog -noattr {netlist}"]),
         )
     )
+
+
+def _no_deep_lutram(family: Family) -> tuple[str, ...]:
+    """Keep UltraScale+ memories of more than 256 words that may be anything out of LUTs.
+
+    Yosys' table says that one LUT memory holds 2**16 words there, where it means 2**9, and then finds no cell for it.
+    """
+    chosen = f"a:ram_style={_bits('distributed')}"
+    return (f'setattr -set ram_style "block" t:$mem_v2 r:SIZE>256 %i r:WR_PORTS>0 %i {chosen} %d',) * (family == "xcup")
 
 
 def _bits(text: str) -> str:

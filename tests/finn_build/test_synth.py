@@ -39,13 +39,19 @@ class Built:
         return self.build / "rtl"
 
 
-def built(folder: Path, weight_bits: int, act_bits: int, board: str, unit: str = "dsp") -> Built:
-    """Build a small network; its layers of 2 bits and more of DSPs, or of LUTs."""
+def built(folder: Path, weight_bits: int, act_bits: int, board: str, unit: str = "dsp", *, deep: bool = False) -> Built:
+    """Build a small network; its layers of 2 bits and more of DSPs, or of LUTs.
+
+    A deep one is as a user would fold it by hand: few PE and SIMD, so deep memories, and no word about where those go.
+    """
     export_random(folder / "export", small_spec(weight_bits, act_bits), count=8)
     build(folder / "export", folder / "search", BuildConfig(board=board, target_fps=500_000), lambda _: None)
     folding = json.loads((folder / "search" / "folding.json").read_text(encoding="utf-8"))
     for name, values in folding.items():
         values |= {"resType": unit} if name.startswith("MVAU_rtl") else {}
+        if deep and "SIMD" in values:
+            values |= {"PE": min(2, values["PE"]), "SIMD": 1}
+            del values["ram_style"]
     (folder / "folding.json").write_text(json.dumps(folding), encoding="utf-8")
     config = BuildConfig(board=board, folding=folder / "folding.json")
     build(folder / "export", folder / "build", config, lambda _: None)
@@ -94,11 +100,16 @@ class TestGates:
         assert len(lines) == 2 and lines[1].startswith(IMAGE_LAST) and again[-1].usage.lut > 0
 
     @pytest.mark.parametrize(
-        ("bits", "board", "unit"),
-        [(4, "pynq-z2", "dsp"), (1, "pynq-z2", "lut"), (3, "pynq-z2", "lut"), (8, "zcu104", "dsp")],
+        ("bits", "board", "unit", "deep"),
+        [
+            (4, "pynq-z2", "dsp", False),
+            (1, "pynq-z2", "lut", False),
+            (3, "pynq-z2", "lut", False),
+            (8, "zcu104", "dsp", True),
+        ],
     )
-    def test_widths_and_families(self, bits: int, board: str, unit: str, tmp_path: Path) -> None:
-        case = built(tmp_path, bits, bits, board, unit)
+    def test_widths_and_families(self, bits: int, board: str, unit: str, deep: bool, tmp_path: Path) -> None:
+        case = built(tmp_path, bits, bits, board, unit, deep=deep)
         family = BOARDS[board].yosys_family
         found = check_gates(case.build, case.export, tmp_path / "gates", family=family)
         assert (found["images"], found["differing"]) == (8, 0)
@@ -156,6 +167,23 @@ def test_the_ram_style_is_honoured(family: costs.Family, tmp_path: Path) -> None
     assert (block.bram18_equivalents, block.lut) == (1, 0)
     # Each output bit is a table of 128 bits: two 6-input LUTs, some of which are alike, and a multiplexer for free.
     assert distributed.bram18_equivalents == 0 and 16 <= distributed.lut <= 48
+
+
+DEEP = """\
+module deep_top (input wire clk, we, input wire [9:0] addr, input wire [7:0] d, output reg [7:0] q);
+    reg [7:0] memory [0:1023];
+    always @(posedge clk) begin
+        if (we) memory[addr] <= d;
+        q <= memory[addr];
+    end
+endmodule
+"""
+
+
+def test_a_deep_memory_of_ultrascale_is_a_block_ram(tmp_path: Path) -> None:
+    deep = Unit("deep", "deep_top", (("deep_top.v", DEEP.encode()),))
+    (usage,) = synthesise_units([deep], family="xcup", scratch=tmp_path / "scratch", cache=tmp_path / "cache")
+    assert (usage.bram18_equivalents, usage.lut) == (1, 0)
 
 
 def test_refused_verilog_shows_the_first_error(tmp_path: Path) -> None:
