@@ -137,7 +137,7 @@ function show() {
   $("overlay").alt = `Map over it: orange speaks for ${positive}, blue against it`;
   $("for-name").textContent = `speaks for ${positive}`;
   $("class").textContent = className(result);
-  $("verdict-note").textContent = `at the operating point ${point().name}`;
+  $("verdict-note").textContent = `is the network's answer at the operating point ${point().name}, not a diagnosis`;
   $("bar").style.width = `${100 * result.probability}%`;
   $("tick").style.left = `${100 * point().probability}%`;
   const cycles = answer.cycles === null ? "no hardware in this run" : `${integer(answer.cycles)} (${answer.cycles_are})`;
