@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from contract.errors import ConfigError, CxrflowError
 from contract.manifest import DISCLAIMER
@@ -365,6 +367,69 @@ def compare(
     table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
     Console().out.print(table)
     print(f"{write_comparison(found, out or runs / 'compare.html')}. {DISCLAIMER}")
+
+
+class _Sweeps(TyperGroup):
+    """`cxrflow sweep FILE` is `cxrflow sweep run FILE`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Take what is no command for the file of a sweep to run."""
+        return super().resolve_command(ctx, args if args[0] in self.commands else ["run", *args])
+
+
+sweep_app = typer.Typer(
+    cls=_Sweeps, help="Many runs, accuracy against hardware. SWEEP.yaml runs one.", no_args_is_help=True
+)
+app.add_typer(sweep_app, name="sweep")
+SweepFolder = Annotated[Path, typer.Argument(help="Folder of a sweep, runs/NAME.", show_default=False)]
+
+
+@sweep_app.command("run")
+def sweep_run(
+    file: Annotated[Path, typer.Argument(help="Sweep file (YAML).", show_default=False)],
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each on one thread.")] = os.cpu_count() or 1,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on, as in `ray start`.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Also a grid of more than 10,000 runs.")] = False,
+) -> None:
+    """Run what is left of a sweep: train, compile, then Yosys for the front; table, figures and sweep.html."""
+    from cxrflow.sweep import command
+
+    console = Console()
+    front = command.run(file, runs=runs, data=data, workers=workers, address=address, yes=yes, console=console)
+    _show_points(front, console)
+
+
+@sweep_app.command("select")
+def sweep_select(
+    folder: SweepFolder,
+    on: Annotated[str, typer.Option("--on", help="What chooses: validation.")] = "validation",
+    top: Annotated[int | None, typer.Option(min=1, help="The best so many of the front only.")] = None,
+) -> None:
+    """Look at the test images, for the points that validation images chose: those on the front."""
+    from cxrflow.sweep import command
+
+    if on != "validation":
+        raise ConfigError(f"--on is {on}, expected validation: test images choose nothing.")
+    console = Console()
+    _show_points(command.select(folder, top=top, console=console), console)
+
+
+@sweep_app.command("refit")
+def sweep_refit(folder: SweepFolder) -> None:
+    """Fit the cost model again on all layers of a sweep that Yosys has synthesised, and print its error."""
+    from cxrflow.sweep import command
+
+    print(command.refit(folder).sentence())
+
+
+def _show_points(points: list[dict[str, Any]], console: Console) -> None:
+    from cxrflow.sweep.page import COLUMNS, cell
+
+    shown = {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+    rows = [tuple(cell(point.get(name)) for name in shown) for point in points]
+    console.out.print(summary.points_table("The front", list(shown.values()), rows))
 
 
 @app.command()

@@ -4,10 +4,10 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import ConfigError
 from cxrflow.runs import write_whole
@@ -16,6 +16,15 @@ from qnn.spec import NetworkSpec, TrainConfig
 
 MAX_FILE_BYTES = 1 << 20  # an experiment is a page of text
 EXAMPLE = "Compare with experiments/w8a8.yaml."
+
+
+def _plain_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError(f"'{name}' is no plain name; use up to 64 letters, digits, '.', '_' and '-'")
+    return name
+
+
+PlainName = Annotated[str, AfterValidator(_plain_name)]  # of a run, and so of a folder
 
 
 class DataConfig(BaseModel):
@@ -33,7 +42,7 @@ class Experiment(BaseModel):
     """One run, from X-rays to hardware."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str  # also the run folder's name
+    name: PlainName  # also the run folder's name
     data: DataConfig = DataConfig()
     network: NetworkSpec = NetworkSpec()
     train: TrainConfig = TrainConfig()
@@ -62,13 +71,6 @@ class Experiment(BaseModel):
             return Experiment.model_validate(content)
         except ValidationError as err:
             raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-            raise ValueError(f"'{name}' is no plain name; use up to 64 letters, digits, '.', '_' and '-'")
-        return name
 
 
 class _PlainYaml(yaml.SafeLoader):
@@ -109,7 +111,7 @@ def load_experiment(
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
-    raw = _read_fields(path)
+    raw = read_fields(path)
     replaced = ({"source": str(data)} if data is not None else {}) | ({"strict": True} if strict else {})
     section = raw.get("data") or {}
     if replaced and isinstance(section, dict):
@@ -129,23 +131,23 @@ def load_experiment(
         ) from err
 
 
-def _read_fields(path: Path) -> dict[str, Any]:
-    """Return the file's fields, not yet checked."""
+def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
+    """Return the fields of a YAML file, not yet checked. `example` says what to compare with."""
     if not path.is_file():
         found = "is not a file" if path.exists() else "is not there"
-        raise ConfigError(f"{path} {found}, expected an experiment file. {EXAMPLE}")
+        raise ConfigError(f"{path} {found}, expected a file of YAML. {example}")
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, expected a page of YAML. {EXAMPLE}")
+            raise ConfigError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, expected a page of YAML. {example}")
         fields = yaml.load(content.decode("utf-8"), Loader=_PlainYaml)
     except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as err:
         # PyYAML's own constructors raise the last three for values such as an impossible date.
-        raise ConfigError(f"{path} is not readable YAML: {_one_line(err)}. {EXAMPLE}") from err
+        raise ConfigError(f"{path} is not readable YAML: {_one_line(err)}. {example}") from err
     if not isinstance(fields, dict):
         found = "nothing" if fields is None else f"a {type(fields).__name__}"
-        raise ConfigError(f"{path} holds {found}, expected fields such as 'name' and 'network'. {EXAMPLE}")
+        raise ConfigError(f"{path} holds {found}, expected fields such as 'name' and 'network'. {example}")
     return fields
 
 
@@ -158,7 +160,7 @@ def save_experiment(path: Path, experiment: Experiment) -> None:
     write_whole(path, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
 
 
-def explain(err: ValidationError, model: type[BaseModel]) -> str:
+def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAMPLE) -> str:
     """Say of one thing that is wrong what was found, what was expected and what to do."""
     # A misspelled field comes first: it is also why another one seems to be missing.
     first = min(err.errors(), key=lambda error: error["type"] != "extra_forbidden")
@@ -169,14 +171,14 @@ def explain(err: ValidationError, model: type[BaseModel]) -> str:
         advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(section.model_fields)}."
         return f"'{where}' is not a known field; {advice}"
     if first["type"] == "missing":
-        return f"'{where}' is missing. {EXAMPLE}"
+        return f"'{where}' is missing. {example}"
     if first["type"] == "value_error":
         return f"'{where}': {str(first['ctx']['error']).rstrip('.')}."
     if first["type"] == "model_type":
         expected = f"expected fields such as {', '.join(list(section.model_fields)[:3])}"
     else:
         expected = first["msg"].replace("Input should be", "expected")
-    return f"'{where}' is {_shortened(first['input'])}, {expected}. {EXAMPLE}"
+    return f"'{where}' is {_shortened(first['input'])}, {expected}. {example}"
 
 
 def _shortened(value: object) -> str:

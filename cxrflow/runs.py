@@ -127,6 +127,20 @@ def run_stage(
     return True
 
 
+def amend_stage(folder: Path, work: Callable[[Path], object]) -> None:
+    """Let `work` change a copy of a finished stage, which then takes its place whole, as made from the same inputs."""
+    stamp = read_stamp(folder)
+    assert stamp is not None
+
+    def amend(out: Path) -> None:
+        shutil.copytree(folder, out, ignore=shutil.ignore_patterns(STAMP))
+        work(out)
+        _write_stamp(out, replace(stamp, files=_hash_folder(out)))
+
+    with writing(folder):
+        replace_folder(folder, amend)
+
+
 def replace_folder(folder: Path, work: Callable[[Path], object]) -> None:
     """Make `folder` anew by calling `work` on a temporary one; what was there stays until the new one is whole."""
     partial = folder.with_name(f".{folder.name}.partial")

@@ -15,6 +15,7 @@ from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
+    amend_stage,
     git_commit,
     hash_file,
     hash_files,
@@ -51,6 +52,7 @@ class Run:
     experiment: Experiment
     runs: Path  # the folder that holds all runs
     console: Console
+    on_epoch: Callable[[dict[str, float]], None] | None = None  # told of every epoch, in place of the console
     _data: "XrayData | None" = None
 
     @property
@@ -96,8 +98,8 @@ class Run:
             self._data = load_data(self.experiment, cache=self.runs / ".cache", console=self.console)
         return self._data
 
-    def train(self) -> bool:
-        """Train and measure. Returns whether anything had to be done."""
+    def train(self, *, test: bool = True) -> bool:
+        """Train and measure; without `test`, on validation images only. Returns whether anything had to be done."""
         sources = self._sources()
         inputs = {
             "network": self.experiment.network.model_dump(mode="json"),
@@ -113,9 +115,26 @@ class Run:
             "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning", "scikit-learn")},
         }
         made_from = {"experiment": self.experiment.name, "git_commit": git_commit(), **inputs}
-        return self._stage(
-            self.folder / "train", TRAINED, inputs, lambda out: self._train(out, sources=sources, made_from=made_from)
+        ran = self._stage(
+            self.folder / "train",
+            TRAINED,
+            inputs,
+            lambda out: self._train(out, sources=sources, made_from=made_from, test=test),
         )
+        return (test and self._add_test()) or ran
+
+    def _add_test(self) -> bool:
+        """Look at the test images if this training has not. Returns whether anything had to be done."""
+        from qnn.checkpoint import load_checkpoint
+        from qnn.report import add_test
+
+        folder = self.folder / "train"
+        metrics = read(folder / "metrics.json") or {}
+        if "test" in metrics:
+            return False
+        net = load_checkpoint(folder / "checkpoint.pt", expected=self.experiment.network).net
+        amend_stage(folder, lambda out: add_test(net, self.data(), self.experiment.train, metrics, out))
+        return True
 
     def _sources(self) -> "dict[str, Source | None]":
         """Load the finished runs that this training builds on, and check that they fit."""
@@ -143,7 +162,7 @@ class Run:
         split = (read(folder / "train" / "metrics.json") or {}).get("split")
         return Source(load_checkpoint(checkpoint).net, str(split), folder.name, hash_file(checkpoint))
 
-    def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any]) -> None:
+    def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any], test: bool) -> None:
         from qnn.checkpoint import save_checkpoint
         from qnn.report import finish
         from qnn.training import train
@@ -156,7 +175,7 @@ class Run:
                 experiment.train,
                 workdir=workdir,
                 **sources,
-                progress=self.console.live,
+                progress=self.console.live and self.on_epoch is None,
                 on_epoch=on_epoch,
             )
         if result.interrupted:
@@ -168,15 +187,15 @@ class Run:
                 f"training was interrupted; the best network so far is in {best}. "
                 "Run the same command again to go on where it stopped."
             )
-        finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from)
+        finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from, test=test)
         shutil.rmtree(workdir, ignore_errors=True)
         (self.folder / "interrupted.pt").unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:
         """Yield what training calls after every epoch: nothing on a terminal, where it draws its own bar."""
-        if self.console.live:
-            yield None
+        if self.on_epoch is not None or self.console.live:
+            yield self.on_epoch
             return
         with self.console.progress("training, epoch") as progress:
             yield lambda row: progress(int(row["epoch"]) + 1, self.experiment.train.epochs)

@@ -199,6 +199,11 @@ def _spread(values: Sequence[float]) -> str:
     return f"{mean(values):.4f} ± {stdev(values):.4f}"
 
 
+def points_table(title: str, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> RenderableType:
+    """Points of a sweep; the first column is text."""
+    return _table(f"{title}. {DISCLAIMER}", tuple(headings), list(rows), text=[headings[0]])
+
+
 def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
     """Return (stage, images, differing integers) along the chain of equality, as far as the run went."""
     rows: list[tuple[str, int, int | None]] = []

@@ -1,6 +1,6 @@
 """Write what a training leaves behind: checkpoint, metrics, history and figures.
 
-This is the only place that looks at the test images, once, after the epoch and the operating point were chosen on
+`add_test` is the only place that looks at the test images, once, after the epoch and the operating point were chosen on
 validation images.
 """
 
@@ -43,6 +43,7 @@ def finish(
     out: Path,
     *,
     made_from: Mapping[str, Any],
+    test: bool = True,
 ) -> dict[str, Any]:
     """Measure the trained network and write checkpoint.pt, metrics.json, history.csv and figures/*.png into `out`.
 
@@ -53,56 +54,29 @@ def finish(
         config: how it was trained.
         out: folder; made when absent.
         made_from: what else went in, JSON-able: hashes of code and of other runs.
+        test: look at the test images, too. Without, metrics.json has no 'test'; `add_test` adds it.
 
     Returns:
         What metrics.json holds.
     """
     threshold, rule = result.operating_point, config.operating_point
-    val_logits, test_logits = predict_logits(result.net, data.val.pixels), predict_logits(result.net, data.test.pixels)
-    val, test = (
-        evaluate_split(logits, split, result.operating_points, rule=rule)
-        for logits, split in ((val_logits, data.val), (test_logits, data.test))
-    )
     mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
-    mixed_logits = predict_logits(result.net, mixed_pixels)
+    ece = _ece(predict_logits(result.net, mixed_pixels), mixed_labels, result)
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoint.pt", result.net, operating_point=threshold, fingerprint=data.fingerprint)
     write_history(out / "history.csv", result.history)
-
-    figures, names = out / "figures", data.class_names
-    plot_history(figures / "history.png", result.history, best_epoch=result.best_epoch)
-    curves = {"validation": (val_logits, data.val.labels), "test": (test_logits, data.test.labels)}
-    plot_roc(
-        figures / "roc.png",
-        {name: curve for name, curve in curves.items() if len(np.unique(curve[1])) == 2},
-        threshold=threshold,
-    )
-    plot_reliability(
-        figures / "reliability.png",
-        {
-            "clean and augmented validation": reliability(mixed_logits, mixed_labels),
-            "test": reliability(test_logits, data.test.labels),
-        },
-    )
-    plot_confusion(figures / "confusion.png", {"validation": val, "test": test}, class_names=names)
-    plot_mistakes(
-        figures / "mistakes.png",
-        data.test.pixels,
-        test_logits,
-        data.test.labels,
-        threshold=threshold,
-        class_names=names,
-    )
-
+    plot_history(out / "figures" / "history.png", result.history, best_epoch=result.best_epoch)
+    names = data.class_names
     metrics = {
         "note": FOOTER,
         "network": spec.describe(),
         "operating_point": threshold,
         "operating_point_rule": RULES[rule],
         "operating_points": result.operating_points,
-        "calibration": {**asdict(result.calibration), **_ece(mixed_logits, mixed_labels, result)},
-        "validation": val,
-        "test": test,
+        "calibration": {**asdict(result.calibration), **ece},
+        "validation": evaluate_split(
+            predict_logits(result.net, data.val.pixels), data.val, result.operating_points, rule=rule
+        ),
         "best_epoch": result.best_epoch,
         "epochs_trained": len(result.history),
         "interrupted": result.interrupted,
@@ -120,7 +94,54 @@ def finish(
         "machine": {"processor": platform.machine(), "simd": torch.backends.cpu.get_cpu_capability()},
     }
     _write_json(out / "metrics.json", metrics)
-    return metrics
+    return add_test(result.net, data, config, metrics, out) if test else metrics
+
+
+def add_test(
+    net: PixelMLP, data: XrayData, config: TrainConfig, metrics: Mapping[str, Any], out: Path
+) -> dict[str, Any]:
+    """Look at the test images: add what they give to metrics.json in `out`, and draw the figures that compare.
+
+    Args:
+        net: trained, with calibrated logits.
+        data: the data set it was trained on.
+        config: how it was trained.
+        metrics: what metrics.json holds.
+        out: what `finish` wrote.
+
+    Returns:
+        What metrics.json now holds.
+    """
+    points, rule, names = metrics["operating_points"], config.operating_point, data.class_names
+    val_logits, test_logits = predict_logits(net, data.val.pixels), predict_logits(net, data.test.pixels)
+    test = evaluate_split(test_logits, data.test, points, rule=rule)
+    curves = {"validation": (val_logits, data.val.labels), "test": (test_logits, data.test.labels)}
+    figures, threshold = out / "figures", points[rule]
+    plot_roc(
+        figures / "roc.png",
+        {name: curve for name, curve in curves.items() if len(np.unique(curve[1])) == 2},
+        threshold=threshold,
+    )
+    mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
+    plot_reliability(
+        figures / "reliability.png",
+        {
+            "clean and augmented validation": reliability(predict_logits(net, mixed_pixels), mixed_labels),
+            "test": reliability(test_logits, data.test.labels),
+        },
+    )
+    plot_confusion(figures / "confusion.png", {"validation": metrics["validation"], "test": test}, class_names=names)
+    plot_mistakes(
+        figures / "mistakes.png",
+        data.test.pixels,
+        test_logits,
+        data.test.labels,
+        threshold=threshold,
+        class_names=names,
+    )
+    found = {**metrics, "test": test}
+    _write_json(out / "metrics.json", found)
+    return found
 
 
 def report_evaluation(

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from contract.errors import ArtifactError
+from contract.errors import ArtifactError, ConfigError
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.report import files
 from cxrflow.report.files import Chain, Link, read_json
 from cxrflow.runs import MISMATCH, Stamp, hash_file, read_stamp, require_files
+from cxrflow.summary import read
 from finn_build.boards import BOARDS, Board
 
 
@@ -123,6 +124,7 @@ def collect(folder: Path) -> Facts:
     )
     content: dict[str, Any] = {}
     if "train" in here:
+        _require_test(folder)
         content["metrics"] = read_json(here["train"] / "metrics.json", files.Metrics)
         content["history"] = files.read_history(here["train"] / "history.csv")
     if "export" in here:
@@ -164,6 +166,15 @@ def _ends(experiment: Experiment, built: files.Built | None) -> tuple[str, tuple
         no_rtl = tuple(name for name in stages if "build" in STAGES[name].after and name != "package")
         return f"FINN maps {names} to HLS, so there is no RTL: what is shown are estimates.", no_rtl
     return "", ()
+
+
+def _require_test(run: Path) -> None:
+    """Stop at a run of a sweep that nobody has selected: it has no test metrics, and a report must not make any."""
+    if "test" not in (read(run / "train" / "metrics.json") or {"test": None}):
+        raise ConfigError(
+            f"{run} has not looked at the test images, as runs of a sweep do only when selected. Run `cxrflow sweep "
+            f"select {run.parent}`, or `cxrflow train {run / 'experiment.yaml'} --runs {run.parent}`, first."
+        )
 
 
 def place(run: Path, board: str, stage: str) -> Path:

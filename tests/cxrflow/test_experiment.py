@@ -94,7 +94,7 @@ def test_a_line_of_aliases_does_not_become_gigabytes(tmp_path: Path) -> None:
     ("path", "found"), [("/dev/zero", "is not a file"), ("/tmp", "is not a file"), ("nope.yaml", "is not there")]
 )
 def test_what_is_no_file_is_not_read(path: str, found: str) -> None:
-    with pytest.raises(ConfigError, match=f"{found}, expected an experiment file. Compare with"):
+    with pytest.raises(ConfigError, match=f"{found}, expected a file of YAML. Compare with"):
         load_experiment(Path(path))
 
 

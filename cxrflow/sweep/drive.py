@@ -1,0 +1,212 @@
+"""Run a sweep's trials side by side with Ray Tune, here or on a cluster; Optuna proposes them in a search.
+
+What has ended is known from the run folders, not from Ray: starting again after any end, however violent, does what is
+left. Trials that were under way go on at their last epoch, because a run does.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # we have our own progress
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the rows are in the run folders
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # what hardware costs is known at a trial's end only
+
+import optuna
+import ray
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from contract.errors import ConfigError, CxrflowError
+from cxrflow.console import Console, ProgressFunction
+from cxrflow.experiment import Experiment
+from cxrflow.sweep.spec import Point, Search, Sweep
+from cxrflow.sweep.table import rows
+from cxrflow.sweep.trial import ENDED, Trial
+
+OBJECTIVES = {"monitor": "max", "lut_equivalents": "min", "images_per_s": "max"}
+KNOCK_S = 5.0
+GRACE_EPOCHS = 5  # that ASHA leaves every trial
+INDEX = "choice "  # before the name of a field whose proposal is the number of a choice: choices may be lists
+
+
+class SweepInterruptedError(CxrflowError):
+    """Ctrl-C; what has ended is kept."""
+
+    exit_code = 130
+
+
+def drive(sweep: Sweep, base: Experiment, runs: Path, *, workers: int, address: str | None, console: Console) -> None:
+    """Run what is left of a sweep.
+
+    Args:
+        sweep: the file.
+        base: its experiment.
+        runs: folder for the runs of the trials.
+        workers: trials at a time on this machine; each has one thread.
+        address: of a Ray cluster that shares the file system, which then decides how many.
+        console: told of the progress.
+
+    Raises:
+        ConfigError: the cluster cannot be reached.
+        SweepInterruptedError: Ctrl-C.
+    """
+    runs = runs.resolve()
+
+    def trial(config: dict[str, Any]) -> Trial:
+        point = config["point"] if sweep.search is None else _proposed(sweep.search, config)
+        return Trial(point, point.experiment(base), runs)
+
+    space, config, left = _grid(sweep, trial) if sweep.search is None else _search(sweep.search, runs)
+    if not left:
+        return
+    scratch = runs / ".ray"
+    with _cluster(workers, address), console.progress("trial") as progress:
+        watch = _Watch(trial, progress, sweep.size - left, sweep.size)
+        tune.Tuner(
+            tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
+            param_space=space,
+            tune_config=config,
+            run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0, callbacks=[watch]),
+        ).fit()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if watch.ended < sweep.size:
+        raise SweepInterruptedError(
+            f"the sweep was interrupted; {watch.ended} of {sweep.size} trials have ended and are kept. "
+            "Run the same command again to go on."
+        )
+
+
+def _grid(sweep: Sweep, trial: Callable[[dict[str, Any]], Trial]) -> tuple[dict[str, Any], tune.TuneConfig, int]:
+    """Return Tune's space and settings, and how many trials are left."""
+    left = [point for point in sweep.points() if trial({"point": point}).row() is None]
+    return {"point": tune.grid_search(left)}, tune.TuneConfig(), len(left)
+
+
+def _search(search: Search, runs: Path) -> tuple[dict[str, Any], tune.TuneConfig, int]:
+    """Return Tune's settings, with the space in the search itself, and how many trials are left."""
+    space: dict[str, Any] = {}
+    for field, domain in search.space.items():
+        if domain.choice:
+            space[INDEX + field] = tune.choice(range(len(domain.choice)))
+        elif domain.integer:
+            low, high = map(int, domain.ends)  # type: ignore[arg-type]
+            space[field] = (tune.lograndint if domain.log else tune.randint)(low, high + 1)
+        else:
+            least, most = map(float, domain.ends)  # type: ignore[arg-type]
+            space[field] = (tune.loguniform if domain.log else tune.uniform)(least, most)
+    known = rows(runs)
+    under_way = [_proposal(search, row["values"]) for row in known if row["status"] not in ENDED]
+    left = search.trials - sum(row["status"] in ENDED for row in known)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    algorithm = OptunaSearch(
+        space=None,
+        metric=list(OBJECTIVES),
+        mode=list(OBJECTIVES.values()),
+        points_to_evaluate=under_way or None,
+        storage=JournalStorage(JournalFileBackend(str(runs / "optuna.journal"))),
+        study_name="sweep",
+        sampler=optuna.samplers.TPESampler(seed=search.seed + len(known), multivariate=True),
+    )
+    scheduler = ASHAScheduler("epoch", metric="monitor", mode="max", max_t=100_000, grace_period=GRACE_EPOCHS)
+    config = tune.TuneConfig(
+        search_alg=algorithm, num_samples=left, scheduler=scheduler if search.stop_hopeless else None
+    )
+    return space, config, left
+
+
+def _proposed(search: Search, config: dict[str, Any]) -> Point:
+    """Return the point of a proposal."""
+    return Point(
+        tuple(
+            (field, domain.choice[config[INDEX + field]] if domain.choice else config[field])
+            for field, domain in search.space.items()
+        )
+    )
+
+
+def _proposal(search: Search, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the proposal of a row's point."""
+    found = {}
+    for field, domain in search.space.items():
+        if domain.choice:
+            listed = [list(value) if isinstance(value, tuple) else value for value in domain.choice]
+            found[INDEX + field] = listed.index(values[field])
+        else:
+            found[field] = values[field]
+    return found
+
+
+def _work(config: dict[str, Any], trial: Callable[[dict[str, Any]], Trial]) -> None:
+    """Run one trial in a worker's process."""
+
+    def on_epoch(row: dict[str, float]) -> None:
+        tune.report({"epoch": int(row["epoch"]) + 1, "monitor": row["monitor"]})
+
+    row = trial(config).run(on_epoch, node=ray.get_runtime_context().get_node_id())
+    tune.report({name: row[name] for name in OBJECTIVES} | {"epoch": 100_000})
+
+
+class _Watch(tune.Callback):
+    """Counts the trials that end, and writes the row of one that could not write its own."""
+
+    def __init__(
+        self, trial: Callable[[dict[str, Any]], Trial], progress: ProgressFunction, ended: int, total: int
+    ) -> None:
+        self._trial, self._progress, self.ended, self._total = trial, progress, ended, total
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what Tune keeps of it on disk: a bar on a terminal cannot be kept, and nobody reads it."""
+        return {}
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Take a trial that is over: finished, or stopped by the scheduler."""
+        self._end(trial, "stopped", "")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Take a trial that failed, or whose process is gone."""
+        self._end(trial, "failed", "its process ended without a word; is there enough memory?")
+
+    def _end(self, trial: Any, status: str, error: str) -> None:
+        one = self._trial(trial.config)
+        if one.row() is None:
+            one.write(status, error=error)
+        self.ended += 1
+        self._progress(self.ended, self._total)
+
+
+@contextlib.contextmanager
+def _cluster(workers: int, address: str | None) -> Iterator[None]:
+    """Start Ray here, or connect to a cluster."""
+    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
+    try:
+        if address is not None:
+            _knock(address)
+        ray.init(
+            **(here if address is None else {"address": address}), log_to_driver=False, logging_level=logging.ERROR
+        )
+    except (OSError, ValueError, RuntimeError) as err:
+        raise ConfigError(
+            f"no Ray cluster answers at '{address}' ({' '.join(str(err).split())[:120]}). Start one with `ray start "
+            "--head`, or leave --address out to work on this machine."
+        ) from err
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError where nothing listens: Ray itself goes on trying for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()

@@ -1,0 +1,150 @@
+"""Figures of a sweep and sweep.html, which holds them: accuracy against bits and against hardware."""
+
+import base64
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from contract.manifest import DISCLAIMER
+from cxrflow.report.page import render
+from cxrflow.runs import write_whole
+from cxrflow.sweep.model import CostModel
+from cxrflow.sweep.spec import Sweep
+from cxrflow.sweep.trial import ENDED
+
+PAGE = "sweep.html"
+MONITOR = "validation AUC, mean of clean and augmented"
+BITS = {"weights": "network.weight_bits", "activations": "network.act_bits"}
+COLUMNS = {
+    "network": "network",
+    "monitor": "validation AUC",
+    "monitor_std": "± over seeds",
+    "images_per_s": "images/s",
+    "latency_us": "first logit [us]",
+    "lut": "LUT (model)",
+    "bram18": "BRAM18",
+    "dsp": "DSP",
+    "yosys_lut": "LUT (Yosys)",
+    "yosys_ff": "FF (Yosys)",
+    "yosys_bram18": "BRAM18 (Yosys)",
+    "yosys_dsp": "DSP (Yosys)",
+    "test_accuracy": "test accuracy",
+    "test_auc": "test AUC",
+}
+Points = Sequence[dict[str, Any]]
+
+
+def figures(points: Points, front: Points, folder: Path) -> list[Path]:
+    """Draw what the points allow as PNG and SVG in the new folder; return the PNG files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = [_draw(folder / "pareto", lambda axes: _pareto(axes, points, front))]
+    for what, field in BITS.items():
+        if all(isinstance(point["values"].get(field), int) for point in points):
+            drawn.append(_draw(folder / f"auc-{what}", lambda axes, w=what: _bits(axes, points, w)))  # type: ignore[misc]
+    drawn.append(_draw(folder / "latency", lambda axes: _latency(axes, points)))
+    return drawn
+
+
+def _draw(path: Path, plot: Any) -> Path:
+    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    plot(axes)
+    axes.grid(alpha=0.3)
+    figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
+    figure.savefig(path.with_suffix(".svg"))
+    figure.savefig(path.with_suffix(".png"), dpi=160)
+    return path.with_suffix(".png")
+
+
+def _pareto(axes: Axes, points: Points, front: Points) -> None:
+    """Validation AUC over LUT-equivalents, with the spread over seeds."""
+    x, y = _columns(points, "lut_equivalents", "monitor")
+    axes.errorbar(
+        x, y, yerr=_columns(points, "monitor_std")[0], fmt="o", ms=4, capsize=2, color="tab:gray", label="points"
+    )
+    x, y = _columns(front, "lut_equivalents", "monitor")
+    axes.errorbar(
+        x, y, yerr=_columns(front, "monitor_std")[0], fmt="o-", ms=5, capsize=2, color="tab:blue", label="front"
+    )
+    for point in front:
+        name = point["network"].rpartition(" ")[2]
+        axes.annotate(
+            name, (point["lut_equivalents"], point["monitor"]), (4, 4), textcoords="offset points", fontsize=7
+        )
+    axes.set(xscale="log", xlabel="LUT-equivalents", ylabel=MONITOR)
+    axes.legend(loc="lower right")
+
+
+def _bits(axes: Axes, points: Points, what: str) -> None:
+    """Validation AUC over the width of weights or activations, a line per width of the other."""
+    other = next(name for name in BITS if name != what)
+    groups: dict[Any, list[dict[str, Any]]] = {}
+    for point in points:
+        groups.setdefault(point["values"].get(BITS[other]), []).append(point)
+    for value, group in sorted(groups.items(), key=lambda item: str(item[0])):
+        ordered = sorted(group, key=lambda point: int(point["values"][BITS[what]]))
+        x = [point["values"][BITS[what]] for point in ordered]
+        y, spread = _columns(ordered, "monitor", "monitor_std")
+        axes.errorbar(x, y, yerr=spread, marker="o", ms=4, capsize=2, label=f"{other}: {value} bit")
+    axes.set(
+        xlabel=f"width of the {what} [bit]", ylabel=MONITOR, xticks=sorted({p["values"][BITS[what]] for p in points})
+    )
+    axes.legend(fontsize=7)
+
+
+def _latency(axes: Axes, points: Points) -> None:
+    """Time to the first logit over LUTs; the colour is the AUC."""
+    x, y, colour = _columns(points, "lut", "latency_us", "monitor")
+    drawn = axes.scatter(x, y, c=colour, cmap="viridis")
+    axes.set(xscale="log", xlabel="LUT", ylabel="first logit after [us]")
+    axes.figure.colorbar(drawn, ax=axes, label="validation AUC")
+
+
+def _columns(points: Points, *names: str) -> list[Any]:
+    return [np.array([point[name] for point in points], dtype=float) for name in names]
+
+
+def write_page(
+    sweep: Sweep, found: Points, points: Points, front: Points, model: CostModel, pictures: Sequence[Path], folder: Path
+) -> Path:
+    """Write sweep.html, one file with everything in it."""
+    columns = {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+    content = {
+        "name": sweep.name,
+        "counts": {status: sum(row["status"] == status for row in found) for status in ENDED},
+        "columns": columns,
+        "front": [[cell(point.get(name)) for name in columns] for point in front],
+        "points": [
+            [cell(point.get(name)) for name in columns]
+            for point in sorted(points, key=lambda point: -float(point["monitor"]))
+        ],
+        "failed": [(row["run"], row["error"]) for row in found if row["status"] == "failed"],
+        "model": model,
+        "pictures": [
+            (path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures
+        ],
+    }  # fmt: skip
+    path = folder / PAGE
+    write_whole(path, render("sweep.html.j2", content))
+    return path
+
+
+def cell(value: Any) -> str:
+    """Return a figure as people read it."""
+    if value is None:
+        return ""
+    if not isinstance(value, float):
+        return str(value)
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 100 or value == int(value)
+        else f"{value:.4f}"
+        if abs(value) < 1
+        else f"{value:.1f}"
+    )

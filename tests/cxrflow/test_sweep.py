@@ -1,0 +1,224 @@
+"""Sweeps on tiny networks and phantoms: the file, the rows, resuming, the front, and real Ray workers."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from contract.errors import ConfigError
+from cxrflow.experiment import load_experiment
+from cxrflow.report.page import write_report
+from cxrflow.sweep import command, model, table
+from cxrflow.sweep.spec import Limits, Point, load_sweep
+from cxrflow.sweep.trial import Trial
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+BASE = """\
+name: tiny
+network: {height: 8, width: 8, hidden: [16, 8]}
+train: {epochs: 2, passes: 1}
+build: {board: pynq-z2, target_fps: 100000}
+"""
+GRID: dict[str, Any] = {"network.weight_bits": [1, 4], "network.act_bits": [2]}
+
+
+def written(folder: Path, **fields: Any) -> Path:
+    """Write a sweep file, and the experiment it is about."""
+    (folder / "tiny.yaml").write_text(BASE, encoding="utf-8")
+    path = folder / "sweep.yaml"
+    content = {"name": "tiny-sweep", "experiment": "tiny.yaml", "grid": GRID, **fields}
+    path.write_text(yaml.safe_dump({k: v for k, v in content.items() if v is not None}), encoding="utf-8")
+    return path
+
+
+def cxrflow(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "cxrflow.cli", *map(str, arguments)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    said, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, said
+    return said
+
+
+class TestFile:
+    def test_points_are_the_product_and_each_is_an_experiment_of_its_own(self, tmp_path: Path) -> None:
+        grid = {"network.hidden": [[16, 8], [8]], "network.act_bits": [1, 2, 4], "train.augment.scale": [0.2]}
+        sweep, base = load_sweep(written(tmp_path, grid=grid, seeds=2))
+        experiments = [point.experiment(base) for point in sweep.points()]
+        assert len({e.name for e in experiments}) == len(experiments) == sweep.size == 12
+        assert {(e.network.hidden, e.network.act_bits) for e in experiments} == {
+            (hidden, bits) for hidden in ((16, 8), (8,)) for bits in (1, 2, 4)
+        }
+        assert {(e.data.seed, e.train.seed, e.train.augment.scale) for e in experiments} == {(0, 0, 0.2), (1, 1, 0.2)}
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"gird": 1}, "'gird' is not a known field; did you mean 'grid'"),
+            ({"grid": {"network.weight_bitz": [1]}}, "'network.weight_bitz' is not a known field; did you mean"),
+            ({"grid": {"netwrk.weight_bits": [1]}}, "has no section 'netwrk'"),
+            ({"grid": {"network.weight_bits": [1, 9]}}, "weight_bits 9: .*widths are 1..8"),
+            ({"grid": {}}, "'grid'.*at least 1"),
+            ({"grid": {"network.act_bits": []}}, "at least 1"),
+            ({"grid": None}, "exactly one of 'grid' and 'search'"),
+            ({"grid": {"train.seed": list(range(10_001))}}, "asks for 10,001 runs, expected at most 10,000.*--yes"),
+            ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 0}}}}, "is no range"),
+            ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 99}}}}, "lr"),
+            ({"experiment": "missing.yaml"}, "missing.yaml is not there"),
+            ({"name": "../x"}, "no plain name"),
+        ],
+    )
+    def test_mistakes_are_one_sentence(self, tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+        with pytest.raises(ConfigError, match=words) as error:
+            load_sweep(written(tmp_path, **fields))
+        assert "\n" not in str(error.value) and error.value.exit_code == 2
+
+    def test_the_shipped_ones(self) -> None:
+        bits, _ = load_sweep(REPOSITORY / "experiments" / "sweep-bits.yaml")
+        assert bits.size == 36 * 3
+        assert load_sweep(REPOSITORY / "experiments" / "sweep-search.yaml")[0].search is not None
+
+
+def point(monitor: float, lut: float, fps: float, **more: Any) -> dict[str, Any]:
+    return {"monitor": monitor, "lut": lut, "lut_equivalents": lut, "images_per_s": fps, **more}
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    best = [point(0.9, 100, 10), point(0.95, 200, 10), point(0.9, 150, 20)]
+    beaten = [point(0.9, 100, 9), point(0.89, 100, 10), point(0.95, 201, 10), point(0.9, 150, 10)]
+    assert table.front([*beaten, *reversed(best)], Limits()) == [best[0], best[2], best[1]]
+    twins = [point(0.9, 100, 10), point(0.9, 100, 10)]
+    assert table.front(twins, Limits()) == twins
+    assert table.front(best, Limits(lut=160)) == [best[0], best[2]]
+    with pytest.raises(ConfigError, match="no point of the sweep has lut of at most 50; the nearest has 100"):
+        table.front(best, Limits(lut=50))
+
+
+def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path) -> None:
+    """Yosys counts twice the formula in every run but one, where it counts four times."""
+    for run, factor in (("a", 2), ("b", 2), ("c", 2), ("d", 4)):
+        layers = [{"name": f"MVAU_{i}", "lut": factor * 100, "estimate": {"lut": 100.0}} for i in range(3)]
+        layers.append({"name": "StreamingFIFO_0", "lut": 30, "estimate": None})
+        path = tmp_path / run / "build" / "pynq-z2" / "synth" / "synth.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({"layers": layers}), encoding="utf-8")
+    fitted = model.fit(tmp_path)
+    assert fitted.factors == {"MVAU": 2} and fitted.layers == 12 and fitted.error == 0  # median of nine 0 and three 0.5
+    assert fitted.lut([("MVAU", 10.0), ("Thresholding", 5.0)]) == 25
+    assert model.load(tmp_path) == fitted
+
+
+def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path) -> None:
+    base = load_experiment(written(tmp_path).parent / "tiny.yaml")
+    chosen = Point((("network.weight_bits", 4),))
+    trial = Trial(chosen, chosen.experiment(base), tmp_path / "runs")
+    assert trial.row() is None
+    row = trial.run()
+    assert row["status"] == "finished" and row == trial.row() and row["cycles"] <= 1000
+    path = trial.folder / "train" / "metrics.json"
+    blind = json.loads(path.read_text(encoding="utf-8"))
+    assert "test" not in blind and "validation" in blind
+    with pytest.raises(ConfigError, match="has not looked at the test images.*`cxrflow sweep select"):
+        write_report(trial.folder)
+    command._trial(tmp_path / "runs", trial.experiment.name).train()
+    seen = json.loads(path.read_text(encoding="utf-8"))
+    assert {key: value for key, value in seen.items() if key != "test"} == blind and seen["test"]["n"] > 0
+    assert trial.run() == row  # nothing is trained again
+
+    failing = Point((("build.budget", {"lut": 0.001}),))  # type: ignore[arg-type]
+    other = Trial(failing, failing.experiment(base), tmp_path / "runs")
+    with pytest.raises(ConfigError, match="no folding"):
+        other.run()
+    failed = other.row()
+    assert failed is not None and failed["status"] == "failed" and "no folding" in failed["error"]
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    """With a trial that fails, a second sweep beside it, and test images for what is selected."""
+    grid = {**GRID, "build.target_fps": [100_000, 1_000_000_000]}
+    arguments = ("sweep", written(tmp_path, grid=grid), "--runs", tmp_path / "runs", "--workers", "2")
+    folder = tmp_path / "runs" / "tiny-sweep"
+    process = cxrflow(*arguments)
+    try:
+        _until(lambda: any(row["status"] == "finished" for row in table.rows(folder)), process)
+        with pytest.raises(ConfigError, match="another cxrflow is working"):
+            command.refit(folder)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    before = {row["run"]: (folder / row["run"] / "trial.json").stat().st_mtime_ns for row in table.rows(folder)
+              if row["status"] == "finished"}  # fmt: skip
+    said = finish(cxrflow(*arguments))
+    assert "The front" in said and "not a medical device" in said
+    found = table.rows(folder)
+    assert sorted(row["status"] for row in found) == ["failed", "failed", "finished", "finished"]
+    assert all("cycles per image" in row["error"] for row in found if row["status"] == "failed")
+    assert (
+        before.items() <= {row["run"]: (folder / row["run"] / "trial.json").stat().st_mtime_ns for row in found}.items()
+    )
+    kept = pd.read_parquet(folder / "results.parquet")
+    assert len(kept) == len(pd.read_csv(folder / "results.csv")) == 4 and "test_auc" not in kept
+    assert {path.name for path in (folder / "figures").glob("*.png")} == {
+        "pareto.png", "auc-weights.png", "auc-activations.png", "latency.png"
+    }  # fmt: skip
+    page = (folder / "sweep.html").read_text(encoding="utf-8")
+    assert "not a medical device" in page and "http" not in page.replace("http-equiv", "")
+    chosen = finish(cxrflow("sweep", "select", folder, "--on", "validation", "--top", "1"))
+    assert "test accuracy" in chosen
+    assert sum("test_auc" in row for row in table.rows(folder)) == 1
+    assert "off, median over" in finish(cxrflow("sweep", "refit", folder))
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
+    """A second node takes trials of a sweep that is running; Optuna's proposals lie in the space."""
+    from ray.cluster_utils import Cluster
+
+    space = {"network.hidden": {"choice": [[16, 8], [8]]}, "train.lr": {"low": 1e-3, "high": 1e-2, "log": True}}
+    search = {"trials": 4, "space": space}
+    file, folder = written(tmp_path, grid=None, search=search), tmp_path / "runs" / "tiny-sweep"
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        process = cxrflow("sweep", file, "--runs", tmp_path / "runs", "--address", cluster.address)
+        _until(lambda: len(table.rows(folder)) > 0, process)
+        cluster.add_node(num_cpus=1)
+        assert "The front" in finish(process)
+    finally:
+        cluster.shutdown()
+    found = table.rows(folder)
+    assert [row["status"] for row in found].count("finished") + [row["status"] for row in found].count("stopped") == 4
+    assert len({row["node"] for row in found if row["node"]}) == 2
+    for row in found:
+        assert row["values"]["network.hidden"] in ([16, 8], [8]) and 1e-3 <= row["values"]["train.lr"] <= 1e-2
+
+
+def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
+    process = cxrflow("sweep", written(tmp_path), "--runs", tmp_path / "runs", "--address", "127.0.0.1:9")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2 and "no Ray cluster answers at '127.0.0.1:9'" in said and "Traceback" not in said
+
+
+def _until(done: Any, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 400
+    while not done():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
