@@ -170,7 +170,8 @@ def _ends(experiment: Experiment, built: files.Built | None) -> tuple[str, tuple
 
 def _require_test(run: Path) -> None:
     """Stop at a run of a sweep that nobody has selected: it has no test metrics, and a report must not make any."""
-    if "test" not in (read(run / "train" / "metrics.json") or {"test": None}):
+    metrics = read(run / "train" / "metrics.json") or {}
+    if "validation" in metrics and "test" not in metrics:
         raise ConfigError(
             f"{run} has not looked at the test images, as runs of a sweep do only when selected. Run `cxrflow sweep "
             f"select {run.parent}`, or `cxrflow train {run / 'experiment.yaml'} --runs {run.parent}`, first."

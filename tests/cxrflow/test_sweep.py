@@ -135,7 +135,7 @@ def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path)
     path = trial.folder / "train" / "metrics.json"
     blind = json.loads(path.read_text(encoding="utf-8"))
     assert "test" not in blind and "validation" in blind
-    with pytest.raises(ConfigError, match="has not looked at the test images.*`cxrflow sweep select"):
+    with pytest.raises(ConfigError, match=r"has not looked at the test images.*`cxrflow sweep select"):
         write_report(trial.folder)
     command._trial(tmp_path / "runs", trial.experiment.name).train()
     seen = json.loads(path.read_text(encoding="utf-8"))
