@@ -27,6 +27,7 @@ from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
 
 MEDIAN_LIMIT = 0.15  # of the LUT count
+DEEPEST_LUTS = 256  # words: deeper weights in LUTs cost too much to be of interest
 SMALL = 20  # LUTs: below, an error in percent says nothing
 
 
@@ -211,18 +212,22 @@ def grid(family: Family) -> Iterator[Case]:
         (64, 32, 4, 4, 2, 2), (64, 32, 8, 8, 2, 2), (64, 32, 2, 16, 3, 5), (256, 32, 4, 4, 6, 8),
         (64, 32, 1, 2, 4, 4), (784, 64, 16, 4, 2, 8),
     ]  # fmt: skip
-    for i, m in enumerate(multi):
-        yield mvau(f"mvau{i}", f, *m)
-    ones = [
-        (784, 64, 8, 8, 1, 8), (784, 64, 16, 8, 1, 8), (256, 64, 16, 16, 1, 1), (256, 256, 32, 64, 1, 1),
-        (64, 32, 4, 4, 1, 2), (256, 64, 16, 16, 1, 2), (64, 32, 4, 4, 8, 1), (64, 32, 2, 16, 8, 1),
-        (64, 32, 1, 1, 1, 1), (64, 1, 1, 8, 1, 1), (256, 64, 4, 32, 1, 4), (64, 32, 8, 8, 4, 1),
+    in_luts = [
+        (784, 64, 8, 8, 1, 8), (784, 64, 16, 8, 1, 8), (784, 256, 16, 16, 1, 8), (784, 64, 1, 56, 8, 8),
+        (784, 32, 4, 28, 6, 8), (784, 64, 4, 49, 2, 8), (784, 64, 2, 28, 4, 4), (64, 64, 4, 4, 4, 4),
+        (64, 64, 1, 8, 8, 8), (64, 64, 2, 8, 3, 3), (64, 64, 8, 16, 2, 2), (256, 64, 16, 16, 1, 1),
+        (256, 256, 32, 64, 1, 1), (256, 256, 16, 16, 1, 1), (64, 32, 4, 4, 1, 2), (256, 64, 16, 16, 1, 2),
+        (64, 32, 4, 4, 8, 1), (64, 32, 2, 16, 8, 1), (64, 32, 1, 1, 1, 1), (64, 1, 1, 8, 1, 1),
+        (256, 64, 4, 32, 1, 4), (64, 32, 8, 8, 4, 1),
     ]  # fmt: skip
-    for i, m in enumerate(ones):
-        yield lut_mvau(f"lutm{i}", f, *m)
-    for i, style in enumerate(("block", "distributed")):
-        yield lut_mvau(f"luts{i}", f, 256, 64, 8, 8, 1, 1, style)
-        yield mvau(f"mvas{i}", f, 64, 32, 4, 4, 4, 4, style)
+    # The search always says where weights go; left to itself, Yosys chooses otherwise than the formulas would.
+    for style in ("block", "distributed"):
+        for i, m in enumerate(multi):
+            yield mvau(f"mvau{style[0]}{i}", f, *m, style)
+        for i, m in enumerate(in_luts):
+            mw, mh, pe, simd = m[:4]
+            if style == "block" or mw // simd * (mh // pe) <= DEEPEST_LUTS:
+                yield lut_mvau(f"lutm{style[0]}{i}", f, *m, style)
     steps = [
         (64, 1, 22, 8), (64, 4, 22, 8), (64, 1, 16, 4), (64, 8, 16, 4), (256, 1, 12, 1), (256, 16, 10, 1),
         (64, 64, 18, 2), (64, 2, 18, 2), (16, 1, 24, 8), (32, 2, 20, 6), (256, 4, 18, 3), (64, 1, 8, 4),

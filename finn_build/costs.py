@@ -121,9 +121,18 @@ def lut_mvau(
     passes = mh // pe
     starts = 2.9 * acc_bits * ceil(passes / 64) if passes > 8 else 0.0
     lut = pe * (terms + adders + 1.15 * acc_bits + starts) + shared + 30
-    ff = pe * (1.4 * terms + 1.3 * acc_bits + _tree(leaves, bits)) + 2 * shared + 40
-    kept = _lutram(2 * mw // simd if mh > pe else 2, simd * a_bits)
-    return Resources(round(lut), round(ff)) + _rom(mw // simd * passes, pe * simd * w_bits, ram_style) + kept
+    registered = pe * (1.4 * terms + 1.3 * acc_bits) if agree else pe * 1.3 * acc_bits
+    beat = simd * a_bits  # registered, and for pairs once more beside their sums
+    ff = registered + pe * _tree(leaves, bits) + beat + (2 * beat + groups if pairs else 0) + 40
+    rom = _rom(mw // simd * passes, pe * simd * w_bits, ram_style)
+    ff += 0 if rom.bram18 else pe * simd * w_bits  # a block RAM has that register inside
+    return Resources(round(lut), round(ff)) + rom + _kept(2 * mw // simd if mh > pe else 2, beat)
+
+
+def _kept(words: int, width: int) -> Resources:
+    """Return the memory of the vectors that are kept: Yosys takes LUTs up to 64 words, and beyond if it is small."""
+    block = words > 64 and words * width > SMALLEST_BLOCK
+    return Resources(bram18=_bram18(words, width)) if block else _lutram(words, width)
 
 
 def _ones(bits: int) -> int:
