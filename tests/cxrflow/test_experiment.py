@@ -11,7 +11,7 @@ from contract.errors import ConfigError
 from cxrflow.experiment import load_experiment, save_experiment
 
 REPOSITORY = Path(__file__).parents[2]
-READY = sorted((REPOSITORY / "experiments").glob("*.yaml"))
+READY = sorted(p for p in (REPOSITORY / "experiments").glob("*.yaml") if not p.stem.startswith("sweep-"))
 GOOD = "name: x\nbuild: {target_fps: 1000}\n"
 ANYWHERE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

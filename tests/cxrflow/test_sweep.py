@@ -195,6 +195,7 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     space = {"network.hidden": {"choice": [[16, 8], [8]]}, "train.lr": {"low": 1e-3, "high": 1e-2, "log": True}}
     search = {"trials": 4, "space": space}
     file, folder = written(tmp_path, grid=None, search=search), tmp_path / "runs" / "tiny-sweep"
+    handler = signal.getsignal(signal.SIGTERM)  # Ray takes it, for good
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
         process = cxrflow("sweep", file, "--runs", tmp_path / "runs", "--address", cluster.address)
@@ -203,6 +204,7 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
         assert "The front" in finish(process)
     finally:
         cluster.shutdown()
+        signal.signal(signal.SIGTERM, handler)
     found = table.rows(folder)
     assert [row["status"] for row in found].count("finished") + [row["status"] for row in found].count("stopped") == 4
     assert len({row["node"] for row in found if row["node"]}) == 2
