@@ -425,9 +425,9 @@ def sweep_refit(folder: SweepFolder) -> None:
 
 
 def _show_points(points: list[dict[str, Any]], console: Console) -> None:
-    from cxrflow.sweep.page import COLUMNS, cell
+    from cxrflow.sweep.page import cell, columns
 
-    shown = {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+    shown = columns(points)
     rows = [tuple(cell(point.get(name)) for name in shown) for point in points]
     console.out.print(summary.points_table("The front", list(shown.values()), rows))
 
@@ -463,15 +463,22 @@ def infer(
     from cxrflow.infer import infer_files
     from driver.__main__ import write_csv
 
-    console = Console()
     results, failures, used = infer_files(folder, images, device=device)
     if csv is not None:
         with writing(csv.parent):
             write_csv(csv, results)
+    _show_answers(results, failures, used, table=summary.infer_table, as_json=as_json)
+
+
+def _show_answers(
+    rows: list[dict[str, Any]], failures: dict[str, str], used: str, *, table: Callable[..., Any], as_json: bool
+) -> None:
+    """Show a row per image that a device answered for, and an error per file that could not be used."""
+    console = Console()
     if as_json:
-        print(json.dumps({"note": DISCLAIMER, "device": used, "results": results, "failures": failures}, indent=2))
-    elif results:
-        console.out.print(summary.infer_table(results, device=used))
+        print(json.dumps({"note": DISCLAIMER, "device": used, "results": rows, "failures": failures}, indent=2))
+    elif rows:
+        console.out.print(table(rows, device=used))
     for message in failures.values():
         console.error(message)
     if failures:
@@ -492,19 +499,11 @@ def explain(
     from driver.accelerator import Accelerator
     from driver.explain import explain_files, explained_row
 
-    console = Console()
     with Accelerator(folder, device) as accelerator, writing(out):
         explained, failures = explain_files(accelerator, expand(images), out, fill=fill)
         used = accelerator.device
     rows = [explained_row(done) for done in explained]
-    if as_json:
-        print(json.dumps({"note": DISCLAIMER, "device": used, "results": rows, "failures": failures}, indent=2))
-    elif rows:
-        console.out.print(summary.explain_table(rows, device=used))
-    for message in failures.values():
-        console.error(message)
-    if failures:
-        raise typer.Exit(1)
+    _show_answers(rows, failures, used, table=summary.explain_table, as_json=as_json)
 
 
 @app.command()

@@ -114,14 +114,14 @@ def write_page(
     sweep: Sweep, found: Points, points: Points, front: Points, model: CostModel, pictures: Sequence[Path], folder: Path
 ) -> Path:
     """Write sweep.html, one file with everything in it."""
-    columns = {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+    shown = columns(points)
     content = {
         "name": sweep.name,
         "counts": {status: sum(row["status"] == status for row in found) for status in ENDED},
-        "columns": columns,
-        "front": [[cell(point.get(name)) for name in columns] for point in front],
+        "columns": shown,
+        "front": [[cell(point.get(name)) for name in shown] for point in front],
         "points": [
-            [cell(point.get(name)) for name in columns]
+            [cell(point.get(name)) for name in shown]
             for point in sorted(points, key=lambda point: -float(point["monitor"]))
         ],
         "failed": [(row["run"], row["error"]) for row in found if row["status"] == "failed"],
@@ -135,16 +135,17 @@ def write_page(
     return path
 
 
+def columns(points: Points) -> dict[str, str]:
+    """Return the headings of the columns that any of the points has, by their names."""
+    return {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+
+
 def cell(value: Any) -> str:
     """Return a figure as people read it."""
     if value is None:
         return ""
     if not isinstance(value, float):
         return str(value)
-    return (
-        f"{value:,.0f}"
-        if abs(value) >= 100 or value == int(value)
-        else f"{value:.4f}"
-        if abs(value) < 1
-        else f"{value:.1f}"
-    )
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:.1f}"
