@@ -22,7 +22,7 @@ from contract.npz import load_npz
 from finn_build import diagnose, steps
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
-from finn_build.estimates import estimate
+from finn_build.estimates import estimate, formulas
 from finn_build.fifos import SMALLEST, latency_bound, stages
 from finn_build.finn_session import finn_session
 from finn_build.graph import execute, hls_nodes
@@ -163,6 +163,7 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
             for step in steps.TO_RTL:
                 model = _run_step(step, model, context, golden, out, chain, report)
             estimates["latency_bound_cycles"] = latency_bound(stages(model))
+            estimates["formulas"] = formulas(model, board.yosys_family)
             stitch(model, out / "rtl")
     _write(out / "folding.json", folding)
     _write(out / "estimates.json", estimates)

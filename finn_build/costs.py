@@ -27,6 +27,9 @@ class Resources:
         return Resources(self.lut + other.lut, self.ff + other.ff, self.bram18 + other.bram18, self.dsp + other.dsp)
 
 
+IMAGE_LAST = Resources(lut=50, ff=45)  # what counts beats at the accelerator's ports to tell where an image ends
+
+
 def mvau_rtl(
     mw: int,
     mh: int,
@@ -84,7 +87,8 @@ def thresholding(channels: int, pe: int, acc_bits: int, a_bits: int, family: Fam
         if words * acc_bits > SMALLEST_BLOCK:
             lane = Resources(52, 59 + 2 * acc_bits, _bram18(words, acc_bits))
         else:
-            lane = Resources(round(1.1 * acc_bits * ceil(words / 64)), 3 * acc_bits)
+            table = ceil(words / 64) if words > 2 else 0  # fewer need no table: they go into the comparator's LUTs
+            lane = Resources(round(acc_bits * (table + 0.75)), 3 * acc_bits)
         total += Resources(pe * lane.lut, pe * lane.ff, pe * lane.bram18)
     return total
 

@@ -1,12 +1,18 @@
-"""FINN's own estimates of a folded graph, before any RTL exists.
+"""What a design will take, before anything is synthesised: FINN's own estimates, and those of costs.py.
 
-They are estimates: FINN counts 0 LUTs for every `MVAU_rtl`, and no FIFO, width converter or DMA.
+FINN counts 0 LUTs for every `MVAU_rtl`, far from what they take for thresholds, and no FIFO, width converter or DMA.
 """
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from finn_build import costs
+from finn_build.folding import Folding, cost
+from finn_build.steps import layer_of
 
 RESOURCES = ("LUT", "BRAM_18K", "DSP", "URAM")
 
@@ -45,3 +51,30 @@ def estimate(model: ModelWrapper, *, part: str, clk_ns: float, input_beats: int)
         "total": {name: sum(layer[name] for layer in layers) for name in RESOURCES},
         "layers": layers,
     }
+
+
+def formulas(model: ModelWrapper, family: costs.Family) -> dict[str, Any]:
+    """Return what costs.py says of every node and in total, as JSON-able numbers: `lut`, `ff`, `bram18`, `dsp`.
+
+    Args:
+        model: with its width converters and FIFOs.
+        family: device family.
+    """
+    used = [_cost(model, node, family) for node in model.graph.node] + [costs.IMAGE_LAST]
+    names = [(node.name, node.op_type) for node in model.graph.node] + [("u_image_last", "image_last")]
+    return {
+        "total": asdict(sum(used, costs.Resources())),
+        "layers": [{"name": name, "kind": kind, **asdict(u)} for (name, kind), u in zip(names, used, strict=True)],
+    }
+
+
+def _cost(model: ModelWrapper, node: Any, family: costs.Family) -> costs.Resources:
+    inst = getCustomOp(node)
+    if node.op_type == "StreamingFIFO_rtl":
+        return costs.fifo(inst.get_nodeattr("depth"), inst.get_instream_width(), family)
+    if node.op_type == "StreamingDataWidthConverter_rtl":
+        return costs.width_converter(inst.get_instream_width(), inst.get_outstream_width(), family)
+    pe = inst.get_nodeattr("PE")
+    if node.op_type == "Thresholding_rtl":
+        return cost(layer_of(model, node), Folding(pe), family)
+    return cost(layer_of(model, node), Folding(pe, inst.get_nodeattr("SIMD"), inst.get_nodeattr("ram_style")), family)

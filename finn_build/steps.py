@@ -208,10 +208,11 @@ def folding_problem(model: ModelWrapper, board: Board) -> Problem:
     """Return what there is to fold, within the budget of `board`."""
     usable = board.usable
     budget = Budget(usable["lut"], usable["bram18"], usable["dsp"])
-    return Problem(tuple(_layer(model, node) for node in model.graph.node), board, budget)
+    return Problem(tuple(layer_of(model, node) for node in model.graph.node), board, budget)
 
 
-def _layer(model: ModelWrapper, node: Any) -> Layer:
+def layer_of(model: ModelWrapper, node: Any) -> Layer:
+    """Return a node that computes, as the search for a folding sees it."""
     inst = getCustomOp(node)
     in_bits, out_bits = inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth()
     if node.op_type == "Thresholding_rtl":

@@ -9,7 +9,6 @@ from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.runs import locked, write_whole, writing
 from cxrflow.stages import Run, load_data
-from cxrflow.summary import read
 from cxrflow.sweep import model, page, table
 from cxrflow.sweep.drive import drive
 from cxrflow.sweep.spec import Sweep, load_sweep, parse_sweep
@@ -27,35 +26,46 @@ def run(
     with locked(folder), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / COPY, file.read_text(encoding="utf-8"))
-        load_data(base, cache=folder / ".cache", console=console)  # once, before the workers all want it
-        drive(sweep, base, folder, workers=workers, address=address, console=console)
-        return publish(sweep, folder, console)
+        xrays = load_data(base, cache=folder / ".cache", console=console)  # once, before the workers all want it
+        drive(sweep, base, folder, data=xrays.fingerprint, workers=workers, address=address, console=console)
+        settle(sweep, folder, console)
+        return list(publish(sweep, folder).front)
 
 
-def publish(sweep: Sweep, folder: Path, console: Console) -> list[dict[str, Any]]:
-    """Synthesise the front, and write table, figures and page; return the front.
+def settle(sweep: Sweep, folder: Path, console: Console) -> list[dict[str, Any]]:
+    """Return the front, all of it synthesised.
 
     A point on the front may leave it once Yosys has counted, and another take its place: until nothing changes.
     """
     while True:
-        costs = model.load(folder)
-        found = [_corrected(row, costs, folder) for row in table.rows(folder)]
-        points = table.points(found)
-        if not points:
-            table.save(found, folder)
-            raise ConfigError(_nothing(found, folder))
-        front = table.front(points, sweep.limits)
+        front = list(_results(sweep, folder).front)
         waiting = [point for point in front if "yosys_lut" not in point]
         if not waiting:
-            break
+            return front
         for number, point in enumerate(waiting):
             console.detail(f"synthesising point {number + 1} of {len(waiting)} on the front: {point['network']}")
             _trial(folder, point["runs"][0]).synth()
         model.fit(folder)
-    table.save(found, folder)
-    pictures = page.figures(points, front, folder / "figures")
-    page.write_page(sweep, found, points, front, costs, pictures, folder)
-    return front
+
+
+def publish(sweep: Sweep, folder: Path) -> page.Results:
+    """Write table, figures and page of what a sweep has found, and return it; `settle` first."""
+    results = _results(sweep, folder)
+    table.save(results.rows, folder)
+    pictures = page.figures(results.points, results.front, folder / "figures")
+    page.write_page(sweep, results, pictures, folder)
+    return results
+
+
+def _results(sweep: Sweep, folder: Path) -> page.Results:
+    """Return what is known now."""
+    costs = model.load(folder)
+    found = [_corrected(row, costs, folder) for row in table.rows(folder)]
+    points = table.points(found)
+    if not points:
+        table.save(found, folder)
+        raise ConfigError(_nothing(found, folder))
+    return page.Results(found, points, table.front(points, sweep.limits), costs)
 
 
 def _nothing(found: Sequence[dict[str, Any]], folder: Path) -> str:
@@ -65,15 +75,13 @@ def _nothing(found: Sequence[dict[str, Any]], folder: Path) -> str:
 
 
 def _corrected(row: dict[str, Any], costs: model.CostModel, folder: Path) -> dict[str, Any]:
-    """Return the row with Yosys' counts where there are any, and else with the cost model's LUTs."""
+    """Return the row with the cost model's LUTs and FFs, and with what Yosys' counts are worth where there are any."""
     if row["status"] != "finished":
         return row
-    if "yosys_lut_equivalents" in row:
-        return row | {"lut_equivalents": row["yosys_lut_equivalents"]}
     board = BOARDS[row["board"]]
-    estimates = (read(folder / row["run"] / "build" / board.name / "estimates.json") or {})["layers"]
-    lut = round(costs.lut((model.kind(layer["name"]), layer["LUT"]) for layer in estimates))
-    return row | {"lut": lut, "lut_equivalents": board.lut_equivalents(lut, row["bram18"], row["dsp"])}
+    predicted = costs.predict(model.formulas(folder / row["run"] / "build" / board.name))
+    worth = board.lut_equivalents(predicted["lut"], row["bram18"], row["dsp"])
+    return row | predicted | {"lut_equivalents": row.get("yosys_lut_equivalents", worth)}
 
 
 def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str, Any]]:
@@ -89,13 +97,11 @@ def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str,
     """
     sweep = _sweep(folder)
     with locked(folder), writing(folder):
-        chosen = publish(sweep, folder, console)
-        chosen = sorted(chosen, key=lambda point: -float(point["monitor"]))[:top]
+        chosen = sorted(settle(sweep, folder, console), key=lambda point: -float(point["monitor"]))[:top]
         for name in [name for point in chosen for name in point["runs"]]:
             _trial(folder, name).train()
-        publish(sweep, folder, console)
         names = {point["experiment"] for point in chosen}
-        return [point for point in table.points(table.rows(folder)) if point["experiment"] in names]
+        return [point for point in publish(sweep, folder).points if point["experiment"] in names]
 
 
 def refit(folder: Path) -> model.CostModel:

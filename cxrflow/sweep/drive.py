@@ -31,7 +31,7 @@ from cxrflow.console import Console, ProgressFunction
 from cxrflow.experiment import Experiment
 from cxrflow.sweep.spec import Point, Search, Sweep
 from cxrflow.sweep.table import rows
-from cxrflow.sweep.trial import ENDED, Trial
+from cxrflow.sweep.trial import Trial
 
 OBJECTIVES = {"monitor": "max", "lut_equivalents": "min", "images_per_s": "max"}
 KNOCK_S = 5.0
@@ -45,13 +45,16 @@ class SweepInterruptedError(CxrflowError):
     exit_code = 130
 
 
-def drive(sweep: Sweep, base: Experiment, runs: Path, *, workers: int, address: str | None, console: Console) -> None:
+def drive(
+    sweep: Sweep, base: Experiment, runs: Path, *, data: str, workers: int, address: str | None, console: Console
+) -> None:
     """Run what is left of a sweep.
 
     Args:
         sweep: the file.
         base: its experiment.
         runs: folder for the runs of the trials.
+        data: fingerprint of the X-rays.
         workers: trials at a time on this machine; each has one thread.
         address: of a Ray cluster that shares the file system, which then decides how many.
         console: told of the progress.
@@ -64,14 +67,15 @@ def drive(sweep: Sweep, base: Experiment, runs: Path, *, workers: int, address: 
 
     def trial(config: dict[str, Any]) -> Trial:
         point = config["point"] if sweep.search is None else _proposed(sweep.search, config)
-        return Trial(point, point.experiment(base), runs)
+        return Trial(point, point.experiment(base), runs, data)
 
-    space, config, left = _grid(sweep, trial) if sweep.search is None else _search(sweep.search, runs)
-    if not left:
+    space, config, left = _grid(sweep, trial) if sweep.search is None else _search(sweep.search, trial, runs)
+    if left <= 0:
         return
     scratch = runs / ".ray"
     with _cluster(workers, address), console.progress("trial") as progress:
         watch = _Watch(trial, progress, sweep.size - left, sweep.size)
+        progress(watch.ended, sweep.size)  # so that the time left counts from here
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
             param_space=space,
@@ -89,10 +93,13 @@ def drive(sweep: Sweep, base: Experiment, runs: Path, *, workers: int, address: 
 def _grid(sweep: Sweep, trial: Callable[[dict[str, Any]], Trial]) -> tuple[dict[str, Any], tune.TuneConfig, int]:
     """Return Tune's space and settings, and how many trials are left."""
     left = [point for point in sweep.points() if trial({"point": point}).row() is None]
-    return {"point": tune.grid_search(left)}, tune.TuneConfig(), len(left)
+    # A process for many trials: starting one takes seconds, most of them for torch.
+    return {"point": tune.grid_search(left)}, tune.TuneConfig(reuse_actors=True), len(left)
 
 
-def _search(search: Search, runs: Path) -> tuple[dict[str, Any], tune.TuneConfig, int]:
+def _search(
+    search: Search, trial: Callable[[dict[str, Any]], Trial], runs: Path
+) -> tuple[dict[str, Any], tune.TuneConfig, int]:
     """Return Tune's settings, with the space in the search itself, and how many trials are left."""
     space: dict[str, Any] = {}
     for field, domain in search.space.items():
@@ -104,24 +111,33 @@ def _search(search: Search, runs: Path) -> tuple[dict[str, Any], tune.TuneConfig
         else:
             least, most = map(float, domain.ends)  # type: ignore[arg-type]
             space[field] = (tune.loguniform if domain.log else tune.uniform)(least, most)
-    known = rows(runs)
-    under_way = [_proposal(search, row["values"]) for row in known if row["status"] not in ENDED]
-    left = search.trials - sum(row["status"] in ENDED for row in known)
+    proposed = [found for row in rows(runs) if (found := _proposal(search, row["values"])) is not None]
+    again = [proposal for proposal in proposed if trial(proposal).row() is None]
+    left = search.trials - (len(proposed) - len(again))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    algorithm = OptunaSearch(
+    algorithm = Proposals(
         space=None,
         metric=list(OBJECTIVES),
         mode=list(OBJECTIVES.values()),
-        points_to_evaluate=under_way or None,
+        points_to_evaluate=again or None,
         storage=JournalStorage(JournalFileBackend(str(runs / "optuna.journal"))),
         study_name="sweep",
-        sampler=optuna.samplers.TPESampler(seed=search.seed + len(known), multivariate=True),
+        sampler=optuna.samplers.TPESampler(seed=search.seed + len(proposed), multivariate=True),
     )
     scheduler = ASHAScheduler("epoch", metric="monitor", mode="max", max_t=100_000, grace_period=GRACE_EPOCHS)
     config = tune.TuneConfig(
         search_alg=algorithm, num_samples=left, scheduler=scheduler if search.stop_hopeless else None
     )
     return space, config, left
+
+
+class Proposals(OptunaSearch):
+    """Optuna, told that a stopped trial is pruned: Tune would tell it figures that the trial does not have."""
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Take the end of a trial, with what it reported last."""
+        whole = result is not None and all(result.get(name) is not None for name in OBJECTIVES)
+        super().on_trial_complete(trial_id, result if whole else None, error)
 
 
 def _proposed(search: Search, config: dict[str, Any]) -> Point:
@@ -134,12 +150,16 @@ def _proposed(search: Search, config: dict[str, Any]) -> Point:
     )
 
 
-def _proposal(search: Search, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the proposal of a row's point."""
+def _proposal(search: Search, values: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the proposal of a row's point, or None if the search is no longer for such points."""
     found = {}
     for field, domain in search.space.items():
+        if field not in values:
+            return None
         if domain.choice:
             listed = [list(value) if isinstance(value, tuple) else value for value in domain.choice]
+            if values[field] not in listed:
+                return None
             found[INDEX + field] = listed.index(values[field])
         else:
             found[field] = values[field]

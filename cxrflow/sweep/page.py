@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ COLUMNS = {
     "images_per_s": "images/s",
     "latency_us": "first logit [us]",
     "lut": "LUT (model)",
+    "ff": "FF (model)",
     "bram18": "BRAM18",
     "dsp": "DSP",
     "yosys_lut": "LUT (Yosys)",
@@ -37,6 +39,16 @@ COLUMNS = {
     "test_auc": "test AUC",
 }
 Points = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a sweep has found."""
+
+    rows: Points  # of all trials
+    points: Points  # those that finished, one for all its seeds
+    front: Points
+    model: CostModel
 
 
 def figures(points: Points, front: Points, folder: Path) -> list[Path]:
@@ -102,30 +114,28 @@ def _latency(axes: Axes, points: Points) -> None:
     """Time to the first logit over LUTs; the colour is the AUC."""
     x, y, colour = _columns(points, "lut", "latency_us", "monitor")
     drawn = axes.scatter(x, y, c=colour, cmap="viridis")
-    axes.set(xscale="log", xlabel="LUT", ylabel="first logit after [us]")
+    axes.set(xscale="log", xlabel="LUT (model)", ylabel="first logit after [us]")
     axes.figure.colorbar(drawn, ax=axes, label="validation AUC")
 
 
 def _columns(points: Points, *names: str) -> list[Any]:
-    return [np.array([point[name] for point in points], dtype=float) for name in names]
+    return [np.array([point.get(name, 0) for point in points], dtype=float) for name in names]
 
 
-def write_page(
-    sweep: Sweep, found: Points, points: Points, front: Points, model: CostModel, pictures: Sequence[Path], folder: Path
-) -> Path:
+def write_page(sweep: Sweep, results: Results, pictures: Sequence[Path], folder: Path) -> Path:
     """Write sweep.html, one file with everything in it."""
-    shown = columns(points)
+    shown = columns(results.points)
     content = {
         "name": sweep.name,
-        "counts": {status: sum(row["status"] == status for row in found) for status in ENDED},
+        "counts": {status: sum(row["status"] == status for row in results.rows) for status in ENDED},
         "columns": shown,
-        "front": [[cell(point.get(name)) for name in shown] for point in front],
+        "front": [[cell(point.get(name)) for name in shown] for point in results.front],
         "points": [
             [cell(point.get(name)) for name in shown]
-            for point in sorted(points, key=lambda point: -float(point["monitor"]))
+            for point in sorted(results.points, key=lambda point: -float(point["monitor"]))
         ],
-        "failed": [(row["run"], row["error"]) for row in found if row["status"] == "failed"],
-        "model": model,
+        "failed": [(row["run"], row["error"]) for row in results.rows if row["status"] == "failed"],
+        "model": results.model,
         "pictures": [
             (path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures
         ],

@@ -67,7 +67,7 @@ def _cell(value: Any) -> Any:
 
 
 def points(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one row per point with all its seeds: means, `monitor_std`, and `runs`, those that finished."""
+    """Return one row per point with all its seeds: means, `runs` that finished, `monitor_std` of several."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in found:
         if row["status"] == "finished":
@@ -78,8 +78,8 @@ def points(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _mean(group: list[dict[str, Any]]) -> dict[str, Any]:
     numbers = pd.DataFrame(group).select_dtypes("number")
     means = {name: float(value) for name, value in numbers.mean().items() if value == value}
-    spread = float(numbers["monitor"].std()) if len(group) > 1 else 0.0
-    return group[0] | means | {"monitor_std": spread, "seeds": len(group), "runs": [row["run"] for row in group]}
+    spread = {"monitor_std": float(numbers["monitor"].std())} if len(group) > 1 else {}
+    return group[0] | means | spread | {"seeds": len(group), "runs": [row["run"] for row in group]}
 
 
 def front(candidates: Sequence[dict[str, Any]], limits: Limits) -> list[dict[str, Any]]:

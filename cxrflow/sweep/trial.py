@@ -13,8 +13,8 @@ from typing import Any
 from contract.errors import CxrflowError
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
-from cxrflow.runs import fingerprint, write_whole
-from cxrflow.stages import Run
+from cxrflow.runs import fingerprint, hash_sources, write_whole
+from cxrflow.stages import BUILT, Run
 from cxrflow.summary import read
 from cxrflow.sweep.spec import Point
 from finn_build.boards import BOARDS
@@ -31,6 +31,7 @@ class Trial:
     point: Point
     experiment: Experiment
     runs: Path  # the folder that holds the sweep's runs
+    data: str  # fingerprint of the X-rays
 
     @property
     def folder(self) -> Path:
@@ -39,8 +40,9 @@ class Trial:
 
     @property
     def key(self) -> str:
-        """What decides the trial's result, as far as the experiment says it."""
-        return fingerprint(self.experiment.sections("data", "network", "train", "build"))
+        """What decides the trial's result."""
+        code = hash_sources("contract", "datasets", "qnn", "export", "finn_build")
+        return fingerprint({**self.experiment.sections(*BUILT), "content": self.data, "code": code})
 
     def row(self) -> dict[str, Any] | None:
         """Return the row of a trial that has ended and would be the same now, or None."""
@@ -94,18 +96,15 @@ class Trial:
         }
 
     def _hardware(self) -> dict[str, Any]:
-        """What the build's estimates say."""
+        """What the formulas say of the build."""
         board = BOARDS[self.experiment.build.board]
         found = read(self.folder / "build" / board.name / "estimates.json") or {}
-        used = {name: round(found["total"][key]) for name, key in RESOURCES.items()}
+        used = found["formulas"]["total"]
         return {
             "board": board.name,
             "cycles": found["cycles_per_image"],
             "images_per_s": found["images_per_s"],
             "latency_us": found["latency_bound_cycles"] * self.experiment.build.clk_ns / 1000,
             **used,
-            "lut_equivalents": board.lut_equivalents(**used),
+            "lut_equivalents": board.lut_equivalents(used["lut"], used["bram18"], used["dsp"]),
         }
-
-
-RESOURCES = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP"}  # a row's names, and those of estimates.json

@@ -6,17 +6,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
 
 from contract.errors import ConfigError
 from cxrflow.experiment import load_experiment
 from cxrflow.report.page import write_report
-from cxrflow.sweep import command, model, table
+from cxrflow.sweep import command, drive, model, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
 from cxrflow.sweep.trial import Trial
 
@@ -114,21 +117,30 @@ def test_the_front_is_what_nothing_beats() -> None:
 def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path) -> None:
     """Yosys counts twice the formula in every run but one, where it counts four times."""
     for run, factor in (("a", 2), ("b", 2), ("c", 2), ("d", 4)):
-        layers = [{"name": f"MVAU_{i}", "lut": factor * 100, "estimate": {"lut": 100.0}} for i in range(3)]
-        layers.append({"name": "StreamingFIFO_0", "lut": 30, "estimate": None})
+        names = [f"MVAU_{i}" for i in range(3)]
+        formula = [{"name": name, "kind": "MVAU_rtl", "lut": 100, "ff": 10} for name in names]
+        formula.append({"name": "FIFO_0", "kind": "FIFO", "lut": 0, "ff": 0})
+        counted = [{"name": name, "lut": factor * 100, "ff": 30} for name in names]
+        counted.append({"name": "FIFO_0", "lut": 0, "ff": 5})
         path = tmp_path / run / "build" / "pynq-z2" / "synth" / "synth.json"
         path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"layers": layers}), encoding="utf-8")
+        path.write_text(json.dumps({"layers": counted}), encoding="utf-8")
+        (path.parents[1] / "estimates.json").write_text(json.dumps({"formulas": {"layers": formula}}), encoding="utf-8")
     fitted = model.fit(tmp_path)
-    assert fitted.factors == {"MVAU": 2} and fitted.layers == 12 and fitted.error == 0  # median of nine 0 and three 0.5
-    assert fitted.lut([("MVAU", 10.0), ("Thresholding", 5.0)]) == 25
+    assert fitted.factors == {"lut": {"MVAU_rtl": 2}, "ff": {"MVAU_rtl": 3}} and fitted.layers == 16
+    assert fitted.error == fitted.design_error == 0  # the medians of nine or three 0 and three or one 0.5
+    layers = [{"kind": "MVAU_rtl", "lut": 10, "ff": 1}, {"kind": "Thresholding_rtl", "lut": 5, "ff": 1}]
+    assert fitted.predict(layers) == {"lut": 25, "ff": 4}
     assert model.load(tmp_path) == fitted
+    (tmp_path / "a" / "build" / "pynq-z2" / "estimates.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(ConfigError, match="built by another version of cxrflow"):
+        model.fit(tmp_path)
 
 
 def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path) -> None:
     base = load_experiment(written(tmp_path).parent / "tiny.yaml")
     chosen = Point((("network.weight_bits", 4),))
-    trial = Trial(chosen, chosen.experiment(base), tmp_path / "runs")
+    trial = Trial(chosen, chosen.experiment(base), tmp_path / "runs", "data")
     assert trial.row() is None
     row = trial.run()
     assert row["status"] == "finished" and row == trial.row() and row["cycles"] <= 1000
@@ -141,9 +153,10 @@ def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path)
     seen = json.loads(path.read_text(encoding="utf-8"))
     assert {key: value for key, value in seen.items() if key != "test"} == blind and seen["test"]["n"] > 0
     assert trial.run() == row  # nothing is trained again
+    assert replace(trial, data="other").row() is None
 
     failing = Point((("build.budget", {"lut": 0.001}),))  # type: ignore[arg-type]
-    other = Trial(failing, failing.experiment(base), tmp_path / "runs")
+    other = Trial(failing, failing.experiment(base), tmp_path / "runs", "data")
     with pytest.raises(ConfigError, match="no folding"):
         other.run()
     failed = other.row()
@@ -210,6 +223,18 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     assert len({row["node"] for row in found if row["node"]}) == 2
     for row in found:
         assert row["values"]["network.hidden"] in ([16, 8], [8]) and 1e-3 <= row["values"]["train.lr"] <= 1e-2
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_optuna_learns_that_a_stopped_trial_has_no_figures(stopped: bool) -> None:
+    modes = list(drive.OBJECTIVES.values())
+    proposals = drive.Proposals(space={"lr": FloatDistribution(0, 1)}, metric=list(drive.OBJECTIVES), mode=modes)
+    assert proposals.suggest("a") is not None
+    figures = {"monitor": 0.9} if stopped else {"monitor": 0.9, "lut_equivalents": 100, "images_per_s": 10.0}
+    proposals.on_trial_complete("a", figures)
+    assert [trial.state for trial in proposals._ot_study.trials] == [
+        TrialState.PRUNED if stopped else TrialState.COMPLETE
+    ]
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:

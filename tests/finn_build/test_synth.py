@@ -79,11 +79,11 @@ class TestGates:
         assert (together.dsp, together.bram18_equivalents) == (whole.dsp, whole.bram18_equivalents)
         for name in ("lut", "ff", "carry"):
             assert getattr(together, name) == pytest.approx(getattr(whole, name), rel=0.03)
-        folding = json.loads((w8a8.build / "folding.json").read_text(encoding="utf-8"))
         counts = {part.name: part.usage for part in parts}
-        for name in ("MVAU_rtl_0", "MVAU_rtl_1", "MVAU_rtl_2"):
-            pe, simd = folding[name]["PE"], folding[name]["SIMD"]
-            assert counts[name].dsp == costs.mvau_rtl(64, 12, pe, simd, 8, 8, 22, "xc7").dsp > 0
+        formulas = json.loads((w8a8.build / "estimates.json").read_text(encoding="utf-8"))["formulas"]
+        assert [layer["name"] for layer in formulas["layers"]] == list(counts)
+        assert all(layer["dsp"] == counts[layer["name"]].dsp for layer in formulas["layers"]) and together.dsp > 0
+        assert formulas["total"]["lut"] == pytest.approx(together.lut, rel=0.15)
         self._kept(w8a8, cache, tmp_path, counts)
 
     def _kept(self, w8a8: Built, cache: Path, tmp_path: Path, counts: dict[str, Usage]) -> None:
