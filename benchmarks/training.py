@@ -4,11 +4,14 @@ python -m benchmarks.training [DATA]     # on synthetic X-rays, or on yours; one
 
 Times are processor time, so that other programs on the machine matter less. A step is an epoch's time divided by its
 batches, validation included; the whole training is that time for all epochs, without decoding and the final metrics.
+Where MONAI is installed (`pip install --no-deps monai`), the same kinds of changes are timed with it as well.
 """
 
+import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -29,10 +32,39 @@ NAMES = ("w8a8", "w8a8-large", "w1a1-start", "w1a1")
 
 def augmentation_ms(pixels: torch.Tensor, config: Augmentation, batch: int) -> float:
     """Return the median time of augmenting one batch [ms]."""
-    generator, times = torch.Generator().manual_seed(0), []
-    for _ in range(100):
+    generator = torch.Generator().manual_seed(0)
+    return _median_ms(lambda: augment(pixels[:batch], config, generator), 100)
+
+
+def monai_ms(pixels: torch.Tensor, config: Augmentation, batch: int) -> float | None:
+    """Return the same of MONAI's transforms, which take an image at a time; None without MONAI."""
+    try:
+        from monai import transforms
+    except ImportError:
+        return None
+    change = transforms.Compose(
+        [
+            transforms.RandAffine(
+                prob=1,
+                rotate_range=math.radians(config.rotation_deg),
+                scale_range=config.scale,
+                shear_range=config.shear,
+                translate_range=config.shift * pixels.shape[1] / 2,
+                padding_mode="border",
+            ),
+            transforms.RandAdjustContrast(prob=1, gamma=(math.exp(-config.gamma), math.exp(config.gamma))),
+            transforms.RandScaleIntensity(prob=1, factors=math.expm1(config.contrast)),
+            transforms.RandShiftIntensity(prob=1, offsets=config.brightness),
+        ]
+    )
+    return _median_ms(lambda: [change(image[None].float()) for image in pixels[:batch]], 5)
+
+
+def _median_ms(work: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
         start = time.process_time()
-        augment(pixels[:batch], config, generator)
+        work()
         times.append(time.process_time() - start)
     return 1e3 * sorted(times)[len(times) // 2]
 
@@ -73,6 +105,9 @@ def main() -> None:
         part = augmentation_ms(pixels, train_config.augment, train_config.batch_size)
         whole = epoch * experiment.train.epochs
         print(f"| {name} | {step:.2f} | {part:.2f} | {part / step:.0%} | {whole:.0f} |")
+    peer = monai_ms(pixels, train_config.augment, train_config.batch_size)
+    if peer is not None:
+        print(f"MONAI takes {peer:.0f} ms for the last one's augmentation, {peer / part:.0f} times as long")
 
 
 if __name__ == "__main__":

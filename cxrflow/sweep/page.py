@@ -84,11 +84,10 @@ def _pareto(axes: Axes, points: Points, front: Points) -> None:
     axes.errorbar(
         x, y, yerr=_columns(front, "monitor_std")[0], fmt="o-", ms=5, capsize=2, color="tab:blue", label="front"
     )
-    for point in front:
-        name = point["network"].rpartition(" ")[2]
-        axes.annotate(
-            name, (point["lut_equivalents"], point["monitor"]), (4, 4), textcoords="offset points", fontsize=7
-        )
+    for number, point in enumerate(front):
+        name, place = point["network"].rpartition(" ")[2], (point["lut_equivalents"], point["monitor"])
+        aside = (-4, 5) if number % 2 else (4, -10)  # neighbours would write over each other
+        axes.annotate(name, place, aside, textcoords="offset points", fontsize=7, ha="right" if number % 2 else "left")
     axes.set(xscale="log", xlabel="LUT-equivalents", ylabel=MONITOR)
     axes.legend(loc="lower right")
 
