@@ -242,16 +242,17 @@ def hardware_table(run: Path, board: str) -> RenderableType | None:
         return None
     sim = read(build / "sim" / "sim.json")
     measured = {layer["name"]: layer for layer in sim["layers"]} if sim else {}
+    costs = {layer["name"]: layer for layer in estimates.get("formulas", {}).get("layers", [])}
     rows = []
     for layer in estimates["layers"]:
-        name, use = layer["name"], measured.get(layer["name"])
+        name, use, cost = layer["name"], measured.get(layer["name"]), costs.get(layer["name"])
         rows.append(
             (
                 name + (" *" if sim and name == sim["slowest_layer"] else ""),
                 str(folding[name].get("PE", "")),
                 str(folding[name].get("SIMD", "")),
                 str(layer["cycles"]),
-                *(f"{layer[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")),
+                *(str(cost[key]) if cost else "" for key in ("lut", "bram18", "dsp")),
                 *(f"{100 * use[key]:.1f}" if use else "" for key in ("busy", "waits_for_input", "waits_for_output")),
             )
         )
@@ -260,7 +261,7 @@ def hardware_table(run: Path, board: str) -> RenderableType | None:
         ("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "busy", "waits\nin", "waits\nout"),
         rows,
         text=["layer"],
-        note="cycles, LUT, BRAM18, DSP: estimates; FINN's own count 0 LUT for its units on DSPs. "
+        note="cycles, LUT, BRAM18, DSP: estimates; `cxrflow synth` counts. "
         "busy, waits: % of the simulated cycles; * the slowest.",
     )
 
@@ -392,7 +393,7 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
     manifest, build = read(deploy / "accelerator.json") or {}, run / "build" / board
     provenance, metrics = manifest["provenance"], manifest["provenance"]["test_metrics"]
     estimates, sim = read(build / "estimates.json") or {}, read(build / "sim" / "sim.json")
-    total, synth = estimates.get("total", {}), read(build / "synth" / "synth.json")
+    total, synth = estimates.get("formulas", {}).get("total"), read(build / "synth" / "synth.json")
     chain = [(images, differing) for _, images, differing in chain_rows(run, board) if differing is not None]
     most = max(images for images, _ in chain)
     return (
@@ -405,7 +406,7 @@ def _result_row(deploy: Path) -> tuple[str, ...]:
         f"{sim['initiation_interval']:.0f}" if sim else "",
         f"{sim['images_per_s']:,.0f}" if sim else "",
         f"{sim['first_latency_us']:.1f}" if sim else "",
-        ", ".join(f"{total[key]:.0f}" for key in ("LUT", "BRAM_18K", "DSP")) if total else "",
+        ", ".join(str(total[key]) for key in ("lut", "bram18", "dsp")) if total else "",
         ", ".join(str(synth["total"][key]) for key in ("lut", "bram18_equivalents", "dsp")) if synth else "",
         str(provenance["git_commit"] or ""),
     )
