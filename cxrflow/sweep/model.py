@@ -7,7 +7,7 @@ layers of each run, and each whole design, are predicted with factors from all o
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -79,9 +79,11 @@ def fit(runs: Path) -> CostModel:
 
 
 def load(runs: Path) -> CostModel:
-    """Return what `fit` kept, or the bare formulas."""
-    found = read(runs / FILE)
-    return CostModel({name: {} for name in FITTED}, 0, None, None) if found is None else CostModel(**found)
+    """Return what `fit` kept, or the bare formulas where there is nothing, or another version's."""
+    found = read(runs / FILE) or {}
+    if found.keys() != {field.name for field in fields(CostModel)}:
+        return CostModel({name: {} for name in FITTED}, 0, None, None)
+    return CostModel(**found)
 
 
 def formulas(build: Path) -> list[dict[str, Any]]:

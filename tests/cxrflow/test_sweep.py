@@ -132,6 +132,8 @@ def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path)
     layers = [{"kind": "MVAU_rtl", "lut": 10, "ff": 1}, {"kind": "Thresholding_rtl", "lut": 5, "ff": 1}]
     assert fitted.predict(layers) == {"lut": 25, "ff": 4}
     assert model.load(tmp_path) == fitted
+    (tmp_path / model.FILE).write_text('{"factors": {"MVAU": 2}}', encoding="utf-8")
+    assert model.load(tmp_path).predict(layers) == {"lut": 15, "ff": 2}
     (tmp_path / "a" / "build" / "pynq-z2" / "estimates.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ConfigError, match="built by another version of cxrflow"):
         model.fit(tmp_path)
