@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from contract.manifest import DISCLAIMER
 from cxrflow.report.page import render
@@ -88,7 +89,8 @@ def _pareto(axes: Axes, points: Points, front: Points) -> None:
         name, place = point["network"].rpartition(" ")[2], (point["lut_equivalents"], point["monitor"])
         aside = (-4, 5) if number % 2 else (4, -10)  # neighbours would write over each other
         axes.annotate(name, place, aside, textcoords="offset points", fontsize=7, ha="right" if number % 2 else "left")
-    axes.set(xscale="log", xlabel="LUT-equivalents", ylabel=MONITOR)
+    axes.set(xlabel="LUT-equivalents", ylabel=MONITOR)
+    _by_factor(axes)
     axes.legend(loc="lower right")
 
 
@@ -113,8 +115,17 @@ def _latency(axes: Axes, points: Points) -> None:
     """Time to the first logit over LUTs; the colour is the AUC."""
     x, y, colour = _columns(points, "lut", "latency_us", "monitor")
     drawn = axes.scatter(x, y, c=colour, cmap="viridis")
-    axes.set(xscale="log", xlabel="LUT (model)", ylabel="first logit after [us]")
+    axes.set(xlabel="LUT (model)", ylabel="first logit after [us]")
+    _by_factor(axes)
     axes.figure.colorbar(drawn, ax=axes, label="validation AUC")
+
+
+def _by_factor(axes: Axes) -> None:
+    """Make x logarithmic, with numbers that people read."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _columns(points: Points, *names: str) -> list[Any]:
