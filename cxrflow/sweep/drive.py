@@ -172,7 +172,10 @@ def _work(config: dict[str, Any], trial: Callable[[dict[str, Any]], Trial]) -> N
     def on_epoch(row: dict[str, float]) -> None:
         tune.report({"epoch": int(row["epoch"]) + 1, "monitor": row["monitor"]})
 
-    row = trial(config).run(on_epoch, node=ray.get_runtime_context().get_node_id())
+    try:
+        row = trial(config).run(on_epoch, node=ray.get_runtime_context().get_node_id())
+    except CxrflowError:
+        return  # its row says why; Ray would show the user a traceback
     tune.report({name: row[name] for name in OBJECTIVES} | {"epoch": 100_000})
 
 
@@ -189,11 +192,11 @@ class _Watch(tune.Callback):
         return {}
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Take a trial that is over: finished, or stopped by the scheduler."""
+        """Take a trial that is over: finished, stopped by the scheduler, or failed with a row that says so."""
         self._end(trial, "stopped", "")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Take a trial that failed, or whose process is gone."""
+        """Take a trial whose process is gone."""
         self._end(trial, "failed", "its process ended without a word; is there enough memory?")
 
     def _end(self, trial: Any, status: str, error: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_object_dtype
 
 from contract.errors import ConfigError
 from cxrflow.summary import read
@@ -59,7 +60,10 @@ def frame(found: Sequence[dict[str, Any]]) -> pd.DataFrame:
         | {field: _cell(value) for field, value in row["values"].items()}
         for row in found
     ]
-    return pd.DataFrame(flat)
+    table = pd.DataFrame(flat)
+    for name in filter(lambda name: is_object_dtype(table[name]), table):  # Parquet wants one type per column
+        table[name] = [cell if pd.isna(cell) else str(cell) for cell in table[name]]
+    return table
 
 
 def _cell(value: Any) -> Any:

@@ -116,6 +116,12 @@ def test_the_front_is_what_nothing_beats() -> None:
         table.front(best, Limits(lut=50))
 
 
+def test_a_field_may_have_values_of_several_kinds(tmp_path: Path) -> None:
+    found = [{"key": "", "run": str(i), "values": {"bits": bits}} for i, bits in enumerate(("float", 4, [4, 2], None))]
+    table.save([*found, {"key": "", "run": "4", "values": {}}], tmp_path)
+    assert pd.read_parquet(tmp_path / "results.parquet")["bits"].fillna("").tolist() == ["float", "4", "4x2", "", ""]
+
+
 def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path) -> None:
     """Yosys counts twice the formula in every run but one, where it counts four times."""
     for run, factor in (("a", 2), ("b", 2), ("c", 2), ("d", 4)):
@@ -184,7 +190,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     before = {row["run"]: (folder / row["run"] / "trial.json").stat().st_mtime_ns for row in table.rows(folder)
               if row["status"] == "finished"}  # fmt: skip
     said = finish(cxrflow(*arguments))
-    assert "The front" in said and "not a medical device" in said
+    assert "The front" in said and "not a medical device" in said and "Traceback" not in said
     found = table.rows(folder)
     assert sorted(row["status"] for row in found) == ["failed", "failed", "finished", "finished"]
     assert all("cycles per image" in row["error"] for row in found if row["status"] == "failed")
