@@ -8,6 +8,7 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -266,6 +267,7 @@ def _hash_folder(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@functools.cache  # a process runs the code that it began with, and a sweep asks for every trial
 def hash_sources(*packages: str) -> str:
     """Return the sha256 of our own code in the top-level folders `packages`: new code makes old results stale."""
     digest = hashlib.sha256()

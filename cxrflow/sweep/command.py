@@ -28,33 +28,32 @@ def run(
         write_whole(folder / COPY, file.read_text(encoding="utf-8"))
         xrays = load_data(base, cache=folder / ".cache", console=console)  # once, before the workers all want it
         drive(sweep, base, folder, data=xrays.fingerprint, workers=workers, address=address, console=console)
-        settle(sweep, folder, console)
-        return list(publish(sweep, folder).front)
+        results = settle(sweep, folder, console)
+        publish(sweep, results, folder)
+        return list(results.front)
 
 
-def settle(sweep: Sweep, folder: Path, console: Console) -> list[dict[str, Any]]:
-    """Return the front, all of it synthesised.
+def settle(sweep: Sweep, folder: Path, console: Console) -> page.Results:
+    """Return what a sweep has found, with all of its front synthesised.
 
     A point on the front may leave it once Yosys has counted, and another take its place: until nothing changes.
     """
     while True:
-        front = list(_results(sweep, folder).front)
-        waiting = [point for point in front if "yosys_lut" not in point]
+        results = _results(sweep, folder)
+        waiting = [point for point in results.front if "yosys_lut" not in point]
         if not waiting:
-            return front
+            return results
         for number, point in enumerate(waiting):
             console.detail(f"synthesising point {number + 1} of {len(waiting)} on the front: {point['network']}")
             _trial(folder, point["runs"][0]).synth()
         model.fit(folder)
 
 
-def publish(sweep: Sweep, folder: Path) -> page.Results:
-    """Write table, figures and page of what a sweep has found, and return it; `settle` first."""
-    results = _results(sweep, folder)
+def publish(sweep: Sweep, results: page.Results, folder: Path) -> None:
+    """Write table, figures and page of what a sweep has found."""
     table.save(results.rows, folder)
     pictures = page.figures(results.points, results.front, folder / "figures")
     page.write_page(sweep, results, pictures, folder)
-    return results
 
 
 def _results(sweep: Sweep, folder: Path) -> page.Results:
@@ -97,11 +96,14 @@ def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str,
     """
     sweep = _sweep(folder)
     with locked(folder), writing(folder):
-        chosen = sorted(settle(sweep, folder, console), key=lambda point: -float(point["monitor"]))[:top]
+        front = settle(sweep, folder, console).front
+        chosen = sorted(front, key=lambda point: -float(point["monitor"]))[:top]
         for name in [name for point in chosen for name in point["runs"]]:
             _trial(folder, name).train()
+        results = _results(sweep, folder)
+        publish(sweep, results, folder)
         names = {point["experiment"] for point in chosen}
-        return [point for point in publish(sweep, folder).points if point["experiment"] in names]
+        return [point for point in results.points if point["experiment"] in names]
 
 
 def refit(folder: Path) -> model.CostModel:

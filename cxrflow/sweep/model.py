@@ -66,13 +66,16 @@ def fit(runs: Path) -> CostModel:
     for name in sorted({layer.run for layer in layers}):
         held, others = [x for x in layers if x.run == name], [x for x in layers if x.run != name]
         if others:
-            factors = _factors(others)["lut"]
+            factors = _factors(others, "lut")
             predicted = [factors.get(layer.kind, 1.0) * layer.formula["lut"] for layer in held]
             counted = [layer.counted["lut"] for layer in held]
             errors += [abs(p - c) / c for p, c in zip(predicted, counted, strict=True) if c >= SMALL]
             designs.append(abs(sum(predicted) - sum(counted)) / sum(counted))
     model = CostModel(
-        _factors(layers), len(layers), median(errors) if errors else None, median(designs) if designs else None
+        {name: _factors(layers, name) for name in FITTED},
+        len(layers),
+        median(errors) if errors else None,
+        median(designs) if designs else None,
     )
     write_whole(runs / FILE, json.dumps(asdict(model), indent=2) + "\n")
     return model
@@ -97,16 +100,13 @@ def formulas(build: Path) -> list[dict[str, Any]]:
     return list(found["layers"])
 
 
-def _factors(layers: Sequence[Layer]) -> dict[str, dict[str, float]]:
-    return {name: dict(_medians(layers, name)) for name in FITTED}
-
-
-def _medians(layers: Sequence[Layer], name: str) -> Iterator[tuple[str, float]]:
+def _factors(layers: Sequence[Layer], name: str) -> dict[str, float]:
+    """Return the factors of `lut` or `ff`, by kind of layer."""
     ratios = defaultdict(list)
     for layer in layers:
         if layer.formula[name] > 0:
             ratios[layer.kind].append(layer.counted[name] / layer.formula[name])
-    yield from ((kind, median(values)) for kind, values in ratios.items() if len(values) >= FEWEST)
+    return {kind: median(values) for kind, values in ratios.items() if len(values) >= FEWEST}
 
 
 def _synthesised(runs: Path) -> Iterator[Layer]:
