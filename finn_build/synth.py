@@ -357,7 +357,8 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
             *_MAP_LUTS,
             f"{flow} -run finalize:",
             "tee -q -o stat.json stat -json",
-            *([] if netlist is None else [f"write_verilog -noattr {netlist}"]),
+            # Verilator takes a third less time for wires of one bit.
+            *([] if netlist is None else ["splitnets", f"write_verilog -noattr {netlist}"]),
         )
     )
 
