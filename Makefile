@@ -53,7 +53,7 @@ accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and
 	@$(VENV)/bin/cxrflow results --seeds
 
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
-	$(VENV)/bin/pytest -n auto --dist loadfile
+	$(VENV)/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
 
 formal: $(STAMP) ## The proofs about our RTL alone
 	$(VENV)/bin/pytest tests/rtl/test_formal.py

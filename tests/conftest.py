@@ -9,6 +9,12 @@ from tests.browser import browser, page
 __all__ = ["browser", "page"]  # fixtures
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first: started last, they would leave all but one process idle at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_xrays() -> Path:
     """The public release beside the checkout, for those who have it."""

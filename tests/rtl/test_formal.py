@@ -14,6 +14,7 @@ def test_every_module_has_proofs() -> None:
     assert sorted(path.stem for path in FORMAL.glob("*.sby")) == MODULES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "task"), [(m, t) for m in MODULES for t in tasks(m)])
 def test_proof(module: str, task: str, tmp_path: Path) -> None:
     status, log = prove(module, task, tmp_path / "sby")
