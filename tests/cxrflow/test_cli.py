@@ -390,8 +390,10 @@ def test_training_that_is_stopped_goes_on_where_it_was(bare: Any, kill: signal.S
     bare.experiment(train={"epochs": 60})
     process = bare.start("train", "tiny.yaml")
     wait_for(bare.run, ".training/*/last.ckpt", process)
+    process.send_signal(signal.SIGSTOP)  # it must not end while another process starts
     bare("train", "tiny.yaml").assert_refused("another cxrflow is working in runs/tiny")
     process.send_signal(kill)
+    process.send_signal(signal.SIGCONT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in err
     assert not (bare.run / "train").exists()
