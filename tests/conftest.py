@@ -1,5 +1,6 @@
 """Fixtures for every test folder."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,11 @@ import pytest
 from tests.browser import browser, page
 
 __all__ = ["browser", "page"]  # fixtures
+
+
+def pytest_configure() -> None:
+    """Let processes of the tests heed Ctrl-C, which is ignored where a script runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
