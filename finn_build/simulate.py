@@ -102,7 +102,7 @@ def verilate(
     makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
     makeflags += " OPT_FAST=-O0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
     runtime = Path(_runtime().name) / f"quick-{quick}-wave-{wave}"
-    known = sorted(runtime.glob("*.o"))
+    known = [Path(shutil.copy(path, build)).name for path in sorted(runtime.glob("*.o"))]
     makeflags += " VM_GLOBAL_FAST=" if known else ""
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
     command = [
@@ -113,7 +113,7 @@ def verilate(
         *(["--trace-vcd"] if wave else []),
         *(["-DDUMP_STREAMS"] if dump else []),
         *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
-        *map(str, known),
+        *known,
     ]  # fmt: skip
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     done = subprocess.run(

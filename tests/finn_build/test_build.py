@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from finn_build import steps
 from finn_build.build import build, load_golden, simulate_build, write_wave
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
-from finn_build.simulate import verilate
+from finn_build.simulate import simulate, verilate
 from finn_build.stitch import Design, load_design
 from tests.random_networks import export_random, small_spec
 
@@ -135,6 +136,22 @@ def programs(one: Built, tmp_path_factory: pytest.TempPathFactory) -> dict[bool,
     """The simulators of `one`, without and with dumps. They read the memory files when they run."""
     folder, design = tmp_path_factory.mktemp("programs"), load_design(one.rtl)
     return {dump: verilate(one.rtl, design, folder / f"{dump}", dump=dump) for dump in (False, True)}
+
+
+@pytest.mark.slow
+def test_a_simulator_that_finds_verilators_code_compiled_is_the_same(
+    one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where temporary files lie in a folder whose name make would take for two."""
+    kept = tempfile.TemporaryDirectory(prefix="a b", dir=tmp_path)
+    monkeypatch.setattr("finn_build.simulate._runtime", lambda: kept)
+    golden, design = load_golden(one.export / "golden.npz"), load_design(one.rtl)
+    for name in ("first", "second"):
+        harness = verilate(one.rtl, design, tmp_path / name, quick=True)
+        assert simulate(harness, one.rtl, design, golden.pixels).logits.tolist() == golden.logits.tolist()
+    # g++ notes what it read, in .d files
+    compiled = {name: list((tmp_path / name).glob("verilated*.d")) for name in ("first", "second")}
+    assert compiled["first"] and not compiled["second"]
 
 
 def flip_nibble(path: Path, line: int, digit: int) -> None:
