@@ -124,9 +124,10 @@ def verilate(
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         first = next((line for line in (done.stderr + done.stdout).splitlines() if "rror" in line), "no message")
         raise ToolError(f"Verilator refused the design: {first.strip()}. The whole log is in {log}.")
-    runtime.mkdir(parents=True, exist_ok=True)
-    for path in build.glob("verilated*.o"):
-        shutil.copy(path, runtime)
+    if not known:
+        runtime.mkdir(parents=True, exist_ok=True)
+        for path in build.glob("verilated*.o"):
+            shutil.copy(path, runtime)
     return build / "harness"
 
 
