@@ -128,23 +128,42 @@ def latency_bound(stages: Sequence[Stage]) -> int:
 
 
 def fifo_depths(stages: Sequence[Stage]) -> dict[str, int]:
-    """Return the FIFOs that the chain needs, as the depth in front of each stage that needs one."""
+    """Return the FIFOs that the chain needs, as the depth in front of each stage that needs one.
+
+    The chain is the same as if every stage were tried alone, the widest stream's first: a deeper FIFO never costs a
+    cycle, so stages that can all do without one at once can do so one after the other.
+    """
+    if interval(stages, {}) == max(stage.cycles for stage in stages):  # no chain is faster than its slowest stage
+        return {}
     depths = {stage.name: bound(stage) for stage in stages}
-    target = interval(stages, depths)
-    for stage in sorted(stages, key=lambda s: -s.bits):
-        depths[stage.name] = _smallest(stages, depths, stage, target)
+    _settle(stages, depths, sorted(stages, key=lambda s: -s.bits), interval(stages, depths))
     return {name: depth for name, depth in depths.items() if depth}
 
 
-def _smallest(stages: Sequence[Stage], depths: dict[str, int], stage: Stage, target: Fraction) -> int:
-    """Return the smallest depth in front of one stage, all others given, that keeps the interval."""
+def _settle(stages: Sequence[Stage], depths: dict[str, int], group: Sequence[Stage], target: Fraction) -> None:
+    """Shrink the `depths` in front of a group of stages, one after the other, while the interval is `target`."""
 
-    def enough(depth: int) -> bool:
-        return interval(stages, {**depths, stage.name: depth}) <= target
+    def enough(changed: dict[str, int]) -> bool:
+        return interval(stages, {**depths, **changed}) <= target
 
-    if enough(0):
-        return 0
-    low, high = SMALLEST, depths[stage.name]  # the smallest that is enough is in low..high
+    none = {stage.name: 0 for stage in group}
+    if enough(none):
+        depths.update(none)
+    elif len(group) > 1:
+        half = len(group) // 2
+        _settle(stages, depths, group[:half], target)
+        _settle(stages, depths, group[half:], target)
+    else:
+        (name,) = none
+        depths[name] = _smallest(lambda depth: enough({name: depth}), depths[name])
+
+
+def _smallest(enough: Callable[[int], bool], known: int) -> int:
+    """Return the smallest depth from SMALLEST to `known`, which is enough, that is enough. Most are small."""
+    low, high = SMALLEST, SMALLEST
+    while high < known and not enough(high):
+        low, high = high + 1, 2 * high
+    high = min(high, known)
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)

@@ -1,8 +1,9 @@
 """When beats move through a chain of FINN's nodes: a model of their handshakes, cycle by cycle, without their data.
 
-Each class holds the registers of one RTL module that decide on its TVALID and TREADY, with the module's own rules. Both
-depend on registers alone, so one cycle of the chain is: look at every handshake, then let every node take its step.
-What a chain does under full load is exact: its state is followed until it repeats.
+Each class holds the registers of one RTL module that decide on its TVALID and TREADY, with the module's own rules.
+TVALID depends on registers alone; TREADY may depend on the sink's TREADY in the same cycle, too. So one cycle of the
+chain is: look at every handshake, from the end of the chain to its start, then let every node take its step. What a
+chain does under full load is exact: its state is followed until it repeats.
 """
 
 # ruff: noqa: D102, D107  Part says what every method does, and each class what its arguments are.
@@ -19,8 +20,8 @@ class Part:
 
     latency: int  # registers that a beat passes
 
-    def ready(self) -> bool:
-        """Whether it takes a beat in this cycle."""
+    def ready(self, sink: bool) -> bool:
+        """Whether it takes a beat in this cycle, in which its sink does or does not."""
         raise NotImplementedError
 
     def valid(self) -> bool:
@@ -60,7 +61,7 @@ class Mvu(Part):
         self.loaded = self.last = self.lock = self.held = False  # operand register; its pass ends; stopped; output
         self.queue = self.pipe = 0  # results waiting; bit i: a result i registers into the pipeline
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         if self.passes == 1:
             return not self.lock
         freed = self.beat if self.at == self.passes - 1 else 0
@@ -136,21 +137,22 @@ class LutMvu(Part):
         # Columns per leaf of the adder tree, registers up to its leaves, leaves for the same columns.
         columns, first = (2, 2) if act_bits > 1 else (18, 4) if weight_bits == 1 else (1, 1)
         planes = weight_bits if act_bits > 1 else 1
-        self.stages = first + (-(-simd // columns) * planes - 1).bit_length()
-        self.latency = self.stages + 2
+        stages = first + (-(-simd // columns) * planes - 1).bit_length()
+        self.latency = stages + 2
+        self.all, self.top = (1 << stages) - 1, 1 << (stages - 1)  # every register, and the last
         self.capacity = 2 if passes == 1 else 2 * beats
         self.fill = self.ahead = self.beat = self.at = 0
         self.pipe = self.ends = 0  # bit i: register i holds operands; they end a pass
         self.held = False
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return self.fill < self.capacity
 
     def valid(self) -> bool:
         return self.held
 
     def step(self, taken: bool, given: bool) -> None:
-        result = self.pipe & self.ends & 1 << (self.stages - 1) != 0
+        result = self.pipe & self.ends & self.top != 0
         if not (result and self.held and not given):
             if given:
                 self.held = False
@@ -160,10 +162,10 @@ class LutMvu(Part):
         self.ahead += taken
 
     def _fetch(self) -> None:
-        fetch, mask = self.ahead > 0, (1 << self.stages) - 1
+        fetch = self.ahead > 0
         end = fetch and self.beat == self.beats - 1
-        self.pipe = (self.pipe << 1 | fetch) & mask
-        self.ends = (self.ends << 1 | end) & mask
+        self.pipe = (self.pipe << 1 | fetch) & self.all
+        self.ends = (self.ends << 1 | end) & self.all
         if not fetch:
             return
         self.ahead -= 1
@@ -175,17 +177,16 @@ class LutMvu(Part):
             self.ahead += self.beats if self.at else 0
 
     def quiet(self) -> int:
-        full = (1 << self.stages) - 1
-        if self.pipe & self.ends & 1 << (self.stages - 1) and self.held:
+        if self.pipe & self.ends & self.top and self.held:
             return FOREVER
         if not self.ahead:
             return 0 if self.pipe else FOREVER
-        if self.pipe != full or self.ends or not 0 < self.at < self.passes - 1:
+        if self.pipe != self.all or self.ends or not 0 < self.at < self.passes - 1:
             return 0
         return self.beats - 1 - self.beat
 
     def skip(self, cycles: int) -> None:
-        if self.ahead and not (self.pipe & self.ends & 1 << (self.stages - 1) and self.held):
+        if self.ahead and not (self.pipe & self.ends & self.top and self.held):
             self.beat += cycles
             self.ahead -= cycles
 
@@ -202,7 +203,7 @@ class Thresholding(Part):
         self.inside = self.pipe = self.queue = 0
         self.held = False
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return self.inside < self.most
 
     def valid(self) -> bool:
@@ -232,7 +233,7 @@ class Converter(Part):
         self.enters, self.leaves = in_bits // unit, out_bits // unit
         self.content, self.latency = 0, 1
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return self.content <= self.leaves
 
     def valid(self) -> bool:
@@ -251,7 +252,7 @@ class Serializer(Part):
     def __init__(self, *, in_bits: int) -> None:
         self.bits, self.left, self.held, self.latency = in_bits, 0, False, 1
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return not self.left
 
     def valid(self) -> bool:
@@ -279,7 +280,7 @@ class Deserializer(Part):
     def __init__(self, *, out_bits: int) -> None:
         self.bits, self.content, self.aside, self.latency = out_bits, 0, False, 1
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return not self.aside
 
     def valid(self) -> bool:
@@ -305,7 +306,7 @@ class Fifo(Part):
         self.storage, self.registers, self.latency = storage, registers, 1 + registers
         self.content = self.pipe = 0  # beats stored; bit 0: the register that the storage is read into
 
-    def ready(self) -> bool:
+    def ready(self, sink: bool) -> bool:
         return self.content < self.storage
 
     def valid(self) -> bool:
@@ -331,6 +332,7 @@ class Chain:
     def __init__(self, parts: Sequence[Part], *, results: int = 1) -> None:
         self.parts, self.results = list(parts), results
         self.cycle = self.left = 0  # cycles so far; results so far
+        self._moves = [False] * (len(self.parts) + 1)  # whether a beat moves into each part, and out of the last
 
     def advance(self, *, closed: int = -1) -> bool:
         """Go on by a cycle, or by as many as nothing happens in; False: nothing will ever happen.
@@ -338,13 +340,15 @@ class Chain:
         Args:
             closed: the part whose output is held back; -1: none.
         """
-        parts = self.parts
-        last = len(parts) - 1
-        valid = [part.valid() for part in parts]
-        moves = [parts[0].ready()]
-        moves += [valid[i] and i != closed and parts[i + 1].ready() for i in range(last)]
-        moves.append(valid[last] and last != closed)
-        if not any(moves):
+        parts, moves = self.parts, self._moves
+        ready = True
+        for i in range(len(parts) - 1, -1, -1):
+            part = parts[i]
+            ready = ready and i != closed
+            moves[i + 1] = ready and part.valid()
+            ready = part.ready(ready)
+        moves[0] = ready
+        if True not in moves:
             jump = min(part.quiet() for part in parts)
             if jump == FOREVER:
                 return False
@@ -353,9 +357,12 @@ class Chain:
                     part.skip(jump)
                 self.cycle += jump
                 return True
-        for i, part in enumerate(parts):
-            part.step(moves[i], moves[i + 1])
-        self.left += moves[-1]
+        taken = moves[0]
+        for i, part in enumerate(parts, start=1):
+            given = moves[i]
+            part.step(taken, given)
+            taken = given
+        self.left += taken
         self.cycle += 1
         return True
 

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qonnx.core.modelwrapper import ModelWrapper
 
+from benchmarks.fifos import one_by_one
 from finn_build.build import build, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.fifos import (
@@ -82,9 +83,10 @@ def stepped(stages: Sequence[Stage], depths: dict[str, int]) -> Fraction:
     seen: dict[tuple[object, ...], tuple[int, int]] = {}
     cycle = left = 0
     while True:
-        moves = [model.parts[0].ready()]
-        for part, sink in itertools.zip_longest(model.parts, model.parts[1:]):
-            moves.append(part.valid() and (sink is None or sink.ready()))
+        takes = [True]  # whether each part's sink takes a beat, from the end of the chain
+        for part in reversed(model.parts):
+            takes.insert(0, part.ready(takes[0]))
+        moves = [takes[0], *(part.valid() and sink for part, sink in zip(model.parts, takes[1:], strict=True))]
         for part, taken, given_ in zip(model.parts, moves[:-1], moves[1:], strict=True):
             part.step(taken, given_)
         cycle += 1
@@ -103,6 +105,7 @@ def test_the_depths_are_enough_and_the_smallest(chained: list[Stage]) -> None:
     best = slowest(chained)
     assert interval(chained, whole) == best, "the analytic bound is enough"
     depths = fifo_depths(chained)
+    assert depths == one_by_one(chained), "the search in groups finds the same"
     assert interval(chained, depths) == stepped(chained, depths) == best
     for name, depth in depths.items():
         assert SMALLEST <= depth <= whole[name]
