@@ -58,8 +58,9 @@ test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, sl
 formal: $(STAMP) ## The proofs about our RTL alone
 	$(VENV)/bin/pytest tests/rtl/test_formal.py
 
-lint: $(STAMP) ## ruff, mypy, and Verilator with each module as its own top, for several sets of parameters
+lint: $(STAMP) ## ruff, mypy, imports, and Verilator with each module as its own top, for several sets of parameters
 	$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/mypy .
+	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest tests/rtl/test_lint.py
 
 bench: $(STAMP) ## Interval against FINN's estimate, CPU reference against its peers, training steps; after `make demo`
