@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError
+from contract.files import write_whole
 
 SCHEMA = 1
 ROLES = {"axi_dma": {"dma"}, "finn_iodma": {"input", "output"}}  # of each shell's cells in `Hardware.dma`
@@ -73,9 +74,7 @@ class Manifest:
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
     """Write accelerator.json, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def load_manifest(path: Path) -> Manifest:

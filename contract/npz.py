@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError
+from contract.files import replacing
 
 MAX_UNPACKED_BYTES = 4 << 30  # a file that unpacks to more is refused before it is unpacked
 
@@ -40,11 +41,6 @@ def load_npz(path: Path) -> dict[str, NDArray[np.generic]]:
 
 def save_npz(path: Path, arrays: dict[str, NDArray[np.generic]]) -> None:
     """Write `arrays` to `path`, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as stream:
-            # The type stubs take the keyword arguments for allow_pickle.
-            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as stream:
+        # The type stubs take the keyword arguments for allow_pickle.
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from contract.errors import ConfigError
-from cxrflow.runs import write_whole
+from contract.files import write_whole
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from contract.errors import ArtifactError, MismatchError
+from contract.files import hash_file, replacing
 from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
 from contract.npz import load_npz
 from contract.preprocess import describe
 from cxrflow.c_header import c_header
-from cxrflow.runs import REPOSITORY, git_commit, hash_file
+from cxrflow.runs import REPOSITORY, git_commit
 from cxrflow.summary import read
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
@@ -65,13 +66,8 @@ def package_run(run: "Run", out: Path) -> None:
 def write_archive(folder: Path) -> Path:
     """Write FOLDER.tar.gz beside `folder`, whole or not at all; return its path."""
     archive = folder.with_name(f"{folder.name}.tar.gz")
-    partial = archive.with_name(f".{archive.name}.partial")
-    try:
-        with tarfile.open(partial, "w:gz") as tar:
-            tar.add(folder, arcname=folder.name, filter=lambda f: None if f.name.endswith("stage.json") else f)
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(archive) as partial, tarfile.open(partial, "w:gz") as tar:
+        tar.add(folder, arcname=folder.name, filter=lambda f: None if f.name.endswith("stage.json") else f)
     return archive
 
 

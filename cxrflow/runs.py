@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
+from contract.files import hash_file, write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -227,16 +228,6 @@ def _check_files(folder: Path, stamp: Stamp) -> None:
         )
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def difference(old: Any, new: Any, where: str = "") -> str:
     """Name the first thing that differs between two nested dicts, with its values where people can read them."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -250,12 +241,6 @@ def difference(old: Any, new: Any, where: str = "") -> str:
 def fingerprint(inputs: dict[str, Any]) -> str:
     """Return the sha256 of JSON-able `inputs`."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def hash_file(path: Path) -> str:
-    """Return the sha256 of a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def hash_files(base: Path, *names: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
+from contract.files import hash_file, replacing
 from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from cxrflow.console import Console
@@ -17,7 +18,6 @@ from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
     amend_stage,
     git_commit,
-    hash_file,
     hash_files,
     hash_sources,
     locked,
@@ -324,13 +324,8 @@ class Run:
         rtl = self.build_folder / "rtl"
         pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
-        partial = wave.with_name(f".{wave.name}.partial")
-        try:
-            with writing(wave):
-                write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
-                partial.replace(wave)
-        finally:
-            partial.unlink(missing_ok=True)
+        with writing(wave), replacing(wave) as partial:
+            write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
 
     def synth(self) -> bool:
         """Synthesise the RTL with Yosys. Returns whether anything had to be done."""

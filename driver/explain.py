@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from contract.errors import ConfigError, DataError, ImageError
+from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from contract.npz import save_npz
 from contract.preprocess import area_average, load_gray
@@ -250,10 +251,5 @@ def _explain_file(accelerator: Accelerator, file: Path, out: Path, fill: str) ->
     image, array = (out / f"{file.name}.{kind}" for kind in ("png", "npz"))
     save_npz(array, explanation.arrays())
     name = accelerator.manifest.class_names[1]
-    partial = image.with_name(f"{image.name}.partial")
-    try:
-        partial.write_bytes(picture(gray, explanation, f"{name}: integer logit {explanation.logit}"))
-        partial.replace(image)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(image, picture(gray, explanation, f"{name}: integer logit {explanation.logit}"))
     return Explained(file, explanation, preprocess_s, image, array)

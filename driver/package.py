@@ -1,14 +1,12 @@
 """A deploy folder, checked before anything in it is used."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import ArtifactError
+from contract.files import hash_file
 from contract.manifest import Manifest, load_manifest
 from contract.preprocess import PREPROCESS_VERSION
-
-BLOCK = 1 << 20  # bytes hashed at a time
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ def open_package(folder: Path) -> Package:
             raise ArtifactError(f"{folder / 'accelerator.json'} names the file {name!r}, outside its own folder.")
         if not path.is_file():
             raise ArtifactError(f"{path} is not there, but accelerator.json names it. Copy the whole folder again.")
-        found = _sha256(path)
+        found = hash_file(path)
         if found != expected:
             raise ArtifactError(
                 f"{path} has sha256 {found[:12]}..., accelerator.json says {str(expected)[:12]}...: damaged, or of "
@@ -51,11 +49,3 @@ def open_package(folder: Path) -> Package:
         if needed not in manifest.sha256:
             raise ArtifactError(f"{folder / 'accelerator.json'} does not name {needed}. Package the run again.")
     return Package(folder, manifest)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

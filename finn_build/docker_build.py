@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract import errors
 from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError, VendorToolError
+from contract.files import hash_file
 
 if TYPE_CHECKING:
     from finn_build.boards import Board
@@ -366,7 +367,7 @@ def _take_results(result: Path, out: Path, image: str) -> dict[str, Any]:
         ) from err
     for name in ("accelerator.bit", "accelerator.hwh", *hashes):
         file = result / name
-        if not file.is_file() or _sha256(file) != hashes.get(name):
+        if not file.is_file() or hash_file(file) != hashes.get(name):
             state = "is not what the container wrote" if file.is_file() else "is missing"
             raise ToolError(
                 f"{file} {state}, though the container reports success. No bitstream was taken over; {AGAIN}."
@@ -396,8 +397,3 @@ def _writing(folder: Path) -> Iterator[None]:
                 f"{err.filename or folder} can't be written ({err.strerror}). Make it yours, and {AGAIN}."
             ) from err
         raise
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import copy
 import errno
-import hashlib
 import json
 import os
 import platform
@@ -30,6 +29,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
+from contract.files import hash_file
 from finn_build.boards import BOARDS, Board
 from finn_build.build import Golden, build, load_golden, read_json
 from finn_build.config import BuildConfig
@@ -305,7 +305,7 @@ def _collect(
             "python": platform.python_version(),
             "vivado": Path(os.environ["XILINX_VIVADO"]).as_posix(),
         },
-        "sha256": {str(p.relative_to(result)): _sha256(p) for p in sorted(result.rglob("*")) if p.is_file()},
+        "sha256": {str(p.relative_to(result)): hash_file(p) for p in sorted(result.rglob("*")) if p.is_file()},
     }
     (result / "bitstream.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     result.rename(work / "result")
@@ -323,11 +323,6 @@ def _require_engines(hwh: Path) -> None:
         raise ArtifactError(
             f"{hwh} describes no {' and no '.join(missing)}, expected FINN's DMA engines. Report this with that file."
         )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def main(arguments: list[str] | None = None) -> int:

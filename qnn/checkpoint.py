@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from contract.errors import ArtifactError
+from contract.files import replacing
 from qnn.network import PixelMLP
 from qnn.spec import NetworkSpec
 
@@ -38,15 +39,10 @@ def save_torch(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()  # a file name would become part of the bytes
     torch.save(content, buffer)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(buffer.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as stream:
+        stream.write(buffer.getbuffer())
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def load_torch(path: Path, *, advice: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ import csv
 import hashlib
 import json
 import logging
-import os
 import signal
 import time
 import warnings
@@ -35,6 +34,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from contract.errors import ArtifactError, ConfigError, DataError
+from contract.files import replacing
 from datasets.xray import Split, XrayData
 from qnn.augment import augment
 from qnn.calibration import Platt, calibrate, fit_platt, operating_points
@@ -468,15 +468,10 @@ def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> Train
 def write_history(path: Path, history: Sequence[Row]) -> None:
     """Write the rows as CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, HISTORY_FIELDS)
-            writer.writeheader()
-            writer.writerows(history)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, HISTORY_FIELDS)
+        writer.writeheader()
+        writer.writerows(history)
 
 
 def _identity(

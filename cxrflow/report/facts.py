@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError
+from contract.files import hash_file
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.report import files
 from cxrflow.report.files import Chain, Link, read_json
-from cxrflow.runs import MISMATCH, Stamp, hash_file, read_stamp, require_files
+from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files
 from cxrflow.summary import read
 from finn_build.boards import BOARDS, Board
 

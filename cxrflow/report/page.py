@@ -7,10 +7,11 @@ from typing import Any
 
 import jinja2
 
+from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report import compare, view
 from cxrflow.report.facts import Facts, collect
-from cxrflow.runs import write_whole, writing
+from cxrflow.runs import writing
 
 REPORT = "report.html"
 HERE = Path(__file__).parent

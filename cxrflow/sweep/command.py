@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ConfigError
+from contract.files import write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
-from cxrflow.runs import locked, write_whole, writing
+from cxrflow.runs import locked, writing
 from cxrflow.stages import Run, load_data
 from cxrflow.sweep import model, page, table
 from cxrflow.sweep.drive import drive

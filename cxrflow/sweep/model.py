@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from contract.errors import ConfigError
-from cxrflow.runs import write_whole
+from contract.files import write_whole
 from cxrflow.summary import read
 
 FILE = "cost-model.json"

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report.page import render
-from cxrflow.runs import write_whole
 from cxrflow.sweep.model import CostModel
 from cxrflow.sweep.spec import Sweep
 from cxrflow.sweep.trial import ENDED

@@ -11,6 +11,7 @@ import pandas as pd
 from pandas.api.types import is_object_dtype
 
 from contract.errors import ConfigError
+from contract.files import replacing
 from cxrflow.summary import read
 from cxrflow.sweep.spec import Limits
 from cxrflow.sweep.trial import ROW
@@ -117,6 +118,5 @@ def save(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write results.parquet and results.csv."""
     table = frame(found)
     for name, write in (("results.parquet", table.to_parquet), ("results.csv", table.to_csv)):
-        partial = folder / f".{name}.partial"
-        write(partial, index=False)
-        partial.replace(folder / name)
+        with replacing(folder / name) as partial:
+            write(partial, index=False)

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import CxrflowError
+from contract.files import write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
-from cxrflow.runs import fingerprint, hash_sources, write_whole
+from cxrflow.runs import fingerprint, hash_sources
 from cxrflow.stages import BUILT, Run
 from cxrflow.summary import read
 from cxrflow.sweep.spec import Point

@@ -1,6 +1,5 @@
 """What Vivado leaves, checked once more and as JSON: nothing is a result before every figure was read and is good."""
 
-import hashlib
 import json
 import shutil
 import xml.etree.ElementTree as ET
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ToolError
+from contract.files import hash_file
 from finn_build.boards import BOARDS, Board
 from finn_build.build import read_json
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
@@ -63,7 +63,7 @@ def collect_bitstream(build_dir: Path, project: Path, out: Path) -> dict[str, An
         "vivado": facts.get("vivado", ""),
         "board_file": facts.get("board_part", ""),
         "ps_clock_mhz": _clock(facts, results),
-        "sha256": {name: _sha256(results / name) for name in BITSTREAM},
+        "sha256": {name: hash_file(results / name) for name in BITSTREAM},
     }
     _write(out / "bitstream.json", content)
     for name in reversed(BITSTREAM):
@@ -193,11 +193,6 @@ def _facts(path: Path) -> dict[str, str]:
     """Read `facts.txt`: a name and a value on each line."""
     pairs = (line.partition(" ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
     return {name: value.strip() for name, _, value in pairs}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write(path: Path, content: object) -> None:

@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 from contract.errors import MismatchError
-from cxrflow.runs import hash_file
+from contract.files import hash_file
 
 STAGES = ["train", "export", "build", "package"]
 

@@ -15,10 +15,10 @@ from playwright.sync_api import Page
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from contract.errors import CxrflowError
+from contract.files import hash_file
 from cxrflow.report.curves import curves, reliability
 from cxrflow.report.draw import ticks
 from cxrflow.report.page import write_report
-from cxrflow.runs import hash_file
 from finn_build.simulate import simulate
 from finn_build.stitch import load_design
 from qnn import calibration

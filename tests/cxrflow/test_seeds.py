@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from contract.files import hash_file
 from contract.manifest import load_manifest
-from cxrflow.runs import hash_file
 from qnn.checkpoint import load_checkpoint
 from tests.cxrflow.conftest import TINY, Place, draw_xrays
 
