@@ -24,6 +24,7 @@ import hashlib
 import io
 import logging
 import math
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -63,7 +64,10 @@ _DECODERS = {
     "1.2.840.10008.1.2.5": _PYDICOM,  # RLE
 }
 _MAX_SCANS = 100  # of a JPEG image; a progressive one has about ten, and each may cost a pass over all pixels
-_MAX_NUMBER = 1e12  # largest magnitude of a number in the header; beyond it, exact arithmetic could take for ever
+_MAX_NUMBER = 10**12  # largest magnitude of a number in the header, and one over the smallest
+# A decimal string, checked as text: of "1e-99999999" already the fraction would take for ever. The standard allows 16
+# characters; real files have the 20 or so that printing a double gives.
+_DECIMAL = re.compile(r"[+-]?(\d{1,32}\.?\d{0,32}|\.\d{1,32})([eE][+-]?\d{1,2})?", re.ASCII)
 _Lut = tuple[int, int, tuple[int, ...]]  # value that the first entry is for, bits of an entry, entries
 _Ramp = tuple[Fraction, Fraction]  # x that becomes 0, x that becomes 255
 
@@ -369,10 +373,13 @@ def _number(header: Any, tag: str, default: Fraction) -> Fraction:
         return default
     if not isinstance(value, str) and hasattr(value, "__len__"):
         value = value[0]
-    number = float(value)
-    if not abs(number) <= _MAX_NUMBER or (number and abs(number) < 1 / _MAX_NUMBER):
-        raise _HeaderError(f"has {tag} {number:g}, expected a number of a sane size")
-    return Fraction(str(getattr(value, "original_string", value)).strip())
+    text = str(getattr(value, "original_string", value)).strip(" \0")
+    if _DECIMAL.fullmatch(text) is None:
+        raise _HeaderError(f"has a {tag} that is no decimal number of a sane length")
+    number = Fraction(text)
+    if number and not Fraction(1, _MAX_NUMBER) <= abs(number) <= _MAX_NUMBER:
+        raise _HeaderError(f"has {tag} {float(number):g}, expected a number of a sane size")
+    return number
 
 
 def _integer(header: Any, tag: str, default: int | None = None) -> int:

@@ -242,7 +242,9 @@ REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("short", lambda ds: set_to(ds, "PixelData", b"\0\0"), "is a damaged DICOM file"),
     ("slope", lambda ds: set_to(ds, "RescaleSlope", "0"), "has a rescale slope of 0, expected another number"),
     ("width", lambda ds: set_to(ds, "WindowWidth", "0.5"), "has a window of width 0.5, expected a positive one"),
-    ("number", lambda ds: set_to(ds, "WindowWidth", "1e300"), "has WindowWidth 1e+300, expected a number of a sane"),
+    ("number", lambda ds: set_to(ds, "WindowWidth", "1e30"), "has WindowWidth 1e+30, expected a number of a sane size"),
+    ("exponent", lambda ds: set_to(ds, "RescaleSlope", "1e-99999999"), "RescaleSlope that is no decimal number of a"),
+    ("tiny", lambda ds: set_to(ds, "RescaleSlope", "1e-13"), "RescaleSlope 1e-13, expected a number of a sane size"),
     ("function", lambda ds: set_to(ds, "VOILUTFunction", "DOE^JANE"), "window function that DICOM does not define"),
 ]  # fmt: skip
 
