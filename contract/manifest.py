@@ -5,11 +5,12 @@ forged manifest is one clear error and never a wrong answer.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from math import prod
 from pathlib import Path
 from typing import Any
 
+from contract.decision import Decision
 from contract.errors import ArtifactError
 from contract.files import write_whole
 
@@ -41,17 +42,6 @@ class Hardware:
     output: Stream
     dma: dict[str, str]  # role -> name of the block design's cell; empty until there is a bitstream
     cycles_per_image: int  # initiation interval, measured in simulation
-
-
-@dataclass(frozen=True)
-class Decision:
-    """From the integer logit to a probability and a class; host-side numbers."""
-
-    scale: float  # real logit = scale * integer logit + offset, scale > 0
-    offset: float
-    threshold: int  # the class is PNEUMONIA when the integer logit is greater
-    rule: str  # how the threshold was chosen
-    operating_points: dict[str, int] = field(default_factory=dict)  # rule -> other thresholds to choose from
 
 
 @dataclass(frozen=True)

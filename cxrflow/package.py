@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from contract.decision import Decision, integer_threshold
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
-from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
+from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
 from contract.npz import load_npz
 from contract.preprocess import describe
 from cxrflow.c_header import c_header
@@ -94,7 +95,6 @@ def _copy_simulator(build: Path, out: Path) -> None:
 
 def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Manifest:
     exported, metrics = _read(run.folder / "export" / "export.json"), _read(run.folder / "train" / "metrics.json")
-    from export.export import integer_threshold  # imports PyTorch, which only this needs
 
     network = run.experiment.network
     return Manifest(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, ImageError, MismatchError
-from contract.manifest import Decision, Hardware, Manifest
+from contract.manifest import Hardware, Manifest
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
 from driver.axi_dma import AxiDmaLink
@@ -232,14 +232,7 @@ class Accelerator:
 
     def _answers(self, index: NDArray[np.int64], logits: NDArray[np.int64], failures: dict[int, str]) -> Answers:
         decision = self.manifest.decision
-        classes = (logits > decision.threshold).astype(np.int64)
-        return Answers(index, logits, probability(logits, decision), classes, failures)
-
-
-def probability(logits: NDArray[np.int64], decision: Decision) -> NDArray[np.float64]:
-    """Return the probability of class 1 for integer logits."""
-    with np.errstate(over="ignore"):  # exp may reach infinity, where the probability is 0
-        return np.asarray(1 / (1 + np.exp(-(decision.scale * logits + decision.offset))))
+        return Answers(index, logits, decision.probability(logits), decision.classes(logits), failures)
 
 
 def _slices(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:

@@ -7,7 +7,6 @@ export.json     scale, operating point, and what was compared
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import torch
 from brevitas.core.scaling import ConstScaling
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError, MismatchError
+from contract.decision import integer_threshold, sigmoid
+from contract.errors import MismatchError
 from contract.network import save_network
 from contract.npz import save_npz
 from datasets.xray import Split
@@ -56,7 +56,7 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         {
             "pixels": test.pixels,
             "logits": logits,
-            "probability": 1 / (1 + np.exp(-(extracted.scale * logits + extracted.offset))),
+            "probability": sigmoid(extracted.scale * logits + extracted.offset),
             "labels": test.labels,
         },
     )
@@ -72,23 +72,6 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
     }
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
-
-
-def integer_threshold(operating_point: float, scale: float, offset: float) -> int:
-    """Return t with  integer logit > t  exactly when  scale * integer logit + offset > operating_point."""
-    quotient = (operating_point - offset) / scale
-    if not -(2**31) + 1 <= quotient < 2**31 - 1:
-        raise ConfigError(
-            f"the operating point {operating_point:g} is the integer logit {quotient:g}, outside 32 bits: every image "
-            "would get the same class. Train the network again."
-        )
-    threshold = math.floor(quotient)
-    # The quotient's rounding can be off by one; the definition decides.
-    while scale * threshold + offset > operating_point:
-        threshold -= 1
-    while scale * (threshold + 1) + offset <= operating_point:
-        threshold += 1
-    return threshold
 
 
 def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:

@@ -7,7 +7,8 @@ would make the intervals too narrow. Source: Field and Welsh, "Bootstrapping clu
 import numpy as np
 from numpy.typing import NDArray
 
-from qnn.calibration import BINS, bin_of, probability
+from contract.decision import sigmoid
+from qnn.calibration import BINS, bin_of
 from qnn.metrics import KINDS, Labels, Logits
 
 DRAWS = 2000
@@ -93,7 +94,7 @@ def _weighted_auc(weights: NDArray[np.float64], logits: Logits, positive: NDArra
 
 def _weighted_ece(weights: NDArray[np.float64], logits: Logits, labels: Labels) -> NDArray[np.float64]:
     """Return (D,) the calibration error at equal class sizes, see qnn.calibration.reliability."""
-    predicted = probability(logits)
+    predicted = sigmoid(logits)
     gap = np.zeros((len(labels), BINS))
     gap[np.arange(len(labels)), bin_of(predicted)] = predicted - labels
     shares, present = np.zeros((len(weights), BINS)), np.zeros(len(weights))

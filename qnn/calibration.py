@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from contract.decision import sigmoid
 from contract.errors import DataError
 from qnn.metrics import Labels, Logits, choose_operating_point
 from qnn.network import PixelMLP
@@ -79,11 +80,6 @@ def operating_points(logits: Logits, labels: Labels) -> dict[str, float]:
     }
 
 
-def probability(logits: Logits) -> NDArray[np.float64]:
-    """Return (N,) probabilities of pneumonia for calibrated logits."""
-    return np.asarray(1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64))))
-
-
 def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (N,) which of BINS equal bins each probability lies in."""
     return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
@@ -91,7 +87,7 @@ def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def reliability(logits: Logits, labels: Labels) -> Reliability:
     """Compare calibrated probabilities with labels, both (N,), as if both classes had the same size."""
-    predicted_each = probability(logits)
+    predicted_each = sigmoid(logits)
     counts = np.bincount(labels, minlength=2)
     weight = 1 / (2 * np.maximum(counts, 1))[labels]
     weight /= weight.sum()  # where a class is absent

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from contract.decision import sigmoid
 from qnn.calibration import Reliability
 from qnn.metrics import Labels, Logits, classification_metrics
 
@@ -145,7 +146,7 @@ def plot_mistakes(
         axes.axis("off")
     for axes, i in zip(cells, worst, strict=False):
         axes.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
-        probability = 1 / (1 + np.exp(-float(logits[i])))
+        probability = float(sigmoid(logits[i]))
         axes.set_title(f"image {i}: {class_names[labels[i]]}\np({class_names[1]}) = {probability:.3f}", fontsize=6.5)
     figure.suptitle(f"{len(wrong)} of {len(labels)} misclassified, worst first", fontsize=10)
     return _save(figure, path)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, save_manifest
+from contract.decision import Decision
+from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
 from contract.network import IntegerLayer, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe

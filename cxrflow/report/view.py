@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from contract.decision import sigmoid
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts
@@ -117,7 +118,7 @@ def samples(facts: Facts) -> list[tuple[str, list[Sample]]]:
     if golden is None:
         return []
     threshold = 0.0 if facts.metrics is None else facts.metrics.test.threshold
-    called = golden.probability > 1 / (1 + np.exp(-threshold))
+    called = golden.probability > sigmoid(threshold)
     return [
         (
             name,

@@ -19,7 +19,8 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from contract.manifest import DISCLAIMER, Decision
+from contract.decision import Decision
+from contract.manifest import DISCLAIMER
 from contract.preprocess import area_average
 from cxrflow.serve.answers import (
     Answer,
@@ -37,7 +38,6 @@ from cxrflow.serve.devices import Fleet, Served
 from cxrflow.serve.guard import BUG, Guard, refuse
 from cxrflow.serve.limits import Budget, Limits, Refusal
 from cxrflow.serve.upload import FIELD, Part, decode, receive
-from driver.accelerator import probability
 from driver.explain import explain, overlay
 
 PAGE = Path(__file__).parent / "page"
@@ -208,13 +208,9 @@ def _points(decision: Decision) -> list[OperatingPoint]:
     own = equal[0] if equal else "default"
     thresholds = {own: decision.threshold, **{n: t for n, t in decision.operating_points.items() if n != own}}
     return [
-        OperatingPoint(name=name, threshold=threshold, probability=_probability(threshold, decision))
+        OperatingPoint(name=name, threshold=threshold, probability=float(decision.probability(np.array(threshold))))
         for name, threshold in thresholds.items()
     ]
-
-
-def _probability(logit: int, decision: Decision) -> float:
-    return float(probability(np.array([logit]), decision)[0])
 
 
 def _point(served: Served, name: str | None) -> OperatingPoint:
@@ -229,7 +225,7 @@ def _answer(served: Served, point: OperatingPoint, index: int, logit: int, decod
     return Answer(
         index=index,
         logit=logit,
-        probability=_probability(logit, served.manifest.decision),
+        probability=float(served.manifest.decision.probability(np.array(logit))),
         class_name=served.manifest.class_names[logit > point.threshold],
         width=decoded.width,
         height=decoded.height,

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from contract.decision import Decision
 from contract.errors import ArtifactError
-from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, load_manifest, save_manifest
+from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 
 MANIFEST = Manifest(
     schema=SCHEMA,

@@ -13,8 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.decision import Decision
 from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, DeviceTimeoutError, MismatchError
-from contract.manifest import DISCLAIMER, SCHEMA, Decision, Hardware, Manifest, Stream, load_manifest, save_manifest
+from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import IntegerLayer, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe

@@ -1,23 +1,19 @@
 """The export folder: what is in it, that its checks have teeth, and the integer operating point."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.core.onnx_exec import execute_onnx
 
 import export.export as module
-from contract.errors import ConfigError, MismatchError
+from contract.errors import MismatchError
 from contract.network import load_network
 from contract.npz import load_npz
-from export.export import integer_threshold
 from export.integer_network import Extracted, canonical, extract
 from export.qonnx_model import evaluate_qonnx, to_qonnx
 from qnn.spec import NetworkSpec
@@ -105,25 +101,3 @@ def test_another_qonnx_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "to_qonnx", lambda _net, path: real(other, path))
     with pytest.raises(MismatchError, match=r"qonnx_float64: \d+ of 20 logits differ"):
         export_net(tmp_path / "export", random_net(small_spec(8, 8)), random_pixels(20))
-
-
-@given(st.floats(1e-6, 1e3), st.floats(-1e3, 1e3), st.floats(-50, 50), st.none() | st.integers(-(10**6), 10**6))
-def test_integer_threshold_is_its_definition(scale: float, offset: float, point: float, exact: int | None) -> None:
-    if exact is not None:
-        point = scale * exact + offset  # exactly on a logit: `greater` must not include it
-    try:
-        t = integer_threshold(point, scale, offset)
-    except ConfigError:
-        assert abs((point - offset) / scale) > 2**30
-        return
-    assert not scale * t + offset > point
-    assert scale * (t + 1) + offset > point
-
-
-@pytest.mark.parametrize(
-    ("scale", "point"),
-    [(1e-300, 1.0), (1e-17, 1.0), (1e-300, -1.0), (1.0, 2.0**31), (1.0, math.inf), (1.0, math.nan), (5e-324, 1e300)],
-)
-def test_an_operating_point_outside_32_bits_is_refused_at_once(scale: float, point: float) -> None:
-    with pytest.raises(ConfigError, match=r"the operating point .* is the integer logit .*, outside 32 bits"):
-        integer_threshold(point, scale, 0.0)
