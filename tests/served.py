@@ -6,7 +6,7 @@ import io
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cxrflow.serve.decoders import COMMAND
 from cxrflow.serve.devices import Fleet
 from cxrflow.serve.limits import Limits
 from cxrflow.serve.start import make_server
@@ -87,11 +88,15 @@ class Served:
 
 @contextlib.contextmanager
 def serving(
-    *folders: Path, limits: Limits | None = None, token: str | None = None, devices: tuple[str, ...] = ()
+    *folders: Path,
+    limits: Limits | None = None,
+    token: str | None = None,
+    devices: tuple[str, ...] = (),
+    decoder: Sequence[str] = COMMAND,
 ) -> Iterator[Served]:
     """Serve deploy folders in a thread."""
     fleet = Fleet(folders, devices)
-    server = make_server(fleet, limits or Limits(), loopback=True, token=token)
+    server = make_server(fleet, limits or Limits(), loopback=True, token=token, decoder=decoder)
     with socket.create_server(("127.0.0.1", 0)) as bound:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
         thread.start()

@@ -3,14 +3,10 @@
 import base64
 import contextlib
 import io
-import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import anyio
-import anyio.to_thread
 import numpy as np
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,7 +17,6 @@ from starlette.types import ASGIApp
 
 from contract.decision import Decision
 from contract.manifest import DISCLAIMER
-from contract.preprocess import area_average
 from cxrflow.serve.answers import (
     Answer,
     Explained,
@@ -34,10 +29,11 @@ from cxrflow.serve.answers import (
     Run,
     Runs,
 )
+from cxrflow.serve.decoders import COMMAND, Decoded, Decoders
 from cxrflow.serve.devices import Fleet, Served
-from cxrflow.serve.guard import BUG, Guard, refuse
-from cxrflow.serve.limits import Budget, Limits, Refusal
-from cxrflow.serve.upload import FIELD, Part, decode, receive
+from cxrflow.serve.guard import Guard, refuse
+from cxrflow.serve.limits import BUG, Budget, Limits, Refusal
+from cxrflow.serve.upload import FIELD, Part, receive
 from driver.explain import explain, overlay
 
 PAGE = Path(__file__).parent / "page"
@@ -47,7 +43,6 @@ PAGE_FILES = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }
-PREVIEW_SIDE = 640  # longest side of the picture that is sent back [pixel]
 
 RunName = Annotated[str | None, Query(description="A name from /api/runs; the first where not given.", max_length=200)]
 Device = Annotated[str | None, Query(description="One of the run's devices; its first where not given.", max_length=20)]
@@ -55,25 +50,13 @@ Point = Annotated[str | None, Query(description="An operating point; the run's o
 Fill = Annotated[Literal["mirror", "mean"], Query(description="What covers parts of the image.")]
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """What is kept of one upload."""
-
-    pixels: NDArray[np.uint8]  # (H, W) of the network
-    width: int  # of the upload [pixel]
-    height: int
-    seconds: float  # from bytes to pixels
-    preview: str  # JPEG as data URL; "" where nobody asked for it
-
-
 class Server:
     """The endpoints of the API."""
 
-    def __init__(self, fleet: Fleet, limits: Limits) -> None:
+    def __init__(self, fleet: Fleet, limits: Limits, decoders: Decoders) -> None:
         """Serve `fleet` within `limits`."""
-        self._fleet, self._limits = fleet, limits
+        self._fleet, self._limits, self._decoders = fleet, limits, decoders
         self._budget = Budget(limits.held_bytes)
-        self._decoding = anyio.CapacityLimiter(1)  # one image at a time of all requests: this bounds the memory
 
     async def predict(
         self, request: Request, run: RunName = None, device: Device = None, point: Point = None
@@ -135,8 +118,8 @@ class Server:
             images=found.images,
             cycles=found.cycles,
             cycles_are="simulated" if found.cycles_are == "simulated" else "expected",
-            preview=decoded.preview,
-            overlay=_data_url(Image.fromarray(overlay(found)), "PNG"),
+            preview=_data_url("jpeg", decoded.preview),
+            overlay=_data_url("png", _picture(overlay(found))),
         )
 
     async def runs(self) -> Runs:
@@ -164,9 +147,7 @@ class Server:
         served, _ = self._fleet.choose(run, None)
         if number >= len(served.examples):
             raise Refusal(404, "unknown-example", "There is no such example. Ask /api/runs for their number.")
-        stream = io.BytesIO()
-        Image.fromarray(served.examples[number]).save(stream, "PNG")
-        return Response(stream.getvalue(), media_type="image/png")
+        return Response(_picture(served.examples[number]), media_type="image/png")
 
     @contextlib.asynccontextmanager
     async def _uploads(self, request: Request, *, most: int) -> AsyncIterator[list[Part]]:
@@ -178,28 +159,18 @@ class Server:
             held.close()
 
     async def _decode(self, part: Part, served: Served, *, preview: bool) -> Decoded:
-        return await anyio.to_thread.run_sync(self._decode_now, part, served, preview, limiter=self._decoding)
-
-    def _decode_now(self, part: Part, served: Served, preview: bool) -> Decoded:
         height, width = served.manifest.height, served.manifest.width
-        start = time.perf_counter()
-        gray = decode(part, self._limits, height=height, width=width)
-        pixels = area_average(gray, height=height, width=width)
-        seconds = time.perf_counter() - start
-        return Decoded(pixels, gray.shape[1], gray.shape[0], seconds, _preview(gray) if preview else "")
+        return await self._decoders.decode(part.content, part.declared, height=height, width=width, preview=preview)
 
 
-def _preview(gray: NDArray[np.uint8]) -> str:
-    """Return a small picture of (h, w) pixels; the browser cannot show DICOM, and would turn what EXIF says."""
-    image = Image.fromarray(gray)
-    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
-    return _data_url(image, "JPEG", quality=88)
+def _data_url(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _data_url(image: Image.Image, kind: str, **options: int) -> str:
+def _picture(pixels: NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _points(decision: Decision) -> list[OperatingPoint]:
@@ -239,7 +210,12 @@ def _network(served: Served) -> str:
 
 
 def create_app(
-    fleet: Fleet, *, limits: Limits | None = None, loopback: bool = True, token: str | None = None
+    fleet: Fleet,
+    *,
+    limits: Limits | None = None,
+    loopback: bool = True,
+    token: str | None = None,
+    decoder: Sequence[str] = COMMAND,
 ) -> ASGIApp:
     """Return the application; it closes the fleet when it ends.
 
@@ -248,18 +224,22 @@ def create_app(
         limits: of requests; the usual ones where not given.
         loopback: whether only this machine can reach it.
         token: that the API asks for; None for none.
+        decoder: what starts a process that decodes images.
     """
+    limits = limits or Limits()
+    decoders = Decoders(limits, decoder)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        decoders.start()
         yield
+        decoders.close()
         fleet.close()
 
     app = FastAPI(
         title="cxrflow", version="1", description=DISCLAIMER, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    limits = limits or Limits()
-    server = Server(fleet, limits)
+    server = Server(fleet, limits, decoders)
     uploads = _problems(400, 404, 408, 413, 415, 503)
     app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files))(server.predict)
     app.post("/api/explain", responses=uploads, openapi_extra=_form(1))(server.explain)

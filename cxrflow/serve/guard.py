@@ -13,10 +13,9 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cxrflow.serve.limits import Refusal
+from cxrflow.serve.limits import BUG, Refusal
 
 LOG = logging.getLogger("cxrflow.serve")
-BUG = Refusal(500, "bug", "The server failed at this request. This is a bug of ours; other requests go on.")
 OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/healthz")  # hold nothing that a token protects
 SECURITY = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "

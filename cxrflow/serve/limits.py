@@ -1,12 +1,18 @@
 """What the server accepts, and how it refuses the rest."""
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 from contract.manifest import DISCLAIMER
 
 MEBI = 1 << 20
+
+
+def _of_memory(share: int, most: int) -> int:
+    """Return a share of this machine's memory [byte], but not more than `most`."""
+    return min(most, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // share)
 
 
 @dataclass(frozen=True)
@@ -17,7 +23,10 @@ class Limits:
     request_bytes: int = 64 * MEBI  # one request, forms included
     files: int = 16  # of one request
     pixels: int = 24_000_000  # of one image; plain X-ray detectors have up to about 18 million
-    held_bytes: int = 192 * MEBI  # all uploads that are in memory at one time
+    held_bytes: int = field(default_factory=lambda: _of_memory(8, 192 * MEBI))  # all uploads in memory at one time
+    patience_s: float = 1.0  # that an image may be decoded before the next one no longer waits for it [s]
+    decode_s: float = 20.0  # until it is given up [s]
+    decode_bytes: int = field(default_factory=lambda: _of_memory(4, 512 * MEBI))  # that this may take, beside the file
     idle_s: float = 10.0  # longest silence within an upload [s]
     upload_s: float = 60.0  # longest upload [s]
     header_s: float = 10.0  # from opening a connection to the end of the request's header [s]
@@ -55,3 +64,6 @@ class Budget:
         """Return what was taken."""
         with self._lock:
             self._left += size
+
+
+BUG = Refusal(500, "bug", "The server failed at this request. This is a bug of ours; other requests go on.")

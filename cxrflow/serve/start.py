@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import uvicorn
 
 from contract.errors import ConfigError
 from cxrflow.serve.app import create_app
+from cxrflow.serve.decoders import COMMAND
 from cxrflow.serve.devices import Fleet, find_deploys
 from cxrflow.serve.guard import is_loopback, patient_protocol
 from cxrflow.serve.limits import Limits
@@ -83,12 +83,13 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ConfigError(f"{host}:{port} cannot be used ({reason}). Choose another --port or --host.") from err
 
 
-def make_server(fleet: Fleet, limits: Limits, *, loopback: bool, token: str | None = None) -> uvicorn.Server:
+def make_server(
+    fleet: Fleet, limits: Limits, *, loopback: bool, token: str | None = None, decoder: Sequence[str] = COMMAND
+) -> uvicorn.Server:
     """Return a server that is not running yet: `run(sockets=[...])` serves, `should_exit` ends it."""
-    # For all threads, because catch_warnings is not thread-safe; warnings of decoders quote headers.
-    warnings.filterwarnings("ignore", module=r"(pydicom|PIL)\b")
     config = uvicorn.Config(
-        create_app(fleet, limits=limits, loopback=loopback, token=token),
+        create_app(fleet, limits=limits, loopback=loopback, token=token, decoder=decoder),
+        ws="none",
         http=patient_protocol(limits.header_s),
         access_log=False,  # nothing of a request is written anywhere
         log_config=None,  # uvicorn's own one would enable again the loggers that decoders quote headers in

@@ -1,40 +1,26 @@
-"""From a request to gray pixels, in memory from end to end, trusting nothing.
+"""From a request to its files, in memory from end to end, trusting nothing.
 
 The multipart body is parsed here because the framework's own parser writes larger uploads to temporary files. File
 names are looked at only to refuse those that hold a path; they are not kept, logged or answered.
 """
 
-import io
 import logging
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import anyio
-import numpy as np
 from fastapi import Request
-from numpy.typing import NDArray
-from PIL import Image
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from contract.errors import ImageError, ImageTooLargeError
-from contract.preprocess import load_gray
+from cxrflow.serve.decode import ANY_TYPE, TYPES
 from cxrflow.serve.limits import MEBI, Budget, Limits, Refusal
-from datasets import dicom
 
 logging.getLogger("python_multipart.multipart").disabled = True  # it quotes what it cannot parse
 
 FIELD = "files"  # of the form
-NAME = "the image"  # what decoders call it in their messages
-ANY_TYPE = ("", "application/octet-stream")  # what browsers say about a file that they do not know
-TYPES = {
-    "JPEG": ("image/jpeg", "image/jpg", "image/pjpeg"),
-    "PNG": ("image/png",),
-    "DICOM": ("application/dicom", "application/dicom+octet-stream"),
-}
 _KNOWN_TYPES = {name for names in TYPES.values() for name in names} | set(ANY_TYPE)
 
 
@@ -192,76 +178,6 @@ def _boundary(request: Request) -> bytes:
     if not 1 <= len(boundary) <= 200:
         raise _bad_form()
     return boundary
-
-
-def decode(part: Part, limits: Limits, *, height: int, width: int) -> NDArray[np.uint8]:
-    """Return the gray pixels of an upload in its own size, (h, w), at least (height, width).
-
-    Raises:
-        Refusal: it is no usable X-ray.
-    """
-    content = bytes(part.content)
-    kind = _kind(content)
-    if part.declared not in (*ANY_TYPE, *TYPES[kind]):
-        raise Refusal(415, "type-mismatch", f"The file holds {kind}, but was declared as something else.")
-    try:
-        if kind == "DICOM":
-            shape = dicom.describe(content, name=NAME)
-            _require_pixels(shape.width * shape.height, limits)
-            gray, _ = dicom.read(content, name=NAME, secret=secrets.token_bytes(32))
-        else:
-            _require_pixels(_header_pixels(content, kind), limits)
-            if kind == "JPEG":
-                dicom.require_scans(content, name=NAME)
-            gray = load_gray(content, height=height, width=width, name=NAME)
-    except ImageTooLargeError:
-        raise _too_many_pixels(limits) from None
-    except ImageError as err:
-        raise Refusal(422, "unusable", f"The image {str(err).removeprefix(f'{NAME}: ')}") from None
-    if gray.shape[0] < height or gray.shape[1] < width:
-        found = f"{gray.shape[1]} x {gray.shape[0]}"
-        raise Refusal(422, "too-small", f"The image has {found} pixels; {width} x {height} are needed at least.")
-    return gray
-
-
-def _kind(content: bytes) -> str:
-    """Return what a file is by its first bytes. Raises Refusal."""
-    if not content:
-        raise Refusal(400, "empty-file", "The file is empty (0 bytes). Send the X-ray again.")
-    if content.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if dicom.is_dicom(content):
-        return "DICOM"
-    if content.startswith(b"PK"):
-        found = "a ZIP archive, whatever its name says: unpack it, and send"
-    elif b"<svg" in content[:4096].lower():
-        found = "an SVG drawing, which is a program: send"
-    else:
-        found = "no JPEG, PNG or DICOM: send"
-    raise Refusal(415, "not-an-image", f"The file is {found} the X-rays themselves.")
-
-
-def _header_pixels(content: bytes, kind: str) -> int:
-    """Return the pixels that a JPEG or PNG claims to have, 0 where its header is damaged: decoding will say so."""
-    try:
-        with Image.open(io.BytesIO(content), formats=[kind]) as image:
-            return image.width * image.height
-    except Image.DecompressionBombError as err:
-        raise ImageTooLargeError(str(err)) from None
-    except Exception:  # Pillow raises nearly everything on hostile input
-        return 0
-
-
-def _require_pixels(count: int, limits: Limits) -> None:
-    if count > limits.pixels:
-        raise _too_many_pixels(limits)
-
-
-def _too_many_pixels(limits: Limits) -> Refusal:
-    most = limits.pixels / 1e6
-    return Refusal(413, "too-many-pixels", f"The image has more than {most:g} megapixels. Shrink it and send it again.")
 
 
 def _too_large(what: str, limit: int) -> Refusal:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -16,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
@@ -24,6 +25,8 @@ from PIL import Image
 
 from contract.network import IntegerNetwork
 from contract.preprocess import load_pixels
+from cxrflow.serve.decode import READY, Job, write_message
+from cxrflow.serve.decoders import CODE
 from cxrflow.serve.limits import Budget, Limits, Refusal
 from driver.accelerator import Accelerator
 from driver.explain import explain
@@ -32,6 +35,7 @@ from tests.cxrflow.conftest import Place
 from tests.deploy_folder import write_deploy
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
 
+HOSTILE = (sys.executable, "-m", "tests.hostile_decoder")
 SMALL = Limits(file_bytes=100_000, request_bytes=200_000, files=3, pixels=1_000_000)
 AUDIT: list[str] = []  # files opened for writing while it is watched
 WATCH = threading.Event()
@@ -306,6 +310,110 @@ class TestRefusals:
         budget.take(10)
 
 
+def hostile(*words: bytes) -> bytes:
+    """An X-ray at which tests.hostile_decoder acts."""
+    return b"\n".join((png(noise()), *words))
+
+
+DEATHS: dict[str, tuple[int, str, str]] = {
+    "eat": (413, "too-much-memory", "more than 100 MiB to decode"),
+    "crash": (422, "unusable", "makes its decoder crash"),
+    "abort": (422, "unusable", "makes its decoder crash"),
+    "exit": (422, "unusable", "makes its decoder crash"),
+    "system": (503, "busy", "short of memory"),
+    "bug": (500, "bug", "a bug of ours"),
+    "write": (500, "bug", "a bug of ours"),
+}
+
+
+class TestDecodersThatFail:
+    """An image may do anything to what decodes it: it costs its sender an answer, and nobody else anything.
+
+    So: to take time, in Python, in native code, and asleep; to take memory, and to have none; to end the process, in
+    every way in which one ends; to print, to write, to be a bug of ours.
+    """
+
+    @pytest.fixture(scope="class")
+    def attacked(self, folder: Path, network: IntegerNetwork) -> Iterator[Served]:
+        limits = Limits(patience_s=0.2, decode_s=3, decode_bytes=100 << 20)
+        with serving(folder, limits=limits, decoder=HOSTILE) as served:
+            yield served
+
+    @pytest.mark.parametrize("name", DEATHS)
+    def test_an_end_is_a_sentence_to_its_sender_alone(
+        self, attacked: Served, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        file = tmp_path / "written"
+        reply = attacked.post(
+            "/api/predict", File(png(noise())), File(hostile(bytes(file), name.encode())), File(png(noise(seed=1)))
+        )
+        before, failed, after = reply.json()["results"]
+        status, code, words = DEATHS[name]
+        assert (failed["status"], failed["code"]) == (status, code) and words in failed["error"]
+        assert {"logit"} <= before.keys() & after.keys()
+        assert not file.exists() or file.stat().st_size == 0
+        assert "Doe" not in caplog.text and ("Error at " in caplog.text) == (status == 500)
+
+    def test_others_are_answered_while_one_hangs(self, attacked: Served) -> None:
+        with ThreadPoolExecutor(1) as pool:
+            hangs = pool.submit(attacked.post, "/api/predict", File(hostile(b"spin")))
+            time.sleep(0.2)
+            start = time.monotonic()
+            assert attacked.ask("GET", "/healthz").status == 200 and time.monotonic() - start < 1
+            assert attacked.post("/api/predict", File(png(noise()))).status == 200
+            assert not hangs.done()
+            hangs.result().assert_refused(422, "unusable", "takes more than 3 s to decode")
+        assert attacked.post("/api/predict", File(png(noise()))).status == 200
+
+    def test_many_that_hang_delay_others_by_no_more_than_their_own_time(self, attacked: Served) -> None:
+        with ThreadPoolExecutor(3) as pool:
+            words = b"spin", b"native", b"sleep"
+            hanging = [pool.submit(attacked.post, "/api/predict", File(hostile(word))) for word in words]
+            time.sleep(0.2)
+            start = time.monotonic()
+            assert attacked.post("/api/predict", File(png(noise()))).status == 200
+            assert time.monotonic() - start < 9
+            assert {reply.result().status for reply in hanging} == {422}
+
+    def test_what_codecs_print_is_lost(self, attacked: Served, capfd: pytest.CaptureFixture[str]) -> None:
+        assert attacked.post("/api/predict", File(hostile(b"print"))).status == 200
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_real_image_that_is_too_much(self, folder: Path, network: IntegerNetwork) -> None:
+        with serving(folder, limits=Limits(decode_bytes=8 << 20)) as served:
+            reply = served.post("/api/explain", File(bomb(4000, 4000)))
+            reply.assert_refused(413, "too-much-memory", "more than 8 MiB")
+            assert served.post("/api/explain", File(png(noise()))).status == 200
+
+    def test_a_dicom_of_endless_numbers(self, folder: Path, network: IntegerNetwork) -> None:
+        """Two kilobytes that once stopped a server for ever; here, the bounds of the parser are gone too."""
+        hang = dicom_file(RescaleSlope="1e-99999999", RescaleIntercept="0")
+        with serving(folder, limits=Limits(decode_s=1.5), decoder=(*HOSTILE, "unbound")) as served:
+            served.post("/api/predict", File(hang)).assert_refused(422, "unusable", "more than 1.5 s to decode")
+            assert served.post("/api/predict", File(png(noise()))).status == 200
+        with serving(folder) as served:
+            served.post("/api/predict", File(hang)).assert_refused(422, "unusable", "RescaleSlope")
+
+    def test_no_process_outlives_the_server(self) -> None:
+        """A process whose server was killed ends by itself, idle and at work."""
+        job = Job("", 28, 28, False, 10**6, 0.0, 100 << 20)
+        for word, code in (b"", 0), (b"spin", -signal.SIGXCPU):
+            process = subprocess.Popen(HOSTILE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=CODE)
+            assert process.stdin is not None and process.stdout is not None
+            assert process.stdout.read(len(READY)) == READY
+            if word:
+                write_message(cast(BinaryIO, process.stdin), vars(job), hostile(word))
+            process.stdin.close()
+            process.stdout.close()
+            assert process.wait(20) == code
+
+    def test_a_decoder_that_cannot_start(self, folder: Path, network: IntegerNetwork) -> None:
+        for command in ("/nowhere/python",), (sys.executable, "-c", ""), (sys.executable, "-c", "print('nonsense')"):
+            with serving(folder, decoder=command) as served:
+                served.post("/api/predict", File(png(noise()))).assert_refused(503, "busy", "cannot be started")
+                assert served.ask("GET", "/healthz").status == 200
+
+
 class TestAccess:
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8000", "LOCALHOST"])
     def test_this_machine(self, server: Served, host: str) -> None:
@@ -377,7 +485,7 @@ class TestPromises:
         def broken(*_: Any, **__: Any) -> None:
             raise ValueError("PatientName is Doe^Jane")
 
-        monkeypatch.setattr("cxrflow.serve.app.area_average", broken)
+        monkeypatch.setattr("cxrflow.serve.app._answer", broken)
         with serving(folder) as served:
             served.post("/api/predict", File(png(noise()))).assert_refused(500, "bug", "a bug of ours")
             assert served.ask("GET", "/healthz").status == 200
