@@ -57,7 +57,9 @@ def _gpu() -> Finding:
     """Ask the driver's own tool; importing torch for this would take seconds."""
     tool = shutil.which("nvidia-smi")
     found = None if tool is None else _first_line([tool, "--query-gpu=name", "--format=csv,noheader"])
-    return Finding("GPU", found, "nothing: training and sweeps work on the CPU", "nothing to do", False)
+    return Finding(
+        "GPU", found, "faster training, with a CUDA build of PyTorch; the CPU is enough", "nothing to do", False
+    )
 
 
 def _first_line(command: list[str]) -> str | None:

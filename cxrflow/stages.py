@@ -165,9 +165,13 @@ class Run:
     def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any], test: bool) -> None:
         from qnn.checkpoint import save_checkpoint
         from qnn.report import finish
-        from qnn.training import train
+        from qnn.training import train, training_device
 
         experiment, workdir = self.experiment, self.folder / ".training"
+        if (device := training_device(experiment.train)) != "cpu":
+            self.console.detail(
+                f"training on {device}: its weights differ from a CPU's; all that follows is as exact as with those"
+            )
         with self._epochs() as on_epoch:
             result = train(
                 self.data(),

@@ -25,7 +25,7 @@ from qnn.network import PixelMLP, predict_logits
 from qnn.shifts import measure_shifts
 from qnn.spec import NetworkSpec, OperatingRule, TrainConfig
 from qnn.teacher import split_fingerprint
-from qnn.training import TrainResult, mixed_validation, write_history
+from qnn.training import TrainResult, mixed_validation, training_device, write_history
 
 TOOLS = ("torch", "brevitas", "lightning", "torchmetrics", "scikit-learn", "scipy", "numpy", "pillow")
 RULES: dict[OperatingRule, str] = {
@@ -91,7 +91,11 @@ def finish(
         "counts": {name: _counts(split, names) for name, split in _splits(data).items()},
         "made_from": dict(made_from),
         "versions": {"python": platform.python_version()} | {tool: version(tool) for tool in TOOLS},
-        "machine": {"processor": platform.machine(), "simd": torch.backends.cpu.get_cpu_capability()},
+        "machine": {
+            "processor": platform.machine(),
+            "simd": torch.backends.cpu.get_cpu_capability(),
+            "trained_on": training_device(config),
+        },
     }
     _write_json(out / "metrics.json", metrics)
     return add_test(result.net, data, config, metrics, out) if test else metrics

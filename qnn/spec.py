@@ -190,6 +190,7 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt
     pct_start: float = Field(default=0.15, gt=0, lt=1)  # fraction of the steps until the peak
     seed: Count = Field(default=0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch has one; other weights than the CPU's
     patience: Count | None = Field(
         default=None, ge=1
     )  # epochs without improvement before stopping; None: train all epochs

@@ -4,14 +4,14 @@ Both must have been trained on the same training images. One that was trained on
 validation images, and every choice made on those would be flattered.
 """
 
+import copy
 import hashlib
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from contract.errors import ConfigError
 from datasets.xray import XrayData
@@ -91,15 +91,22 @@ def copy_weights(source: PixelMLP, target: PixelMLP) -> None:
                 weight.mul_(BINARY_WEIGHT_SCALE / 2 / weight.abs().mean().clamp(min=1e-12))
 
 
-def answering(net: PixelMLP, *, batch: int) -> Callable[[Tensor], Tensor]:
-    """Return a function that computes `net` for (batch, H*W) pixels, without gradients, several times faster.
+def answering(net: PixelMLP) -> PixelMLP:
+    """Return a copy of `net` that answers without being trained, several times faster where it has convolutions.
 
-    Batch norms are folded into convolutions, whose memory layout is the processor's own.
+    Their batch norms are folded into them, and their memory layout is the one that processors and GPUs are fastest in.
     """
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice about PyTorch's newer compilers, which need a C++ compiler at run time
-        frozen = torch.jit.freeze(torch.jit.trace(net.eval(), torch.zeros(batch, net.spec.inputs)))
-        return torch.jit.optimize_for_inference(frozen)  # type: ignore[no-any-return]
+    net = copy.deepcopy(net).eval().requires_grad_(False)
+    if net.front is not None:
+        folded: list[nn.Module] = []
+        for layer in net.front.layers:
+            if isinstance(layer, nn.BatchNorm2d):
+                convolution = folded.pop()
+                assert isinstance(convolution, nn.Conv2d)
+                layer = fuse_conv_bn_eval(convolution, layer)
+            folded.append(layer)
+        net.front.layers = nn.Sequential(*folded)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 
 def soft_loss(logits: Tensor, teacher_logits: Tensor, weights: Tensor, *, temperature: float) -> Tensor:

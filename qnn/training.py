@@ -104,18 +104,34 @@ def train(
 
     Raises:
         DataError: the images do not fit the spec, or a class is absent from a split.
-        ConfigError: the training diverged, or `teacher` or `initial` does not fit.
+        ConfigError: the training diverged, `teacher` or `initial` does not fit, or there is no such device.
         ArtifactError: the state in `workdir` is damaged.
         KeyboardInterrupt: Ctrl-C before the first epoch was complete.
     """
     _check_data(data, spec, config)
     check_sources(data, spec, config, teacher=teacher, initial=initial)
+    training_device(config)
     folder = workdir / _identity(data, spec, config, teacher, initial)
     with _threads(spec):
         trainee = _Trainee(
             data, spec, config, teacher=teacher, initial=initial, on_epoch=on_epoch, history_file=folder / "history.csv"
         )
         return _train(trainee, data, folder, progress=progress)
+
+
+def training_device(config: TrainConfig) -> str:
+    """Return where `config` trains: "cpu", or the name of a GPU.
+
+    Raises:
+        ConfigError: a GPU is asked for that PyTorch does not have.
+    """
+    there = torch.cuda.is_available()
+    if config.device == "cuda" and not there:
+        why = "sees no GPU" if torch.version.cuda else "is a build without CUDA"
+        raise ConfigError(
+            f"'train.device' is cuda, but PyTorch {torch.__version__} {why}. Install a CUDA build, or use auto or cpu."
+        )
+    return torch.cuda.get_device_name() if there and config.device != "cpu" else "cpu"
 
 
 def check_sources(
@@ -184,9 +200,7 @@ class _Trainee(pl.LightningModule):
         if initial is not None:
             copy_weights(initial.net, self.net)
         # In a tuple, because a module's modules are trained and saved with it.
-        self.teacher: tuple[Callable[[Tensor], Tensor], ...] = ()
-        if teacher is not None:
-            self.teacher = (answering(teacher.net, batch=config.batch_size),)
+        self.teacher: tuple[PixelMLP, ...] = () if teacher is None else (answering(teacher.net),)
         self.config = config
         self.on_epoch = on_epoch
         self.history_file = history_file
@@ -195,21 +209,33 @@ class _Trainee(pl.LightningModule):
         self.best_epoch = -1
         self.seconds = 0.0
 
-        self.pixels = torch.from_numpy(data.train.pixels)  # (N, H, W) uint8
-        self.labels = torch.from_numpy(data.train.labels).to(torch.float32)
+        # Buffers follow the network to where it trains.
+        self._keep("pixels", torch.from_numpy(data.train.pixels))  # (N, H, W) uint8
+        self._keep("labels", torch.from_numpy(data.train.labels).to(torch.float32))
         counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=2)
         weight = len(self.labels) / (2 * counts) if config.class_balance else torch.ones(2)
-        self.weights = weight.to(torch.float32)[torch.from_numpy(data.train.labels)]  # (N,) of each image's loss
+        self._keep("weights", weight.to(torch.float32)[torch.from_numpy(data.train.labels)])  # (N,), of the losses
         # The rest waits for another epoch's shuffle.
         self.batches = config.passes * len(self.labels) // config.batch_size
 
-        self.val = (torch.from_numpy(data.val.pixels).flatten(1).float(), data.val.labels)
-        aug_pixels, aug_labels = augmented_validation(data.val, config.validation_augment, copies=MONITOR_COPIES)
-        self.val_aug = (torch.from_numpy(aug_pixels).flatten(1).float(), aug_labels)
+        aug_pixels, self.val_aug_labels = augmented_validation(
+            data.val, config.validation_augment, copies=MONITOR_COPIES
+        )
+        self.val_labels = data.val.labels
+        for name, pixels in (("val_pixels", data.val.pixels), ("val_aug_pixels", aug_pixels)):
+            self._keep(name, torch.from_numpy(pixels).flatten(1).float())
         # Validation weighs the classes like training does, by its own counts.
         val_counts = np.bincount(data.val.labels, minlength=2)
         val_weight = len(data.val.labels) / (2 * val_counts) if config.class_balance else np.ones(2)
-        self.val_weights = torch.from_numpy(val_weight[data.val.labels]).float()
+        self._keep("val_weights", torch.from_numpy(val_weight[data.val.labels]).float())
+
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+    def on_fit_start(self) -> None:
+        """Take the teacher along to where the network trains."""
+        for teacher in self.teacher:
+            teacher.to(self.device)
 
     def is_finished(self) -> bool:
         """Whether all epochs are done or patience ran out."""
@@ -239,7 +265,7 @@ class _Trainee(pl.LightningModule):
         seed = np.random.SeedSequence([self.config.seed, self.current_epoch]).generate_state(1, np.uint64)[0]
         self.generator = torch.Generator().manual_seed(int(seed >> np.uint64(1)))
         shuffles = [torch.randperm(len(self.labels), generator=self.generator) for _ in range(self.config.passes)]
-        self.order = torch.cat(shuffles)
+        self.order = torch.cat(shuffles).to(self.device)
         self.losses: list[Tensor] = []
 
     def training_step(self, batch: int) -> Tensor:
@@ -275,7 +301,7 @@ class _Trainee(pl.LightningModule):
         self.history.append(row)
         if self.best_epoch < 0 or row["monitor"] > self.history[self.best_epoch]["monitor"]:
             self.best_epoch = len(self.history) - 1
-            self.best_state = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+            self.best_state = {name: t.detach().cpu().clone() for name, t in self.net.state_dict().items()}
         self.log("monitor", row["monitor"])  # what EarlyStopping reads
         self.seconds += time.monotonic() - self.started
         write_history(self.history_file, self.history)
@@ -285,12 +311,12 @@ class _Trainee(pl.LightningModule):
     def _validate(self) -> Row:
         self.net.eval()
         with torch.no_grad():
-            logits, logits_aug = self.net(self.val[0]), self.net(self.val_aug[0])
-            loss = functional.binary_cross_entropy_with_logits(
-                logits, torch.from_numpy(self.val[1]).float(), weight=self.val_weights
-            )
+            logits, logits_aug = self.net(self.val_pixels), self.net(self.val_aug_pixels)
+            labels = torch.from_numpy(self.val_labels).to(logits)
+            loss = functional.binary_cross_entropy_with_logits(logits, labels, weight=self.val_weights)
         self.net.train()
-        clean, augmented = auc(logits.numpy(), self.val[1]), auc(logits_aug.numpy(), self.val_aug[1])
+        clean = auc(logits.cpu().numpy(), self.val_labels)
+        augmented = auc(logits_aug.cpu().numpy(), self.val_aug_labels)
         return {
             "val_loss": float(loss),
             "val_auc": clean,
@@ -375,7 +401,7 @@ def _fit(trainee: _Trainee, folder: Path, *, resume: bool, progress: bool) -> bo
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
         trainer = pl.Trainer(
-            accelerator="cpu",  # the networks are too small for anything else to pay
+            accelerator="cpu" if training_device(config) == "cpu" else "gpu",
             devices=1,
             max_epochs=config.epochs,
             callbacks=callbacks,

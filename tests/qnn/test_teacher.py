@@ -20,7 +20,7 @@ from qnn.teacher import (
     soft_loss,
     split_fingerprint,
 )
-from qnn.training import TrainResult, train
+from qnn.training import TrainResult, _Trainee, train
 from tests.qnn.test_training import CONFIG, DATA, SPEC, assert_same
 
 CNN = NetworkSpec(height=8, width=8, convolutions=(4, 6), hidden=(8,), weight_bits="float", act_bits="float")
@@ -56,7 +56,7 @@ def test_the_fast_teacher_answers_like_the_network(spec: NetworkSpec) -> None:
     net = make_source(spec).net
     pixels = torch.randint(0, 256, (32, 64)).float()
     with torch.no_grad():
-        torch.testing.assert_close(answering(net, batch=32)(pixels), net(pixels), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(answering(net)(pixels), net(pixels), rtol=1e-3, atol=1e-3)
 
 
 def test_a_teacher_changes_the_weights_reproducibly_and_stays_as_it_was(tmp_path: Path) -> None:
@@ -142,3 +142,24 @@ def test_convolutions_are_for_teachers_only() -> None:
     for field in ({"weight": 0}, {"weight": 1.1}, {"temperature": 0}, {"teach": "x"}):
         with pytest.raises(ValueError, match=next(iter(field))):
             TrainConfig.model_validate({"distill": {"teacher": "t", **field}})
+
+
+def test_a_step_takes_place_on_one_device() -> None:
+    """On PyTorch's device without data, which like a GPU takes no operand from the CPU."""
+    config = CONFIG.model_copy(update={"distill": Distillation(teacher=Path("teacher"))})
+    trainee = _Trainee(
+        DATA, SPEC, config, teacher=make_source(), initial=None, on_epoch=None, history_file=Path("unused")
+    ).to("meta")
+    trainee.on_fit_start()
+    trainee.on_train_epoch_start()
+    loss = trainee.training_step(0)
+    loss.backward()
+    assert loss.device.type == "meta" and config.augment.enabled
+
+
+def test_a_gpu_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"device": "cuda"})
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match=r"'train\.device' is cuda, but PyTorch .* Install a CUDA build"):
+        train(DATA, SPEC, config, workdir=tmp_path, progress=False)
