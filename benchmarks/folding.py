@@ -19,11 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.network import load_network
-from finn_build import steps
 from finn_build.boards import BOARDS
-from finn_build.build import build, load_onnx
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
+from finn_build.hardware_graph import hardware_graph
 from finn_build.lut_mvau import OP_TYPE
 from finn_build.stitch import load_design
 from finn_build.synth import Usage, synthesise, total
@@ -70,12 +70,7 @@ def finn_folding(export: Path, folder: Path, case: Case) -> Path:
         from finn.builder.build_dataflow_config import DataflowBuildConfig
         from finn.builder.build_dataflow_steps import step_target_fps_parallelization
 
-        network = load_network(export / "reference.npz")
-        context = steps.Context(BuildConfig(board=case.board, target_fps=case.fps), network, folder)
-        model = load_onnx(export / "model.onnx")
-        for step in steps.TO_ESTIMATES:
-            if step is not steps.fold:
-                model = step(model, context)
+        model = hardware_graph(load_network(export / "reference.npz"))
         names = [node.name for node in model.graph.node]
         for node in model.graph.node:  # FINN's search knows its own types only
             if node.op_type == OP_TYPE:

@@ -1,6 +1,7 @@
-"""From an export folder to a verified design: run the steps, save and compare after each one, stitch, simulate.
+"""From integers to a verified design: run the steps, save and compare after each one, stitch, simulate.
 
-Reads what export wrote: `model.onnx`, `reference.npz`, `golden.npz`.
+`build_network` and `simulate_network` take an integer network and golden images, from wherever these come; `build` and
+`simulate_build` read them from an export folder: `reference.npz`, `golden.npz`, and `model.onnx` for the witness.
 """
 
 import json
@@ -8,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +21,19 @@ from qonnx.custom_op.registry import getCustomOp
 from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.network import IntegerNetwork, load_network
 from contract.npz import load_npz
-from finn_build import diagnose, steps
+from finn_build import diagnose, steps, witness
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.estimates import estimate, formulas
 from finn_build.fifos import SMALLEST, latency_bound, stages
 from finn_build.finn_session import finn_session
-from finn_build.graph import execute, hls_nodes
+from finn_build.graph import execute
+from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import Progress, SimResult, simulate, verilate
 from finn_build.stitch import Design, load_design, stitch
 from finn_build.wave import vcd_to_fst
 
 Report = Callable[[str], None]  # told what is being done, a line at a time
-WHOLE_SET = (steps.streamline, steps.pin_thresholds)  # cheap in batches, so compared on every image
 STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
 WAVE_IMAGES = 3
 OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
@@ -124,47 +126,77 @@ def _require_fitting_thresholds(network: IntegerNetwork) -> None:
             )
 
 
-def _require_one_image_size(golden: Golden, network: IntegerNetwork, model: ModelWrapper) -> None:
-    """Stop unless the three files of an export are about images of the same size."""
-    image, mw = (network.height, network.width), model.get_tensor_shape(model.graph.input[0].name)[1]
-    if golden.pixels.shape[1:] != image or mw != network.height * network.width:
+def _require_one_image_size(golden: Golden, network: IntegerNetwork) -> None:
+    """Stop unless the golden images are of the network's size."""
+    image = (network.height, network.width)
+    if golden.pixels.shape[1:] != image:
         raise ArtifactError(
-            f"golden.npz has images {golden.pixels.shape[1:]}, reference.npz is for {image} and model.onnx for {mw} "
-            "pixels. Export the run again."
+            f"golden.npz has images {golden.pixels.shape[1:]}, reference.npz is for {image}. Export the run again."
         )
 
 
 def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[str, Any]:
-    """Compile `export` into the new folder `out`; return what build.json holds.
+    """Compile the folder `export` into the new folder `out`; return what build.json holds.
 
     Raises:
         MismatchError: a step changed the integers; names step and layer.
         ConfigError: the network or the folding cannot be built.
         ArtifactError: a file of `export` is damaged.
     """
-    golden = load_golden(export / "golden.npz")
-    network = load_network(export / "reference.npz")
-    model = load_onnx(export / "model.onnx")
-    _require_one_image_size(golden, network, model)
+    golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
+    qonnx = load_onnx(export / "model.onnx")
+    pixels = qonnx.get_tensor_shape(qonnx.graph.input[0].name)[1]
+    if pixels != network.height * network.width:
+        raise ArtifactError(
+            f"model.onnx is for {pixels} pixels, reference.npz for {network.height} x {network.width}. "
+            "Export the run again."
+        )
+    return build_network(network, golden, out, config, report, qonnx=qonnx)
+
+
+def build_network(
+    network: IntegerNetwork,
+    golden: Golden,
+    out: Path,
+    config: BuildConfig,
+    report: Report,
+    *,
+    qonnx: ModelWrapper | None = None,
+) -> dict[str, Any]:
+    """Compile an integer network into the new folder `out`; return what build.json holds.
+
+    Args:
+        network: what the hardware computes.
+        golden: images, and the logits that every step must give for them.
+        out: the folder; must not exist.
+        config: board, clock, and the wanted rate or a folding file.
+        report: told what is being done, a line at a time.
+        qonnx: the QONNX graph that the network comes from; FINN's own conversion of it is executed as a witness.
+
+    Raises:
+        MismatchError: a step changed the integers; names step and layer.
+        ConfigError: the network or the folding cannot be built.
+        ArtifactError: network and images do not belong together, or no accumulator is near a threshold.
+    """
+    _require_one_image_size(golden, network)
     _require_fitting_thresholds(network)
     (out / "steps").mkdir(parents=True)
-    context = steps.Context(config, network, (out / "finn").resolve())
     board = BOARDS[config.board]
-    chain: list[dict[str, Any]] = []
+    chain = _Chain(network, golden, out, report)
     with finn_session(out / "finn"):
-        _report_float32(model, golden, chain, report)
-        for step in steps.TO_ESTIMATES:
-            model = _run_step(step, model, context, golden, out, chain, report)
+        if qonnx is not None:
+            _hear_witness(qonnx, network, chain, (out / "finn").resolve())
+        model = chain.step("hardware_graph", lambda: hardware_graph(network))
+        graph = model
+        model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
         beats = network.height * network.width // steps.input_pixels(model, board)
         estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
-        hls = hls_nodes(model)
-        if not hls:
-            for step in steps.TO_RTL:
-                model = _run_step(step, model, context, golden, out, chain, report)
-            estimates["latency_bound_cycles"] = latency_bound(stages(model))
-            estimates["formulas"] = formulas(model, board.yosys_family)
-            stitch(model, out / "rtl")
+        for step in steps.TO_RTL:
+            model = chain.step(step.__name__, partial(step, model, config), images=0)
+        estimates["latency_bound_cycles"] = latency_bound(stages(model))
+        estimates["formulas"] = formulas(model, board.yosys_family)
+        stitch(model, out / "rtl")
     _write(out / "folding.json", folding)
     _write(out / "estimates.json", estimates)
     summary = {
@@ -173,71 +205,86 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
         "clk_ns": config.clk_ns,
         "target_fps": config.target_fps,
         "folding": folding,
-        "chain": chain,
-        "hls_nodes": hls,
-        "rtl": not hls,
+        "chain": chain.links,
+        "hls_nodes": [],
+        "rtl": True,
     }
     _write(out / "build.json", summary)
     return summary
 
 
-def _report_float32(model: ModelWrapper, golden: Golden, chain: list[dict[str, Any]], report: Report) -> None:
-    """Count how many images plain float32 arithmetic gets wrong: a fact about float32, not a check."""
-    start = time.perf_counter()
-    got = execute(model, golden.pixels)
-    seconds = time.perf_counter() - start
-    count, differing = len(golden.logits), int((got != golden.logits).sum())
-    first = diagnose.first_difference(got, golden.logits)
-    link = {"stage": "qonnx_float32", "images": count, "differing": differing, "first_difference": first}
-    chain.append({**link, "seconds": seconds})
-    report(f"QONNX in float32: {count} images, {differing} differ")
+class _Chain:
+    """The graphs on the way to hardware, each saved, executed and compared with the golden logits."""
+
+    def __init__(self, network: IntegerNetwork, golden: Golden, out: Path, report: Report) -> None:
+        self.network, self.golden, self.out, self.report = network, golden, out, report
+        self.links: list[dict[str, Any]] = []  # as build.json has them
+
+    def step(self, name: str, make: Callable[[], ModelWrapper], *, images: int | None = None) -> ModelWrapper:
+        """Add a graph that must give the golden logits, on all images or as many as given.
+
+        Raises:
+            MismatchError: it does not; names the first layer that differs.
+        """
+        model, got, seconds = self._execute(name, make, images)
+        if not np.array_equal(got, self.golden.logits[: len(got)]):
+            self._fail(name, model, got)
+        self._add(name, got, seconds)
+        return model
+
+    def witness(self, name: str, make: Callable[[], ModelWrapper]) -> ModelWrapper | None:
+        """Add a graph whose differing images are counted. Returns it; None where FINN can't make or execute it."""
+        try:
+            model, got, seconds = self._execute(name, make, None)
+        except Exception as err:  # FINN's and qonnx's transformations raise anything
+            reason = " ".join(str(err).split())[:200] or type(err).__name__
+            note = f"FINN cannot treat this network: {reason.rstrip('.')}"
+            self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
+            self.report(f"{name}, a witness: {note}")
+            return None
+        self._add(name, got, seconds, witness=True)
+        return model
+
+    def _execute(
+        self, name: str, make: Callable[[], ModelWrapper], images: int | None
+    ) -> tuple[ModelWrapper, NDArray[np.float64], float]:
+        start = time.perf_counter()
+        model = make()
+        seconds = time.perf_counter() - start
+        model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
+        pixels = self.golden.pixels[:images]
+        return model, execute(model, pixels) if len(pixels) else np.empty(0), seconds
+
+    def _add(self, name: str, got: NDArray[np.float64], seconds: float, *, witness: bool = False) -> None:
+        count, want = len(got), self.golden.logits[: len(got)]
+        differing, first = int((got != want).sum()), diagnose.first_difference(got, want)
+        link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
+        self.links.append({**link, "seconds": seconds})
+        found = f"{count} images, {differing} differ" if count else "not executable in Python"
+        self.report(f"{name}{', a witness' if witness else ''}: {found}")
+
+    def _fail(self, name: str, model: ModelWrapper, got: NDArray[np.float64]) -> None:
+        want = self.golden.logits[: len(got)]
+        image = self.golden.pixels[diagnose.first_wrong_image(got, want)]
+        found = diagnose.graph_activations(model, image)
+        layer = diagnose.name_first_wrong_layer(found, self.network, image, self.out / "mismatch")
+        try:
+            diagnose.require_equal(got, want, stage=name)
+        except MismatchError as err:
+            raise MismatchError(f"{err} {layer}") from None
 
 
-def _run_step(
-    step: steps.Step,
-    model: ModelWrapper,
-    context: steps.Context,
-    golden: Golden,
-    out: Path,
-    chain: list[dict[str, Any]],
-    report: Report,
-) -> ModelWrapper:
-    """Run one step, save its graph, execute it and compare; append a row to `chain`."""
-    start = time.perf_counter()
-    model = step(model, context)
-    seconds = time.perf_counter() - start
-    name = step.__name__
-    model.save(str(out / "steps" / f"{len(chain):02d}_{name}.onnx"))
-    count, first = 0, None
-    if not hls_nodes(model) and not any(n.op_type.startswith("Streaming") for n in model.graph.node):
-        count = len(golden.logits) if step in WHOLE_SET else min(context.config.sample, len(golden.logits))
-        # FINN's own thresholds may be one off until ours replace them: counted, not required.
-        exact = step not in steps.BEFORE_PINNING
-        got = execute(model, golden.pixels[:count])
-        differing = int((got != golden.logits[:count]).sum())
-        first = diagnose.first_difference(got, golden.logits[:count])
-        if exact and differing:
-            _fail(name, model, got, golden, context.network, out)
-    link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
-    chain.append({**link, "seconds": seconds})
-    report(f"{name}: {'not executable in Python' if not count else f'{count} images, {differing} differ'}")
-    return model
-
-
-def _fail(
-    stage: str,
-    model: ModelWrapper,
-    got: NDArray[np.float64],
-    golden: Golden,
-    network: IntegerNetwork,
-    out: Path,
-) -> None:
-    image = golden.pixels[diagnose.first_wrong_image(got, golden.logits[: len(got)])]
-    layer = diagnose.name_first_wrong_layer(diagnose.graph_activations(model, image), network, image, out / "mismatch")
-    try:
-        diagnose.require_equal(got, golden.logits[: len(got)], stage=stage)
-    except MismatchError as err:
-        raise MismatchError(f"{err} {layer}") from None
+def _hear_witness(qonnx: ModelWrapper, network: IntegerNetwork, chain: _Chain, work: Path) -> None:
+    """Execute the QONNX graph in float32, and FINN's own conversions of it, and count the images that differ."""
+    model = chain.witness("qonnx_float32", lambda: qonnx)
+    if model is None:
+        return
+    converted = chain.witness("qonnx_to_finn", lambda: witness.qonnx_to_finn(model, work))
+    if converted is None:
+        return
+    streamlined = chain.witness("streamline", lambda: witness.streamline(converted))
+    if streamlined is not None:
+        witness.require_same_weights(streamlined, network)
 
 
 def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
@@ -262,6 +309,20 @@ def simulate_build(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
+    """Simulate the design in `build_dir` on the golden images of the folder `export`; see `simulate_network`."""
+    golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
+    return simulate_network(build_dir, network, golden, out, report, progress=progress)
+
+
+def simulate_network(
+    build_dir: Path,
+    network: IntegerNetwork,
+    golden: Golden,
+    out: Path,
+    report: Report,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
     """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
 
     Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds.
@@ -271,7 +332,6 @@ def simulate_build(
         ConfigError: the build has no RTL.
         ToolError: g++, make, perl or Verilator is missing.
     """
-    golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
     summary, estimates = read_json(build_dir / "build.json"), read_json(build_dir / "estimates.json")
     if not summary["rtl"]:
         raise ConfigError(

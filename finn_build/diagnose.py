@@ -3,7 +3,6 @@
 Called only after a comparison failed, so it may be slow. It leaves the two tensors on disk.
 """
 
-import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from contract.errors import MismatchError
 from contract.network import IntegerNetwork
 from contract.npz import save_npz
+from finn_build.graph import hardware_tensors
 from finn_build.stitch import Node
 
 
@@ -46,23 +46,15 @@ def first_difference(got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[
 
 
 def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return the name and output of every layer of a graph for one image: activations, then the logit."""
-    from finn.core.onnx_exec import execute_onnx
-
-    from finn_build.graph import in_python
-
-    model = in_python(copy.deepcopy(model))
-    inputs = {model.graph.input[0].name: image.reshape(1, -1).astype(np.float32)}
-    tensors = execute_onnx(model, inputs, return_full_exec_context=True)
+    """Return the name and output of every layer of a hardware graph for one image: activations, then the logit."""
+    tensors = hardware_tensors(model, image[None])
     nodes = [n for n in model.graph.node if _is_activation(n)]
-    return [(n.name, tensors[n.output[0]].astype(np.float64).ravel()) for n in [*nodes, model.graph.node[-1]]]
+    return [(n.name, tensors[n.output[0]][0]) for n in [*nodes, model.graph.node[-1]]]
 
 
 def _is_activation(node: Any) -> bool:
     """Tell whether a node counts thresholds; our matrix-vector node does so with a third input."""
-    return node.op_type.startswith(("MultiThreshold", "Thresholding")) or (
-        node.op_type == "LutMVAU_rtl" and len(node.input) == 3
-    )
+    return node.op_type == "Thresholding_rtl" or (node.op_type == "LutMVAU_rtl" and len(node.input) == 3)
 
 
 def rtl_activations(dumps: Path, nodes: tuple[Node, ...]) -> list[tuple[str, NDArray[np.float64]]]:

@@ -2,8 +2,8 @@
 
 FINN's build steps import its Vivado simulator binding (`finn.xsi`), whose names are resolved lazily and demand
 XILINX_VIVADO. Nothing that we call uses them, so they are set to None before the first import. FINN also wants a
-process-wide build folder; `finn_session` sets it for the duration of one build and takes it away again. Our own node
-must be known to qonnx before a graph that holds it is executed, so it is registered here.
+process-wide build folder; `finn_session` sets it for the duration of one build and takes it away again. Our own nodes
+must be known to qonnx before a graph that holds them is executed, so they are registered here.
 """
 
 import contextlib
@@ -26,9 +26,10 @@ def finn_session(build_dir: Path) -> Iterator[None]:
         setattr(finn.xsi, name, None)
     from finn.util import settings
 
-    from finn_build import lut_mvau
+    from finn_build import lut_mvau, thresholding
 
     lut_mvau.register()
+    thresholding.register()
     build_dir.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("FINN_BUILD_DIR")
     os.environ["FINN_BUILD_DIR"] = str(build_dir.resolve())

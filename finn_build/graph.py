@@ -1,12 +1,15 @@
-"""Execute FINN's graphs of a fully connected network, whole batches at a time where the graph allows it."""
+"""Execute graphs of a fully connected network in Python, whole batches at a time."""
 
 import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
+
+ROWS = 64  # images at a time: each is compared with every threshold of a layer at once
 
 
 def is_hardware(node: Any) -> bool:
@@ -14,16 +17,11 @@ def is_hardware(node: Any) -> bool:
     return bool(node.domain.startswith("finn.custom_op.fpgadataflow"))
 
 
-def hls_nodes(model: ModelWrapper) -> list[str]:
-    """Return the names of the nodes that FINN implements in HLS. They can't be executed without Vitis."""
-    return [node.name for node in model.graph.node if node.op_type.endswith("_hls")]
-
-
 def execute(model: ModelWrapper, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Run `model` on images, in float32. Hardware graphs, whose nodes know their batch, run image by image.
+    """Run `model` on images.
 
     Args:
-        model: a graph from (1, MW) pixels to (1, 1) logits, without HLS nodes.
+        model: a graph from (1, MW) pixels to (1, 1) logits: a hardware graph, or another one, executed in float32.
         pixels: (N, height, width).
 
     Returns:
@@ -31,13 +29,33 @@ def execute(model: ModelWrapper, pixels: NDArray[np.uint8]) -> NDArray[np.float6
     """
     from finn.core.onnx_exec import execute_onnx
 
-    hardware = any(is_hardware(node) for node in model.graph.node)
-    rows = 1 if hardware else len(pixels)
-    model = in_python(copy.deepcopy(model)) if hardware else _with_batch(model, rows)
-    name_in, name_out = model.graph.input[0].name, model.graph.output[0].name
+    if is_hardware(model.graph.node[-1]):
+        parts = [pixels[i : i + ROWS] for i in range(0, len(pixels), ROWS)]
+        name = model.graph.node[-1].output[0]
+        return np.concatenate([hardware_tensors(model, part)[name][:, 0] for part in parts])
+    model = _with_batch(model, len(pixels))
     flat = pixels.reshape(len(pixels), -1).astype(np.float32)
-    logits = [execute_onnx(model, {name_in: flat[i : i + rows]})[name_out] for i in range(0, len(flat), rows)]
-    return np.concatenate(logits)[:, 0].astype(np.float64)
+    logits = execute_onnx(model, {model.graph.input[0].name: flat})[model.graph.output[0].name]
+    return np.asarray(logits[:, 0].astype(np.float64))
+
+
+def hardware_tensors(model: ModelWrapper, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Return every tensor, (N, width), of a hardware graph for images, (N, height, width).
+
+    FINN's Python models of its nodes compute in the type of what they are given. Here that is float64, in which every
+    sum of a network is exact; FINN's own executor gives them float32, which is not beyond 2**24.
+    """
+    model = in_python(copy.deepcopy(model))
+    context: dict[str, NDArray[Any]] = {
+        tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer
+    }
+    context[model.graph.input[0].name] = pixels.reshape(len(pixels), -1).astype(np.float64)
+    for node in model.graph.node:
+        inst = getCustomOp(node)
+        inst.set_nodeattr("numInputVectors", [len(pixels)])
+        context[node.output[0]] = np.empty(inst.get_normal_output_shape())
+        inst.execute_node(context, model.graph)
+    return context
 
 
 def in_python(model: ModelWrapper) -> ModelWrapper:

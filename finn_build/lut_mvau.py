@@ -15,16 +15,14 @@ from finn.custom_op.fpgadataflow.matrixvectoractivation import MVAU
 from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
 from numpy.typing import NDArray
 from onnx import helper
-from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import add_op_to_domain, getCustomOp
-from qonnx.transformation.general import GiveUniqueNodeNames
 
 from finn_build import costs
+from finn_build.hardware_graph import DOMAIN
 
 OP_TYPE = "LutMVAU_rtl"
 SOURCES = ("count_ones.sv", "lut_mvu.sv")
-DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 
 
 class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by the suffix
@@ -54,35 +52,15 @@ class LutMVAU_rtl(MVAU, RTLBackend):  # noqa: N801  FINN tells its RTL nodes by 
         node = self.onnx_node
         sums = np.matmul(context[node.input[0]], context[node.input[1]])
         if self.fused:
-            sums = np.where(sums >= context[node.input[2]].T, 1, -1).astype(np.float32)
+            sums = np.where(sums >= context[node.input[2]].T, 1.0, -1.0)
         context[node.output[0]] = sums
 
-    def minimize_accumulator_width(self, model: ModelWrapper, datatype_only: bool = False) -> Any:
-        """Hold every sum, less the threshold of its row where there is one."""
-        if not self.fused:
-            return super().minimize_accumulator_width(model, datatype_only)
-        weights, thresholds = self._integers(model)
-        low, high = _sum_range(weights, self.get_input_datatype(0))
-        least, greatest = int((low - thresholds).min()), int((high - thresholds).max())
-        self.set_nodeattr("accDataType", DataType.get_smallest_possible(min(least, -greatest - 1)).name)
-        return self.get_accumulator_datatype()
-
     def _integers(self, model: ModelWrapper) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return weights, (MH, MW), and thresholds, (MH,); these are 0 where there are none.
-
-        A threshold that every or no sum reaches moves to the end of the sums' range.
-        """
+        """Return weights, (MH, MW), and thresholds, (MH,); these are 0 where there are none."""
         weights = model.get_initializer(self.onnx_node.input[1]).T.astype(np.int64)
         if not self.fused:
             return weights, np.zeros(len(weights), dtype=np.int64)
-        low, high = _sum_range(weights, self.get_input_datatype(0))
-        return weights, np.clip(model.get_initializer(self.onnx_node.input[2])[:, 0].astype(np.int64), low, high + 1)
-
-    def minimize_weight_bit_width(self, model: ModelWrapper, datatype_only: bool = False) -> Any:
-        """Keep bipolar weights, which FINN's method would widen to 2 bits."""
-        if self.get_input_datatype(1).name == "BIPOLAR":
-            return self.get_input_datatype(1)
-        return super().minimize_weight_bit_width(model, datatype_only)
+        return weights, model.get_initializer(self.onnx_node.input[2])[:, 0]
 
     def lut_estimation(self, fpgapart: str) -> int:
         """Return the LUTs that the search for a folding counts with."""
@@ -181,12 +159,6 @@ endmodule
         ]
 
 
-def _sum_range(weights: NDArray[np.int64], activations: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the least and the greatest sum of each row of `weights`, (MH, MW)."""
-    ends = np.stack([weights * int(activations.min()), weights * int(activations.max())])
-    return ends.min(axis=0).sum(axis=1), ends.max(axis=0).sum(axis=1)
-
-
 def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits: int) -> NDArray[np.int64]:
     """Return, (MH,), what makes the true sum of a row of the sum of terms that lut_mvu.sv adds up.
 
@@ -231,15 +203,6 @@ def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -
     return [f"{int.from_bytes(row.tobytes(), 'little'):0{digits}x}" for row in packed]
 
 
-def replace_one_bit_mvau(model: ModelWrapper) -> ModelWrapper:
-    """Replace every generic matrix-vector node of 1-bit weights or activations by this one."""
-    for node in model.get_nodes_by_op_type("MVAU"):
-        inst = getCustomOp(node)
-        if "BIPOLAR" in (inst.get_input_datatype(0).name, inst.get_input_datatype(1).name):
-            _replace(model, node)
-    return model.transform(GiveUniqueNodeNames())
-
-
 def replace_chosen_mvau(model: ModelWrapper) -> ModelWrapper:
     """Replace every node of FINN's RTL that is to be built of LUTs. It keeps its name."""
     for node in model.get_nodes_by_op_type("MVAU_rtl"):
@@ -262,24 +225,6 @@ def _replace(model: ModelWrapper, node: Any) -> None:
     index = list(model.graph.node).index(node)
     model.graph.node.remove(node)
     model.graph.node.insert(index, new)
-
-
-def fuse_signs(model: ModelWrapper) -> ModelWrapper:
-    """Let our nodes answer with the signs that follow them. Subtracting a threshold costs nothing in lut_mvu.sv."""
-    for node in list(model.graph.node):
-        following = model.find_direct_successors(node) or []
-        if node.op_type != OP_TYPE or len(following) != 1 or following[0].op_type != "Thresholding":
-            continue
-        activation = following[0]
-        if getCustomOp(activation).get_nodeattr("outputDataType") != "BIPOLAR":
-            continue
-        node.input.append(activation.input[1])
-        node.output[0] = activation.output[0]
-        inst = getCustomOp(node)
-        inst.set_nodeattr("noActivation", 0)
-        inst.set_nodeattr("outputDataType", "BIPOLAR")
-        model.graph.node.remove(activation)
-    return model.transform(GiveUniqueNodeNames())
 
 
 def register() -> None:

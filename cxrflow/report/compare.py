@@ -7,8 +7,9 @@ from typing import Any
 from contract.errors import ConfigError
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
+from cxrflow.report.files import WITNESSES
 from cxrflow.report.hardware import Meter, meters
-from cxrflow.report.view import FLOAT32, curve_plots, figure, interval, words
+from cxrflow.report.view import curve_plots, figure, interval, words
 
 MOST = 12  # runs; more are no longer side by side
 
@@ -88,7 +89,7 @@ def _metric(name: str, runs: Sequence[Facts], *, marked: bool) -> Row:
 
 
 def _chain(run: Facts) -> str:
-    links = [link for link in run.chain if link.differing is not None and link.stage != FLOAT32]
+    links = [link for link in run.chain if link.differing is not None and link.stage not in WITNESSES]
     if not links:
         return ""
     end = "RTL" if run.simulated else words(links[-1].stage)

@@ -102,6 +102,10 @@ class Difference(_File):
     want: Number
 
 
+# Stages that are counted for information: float32 cannot hold every sum, and FINN computes thresholds in it.
+WITNESSES = ("qonnx_float32", "qonnx_to_finn", "streamline")
+
+
 class Link(_File):
     """One link of the chain of equality. A stage that cannot be executed in Python has no images."""
 
@@ -109,6 +113,7 @@ class Link(_File):
     images: Count
     differing: Count | None = None
     first_difference: Difference | None = None
+    note: Text = ""  # why it was not executed
 
 
 Chain = Annotated[list[Link], Field(max_length=100)]

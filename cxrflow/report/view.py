@@ -11,6 +11,7 @@ from contract.decision import sigmoid
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts
+from cxrflow.report.files import WITNESSES
 from cxrflow.report.hardware import RESOURCES, meters, parts, resource_rows, timeline
 from cxrflow.runs import git_commit
 
@@ -22,8 +23,9 @@ WORDS = {
     "rtl": "RTL, simulated cycle by cycle", "rtl_with_random_stalls": "RTL with random stalls",
     "netlist": "netlist after Yosys, simulated", "brevitas_float64": "Brevitas in float64",
     "qonnx_float64": "QONNX in float64", "qonnx_float32": "QONNX in plain float32",
+    "qonnx_to_finn": "FINN's own conversion of QONNX", "streamline": "FINN's own streamlining",
+    "hardware_graph": "graph written from the integers", "fold": "folded graph",
 }  # fmt: skip
-FLOAT32 = "qonnx_float32"  # counted for information: float32 cannot hold every sum
 
 
 def words(name: str) -> str:
@@ -48,7 +50,7 @@ def tiles(facts: Facts) -> list[Tile]:
             value = getattr(facts.metrics.test, name)
             ends = facts.metrics.test.intervals.get(name)
             shown.append(Tile(label, figure(value), f"95 % over patients: {interval(ends)}" if ends else ""))
-    counted = [link for link in facts.chain if link.differing is not None and link.stage != FLOAT32]
+    counted = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
     if counted:
         wrong = sum(link.differing or 0 for link in counted)
         most = max(link.images for link in counted)
@@ -244,17 +246,15 @@ class ChainRow:
 def chain_rows(facts: Facts) -> list[ChainRow]:
     """Return the links in order."""
     rows = []
-    steps = [link for link in (facts.built.chain if facts.built else []) if link.stage != FLOAT32]
     for link in facts.chain:
         difference = link.first_difference
         if link.differing is None:
-            first = "cannot be executed in Python"
+            first = link.note or "cannot be executed in Python"
         elif difference is not None:
             first = f"image {difference.image}: {difference.got:,.0f} instead of {difference.want:,.0f}"
         else:
             first = "not recorded" if link.differing else "none"
-        name = f"FINN: {words(link.stage)}" if link in steps else words(link.stage)
-        rows.append(ChainRow(name, link.images, link.differing, first, link.stage == FLOAT32))
+        rows.append(ChainRow(words(link.stage), link.images, link.differing, first, link.stage in WITNESSES))
     return rows
 
 

@@ -423,7 +423,7 @@ def test_run_from_xrays_to_verified_rtl(bare: Any) -> None:
     rows = [line.split() for line in out.splitlines()]
     images = next(int(row[1]) for row in rows if row[:1] == ["brevitas_float64"])
     assert images > 500
-    for stage in ("brevitas_float64", "qonnx_float64", "streamline", "pin_thresholds", "cpu_reference", "rtl"):
+    for stage in ("brevitas_float64", "qonnx_float64", "streamline", "hardware_graph", "cpu_reference", "rtl"):
         assert [stage, str(images), "0"] in rows
     assert ["rtl_with_random_stalls", "64", "0"] in rows
     assert any(row[:2] == ["MVAU_rtl_0", "*"] for row in rows) and "measured: " in out
@@ -456,7 +456,7 @@ def test_real_xrays_are_equal_integers_from_brevitas_to_rtl(bare: Any, real_xray
     outcome = bare("run", "tiny.yaml", "--data", real_xrays)
     assert outcome.code == 0, outcome.err
     rows = [line.split() for line in outcome.out.splitlines()]
-    for stage in ("brevitas_float64", "qonnx_float64", "pin_thresholds", "cpu_reference", "rtl"):
+    for stage in ("brevitas_float64", "qonnx_float64", "hardware_graph", "cpu_reference", "rtl"):
         assert [stage, "624", "0"] in rows
     sim = json.loads((bare.run / "build" / "pynq-z2" / "sim" / "sim.json").read_text(encoding="utf-8"))
     assert abs(sim["initiation_interval"] - sim["estimated_interval"]) <= 1

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
 from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
-from finn_build import steps
 from finn_build.build import build, load_golden, simulate_build, write_wave
 from finn_build.config import BuildConfig
-from finn_build.finn_session import finn_session
+from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate
 from finn_build.stitch import Design, load_design
+from finn_build.witness import streamline
 from tests.random_networks import export_random, small_spec
 
 HIDDEN = (16, 8)
@@ -85,7 +84,7 @@ def make_case(name: str, folder: Path, *, simulated: bool = True) -> Built:
 class TestEachFolding:
     def test_every_stage_gives_the_same_integers(self, built: Built) -> None:
         exact = [row for row in built.summary["chain"] if row["differing"] is not None]
-        assert {"qonnx_to_finn", "streamline", "pin_thresholds", "fold"} < {row["stage"] for row in exact}
+        assert {"qonnx_to_finn", "streamline", "hardware_graph", "fold"} < {row["stage"] for row in exact}
         assert all(row["differing"] == 0 for row in exact)
         assert built.summary["rtl"] and not built.summary["hls_nodes"]
         assert (built.sim["images"], built.sim["differing"], built.sim["images_with_random_stalls"]) == (100, 0, 64)
@@ -244,98 +243,44 @@ def test_a_build_without_rtl_is_refused_by_the_simulation(one: Built, tmp_path: 
         simulate_build(tmp_path / "build", one.export, tmp_path / "sim", quiet)
 
 
-class TestPinning:
-    @pytest.fixture
-    def context(self, one: Built, tmp_path: Path) -> steps.Context:
-        network = load_network(one.export / "reference.npz")
-        return steps.Context(BuildConfig(folding=one.folding), network, tmp_path)
+class TestChain:
+    """A graph that is not the integer network is found and named; FINN's own graph is counted, not required."""
 
-    @pytest.fixture
-    def streamlined(self, one: Built) -> ModelWrapper:
-        (path,) = (one.build / "steps").glob("*_streamline.onnx")
-        return ModelWrapper(str(path))
-
-    @pytest.mark.parametrize("change", [-1, 1])
-    def test_thresholds_that_are_one_off_are_replaced(
-        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path, change: int
-    ) -> None:
-        for node in streamlined.get_nodes_by_op_type("MultiThreshold"):
-            streamlined.set_initializer(node.input[1], streamlined.get_initializer(node.input[1]) + change)
-        with finn_session(tmp_path):
-            pinned = steps.pin_thresholds(streamlined, context)
-        for node, layer in zip(pinned.get_nodes_by_op_type("MultiThreshold"), context.network.layers, strict=False):
-            np.testing.assert_array_equal(pinned.get_initializer(node.input[1]), layer.thresholds)
-
-    def test_thresholds_beyond_float32_move_only_where_no_accumulator_sees_it(
-        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
-    ) -> None:
-        first = context.network.layers[0]
-        assert first.thresholds is not None
-        levels = first.thresholds.shape[1]
-        first.thresholds[0] = np.linspace(-(2**24) - 99, 2**24 + 99, levels).astype(np.int64) | 1
-        least, greatest = (int(v[0]) for v in first.accumulator_range(0, 255))
-        inside = (first.thresholds[0] > least) & (first.thresholds[0] <= greatest)
-        with finn_session(tmp_path):
-            pinned = steps.pin_thresholds(streamlined, context)
-            got = pinned.get_initializer(pinned.get_nodes_by_op_type("MultiThreshold")[0].input[1])[0]
-            np.testing.assert_array_equal(got[inside], first.thresholds[0][inside])
-            np.testing.assert_array_equal(got <= least, first.thresholds[0] <= least)
-            np.testing.assert_array_equal(got > greatest, first.thresholds[0] > greatest)
-            assert inside.any() and (np.diff(got) >= 0).all() and (got != first.thresholds[0]).any()
-            # Where an accumulator could tell, it is an error.
-            wide = IntegerLayer(np.full((1, 800), 127, dtype=np.int8), np.array([[2**24 + 1]]))
-            head = IntegerLayer(np.ones((1, 1), dtype=np.int8), None)
-            network = IntegerNetwork(20, 40, (wide, head))
-            with pytest.raises(ConfigError, match=r"layer 0 has the threshold 16777217, .* exact up to 16777216"):
-                steps._float32_thresholds(steps.Context(context.config, network, tmp_path), 0)
-
-    @pytest.mark.parametrize("layer", [0, 1, 2])
-    def test_other_weights_are_named(
-        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path, layer: int
-    ) -> None:
-        context.network.layers[layer].weights[0, 0] ^= 1
-        with finn_session(tmp_path), pytest.raises(MismatchError, match=f"^layer {layer}: FINN's weights are not"):
-            steps.pin_thresholds(streamlined, context)
-
-    def test_zeros_among_one_bit_weights_are_refused(
-        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
-    ) -> None:
-        """As zero padding would make them: without this they would silently become -1."""
-        product = streamlined.get_nodes_by_op_type("MatMul")[1]
-        weights = np.sign(context.network.layers[1].weights)
-        weights[:, :2] = 0
-        context.network.layers[1].weights[:] = weights
-        streamlined.set_initializer(product.input[1], weights.T.astype(np.float32))
-        streamlined.set_tensor_datatype(product.input[1], DataType["BIPOLAR"])
-        message = rf"^layer 1 \({product.name}\) has 1-bit weights, but \d+ of them are 0, .* legal are -1 and \+1\."
-        with finn_session(tmp_path), pytest.raises(ConfigError, match=message):
-            steps.pin_thresholds(streamlined, context)
-
-    def test_a_node_that_finn_has_no_hardware_for_is_named(
-        self, streamlined: ModelWrapper, context: steps.Context, tmp_path: Path
-    ) -> None:
-        node = streamlined.get_nodes_by_op_type("MultiThreshold")[1]
-        tanh = onnx.helper.make_node("Tanh", node.input[:1], node.output, name="Tanh_1")
-        streamlined.graph.node.insert([*streamlined.graph.node].index(node), tanh)
-        streamlined.graph.node.remove(node)
-        with finn_session(tmp_path), pytest.raises(ConfigError, match=r"no hardware for Tanh_0\. Supported are fully"):
-            steps.create_dataflow_partition(steps.convert_to_hw(streamlined, context), context)
-
-    def test_a_step_that_changes_integers_is_named_with_its_layer(
+    def test_a_graph_with_other_integers_is_named_with_its_layer(
         self, one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def convert_to_hw(model: ModelWrapper, context: steps.Context) -> ModelWrapper:
-            node = model.get_nodes_by_op_type("MultiThreshold")[1]
-            model.set_initializer(node.input[1], model.get_initializer(node.input[1]) - 200)
-            return real(model, context)
+        def changed(network: IntegerNetwork) -> ModelWrapper:
+            model = hardware_graph(network)
+            name = model.get_nodes_by_op_type("Thresholding_rtl")[1].input[1]
+            model.set_initializer(name, model.get_initializer(name) - 200)
+            return model
 
-        real = steps.convert_to_hw
-        changed = tuple(convert_to_hw if step is real else step for step in steps.TO_ESTIMATES)
-        monkeypatch.setattr(steps, "TO_ESTIMATES", changed)
-        message = r"^convert_to_hw: \d+ of 16 logits differ .* The first layer that differs is layer 1 \(Thresholding"
+        monkeypatch.setattr("finn_build.build.hardware_graph", changed)
+        message = r"^hardware_graph: \d+ of 100 logits differ .* The first layer that differs is layer 1 \(Thresholding"
         with pytest.raises(MismatchError, match=message):
             build(one.export, tmp_path / "build", BuildConfig(folding=one.folding), quiet)
         assert (tmp_path / "build" / "mismatch" / "mismatch.npz").exists()
+
+    def test_finns_own_thresholds_may_differ(self, one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def changed(model: ModelWrapper) -> ModelWrapper:
+            model = streamline(model)
+            for node in model.get_nodes_by_op_type("MultiThreshold"):
+                model.set_initializer(node.input[1], model.get_initializer(node.input[1]) + 500)
+            return model
+
+        monkeypatch.setattr("finn_build.witness.streamline", changed)
+        summary = build(one.export, tmp_path / "build", BuildConfig(folding=one.folding), quiet)
+        found = {row["stage"]: row["differing"] for row in summary["chain"]}
+        assert found["streamline"] > 0 and found["hardware_graph"] == found["fold"] == 0
+        for path in one.rtl.iterdir():
+            assert path.read_bytes() == (tmp_path / "build" / "rtl" / path.name).read_bytes(), path.name
+
+    def test_a_network_that_finn_cannot_treat_is_built_all_the_same(self, tmp_path: Path) -> None:
+        export_random(tmp_path / "export", small_spec(4, 4, (1, 3)), count=20)
+        summary = build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=100_000), quiet)
+        notes = [row["note"] for row in summary["chain"] if "note" in row]
+        assert len(notes) == 1 and notes[0].startswith("FINN cannot treat this network: ")
+        assert all(row["differing"] in (0, None) for row in summary["chain"])
 
 
 class TestFoldingFiles:
@@ -450,6 +395,13 @@ def smaller_images(export: Path) -> None:
     save_npz(export / "golden.npz", {**golden, "pixels": golden["pixels"][:, :7]})
 
 
+def other_pixels(export: Path) -> None:
+    smaller_images(export)
+    first, *rest = load_network(export / "reference.npz").layers
+    first = IntegerLayer(first.weights[:, :56].copy(), first.thresholds)
+    save_network(export / "reference.npz", IntegerNetwork(7, 8, (first, *rest)))
+
+
 def other_logits(export: Path) -> None:
     golden = load_npz(export / "golden.npz")
     save_npz(export / "golden.npz", {**golden, "logits": golden["logits"].astype(np.int64) + 1})
@@ -468,11 +420,12 @@ def other_logits(export: Path) -> None:
             ArtifactError,
             r"layer 0, channel 5 has the threshold \d+, .* legal are -\d+ .* to \d+ \(never",
         ),
-        (other_weights, MismatchError, r"^layer 0: FINN's weights are not the exported integers"),
-        (fewer_layers, MismatchError, r"has 3 matrix products and 2 activations, expected 2 and 1"),
+        (other_weights, MismatchError, r"^layer 0: the weights of model\.onnx are not those of reference\.npz"),
+        (fewer_layers, MismatchError, r"^model\.onnx has 3 matrix products, reference\.npz 2\."),
         (other_size, ArtifactError, r"golden\.npz has images \(8, 8\), reference\.npz is for \(4, 16\)"),
+        (other_pixels, ArtifactError, r"model\.onnx is for 64 pixels, reference\.npz for 7 x 8"),
         (smaller_images, ArtifactError, r"golden\.npz has images \(7, 8\), reference\.npz is for \(8, 8\)"),
-        (other_logits, MismatchError, r"^pin_thresholds: 100 of 100 logits differ"),
+        (other_logits, MismatchError, r"^hardware_graph: 100 of 100 logits differ"),
     ],
 )
 def test_a_damaged_export_is_one_sentence(

@@ -72,7 +72,7 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
         config = BuildConfig(folding=write_folding(tmp_path / "folding.json", network, wanted, in_luts=in_luts))
     summary = build(tmp_path / "export", tmp_path / "build", config, quiet)
     exact = [row for row in summary["chain"] if row["differing"] is not None]
-    assert {"streamline", "pin_thresholds", "convert_to_hw", "fold", "minimize_bit_width"} < {r["stage"] for r in exact}
+    assert {"streamline", "hardware_graph", "fold"} < {r["stage"] for r in exact}
     assert all(row["differing"] == 0 for row in exact)
     ours = {node.name for node in load_design(tmp_path / "build" / "rtl").nodes if node.op_type == "LutMVAU_rtl"}
     assert summary["rtl"] and len(ours) == count
