@@ -5,7 +5,8 @@ import hmac
 import ipaddress
 import logging
 import traceback
-from typing import Any
+from collections import Counter
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cxrflow.serve.limits import BUG, Refusal
+from cxrflow.serve.limits import BUG, Limits, Refusal
 
 LOG = logging.getLogger("cxrflow.serve")
 OPEN_PATHS = ("/", "/page.css", "/page.js", "/icon.svg", "/healthz")  # hold nothing that a token protects
@@ -115,33 +116,108 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def patient_protocol(header_s: float) -> type[H11Protocol]:
-    """Return uvicorn's HTTP protocol that also closes a connection on which a request's header does not end in time."""
+class Crowd:
+    """The open connections. Where there is no room for one more, those who hold most of them make it.
 
-    class Patient(H11Protocol):
-        _timer: asyncio.TimerHandle | None = None
+    Of the peer with the most connections, one that is not asking anything is closed, the oldest first; else one whose
+    upload has not ended; else, for another peer's sake, the newest one. So whoever opens connections and leaves them
+    open closes their own, and locks nobody out.
+    """
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
+    def __init__(self, most: int) -> None:
+        """Allow `most` connections."""
+        self._most = most
+        self._members: dict[Patient, str] = {}  # and their peers, the oldest first
+
+    def enter(self, member: "Patient", peer: str) -> None:
+        """Take a connection in, and close another one where that is one too many, or this one."""
+        if len(self._members) >= self._most:
+            counts = Counter(self._members.values())
+            counts[peer] += 1
+            largest = peer if counts[peer] == max(counts.values()) else counts.most_common(1)[0][0]
+            theirs = [one for one, its in self._members.items() if its == largest]
+            states = ("idle", "receiving")
+            leaving = next((one for state in states for one in theirs if one.state() == state), None)
+            leaving = leaving or (member if largest == peer else theirs[-1])
+            self._members.pop(leaving, None)
+            leaving.transport.abort()
+            if leaving is member:
+                return
+        self._members[member] = peer
+
+    def leave(self, member: "Patient") -> None:
+        """Forget a connection."""
+        self._members.pop(member, None)
+
+
+class Patient(H11Protocol):
+    """uvicorn's HTTP protocol, which closes a connection that is not used.
+
+    That is one on which a request's header does not end in time, or whose client does not read its answer. (The body's
+    time is bounded where it is read, and uvicorn closes what is silent after an answer.)
+    """
+
+    crowd: Crowd
+    header_s: float  # from opening a connection, or the first byte of a further request, to the end of its header [s]
+    answer_s: float  # that a client may take to read what has been sent [s]
+    _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """See asyncio, as the others."""
+        super().connection_made(transport)
+        self._wait()
+        self.crowd.enter(self, _neighbourhood(self.client))
+
+    def data_received(self, data: bytes) -> None:  # noqa: D102
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._timer is None:  # the header of a further request has begun
             self._wait()
 
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self.cycle is not None and not self.cycle.response_complete:
-                self._stop_waiting()
-            elif self._timer is None:  # the header of a further request has begun
-                self._wait()
+    def pause_writing(self) -> None:  # noqa: D102
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = asyncio.get_running_loop().call_later(self.answer_s, self.transport.abort)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop_waiting()
-            super().connection_lost(exc)
+    def resume_writing(self) -> None:  # noqa: D102
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
-        def _wait(self) -> None:
-            self._timer = asyncio.get_running_loop().call_later(header_s, self.transport.close)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: D102
+        self.crowd.leave(self)
+        self._stop_waiting()
+        super().connection_lost(exc)
+        self.resume_writing()
 
-        def _stop_waiting(self) -> None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+    def state(self) -> Literal["idle", "receiving", "working"]:
+        """Return what this connection is there for at the moment."""
+        if self.cycle is None or self.cycle.response_complete:
+            return "idle"
+        return "receiving" if self.cycle.more_body else "working"
 
-    return Patient
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.header_s, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+def patient_protocol(limits: Limits) -> type[H11Protocol]:
+    """Return the protocol for one server."""
+    crowd = Crowd(limits.connections)
+    return type("Patient", (Patient,), {"crowd": crowd, "header_s": limits.header_s, "answer_s": limits.upload_s})
+
+
+def _neighbourhood(client: tuple[str, int] | None) -> str:
+    """Return who a peer is, as far as its address says: somebody's IPv6 addresses share their first 64 bits."""
+    try:
+        address = ipaddress.ip_address(client[0] if client else "")
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

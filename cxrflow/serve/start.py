@@ -90,12 +90,11 @@ def make_server(
     config = uvicorn.Config(
         create_app(fleet, limits=limits, loopback=loopback, token=token, decoder=decoder),
         ws="none",
-        http=patient_protocol(limits.header_s),
+        http=patient_protocol(limits),
         access_log=False,  # nothing of a request is written anywhere
         log_config=None,  # uvicorn's own one would enable again the loggers that decoders quote headers in
         log_level="warning",
         server_header=False,
-        limit_concurrency=limits.connections,
         timeout_graceful_shutdown=STOP_S,
     )
     return uvicorn.Server(config)

@@ -27,6 +27,7 @@ from contract.network import IntegerNetwork
 from contract.preprocess import load_pixels
 from cxrflow.serve.decode import READY, Job, write_message
 from cxrflow.serve.decoders import CODE
+from cxrflow.serve.guard import Crowd, Patient
 from cxrflow.serve.limits import Budget, Limits, Refusal
 from driver.accelerator import Accelerator
 from driver.explain import explain
@@ -412,6 +413,93 @@ class TestDecodersThatFail:
             with serving(folder, decoder=command) as served:
                 served.post("/api/predict", File(png(noise()))).assert_refused(503, "busy", "cannot be started")
                 assert served.ask("GET", "/healthz").status == 200
+
+
+class Member:
+    """A connection that says what it does, and keeps in mind that it was closed."""
+
+    def __init__(self, state: str) -> None:
+        self.doing, self.aborted, self.transport = state, False, self
+
+    def state(self) -> str:
+        return self.doing
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class TestConnections:
+    """Whoever holds connections without using them locks nobody out, whatever it is that they do not do."""
+
+    @pytest.fixture(scope="class")
+    def narrow(self, folder: Path, network: IntegerNetwork) -> Iterator[Served]:
+        """One with room for eight, that waits for long."""
+        with serving(folder, limits=replace(SMALL, connections=8, idle_s=60, upload_s=60, header_s=60)) as served:
+            yield served
+
+    HALF = (
+        b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n"
+        b"Content-Type: multipart/form-data; boundary=" + BOUNDARY.encode() + b"\r\n\r\n"
+    )
+
+    @pytest.mark.parametrize(
+        "sent",
+        [b"", b"GET / HTTP/1.1\r\nX: ", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", HALF % 9999],
+        ids=["silent", "half a header", "kept alive", "half a body"],
+    )
+    def test_a_new_client_is_served(self, narrow: Served, sent: bytes) -> None:
+        with contextlib.ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(socket.create_connection(("127.0.0.1", narrow.port))).sendall(sent)
+            start = time.monotonic()
+            assert narrow.post("/api/predict", File(png(noise()))).status == 200
+            assert time.monotonic() - start < 4
+
+    def test_an_upload_under_way_is_not_cut_off_for_silent_ones(self, narrow: Served) -> None:
+        body = form(File(png(noise())))
+        with contextlib.ExitStack() as stack, socket.create_connection(("127.0.0.1", narrow.port)) as upload:
+            upload.sendall(self.HALF % len(body) + body[:100])
+            for _ in range(20):
+                stack.enter_context(socket.create_connection(("127.0.0.1", narrow.port)))
+                assert narrow.ask("GET", "/healthz").status == 200
+            upload.sendall(body[100:])
+            assert upload.recv(100).startswith(b"HTTP/1.1 200")
+
+    def test_an_answer_that_nobody_reads_is_given_up(self, impatient: Served) -> None:
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=10) as deaf:
+            asked = b"GET /page.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3000
+            deaf.sendall(asked)
+            time.sleep(3)
+            received = 0
+            with contextlib.suppress(ConnectionResetError):
+                while got := deaf.recv(1 << 20):
+                    received += len(got)
+        assert 0 < received < 3000 * len(impatient.ask("GET", "/page.js").content)
+
+    def test_those_who_hold_most_make_room(self) -> None:
+        crowd = Crowd(6)
+        states = ["working", "idle", "receiving", "idle", "working"]
+        theirs, other = [Member(state) for state in states], Member("idle")
+        crowd.enter(cast(Patient, other), "other")
+        for member in theirs:
+            crowd.enter(cast(Patient, member), "many")
+        order = []
+        for peer in ("new-1", "new-2", "many", "new-3"):
+            crowd.enter(cast(Patient, Member("working")), peer)
+            order.append([member.aborted for member in theirs])
+        assert order[0] == [False, True, False, False, False]  # the oldest idle one
+        assert order[1] == [False, True, False, True, False]
+        assert order[2] == [False, True, True, True, False]  # of those at work, one that is still sending
+        assert order[3] == order[2] and not other.aborted  # the newest, which came last
+        full = Crowd(1)
+        first, second = Member("working"), Member("idle")
+        full.enter(cast(Patient, first), "one")
+        full.enter(cast(Patient, second), "one")
+        assert second.aborted and not first.aborted
+        full.leave(cast(Patient, first))
+        third = Member("idle")
+        full.enter(cast(Patient, third), "one")
+        assert not third.aborted
 
 
 class TestAccess:
