@@ -1,8 +1,8 @@
-"""Copies of finn-rtllib's files that every SystemVerilog tool accepts.
+"""Copies of finn-rtllib's files that every SystemVerilog tool accepts, and that lose no result.
 
 finn-rtllib is written for Vivado. The places below are refused by Verilator or Yosys; each edit says why it is needed
-and leaves the function as it is. The edits are made on copies, at build time, and an edit whose pattern is missing is
-an error: a new FINN version must be looked at, not silently half-edited.
+and leaves the function as it is. One edit mends a fault. The edits are made on copies, at build time, and an edit whose
+pattern is missing is an error: a new FINN version must be looked at, not silently half-edited.
 """
 
 from dataclasses import dataclass
@@ -73,6 +73,22 @@ _RECOVERY_WATCH = """\
 _NETTYPE = "a `default_nettype directive stands inside a module, where IEEE 1800 forbids directives of this kind"
 _STYLE = "only Vivado finds an attribute whatever its case; the others know ram_style"
 
+QUEUE = Edit(
+    "mvu_vvu_axi.sv",
+    """A fault of FINN's: the queue behind the matrix-vector pipeline overflows under back-pressure where every beat
+    ends a vector (SIMD = MW). Let D = 4 + clog2(SIMD) + (SIMD == 1) be mvu.sv's registers from operands to result.
+      1. At the start of a cycle in which the unit is not stopped the queue holds at most one result: whenever it holds
+         one, either one leaves in that cycle, or the output register is held back and that stops the unit (OLock).
+      2. So when the unit stops, the queue holds at most that one and one that entered in the same cycle, and the
+         pipeline D more. Nothing enters the pipeline until the queue has run empty; then 1 holds again.
+      3. So the queue never holds more than D + 2, whatever the sink and the weights' stream do.
+    OBuf has MAX_IN_FLIGHT + 1 places, and CORE_PIPELINE_DEPTH is D, or D - 1 where SIMD is no power of two (it has
+    clog2(SIMD + 1) for clog2(SIMD) + 1). So + 2 is enough for every SIMD, and + 1 is not. With several beats per
+    vector the pipeline holds half as many results, and FINN's own size was enough. Clock-pumped and DSP58 units, which
+    no board here has, were not looked at.""",
+    "MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH;",
+    "MAX_IN_FLIGHT = CORE_PIPELINE_DEPTH + 2;",
+)
 EDITS = (
     Edit("fifo.sv", _NETTYPE, ");\n`default_nettype none\n", ");\n"),
     Edit("fifo.sv", _NETTYPE, "`default_nettype wire\n", ""),
@@ -99,6 +115,7 @@ EDITS = (
         _RECOVERY_WATCH,
         "",
     ),
+    QUEUE,
     Edit(
         "thresholding.sv",
         "Yosys' slang refuses the reversed range that stage 0 makes of it, in a branch that is not taken there",

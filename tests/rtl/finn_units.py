@@ -1,0 +1,299 @@
+"""Units of finn-rtllib on their own, as a build writes them: what goes in, what must come out, stalls of every kind."""
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+
+from finn_build import fifos, portable_rtl, stitch, timing
+from finn_build.boards import BOARDS
+from finn_build.finn_session import finn_session
+from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
+
+HERE = Path(__file__).parent
+VECTORS = 61  # a prime: patterns of stalls and of data never fall into step
+RTL_DOMAIN = "finn.custom_op.fpgadataflow.rtl"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One node. Elements are packed without gaps, the first in the low bits."""
+
+    op_type: str
+    attributes: dict[str, Any]
+    inputs: NDArray[np.int64]  # (vectors, elements)
+    outputs: NDArray[np.int64]  # (vectors, elements)
+    initializer: NDArray[np.int64] | None  # weights, (MW, MH), or thresholds, (C, L)
+    about: str
+    elements: tuple[int, int]  # per input and output beat
+    bits: tuple[int, int]  # of an input and an output element
+    model: Callable[[], timing.Part]  # of its handshakes, empty
+
+
+def divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def matrix_vector(
+    mw: int, mh: int, pe: int, simd: int, *, weight_bits: int = 4, activations: str = "UINT4", style: str = "auto",
+    weights: NDArray[np.int64] | None = None,
+) -> Unit:  # fmt: skip
+    """FINN's matrix-vector unit with its memory of weights."""
+    rng = np.random.default_rng([mw, mh, pe, simd, weight_bits])
+    kind, reach = DataType[activations], 2 ** (weight_bits - 1)
+    if weights is None:
+        weights = rng.integers(-reach, reach, (mh, mw))
+    x = rng.integers(int(kind.min()), int(kind.max()) + 1, (VECTORS, mw))
+    x[:2] = [[kind.min()], [kind.max()]]
+    largest = mw * reach * max(abs(int(kind.min())), int(kind.max()))
+    accu = f"INT{largest.bit_length() + 1}"
+    attributes = {
+        "MW": mw, "MH": mh, "PE": pe, "SIMD": simd, "inputDataType": activations, "ram_style": style,
+        "weightDataType": f"INT{weight_bits}", "outputDataType": accu, "accDataType": accu, "noActivation": 1,
+        "numInputVectors": [1], "mem_mode": "internal_decoupled", "resType": "dsp",
+    }  # fmt: skip
+    about = f"MVAU {mw} x {mh}, SIMD {simd}, PE {pe}, weights {weight_bits} bits, {activations}, {style}"
+    return Unit(
+        "MVAU_rtl", attributes, x, x @ weights.T, weights.T, about, (simd, pe), (kind.bitwidth(), int(accu[3:])),
+        partial(timing.Mvu, beats=mw // simd, passes=mh // pe, simd=simd),
+    )  # fmt: skip
+
+
+def thresholding(channels: int, pe: int, steps: int, *, accu: str = "INT10") -> Unit:
+    """FINN's thresholds; those of the first channel are at the ends of what can occur."""
+    rng = np.random.default_rng([channels, pe, steps])
+    kind = DataType[accu]
+    low, high = int(kind.min()), int(kind.max())
+    thresholds = np.sort(rng.integers(low, high + 1, (channels, steps)), axis=1)
+    x = rng.integers(low, high + 1, (VECTORS, channels))
+    x[:2] = [[low], [high]]
+    near = rng.integers(0, steps, channels)
+    for i, off in enumerate((-1, 0, 1)):  # beside a threshold
+        x[2 + i] = np.clip(thresholds[np.arange(channels), near] + off, low, high)
+    out = f"UINT{steps.bit_length()}"
+    attributes = {
+        "NumChannels": channels, "PE": pe, "numSteps": steps, "inputDataType": accu, "weightDataType": accu,
+        "outputDataType": out, "ActVal": 0, "numInputVectors": [1],
+    }  # fmt: skip
+    counts = (x[:, :, None] >= thresholds).sum(axis=2)
+    about = f"thresholding of {channels} channels, PE {pe}, {steps} thresholds, {accu}"
+    return Unit(
+        "Thresholding_rtl", attributes, x, counts, thresholds, about, (pe, pe), (kind.bitwidth(), steps.bit_length()),
+        partial(timing.Thresholding, bits=steps.bit_length()),
+    )  # fmt: skip
+
+
+def converter(elements: int, bits: int, before: int, after: int) -> Unit:
+    """FINN's width converter between beats of so many elements."""
+    rng = np.random.default_rng([elements, bits, before, after])
+    x = rng.integers(0, 2**bits, (VECTORS, elements))
+    attributes = {
+        "inWidth": before * bits, "outWidth": after * bits, "dataType": f"UINT{bits}",
+        "inShape": [1, elements], "outShape": [1, elements],
+    }  # fmt: skip
+    about = f"width converter, {elements} elements of {bits} bits, {before} to {after} a beat"
+    return Unit(
+        "StreamingDataWidthConverter_rtl", attributes, x, x, None, about, (before, after), (bits, bits),
+        partial(fifos.converter, before * bits, after * bits),
+    )  # fmt: skip
+
+
+def fifo(depth: int, bits: int, style: str = "auto") -> Unit:
+    """FINN's FIFO."""
+    x = np.random.default_rng([depth, bits]).integers(0, 2**bits, (VECTORS * 17, 1))
+    attributes = {
+        "depth": depth, "ram_style": style, "dataType": f"UINT{bits}", "folded_shape": [1, 1, 1],
+        "normal_shape": [1, 1],
+    }  # fmt: skip
+    return Unit(
+        "StreamingFIFO_rtl", attributes, x, x, None, f"FIFO of {depth}, {bits} bits, {style}", (1, 1), (bits, bits),
+        partial(fifos.make_fifo, depth),
+    )  # fmt: skip
+
+
+def words(vectors: NDArray[np.int64], elements: int, bits: int) -> str:
+    """Return (N, n) elements as one hexadecimal word per beat."""
+    packed = [
+        sum((int(v) % 2**bits) << (i * bits) for i, v in enumerate(beat)) for beat in vectors.reshape(-1, elements)
+    ]
+    return "".join(f"{word:x}\n" for word in packed)
+
+
+Edit = Callable[[str, str], str]  # (file name, text) -> text
+
+
+def write(units: Sequence[Unit], folder: Path, *, edit: Edit = portable_rtl.portable) -> list[str]:
+    """Write the units and their bench into the new folder `folder`; return the sources in compile order."""
+    folder.mkdir(parents=True)
+    with finn_session(folder / "finn"):
+        from finn.transformation.fpgadataflow.prepare_ip import PrepareIP
+
+        model = _graph(units).transform(PrepareIP(BOARDS["pynq-z2"].part, 10.0))
+        sources: dict[str, None] = {}
+        blocks = []
+        for i, unit in enumerate(units):
+            node = stitch._node(model, f"unit{i}")
+            sources |= dict.fromkeys(stitch._copy_sources(model, node, folder))
+            blocks.append(_block(i, unit, node, folder))
+    for name in sources:
+        path = folder / name
+        library = _library_text(name)
+        if library is not None:
+            path.write_text(edit(name, library), encoding="utf-8")
+    (folder / "units_tb.sv").write_text(
+        f"""module units_tb (input wire clk, rst, source_go, sink_go, report, tracing);
+    wire ap_clk = clk, ap_rst_n = !rst;
+    wire [{len(units) - 1}:0] in_ready, out_valid, taken, given;
+    integer file;
+    initial file = $fopen("trace.txt", "w");
+    always @(posedge clk) if (tracing) $fwrite(file, "%b %b %b %b\\n", in_ready, out_valid, taken, given);
+{"".join(blocks)}
+endmodule
+""", encoding="ascii",
+    )  # fmt: skip
+    ordered = sorted(sources, key=lambda name: (not name.endswith("_pkg.sv"), name))
+    return [*ordered, str(HERE / "stream_ends.sv"), "units_tb.sv"]
+
+
+def _library_text(name: str) -> str | None:
+    import finn
+
+    found = [p for root in finn.__path__ for p in (Path(root) / "finn-rtllib").rglob(name)]
+    return found[0].read_text(encoding="utf-8") if found else None
+
+
+def _graph(units: Sequence[Unit]) -> ModelWrapper:
+    """Return a graph in which each unit stands alone."""
+    nodes, infos, ends = [], [], []
+    for i, unit in enumerate(units):
+        names = [f"x{i}"] + ([f"w{i}"] if unit.initializer is not None else [])
+        nodes.append(
+            helper.make_node(
+                unit.op_type, names, [f"y{i}"], name=f"unit{i}", domain=RTL_DOMAIN, backend="fpgadataflow",
+                **unit.attributes,
+            )
+        )  # fmt: skip
+        infos.append(helper.make_tensor_value_info(f"x{i}", TensorProto.FLOAT, [1, unit.inputs.shape[1]]))
+        ends.append(helper.make_tensor_value_info(f"y{i}", TensorProto.FLOAT, [1, unit.outputs.shape[1]]))
+    model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "units", infos, ends)))
+    for i, unit in enumerate(units):
+        if unit.initializer is not None:
+            model.set_initializer(f"w{i}", unit.initializer.astype(np.float32))
+            model.set_tensor_datatype(f"w{i}", DataType[unit.attributes["weightDataType"]])
+    return model
+
+
+def _block(i: int, unit: Unit, node: stitch.Node, folder: Path) -> str:
+    beats = []
+    for end, vectors, elements, bits in zip(
+        ("in", "out"), (unit.inputs, unit.outputs), unit.elements, unit.bits, strict=True
+    ):
+        text = words(vectors, elements, bits)
+        (folder / f"unit{i}_{end}.hex").write_text(text, encoding="ascii")
+        beats.append(text.count("\n"))
+    used = unit.elements[1] * unit.bits[1]
+    a, b = 2 * i, 2 * i + 1
+    return f"""
+    // {unit.about}
+    wire [{node.in_bits - 1}:0] stream{a}_tdata;
+    wire [{node.out_bits - 1}:0] stream{b}_tdata;
+    wire stream{a}_tvalid, stream{a}_tready, stream{b}_tvalid, stream{b}_tready;
+    wire [31:0] count{a}, count{b};
+    assign in_ready[{i}] = stream{a}_tready, out_valid[{i}] = stream{b}_tvalid;
+    assign taken[{i}] = stream{a}_tready && stream{a}_tvalid, given[{i}] = stream{b}_tready && stream{b}_tvalid;
+    stream_source #(.BITS({node.in_bits}), .BEATS({beats[0]}), .FILE("unit{i}_in.hex")) u_source{i} (
+        .clk(clk), .rst(rst), .go(source_go), .tdata(stream{a}_tdata), .tvalid(stream{a}_tvalid),
+        .tready(stream{a}_tready), .moved(count{a})
+    );
+{stitch.instance(a, node).replace(f"stream{a + 1}_", f"stream{b}_")}
+    stream_sink #(
+        .BITS({node.out_bits}), .BEATS({beats[1]}), .FILE("unit{i}_out.hex"), .CARE({node.out_bits}'h{2**used - 1:x})
+    ) u_sink{i} (
+        .clk(clk), .rst(rst), .go(sink_go), .tdata(stream{b}_tdata), .tvalid(stream{b}_tvalid),
+        .tready(stream{b}_tready), .moved(count{b})
+    );
+    always @(posedge clk) if (report) $display("unit {i} %0d %0d", count{a}, count{b});"""
+
+
+def compile_bench(sources: Sequence[str], folder: Path) -> Path:
+    """Return the program, FINN's assertions in it."""
+    runtime = Path(_runtime().name)
+    known = [str(path) for path in sorted(runtime.glob("*.o"))]
+    makeflags = f"{MAKEFLAGS} OPT_FAST=-O1" + (" VM_GLOBAL_FAST=" if known else "")
+    command = [
+        "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", "--assert",
+        "--top-module", "units_tb", "--Mdir", "build", "-o", "bench", "-MAKEFLAGS", makeflags,
+        "--timescale", "1ns/1ns", "--x-assign", "unique", "--x-initial", "unique", "--no-timing", *NO_WARNINGS,
+        "-CFLAGS", "-std=c++17", *sources, str(HERE / "units_main.cpp"), *known,
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+    if not known:
+        for path in (folder / "build").glob("verilated*.o"):
+            shutil.copy(path, runtime)
+    return folder / "build" / "bench"
+
+
+@functools.cache
+def _runtime() -> "tempfile.TemporaryDirectory[str]":
+    """Keep the objects of Verilator's own code, which are always the same."""
+    return tempfile.TemporaryDirectory()
+
+
+def run(
+    units: Sequence[Unit], folder: Path, *, edit: Edit = portable_rtl.portable, deepest: int = 12, cycles: int = 40_000,
+    seed: int = 1,
+) -> str:  # fmt: skip
+    """Run the bench; return what went wrong, empty if nothing did."""
+    program = compile_bench(write(units, folder, edit=edit), folder)
+    command = [str(program), str(seed), str(deepest), str(cycles)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return done.stdout + done.stderr
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("unit ")]
+    assert len(lines) == len(units), done.stdout
+    rests = [_rests(unit, int(words_[2]), int(words_[3])) for unit, words_ in zip(units, lines, strict=True)]
+    return "".join(rests) + disagreements(units, folder / "trace.txt")
+
+
+def disagreements(units: Sequence[Unit], trace: Path) -> str:
+    """Say where a unit's TREADY or TVALID was not what timing.py's model of it says, cycle by cycle."""
+    cycles = [line.split() for line in trace.read_text(encoding="ascii").splitlines()]
+    assert len(cycles) > 1000
+    found = []
+    for i, unit in enumerate(units):
+        part, bit = unit.model(), len(units) - 1 - i  # %b prints the highest bit first
+        for cycle, (in_ready, out_valid, taken, given) in enumerate(cycles):
+            if (part.ready(), part.valid()) != (in_ready[bit] == "1", out_valid[bit] == "1"):
+                found.append(
+                    f"{unit.about}: cycle {cycle}: ready {in_ready[bit]}, valid {out_valid[bit]}; not the model's\n"
+                )
+                break
+            part.step(taken[bit] == "1", given[bit] == "1")
+    return "".join(found)
+
+
+def _rests(unit: Unit, taken: int, given: int) -> str:
+    """Whole vectors that went in have come out."""
+    per_in, per_out = (
+        vectors.shape[1] // elements
+        for vectors, elements in zip((unit.inputs, unit.outputs), unit.elements, strict=True)
+    )
+    low = taken // per_in * per_out
+    return "" if low <= given <= low + per_out and taken > 100 else f"{unit.about}: {taken} beats in, {given} out\n"
+
+
+def foldings(mw: int, mh: int) -> Iterable[tuple[int, int]]:
+    """Return every (PE, SIMD) of a layer."""
+    return [(pe, simd) for pe in divisors(mh) for simd in divisors(mw)]
