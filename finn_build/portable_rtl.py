@@ -5,7 +5,9 @@ and leaves the function as it is. One edit mends a fault. The edits are made on 
 pattern is missing is an error: a new FINN version must be looked at, not silently half-edited.
 """
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from contract.errors import ToolError
 
@@ -146,3 +148,16 @@ def portable(file: str, text: str) -> str:
             )
         text = text.replace(edit.old, edit.new)
     return text
+
+
+def edited_library(library: Path, folder: Path) -> None:
+    """Copy finn-rtllib, the folder `library`, into the new folder `folder`, with all our edits. Raises ToolError."""
+    shutil.copytree(library, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in sorted({edit.file for edit in EDITS}):
+        found = list(folder.rglob(file))
+        if len(found) != 1:
+            raise ToolError(
+                f"finn-rtllib in {library} has {len(found)} files {file}, expected one. The installed finn-plus is not "
+                "the locked version: reinstall requirements.lock."
+            )
+        found[0].write_text(portable(file, found[0].read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,10 +1,11 @@
 """The `finn_iodma` shell: FINN's own ZynqBuild around the design that the local build verified.
 
 Runs where Vivado and Vitis HLS are: in the container that `docker_build.py` starts. It compiles the export again with
-the local build's steps and folding, requires the same Verilog byte by byte, lets FINN stitch it, verifies with FINN's
-own verification at zero tolerance, and lets FINN build the bitstream. FINN reports success too readily: its
-verification prints FAIL and goes on, its shell scripts hide Vivado's exit code, and nobody looks at the timing. So
-everything is checked again here, and the results appear under their name only when all of it is good.
+the local build's steps and folding, requires the same Verilog byte by byte, lets FINN stitch it from a library with the
+local build's edits, verifies with FINN's own verification at zero tolerance, and lets FINN build the bitstream. FINN
+reports success too readily: its verification prints FAIL and goes on, its shell scripts hide Vivado's exit code, and
+nobody looks at the timing. So everything is checked again here, and the results appear under their name only when all
+of it is good.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from finn_build.build import Golden, build, load_golden, read_json
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
 from finn_build.graph import in_python
+from finn_build.portable_rtl import edited_library
 
 Say = Callable[[str], None]
 DMA = {"input": "idma0", "output": "odma0"}  # FINN's engines in the block design, as the driver looks for them
@@ -67,7 +69,7 @@ def zynq_build(build_dir: Path, export: Path, work: Path, say: Say) -> dict[str,
     say(f"{compared} files of RTL equal the local build's")
     model = ModelWrapper(str(max((local / "steps").glob("*_hw_codegen.onnx"))))
     with finn_session(local / "finn"):
-        _tell_finn_its_folders()
+        _tell_finn_its_folders(work / "rtllib")
         load_simulator(work / "xsi")
         verified = _stitch_and_verify(model, golden, config, board, work, say)
         say("building the bitstream: synthesis, placement, routing")
@@ -96,12 +98,17 @@ def _finn_steps() -> Any:
     return build_dataflow_steps
 
 
-def _tell_finn_its_folders() -> None:
-    """Set what FINN's Tcl scripts read from the environment; FINN's own command line does this too."""
-    from finn.util.settings import get_settings
+def _tell_finn_its_folders(rtllib: Path) -> None:
+    """Set what FINN's Tcl scripts read from the environment; FINN's own command line does this too.
 
-    os.environ["FINN_RTLLIB"] = get_settings().finn_rtllib
-    os.environ["FINN_CUSTOM_HLS"] = get_settings().finn_custom_hls
+    FINN stitches the units of its library, so it gets a copy in the new folder `rtllib`, edited as the local build's.
+    """
+    from finn.util import settings
+
+    edited_library(Path(settings.get_settings().finn_rtllib), rtllib)
+    os.environ["FINN_CUSTOM_HLS"] = settings.get_settings().finn_custom_hls
+    os.environ["FINN_RTLLIB"] = str(rtllib)
+    settings._SETTINGS = None  # FINN reads the variable when it makes its settings anew
 
 
 def load_simulator(folder: Path) -> None:

@@ -32,10 +32,13 @@ def quiet(_: str) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A local build whose middle layers are FINN's own and whose last one is ours."""
+    """A local build: a layer of FINN's DSPs, one that is ours by choice, and one that FINN has no RTL for."""
     folder = tmp_path_factory.mktemp("local")
     export_random(folder / "export", small_spec((8, 4, 1), (4, 6), (8, 4)), count=5)
-    build(folder / "export", folder / "build", BuildConfig(target_fps=500_000, sample=3), quiet)
+    (folder / "folding.json").write_text(
+        json.dumps({"MVAU_rtl_0": {"resType": "dsp"}, "MVAU_rtl_1": {"resType": "lut"}})
+    )
+    build(folder / "export", folder / "build", BuildConfig(folding=folder / "folding.json", sample=3), quiet)
     return folder
 
 
@@ -107,7 +110,7 @@ def check_block_designs(finn: Path) -> None:
     renamed = [re.findall(r"-reference (LutMVAU\S+) (\S+)$", p.read_text(), re.M) for p in stitched]
     assert sorted(renamed) == [
         [("LutMVAU_rtl_0", "LutMVAU_rtl_0")],
-        [("LutMVAU_rtl_0", "StreamingDataflowPartition_1_LutMVAU_rtl_2")],
+        [("LutMVAU_rtl_0", "StreamingDataflowPartition_1_LutMVAU_rtl_1")],
     ]
     for path in stitched:
         text = path.read_text()
@@ -116,6 +119,12 @@ def check_block_designs(finn: Path) -> None:
         assert sorted(ends) == ["in0_V", "out0_V"]
         assert len(re.findall(r"-reference Thresholding", text)) == 2
         assert len(re.findall(r"-reference MVAU_rtl_\d ", text)) == 2
+        # FINN's modules are the ones that were simulated, with our edits.
+        added = {Path(name) for name in re.findall(r"^add_files .*?(\S+\.sv)$", text, re.M)}
+        assert {"mvu_vvu_axi.sv", "thresholding.sv", "memstream.sv"} <= {path.name for path in added}
+        for file in added:
+            simulated = finn.parent / "rtl" / file.name
+            assert not simulated.exists() or file.read_bytes() == simulated.read_bytes(), file
     (wrapper,) = finn.glob("code_gen_ipgen_LutMVAU*/LutMVAU_rtl_0.v")
     (weights,) = re.findall(r'WEIGHT_FILE\("(.*?)"\)', wrapper.read_text())
     assert Path(weights).is_absolute() and Path(weights).is_file()
