@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from contract.errors import ConfigError, CxrflowError
 from contract.manifest import DISCLAIMER
+from contract.table import print_anything, write_csv
 from cxrflow import summary
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, writing
@@ -461,12 +462,11 @@ def infer(
 ) -> None:
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow.infer import infer_files
-    from driver.__main__ import write_csv
+    from driver.__main__ import COLUMNS
 
     results, failures, used = infer_files(folder, images, device=device)
     if csv is not None:
-        with writing(csv.parent):
-            write_csv(csv, results)
+        write_csv(csv, COLUMNS, [[row[name] for name in COLUMNS] for row in results])
     _show_answers(results, failures, used, table=summary.infer_table, as_json=as_json)
 
 
@@ -545,6 +545,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake is one message, a bug keeps its traceback."""
+    print_anything()
     try:
         app()
     except CxrflowError as err:

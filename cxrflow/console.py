@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from rich import console as rich_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from contract.table import shown
+
 ProgressFunction = Callable[[int, int], None]  # (done, in all)
 NO_TERMINAL_WIDTH = 10_000  # columns; a file or a pipe has no edge at which to break a line
 LINE_SECONDS = 15.0  # between progress lines where there is no terminal
@@ -35,6 +37,7 @@ class Console:
         self._say(f"error: {text}", style="red")
 
     def _say(self, text: str, *, style: str) -> None:
+        text = "\n".join(map(shown, text.split("\n")))
         self._err.print(text, style=style, markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     @contextlib.contextmanager

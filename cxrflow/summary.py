@@ -13,6 +13,7 @@ from rich.text import Text
 
 from contract.errors import ArtifactError
 from contract.manifest import DISCLAIMER
+from contract.table import shown
 from cxrflow.doctor import Finding
 from cxrflow.report.files import WITNESSES
 
@@ -37,7 +38,7 @@ def _table(
             width = max(map(len, [*heading.split(), *cells]))
             table.add_column(heading, justify="right", min_width=width)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(shown(cell)) for cell in row))
     above, below = Text(title, style="bold"), Text(note, style="dim")
     return Group(*([above] if title else []), table, *([below] if note else []))
 

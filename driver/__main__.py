@@ -1,7 +1,6 @@
 """`python -m driver`, the command line of a deploy folder: verify, infer, explain, bench. It needs only the folder."""
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
@@ -9,8 +8,11 @@ from typing import Any
 
 from contract.errors import CxrflowError
 from contract.manifest import DISCLAIMER
+from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, explain_files, explained_row
+
+COLUMNS = ("file", "logit", "probability", "class")  # of answers
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,12 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     explain.add_argument("--fill", choices=FILLS, default=FILLS[0], help="what covers the image")
     benchmark.add_argument("--seconds", type=float, default=1.0, help="per batch size")
     options = parser.parse_args(arguments)
+    print_anything()
     try:
         with Accelerator(options.folder, options.device) as accelerator:
             work = {"verify": _verify, "infer": _infer, "explain": _explain, "bench": _bench}[options.command]
             return int(work(accelerator, options))
     except CxrflowError as err:
-        print(f"error: {err}", file=sys.stderr)
+        print(f"error: {shown(str(err))}", file=sys.stderr)
         return err.exit_code
 
 
@@ -51,22 +54,22 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
     answers = accelerator.infer(files)
     rows = answer_rows(accelerator, answers, files)
     for row in rows:
-        print(f"{row['file']}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
+        print(f"{shown(row['file'])}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
     print(DISCLAIMER)
     if options.csv is not None:
-        write_csv(options.csv, rows)
+        write_csv(options.csv, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
     for message in answers.failures.values():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {shown(message)}", file=sys.stderr)
     return 1 if answers.failures else 0
 
 
 def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
     explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
     for row in map(explained_row, explained):
-        print("  ".join(f"{key} {value}" for key, value in row.items()))
+        print(shown("  ".join(f"{key} {value}" for key, value in row.items())))
     print(DISCLAIMER)
     for message in failures.values():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {shown(message)}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -100,14 +103,6 @@ def answer_rows(accelerator: Accelerator, answers: Answers, files: list[Path]) -
         {"file": str(files[i]), "logit": int(logit), "probability": float(p), "class": names[c]}
         for i, logit, p, c in zip(answers.index, answers.logits, answers.probability, answers.classes, strict=True)
     ]
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write the rows of `answer_rows`."""
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, ["file", "logit", "probability", "class"])
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 if __name__ == "__main__":

@@ -88,8 +88,8 @@ class Guard:
         if origin is not None and _netloc(origin) != host.lower():
             raise Refusal(403, "cross-origin", "Another site's page may not use this server. Open its own page.")
         if self._token is not None and scope["path"] not in OPEN_PATHS:
-            given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token.encode()):
                 raise Refusal(401, "token", "The access token is missing or wrong. Give the one that the server has.")
 
 

@@ -1,6 +1,7 @@
 """From the command line to a running server."""
 
 import contextlib
+import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from cxrflow.serve.guard import is_loopback, patient_protocol
 from cxrflow.serve.limits import Limits
 
 SHORTEST_TOKEN = 16  # characters
+# What the Bearer scheme can carry (RFC 6750): all of it is itself in an address, too, and a % there is an escape.
+TOKEN = re.compile(rf"(?=.{{{SHORTEST_TOKEN}}})[A-Za-z0-9._~+/-]+=*")
 STOP_S = 5  # what requests under way may still take when the server is told to end [s]
 
 
@@ -62,10 +65,10 @@ def serve(
 
 
 def _check_access(host: str, token: str | None) -> None:
-    if token is not None and (len(token) < SHORTEST_TOKEN or not token.isascii() or not token.isprintable()):
+    if token is not None and not TOKEN.fullmatch(token):
         raise ConfigError(
-            f"--token has {len(token)} characters, expected {SHORTEST_TOKEN} or more, ASCII. "
-            "Take one from `openssl rand -hex 16`."
+            f"--token has {len(token)} characters, expected {SHORTEST_TOKEN} or more, of letters, digits and -._~+/, "
+            "with = at its end only. Take one from `openssl rand -hex 16`."
         )
     if token is None and not is_loopback(host):
         raise ConfigError(

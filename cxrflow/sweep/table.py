@@ -12,6 +12,7 @@ from pandas.api.types import is_object_dtype
 
 from contract.errors import ConfigError
 from contract.files import replacing
+from contract.table import write_csv
 from cxrflow.summary import read
 from cxrflow.sweep.spec import Limits
 from cxrflow.sweep.trial import ROW
@@ -117,6 +118,6 @@ def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def save(found: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write results.parquet and results.csv."""
     table = frame(found)
-    for name, write in (("results.parquet", table.to_parquet), ("results.csv", table.to_csv)):
-        with replacing(folder / name) as partial:
-            write(partial, index=False)
+    with replacing(folder / "results.parquet") as partial:
+        table.to_parquet(partial, index=False)
+    write_csv(folder / "results.csv", list(table), table.astype(object).where(table.notna(), None).to_numpy().tolist())

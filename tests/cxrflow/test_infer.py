@@ -1,12 +1,15 @@
+import csv
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from contract.preprocess import load_pixels
+from tests.cxrflow.conftest import Place
 
 
 @pytest.fixture
@@ -111,3 +114,35 @@ def test_answers_as_csv(finished: Any, deployed: Path, images: list[Path]) -> No
     table = finished.folder / "answers.csv"
     assert finished("infer", deployed, images[0], "--csv", table).code == 0
     assert table.read_text().splitlines()[0] == "file,logit,probability,class" and str(images[0]) in table.read_text()
+
+
+def test_names_that_are_programs_lines_or_no_text(finished: Any, deployed: Path, images: list[Path]) -> None:
+    """What a file's name may do: to a spreadsheet, a terminal, a reader of lines, and an encoder."""
+    place = finished.folder / "odd"
+    place.mkdir()
+    cells = {
+        "=1+1.png": "'=1+1.png", " +b.png": "' +b.png", "\uff1dfull.png": "'\uff1dfull.png", "-1;=2.png": "'-1;=2.png",
+        "caf\udce9.png": r"caf\udce9.png", "\x1b[31mred.png": r"\x1b[31mred.png", "two\nlines.png": r"two\nlines.png",
+        "\u202egnp.exe": r"\u202egnp.exe",
+    }  # fmt: skip
+    for name in cells:
+        (place / name).write_bytes(images[0].read_bytes())
+    (place / "bad\udcff.png").write_bytes(b"no image")
+    process = finished.start("infer", str(deployed), "odd")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in err and r"bad\udcff.png: is not a JPEG" in err
+    assert all(cells[name] in out for name in cells if "\\" in cells[name])
+    assert Place(place)("infer", deployed, "--csv", "out.csv", "--", *cells).code == 0
+    with (place / "out.csv").open(newline="", encoding="utf-8") as stream:
+        assert [row["file"] for row in csv.DictReader(stream)] == list(cells.values())
+    assert '"\'-1;=2.png",' in (place / "out.csv").read_text(encoding="utf-8")  # a semicolon begins no new cell
+
+
+def test_a_csv_is_whole_or_not_there(finished: Any, deployed: Path, images: list[Path]) -> None:
+    table = finished.folder / "answers.csv"
+    table.write_text("of yesterday")
+    finished("infer", deployed, images[0], "--csv", "none/a.csv").assert_refused("none/a.csv cannot be written")
+    finished("infer", deployed, images[0], "--csv", "xrays").assert_refused("xrays is no regular file")
+    with mock.patch("csv.writer", side_effect=OSError(28, "No space left on device")):
+        finished("infer", deployed, images[0], "--csv", table).assert_refused("No space left on device")
+    assert table.read_text() == "of yesterday" and not list(finished.folder.glob(".*partial"))

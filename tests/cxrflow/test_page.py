@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from contract.network import IntegerNetwork
 from cxrflow.serve.limits import Limits
@@ -16,7 +17,7 @@ from tests.browser import accessibility_findings, requests_of, screenshot
 from tests.deploy_folder import write_deploy
 from tests.served import Served, noise, png, serving
 
-TOKEN = "0123456789abcdef"
+TOKEN = "0123456789ab-._~+/=="  # every sign that one may have
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +111,24 @@ def test_an_example_and_dicom(page: Page, server: Served, files: Path) -> None:
     assert page.locator("#preview").evaluate("image => image.naturalWidth") == 60  # a browser cannot show DICOM itself
 
 
+def downloaded(page: Page, path: Path) -> list[dict[str, str]]:
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download as CSV").click()
+    download.value.save_as(path)
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_no_name_in_the_table_is_a_formula(page: Page, server: Served, tmp_path: Path) -> None:
+    opened(page, server)
+    begins = ["=", "+", "-", "@", "  =", "\t=", "\u3000=", "\u200b=", *"\uff1d\uff0b\uff0d\uff20"]
+    names = [*(f"{begin}1" for begin in begins), "a=1"]
+    page.set_input_files("#files", [FilePayload(name=name, mimeType="image/png", buffer=b"none") for name in names])
+    expect(page.locator("#status")).to_have_text(f"{len(names)} of {len(names)} images answered.")
+    rows = downloaded(page, tmp_path / "table.csv")
+    assert [row["file"] for row in rows] == [*(f"'{name}" for name in names[:-1]), "a=1"]
+
+
 def test_many_files_some_bad_and_a_table_of_them(page: Page, server: Served, files: Path, tmp_path: Path) -> None:
     opened(page, server)
     names = ["0.png", "zip.dcm", "1.png", "2.png", "<b>bold.png", "=formula.jpg", "large.png", "3.png", "a.dcm"]
@@ -120,11 +139,7 @@ def test_many_files_some_bad_and_a_table_of_them(page: Page, server: Served, fil
     assert [cell[0] for cell in cells] == names  # text, not markup
     assert "ZIP archive" in cells[1][1] and "no JPEG, PNG or DICOM" in cells[4][1] and "1 MiB" in cells[6][1]
     screenshot(page, "serve-many")
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download as CSV").click()
-    download.value.save_as(tmp_path / "table.csv")
-    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = downloaded(page, tmp_path / "table.csv")
     assert [row["file"] for row in rows] == [name.replace("=", "'=") for name in names]
     assert all(row["logit"] or row["error"] for row in rows) and "not a medical device" in rows[0]["note"]
     assert f"{int(rows[0]['logit']):,}".replace("-", "\u2212") == cells[0][3]
@@ -234,11 +249,17 @@ def test_a_token_is_asked_for_and_taken_from_the_address(page: Page, network: tu
         page.get_by_label("Access token").fill(TOKEN)
         page.get_by_role("button", name="Open").click()
         expect(page.locator("#examples button")).to_have_count(6)
-        page.evaluate("sessionStorage.clear()")
-        page.goto("about:blank")
-        page.goto(f"{served.url}#{TOKEN}")
-        expect(page.locator("#examples button")).to_have_count(6)
-        assert TOKEN not in page.url
+        for written in TOKEN, quote(TOKEN, safe=""):
+            page.evaluate("sessionStorage.clear()")
+            page.goto("about:blank")
+            page.goto(f"{served.url}#{written}")
+            expect(page.locator("#examples button")).to_have_count(6)
+            assert written not in page.url
+        for wrong in "100%", "%ff", "\u00e9\uff1d":
+            page.evaluate("sessionStorage.clear()")
+            page.goto("about:blank")
+            page.goto(f"{served.url}#{wrong}")
+            expect(page.get_by_role("alert")).to_contain_text("token is missing or wrong")
 
 
 def test_a_server_that_is_gone_is_named(page: Page, network: tuple[Path, IntegerNetwork], files: Path) -> None:

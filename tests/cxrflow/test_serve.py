@@ -520,16 +520,21 @@ class TestAccess:
     def test_a_token(self, folder: Path, network: IntegerNetwork) -> None:
         with serving(folder, token="0123456789abcdef") as served:
             assert served.ask("GET", "/").status == served.ask("GET", "/healthz").status == 200
-            for given in ("", "Bearer wrong", "Bearer \u00e9"):
+            for given in ("", "Bearer wrong", "Bearer \u00e9", "0123456789abcdef", "Basic 0123456789abcdef"):
                 reply = served.ask("GET", "/api/runs", Authorization=given)
                 reply.assert_refused(401, "token")
                 assert reply.headers["www-authenticate"] == "Bearer"
-            assert served.ask("GET", "/api/runs", Authorization="Bearer 0123456789abcdef").status == 200
+            for given in ("Bearer 0123456789abcdef", "bearer 0123456789abcdef"):
+                assert served.ask("GET", "/api/runs", Authorization=given).status == 200
 
     def test_what_the_command_refuses(self, folder: Path, network: IntegerNetwork, tmp_path: Path) -> None:
         place = Place(tmp_path)
         place("serve", folder, "--host", "0.0.0.0").assert_refused("lets other machines ask", "--token is needed")
         place("serve", folder, "--token", "short").assert_refused("--token has 5 characters", "16 or more")
+        for letter in "%", "%2F", "&", " ", "#", "?", "\u00e9", "\uff1d", "=a", '"', "\n":
+            place("serve", folder, "--token", f"0123456789abcdef{letter}").assert_refused(
+                "--token has", "letters, digits"
+            )
         place("serve", "none").assert_refused("none is no run or deploy folder")
         place("serve").assert_refused("runs holds no deploy folder")
         place("serve", folder, "--device", "gpu").assert_refused("device is 'gpu'", "auto, board, sim, cpu")

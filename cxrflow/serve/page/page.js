@@ -5,7 +5,8 @@ const state = { token: sessionStorage.getItem("token"), limits: null, runs: [], 
 class Problem extends Error {}
 
 async function api(path, options = {}) {
-  const headers = state.token ? { Authorization: `Bearer ${state.token}` } : {};
+  const possible = /^[\x21-\x7e]+$/.test(state.token ?? ""); // a header takes no other letters, and no token has them
+  const headers = possible ? { Authorization: `Bearer ${state.token}` } : {};
   let response;
   try {
     response = await fetch(path, { ...options, headers });
@@ -259,8 +260,9 @@ function row(item) {
 }
 
 function csv() {
-  // A cell that begins like a formula would be run by spreadsheets.
-  const quote = (value) => `"${`${value}`.replace(/^[=+\-@\t\r]/, (sign) => (Number.isFinite(Number(value)) ? sign : `'${sign}`)).replaceAll('"', '""')}"`;
+  // A cell that begins like a formula would be run by spreadsheets, which skip blanks and know full-width signs.
+  const formula = (text) => /^[\s\p{C}]*[=+\-@]|^[\t\r\n]/u.test(text.normalize("NFKC"));
+  const quote = (value) => `"${typeof value === "string" && formula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
   const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "error", "note"];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
@@ -282,6 +284,14 @@ function download() {
 function again() {
   if (state.items.length) take(state.items.map((item) => item.file));
   else if (state.shown) take([state.shown.file]);
+}
+
+function unescaped(text) { // a program that passed the address on may have escaped it
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 const guarded = (work) => work().catch((error) => complain(error.message));
@@ -313,13 +323,13 @@ $("strength").addEventListener("input", setStrength);
 $("csv").addEventListener("click", download);
 $("access").addEventListener("submit", (event) => {
   event.preventDefault();
-  state.token = $("token").value;
+  state.token = $("token").value.trim();
   sessionStorage.setItem("token", state.token);
   complain();
   guarded(open);
 });
 if (location.hash.length > 1) {
-  state.token = decodeURIComponent(location.hash.slice(1));
+  state.token = unescaped(location.hash.slice(1));
   sessionStorage.setItem("token", state.token);
   history.replaceState(null, "", location.pathname);
 }
