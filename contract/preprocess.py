@@ -1,52 +1,53 @@
 """Turn an image file into the uint8 pixels that the network reads: one code for training, reference and board.
 
-Three steps: grayscale, then 8 bits, then the average over each of H x W equal areas. All three are integer arithmetic.
-The area average is ours because Pillow's `Image.resize(..., BOX)` rounds twice and places the borders of its areas in
-floating point: a source pixel whose centre falls on a border is counted twice, once or never, depending on the last
-bit of a product (30 -> 28 pixels is such a size), and so on whether the processor fuses multiply and add. Here a
-pixel that straddles a border is shared in exact proportion, and the result is rounded once.
+Three steps: gray of 8 bits, as the file says (contract.images), then upright, then the average over each of H x W equal
+areas. All is integer arithmetic. The area average is ours because Pillow's `Image.resize(..., BOX)` rounds twice and
+places the borders of its areas in floating point: a source pixel whose centre falls on a border is counted twice, once
+or never, depending on the last bit of a product (30 -> 28 pixels is such a size), and so on whether the processor
+fuses multiply and add. Here a pixel that straddles a border is shared in exact proportion, and the result is rounded
+once.
 
-Image files are hostile until checked: only four formats are tried, the size is checked in the header before any
-pixel is decoded, and whatever Pillow raises becomes one ImageError.
+Image files are hostile until checked: four formats are read, size and memory are checked in the header before any pixel
+is decoded, and whatever goes wrong becomes one ImageError.
 """
 
 from __future__ import annotations
 
-import io
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from contract.errors import ImageError, ImageTooLargeError
+from contract.images import bmp, jpeg, png, tiff
+from contract.images.gray import Stored, upright
 
-PREPROCESS_VERSION = 1  # raise it when any output pixel of any image can change
+PREPROCESS_VERSION = 2  # raise it when any output pixel of any image can change
 MAX_PIXELS = 100_000_000  # decoded size that is still accepted; the largest plain X-ray detectors have a third of it
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF")
-_QUIET = threading.Lock()  # warnings.catch_warnings is not thread-safe
-_DIRECT = ("1", "L", "RGB", "RGBX", "YCbCr", "CMYK")  # modes without transparency
-_TRANSPARENT = ("LA", "PA", "RGBA", "RGBa")
+MAX_MEMORY = 400_000_000  # that decoding may take, the file itself not counted [byte]
+MAX_FILE_BYTES = 512 << 20  # 100 megapixels of 16 bits are 200 MB
+_T = TypeVar("_T")
+_LOOKS = {
+    jpeg.MAGIC: jpeg.look, png.MAGIC: png.look, bmp.MAGIC: bmp.look, **dict.fromkeys(tiff.MAGICS, tiff.look),
+}  # fmt: skip
 
 
 def describe() -> dict[str, int | str]:
     """Return the method in words for accelerator.json, so that a board can refuse pixels made in another way."""
     return {
         "version": PREPROCESS_VERSION,
-        "formats": ", ".join(FORMATS),
+        "formats": "JPEG, PNG, BMP, TIFF",
+        "full_scale": "round(255 v / (2^bits - 1)) of the bits that the file declares, reversed where 0 is white",
         "grayscale": "ITU-R 601-2 luma, (19595 R + 38470 G + 7471 B + 32768) >> 16",
         "transparency": "composited over black",
-        "sixteen_bit": "(v + 128) // 257, so that 65535 becomes 255",
         "resize": "box",
         "resize_detail": "exact area average of the whole image in integers, rounded half up once; no crop, no padding",
-        "orientation": "as stored, EXIF is ignored",
+        "orientation": "as EXIF or TIFF's Orientation says",
         "upsampling": "refused",
         "max_pixels": MAX_PIXELS,
+        "max_memory": MAX_MEMORY,
     }
 
 
@@ -73,17 +74,19 @@ def load_gray(
     if name is None:
         name = _name_of(source)
     if isinstance(source, bytes):
-        return _read(io.BytesIO(source), height, width, name)
+        return _decode(source, height, width, name)
     if not isinstance(source, Path):
-        return _read(source, height, width, name)
+        source.seek(0)
+        return _decode(source.read(MAX_FILE_BYTES + 1), height, width, name)
     try:
         if not source.is_file():  # a folder, or a pipe that would block for ever
             found = "is not a regular file" if source.exists() else "does not exist"
             raise ImageError(f"{name}: {found}; expected a JPEG, PNG, BMP or TIFF image file.")
         with source.open("rb") as file:
-            return _read(file, height, width, name)
+            content = file.read(MAX_FILE_BYTES + 1)
     except (OSError, ValueError) as err:  # ValueError: a NUL in the path
         raise ImageError(f"{name}: cannot be read ({_reason(err)}); expected a readable image file.") from err
+    return _decode(content, height, width, name)
 
 
 def shrink(gray: NDArray[np.uint8], *, height: int, width: int, name: str) -> NDArray[np.uint8]:
@@ -128,73 +131,36 @@ def _area_sums(pixels: NDArray[Any], count: int) -> NDArray[np.int64]:
     return sums
 
 
-def _read(file: BinaryIO, height: int, width: int, name: str) -> NDArray[np.uint8]:
-    """Decode one image from a binary stream and convert it to gray."""
+def look(content: bytes, *, name: str) -> Stored:
+    """Return what an image file says about its pixels, without decoding them. Raises ImageError."""
+    if content.startswith(tiff.BIG):
+        raise ImageError(f"{name}: is a BigTIFF file, expected a plain TIFF; save it as one.")
+    for magic, look_at in _LOOKS.items():
+        if content.startswith(magic):
+            return _sentence(name, look_at, content)
+    raise ImageError(f"{name}: is not a JPEG, PNG, BMP or TIFF image (unknown or damaged header); replace the file.")
+
+
+def _decode(content: bytes, height: int, width: int, name: str) -> NDArray[np.uint8]:
+    """Decode one image and turn it upright."""
+    if len(content) > MAX_FILE_BYTES:
+        raise ImageError(f"{name}: has more than {MAX_FILE_BYTES >> 20} MB, expected an image file; leave it out.")
+    stored = look(content, name=name)
+    require_size(*stored.size, height=height, width=width, name=name)
+    if stored.memory > MAX_MEMORY:
+        kind = f"{stored.format} pixels of type {stored.mode}"
+        raise _too_large(name, f"{stored.width} x {stored.height} {kind}, which take {stored.memory / 1e6:.0f} MB")
+    return upright(_sentence(name, stored.decode), stored.orientation)
+
+
+def _sentence(name: str, work: Callable[..., _T], *arguments: bytes) -> _T:
+    """Do something with a file. Raises ImageError for whatever it raises."""
     try:
-        image = _open(file)
-    except Image.DecompressionBombError as err:
-        raise _too_large(name, "far more than 100 megapixels") from err
-    except Exception as err:  # Pillow's parsers raise nearly everything on hostile input
-        raise ImageError(f"{name}: is not a JPEG, PNG, BMP or TIFF image ({_reason(err)}); replace the file.") from err
-    with image:
-        require_size(*image.size, height=height, width=width, name=name)
-        try:
-            return _to_gray(image)
-        except ImageError as err:
-            raise ImageError(f"{name}: {err}") from err
-        except Exception as err:  # as above; MemoryError too
-            raise ImageError(f"{name}: is damaged and cannot be decoded ({_reason(err)}); replace the file.") from err
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Drop Pillow's warnings about size and metadata: the size we check ourselves, the metadata nobody reads."""
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _open(file: BinaryIO) -> Image.Image:
-    """Read the header only."""
-    with _quiet():
-        return Image.open(file, formats=FORMATS)
-
-
-def _to_gray(image: Image.Image) -> NDArray[np.uint8]:
-    """Decode an image of any mode to (h, w) uint8. An ImageError from here has no name yet."""
-    with _quiet() if image.format == "TIFF" else nullcontext():  # TIFF metadata is read here; others decode in parallel
-        image.load()
-    if image.mode.startswith("I"):
-        return _sixteen_to_eight(np.asarray(image))
-    if image.mode in _TRANSPARENT or image.mode == "P" or (image.mode in _DIRECT and "transparency" in image.info):
-        return _over_black(image.convert("RGBA"))
-    if image.mode in _DIRECT:
-        return _luma(image)
-    raise ImageError(
-        f"has pixels of type {image.mode!r}; expected gray, RGB, palette or CMYK of 8 or 16 bits, so convert it."
-    )
-
-
-def _sixteen_to_eight(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Scale full-range 16-bit gray to 8 bits, round(v / 257). Some Pillow versions deliver it as 32-bit integers."""
-    values = values.astype(np.int32)
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 65535:
-        raise ImageError(f"has gray levels from {low} to {high}; expected 0 to 65535, so convert it to 16 bits.")
-    return np.asarray((values + 128) // 257, dtype=np.uint8)
-
-
-def _over_black(image: Image.Image) -> NDArray[np.uint8]:
-    """Composite RGBA over black."""
-    black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    return _luma(Image.alpha_composite(black, image))
-
-
-def _luma(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert a mode without transparency to gray. Pillow's RGB to L is the integer formula in `describe`."""
-    if image.mode not in ("1", "L", "RGB"):
-        image = image.convert("RGB")
-    return np.asarray(image.convert("L"), dtype=np.uint8)
+        return work(*arguments)
+    except ImageError as err:
+        raise ImageError(f"{name}: {err}") from err
+    except Exception as err:  # decoders raise nearly everything on hostile input; MemoryError too
+        raise ImageError(f"{name}: is damaged and cannot be decoded ({_reason(err)}); replace the file.") from err
 
 
 def _name_of(source: Path | bytes | BinaryIO) -> str:
@@ -206,7 +172,8 @@ def _name_of(source: Path | bytes | BinaryIO) -> str:
 
 def _too_large(name: str, found: str) -> ImageTooLargeError:
     return ImageTooLargeError(
-        f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels are accepted, so shrink the image."
+        f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels that take {MAX_MEMORY // 10**6} MB are "
+        "accepted, so shrink the image."
     )
 
 
@@ -215,5 +182,5 @@ def _reason(err: BaseException) -> str:
     if isinstance(err, OSError) and err.strerror:
         return err.strerror
     if "cannot identify image file" in str(err):  # the rest of that message is the address of an object
-        return "unknown or damaged header"
+        return "the decoder does not know it"
     return " ".join(str(err).split()).rstrip(".")[:200] or type(err).__name__

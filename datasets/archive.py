@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError, ImageError
+from contract.preprocess import MAX_FILE_BYTES
 from datasets.layout import is_clutter, list_tree
-from datasets.listing import MAX_FILE_BYTES, Listing, file_state, too_many_bytes
+from datasets.listing import Listing, file_state, too_many_bytes
 
 MAX_MEMBERS = 500_000
 MAX_RATIO = 200  # unpacked to packed bytes of the whole archive; images hardly shrink

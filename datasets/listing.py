@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
+from contract.preprocess import MAX_FILE_BYTES
 
-MAX_FILE_BYTES = 512 << 20  # of one image file; 100 megapixels of 16 bits are 200 MB
 _NEGATIVE = {"0", "0.0", "control", "false", "healthy", "neg", "negative", "no", "no finding", "normal"}
 _POSITIVE = {"1", "1.0", "abnormal", "lung opacity", "pneumonia", "pos", "positive", "sick", "true", "yes"}
 

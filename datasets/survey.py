@@ -1,26 +1,22 @@
 """Count what the files of a source are, as stored: sizes, formats, modes and bit depths. Only headers are decoded."""
 
-import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from contract.errors import ImageError
-from contract.preprocess import FORMATS
+from contract.preprocess import look
 from datasets import dicom
 from datasets.listing import Listing
-
-_BITS = {"1": 1, "I": 32, "F": 32}  # bits per channel of Pillow's modes; 16 where the name says so, else 8
 
 
 @dataclass(frozen=True)
 class Survey:
     """What is stored, N readable headers."""
 
-    sizes: tuple[tuple[int, int], ...]  # (N,) width, height [pixel]
+    sizes: tuple[tuple[int, int], ...]  # (N,) width, height [pixel], upright
     kinds: tuple[tuple[str, str, int, int], ...]  # (format, mode, bits per channel, images), the most frequent first
 
 
@@ -30,7 +26,7 @@ def survey(listing: Listing, *, progress: Callable[[int, int], None]) -> Survey:
     for i, file in enumerate(listing.files):
         try:
             size, kind = _look(file.read(), file.name)
-        except Exception:  # Pillow's parsers raise nearly everything; loading names the file and the reason
+        except (ImageError, OSError):  # loading names the file and the reason
             continue
         finally:
             progress(i + 1, len(listing.files))
@@ -48,8 +44,5 @@ def _look(
     if dicom.is_dicom(content):
         shape = dicom.describe(content, name=name)
         return (shape.width, shape.height), ("DICOM", shape.photometric, shape.bits_stored)
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
-        bits = 16 if "16" in image.mode else _BITS.get(image.mode, 8)
-        if image.format is None:
-            raise ImageError(f"{name}: is of no format.")
-        return image.size, (image.format, image.mode, bits)
+    stored = look(content, name=name)
+    return stored.size, (stored.format, stored.mode, stored.bits)

@@ -1,0 +1,152 @@
+"""PNG: gray of 1 to 16 bits, palettes, colour and transparency of 8 bits (PNG 1.2, and APNG and cICP, to refuse them).
+
+Samples are full scale in the depth of the header, whatever sBIT says of their history. What is transparent is
+composited over black, and bKGD is not asked. Values are taken for display as they are, so that gamma (gAMA), profile
+(iCCP) and signal (cICP) must be usual ones. eXIf says which side is up. Of 16-bit colour Pillow gives only the high
+bytes: it is refused.
+"""
+
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract.errors import ImageError
+from contract.images.gray import Stored, full_scale, gray_of, look_up, palette_table, unpack
+from contract.images.icc import require_display
+from contract.images.ifd import exif_orientation
+
+MAGIC = b"\x89PNG\r\n\x1a\n"
+_MAX_CHUNKS = 200_000
+_MAX_PROFILE = 1 << 24  # unpacked [byte]
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
+_DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16)}
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_SEVERAL = (b"acTL", b"fcTL", b"fdAT", b"sTER")  # an animation, or the two images of a stereo pair
+_READ = (b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"cICP", b"eXIf")
+_DISPLAY_GAMMA = range(40_000, 60_001)  # gAMA that means display values; 45455 is 1/2.2, 100000 linear
+_DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordinary screens
+
+
+@dataclass
+class _Chunks:
+    header: bytes = b""
+    read: dict[bytes, bytes] = field(default_factory=dict)  # of _READ, the first of each
+
+
+def look(content: bytes) -> Stored:
+    """Return what a PNG file says. Raises ImageError for what is not read, ValueError for damage."""
+    chunks = _walk(content)
+    width, height = int.from_bytes(chunks.header[:4], "big"), int.from_bytes(chunks.header[4:8], "big")
+    depth, colour, compression, filters, interlace = chunks.header[8:13]
+    if depth not in _DEPTHS.get(colour, ()) or compression or filters or interlace > 1 or not width or not height:
+        raise ValueError("its header is not one of a PNG")
+    if depth == 16 and colour != _GRAY:
+        raise ImageError("has 16 bits per colour, expected 8; save it as gray, or with 8 bits.")
+    _require_display(chunks.read)
+    modes, convert = _conversion(colour, depth, chunks.read)
+
+    def decode() -> NDArray[np.uint8]:
+        return gray_of(unpack(content, "PNG", width=width, height=height, modes=modes), convert)
+
+    # Pillow keeps 4 bytes a pixel of everything but these, old versions of 16 bits too; the gray is ours.
+    memory = (1 if colour in (_GRAY, _PALETTE) and depth <= 8 else 4) + 1
+    exif = chunks.read.get(b"eXIf")
+    side = 1 if exif is None else exif_orientation(exif)
+    mode = f"I;{depth}" if depth == 16 else modes[0]
+    return Stored("PNG", mode, depth, width, height, side, memory * width * height, decode)
+
+
+def _walk(content: bytes) -> _Chunks:
+    """Go through all chunks and keep those that decide about pixels."""
+    found = _Chunks()
+    at = len(MAGIC)
+    for _ in range(_MAX_CHUNKS):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        end = at + 12 + size
+        if end > len(content):
+            raise ValueError("it ends early")
+        if kind in _SEVERAL:
+            raise ImageError("holds several images, expected exactly one; save the one that is meant.")
+        if (kind == b"IHDR") != (at == len(MAGIC)) or (not kind[0] & 0x20 and kind not in _CRITICAL):
+            raise ValueError(f"unexpected chunk {ascii(kind)[2:-1]}")
+        if kind == b"IHDR" or kind in _READ:
+            body = content[at + 8 : end - 4]
+            if zlib.crc32(content[at + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+                raise ValueError(f"chunk {ascii(kind)[2:-1]} is damaged")
+            if kind == b"IHDR":
+                found.header = body
+            elif kind in found.read:
+                raise ValueError(f"chunk {ascii(kind)[2:-1]} occurs twice")
+            else:
+                found.read[kind] = body
+        at = end
+        if kind == b"IEND":
+            if len(found.header) != 13:
+                raise ValueError("its header is not one of a PNG")
+            return found
+    raise ImageError(f"has more than {_MAX_CHUNKS} PNG chunks; save it again.")
+
+
+def _require_display(chunks: dict[bytes, bytes]) -> None:
+    """Stop unless values are for display; of several chunks about it, the first in this order counts."""
+    if b"cICP" in chunks:
+        _, transfer, matrix, full = [*chunks[b"cICP"], 0, 0, 0, 0][:4]
+        if transfer not in _DISPLAY_TRANSFER or matrix or not full:
+            raise ImageError("has values of another range or brightness than a screen's (cICP); save it as plain gray.")
+    elif b"iCCP" in chunks:
+        packed = chunks[b"iCCP"].partition(b"\0")[2][1:]  # after the name, and a byte for the compression
+        unpacker = zlib.decompressobj()
+        profile = unpacker.decompress(packed, _MAX_PROFILE)
+        if not unpacker.eof:
+            raise ValueError("its colour profile is damaged or too long")
+        require_display(profile)
+    elif b"gAMA" in chunks and b"sRGB" not in chunks:
+        gamma = int.from_bytes(chunks[b"gAMA"], "big")
+        if gamma not in _DISPLAY_GAMMA:
+            raise ImageError(
+                f"has a gamma of {gamma / 100_000:g} (gAMA), expected about 0.45: its values are not for display as "
+                "they are; save it without gAMA, or as sRGB."
+            )
+
+
+def _conversion(colour: int, depth: int, chunks: dict[bytes, bytes]) -> tuple[tuple[str, ...], Any]:
+    """Return the modes in which Pillow delivers the pixels, and what makes gray of them, None for the usual way."""
+    clear = chunks.get(b"tRNS")
+    if colour == _PALETTE:
+        palette = chunks.get(b"PLTE", b"")
+        if not palette or len(palette) % 3 or len(palette) > 3 * 2**depth:
+            raise ValueError("its palette is missing or damaged")
+        table = palette_table(np.frombuffer(palette, dtype=np.uint8).reshape(-1, 3), clear or b"")
+        return ("P",), lambda indices: look_up(table, indices)
+    if clear is not None and len(clear) != {_GRAY: 2, _RGB: 6}.get(colour):
+        raise ValueError("its tRNS is damaged")
+    level = None if clear is None else np.frombuffer(clear, dtype=">u2") & (2**depth - 1)  # only those bits count
+    if colour == _GRAY and depth == 16:
+        return ("I;16", "I", "I;16B"), lambda values: _sixteen(values, level)
+    if colour == _GRAY:
+        modes = ("1" if depth == 1 else "L",)
+        if level is None:
+            return modes, None
+        table = np.arange(256, dtype=np.uint8)  # Pillow has scaled the values already, but for bits
+        table[full_scale(depth)[int(level[0])]] = 0
+        return modes, lambda values: table[np.where(values, np.uint8(255), np.uint8(0)) if depth == 1 else values]
+    if colour == _RGB and level is not None:
+        return ("RGB",), lambda values: _without(values, level)
+    return ({_RGB: "RGB", _GRAY_ALPHA: "LA", _RGB_ALPHA: "RGBA"}[colour],), None
+
+
+def _sixteen(values: NDArray[Any], level: NDArray[Any] | None) -> NDArray[np.uint8]:
+    gray = np.asarray(full_scale(16)[values])
+    if level is not None:
+        gray[values == level[0]] = 0
+    return gray
+
+
+def _without(values: NDArray[np.uint8], level: NDArray[Any]) -> NDArray[np.uint8]:
+    gray = np.array(Image.fromarray(values).convert("L"))
+    gray[(values == level).all(axis=2)] = 0
+    return gray

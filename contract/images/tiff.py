@@ -1,0 +1,355 @@
+"""TIFF 6.0 of exactly one image: gray of 1 to 16 bits, palettes, RGB of 8 or 16 bits, CMYK of 8.
+
+The tags decide everything; what is stored is unpacked here, Pillow's libtiff is asked for LZW only. White is the
+largest value of BitsPerSample, or 0 where PhotometricInterpretation says so. Straight alpha is composited over black,
+premultiplied alpha already is. Orientation is obeyed. The high byte of a ColorMap's entries counts: some writers
+store a byte v as 256 v, some as 257 v.
+
+Refused, because nothing we could make of them would be sure to be right: several pages, reduced copies, signed and
+floating-point samples, other compressions and colours, and tags that bend the ramp between black and white.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from contract.errors import ImageError
+from contract.images.gray import Stored, bands, full_scale, look_up, luma, over_black, palette_table, unpack
+from contract.images.icc import require_display
+from contract.images.ifd import Ifd, orientation, read_ifd
+from contract.images.packbits import packbits
+from contract.images.samples import unpack_bits
+
+MAGICS = (b"II*\0", b"MM\0*")
+BIG = (b"II+\0", b"MM\0+")  # BigTIFF, for files over 4 GB
+_NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
+_FILL_ORDER, _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 266, 273, 277, 278, 279, 281, 284
+_PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 317, 320, 322, 323, 324, 325, 338
+_FORMAT, _PROFILE = 339, 34675
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
+_COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
+_DEPTHS = {
+    _WHITE_IS_ZERO: range(1, 17),
+    _BLACK_IS_ZERO: range(1, 17),
+    _RGB: (8, 16),
+    _PALETTE: (1, 2, 4, 8),
+    _CMYK: (8,),
+}
+_NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS = 1, 5, 8, 32946, 32773
+# How many times its size a segment is held while it is unpacked; of LZW Pillow keeps an image and makes copies.
+_COPIES = {_NONE: 0, _LZW: 4, _DEFLATE: 2, _OLD_DEFLATE: 2, _PACKBITS: 2}
+_DIFFERENCE = 2  # the predictor of TIFF 6.0
+_PREMULTIPLIED, _STRAIGHT = 1, 2
+_MAX_SEGMENTS = 100_000  # strips or tiles
+_BATCH = 1 << 22  # unpacked LZW data that are asked for at a time [byte]
+_ONLY = {  # tags that must have one of these values, or be absent
+    _SUBFILE: ((1, 3), "a reduced copy of another image"),
+    _FILL_ORDER: ((1,), "bits in reversed order"),
+    332: ((1,), "inks that are not CMYK"),
+    32997: ((1,), "a volume of several slices"),
+    32998: ((1,), "a volume of several slices"),
+}
+_NEVER = {
+    291: "a curve of gray levels (GrayResponseCurve)",
+    301: "a curve of its values (TransferFunction)",
+    330: "further images (SubIFDs)",
+    336: "a range of its own for its inks (DotRange)",
+    532: "a range of its own for black and white (ReferenceBlackWhite)",
+    50706: "raw values of a camera (DNG)",
+}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How pixels are stored, everything checked."""
+
+    order: str  # of bytes, numpy's < or >
+    width: int
+    height: int
+    bits: int
+    photometric: int
+    samples: int  # of a pixel
+    alpha: int  # 0, or what the first extra sample is
+    planes: int  # 1, or one per sample
+    compression: int
+    predictor: int
+    across: int  # pixels of a row of a segment
+    down: int  # rows of a segment; the last strip may have fewer
+    tiled: bool
+    places: Sequence[tuple[int, int]]  # offset and size of each segment [byte]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of a segment."""
+        return (self.across * (1 if self.planes > 1 else self.samples) * self.bits + 7) // 8
+
+
+def look(content: bytes) -> Stored:
+    """Return what a TIFF file says. Raises ImageError for what is not read, ValueError for damage."""
+    tags = read_ifd(content)
+    _require_single(tags)
+    layout = _layout(tags, content)
+    table = _table(tags, layout)
+    if _PROFILE in tags:
+        if layout.photometric == _CMYK:
+            raise ImageError("is CMYK with a colour profile, expected gray or RGB; save it as gray.")
+        require_display(tags.content(_PROFILE))
+    mode = {_RGB: "RGB", _PALETTE: "P", _CMYK: "CMYK"}.get(layout.photometric)
+    if mode is None:
+        mode = f"I;{layout.bits}" if layout.bits > 8 else "1" if layout.bits == 1 else "L"
+    held = layout.row_bytes * layout.down * layout.planes * _COPIES[layout.compression]
+    return Stored(
+        "TIFF",
+        mode + "A" * bool(layout.alpha),
+        layout.bits,
+        layout.width,
+        layout.height,
+        orientation(tags),
+        layout.width * layout.height + held,
+        lambda: _decode(content, layout, table),
+    )
+
+
+def _require_single(tags: Ifd) -> None:
+    """Stop unless this is exactly one whole image, on a plain ramp."""
+    if tags.next:
+        raise ImageError("holds several pages, expected exactly one image; save the one that is meant.")
+    if tags.number(_NEW_SUBFILE, 0) not in (0, 2):  # 2: a page of a document
+        raise ImageError("is a reduced copy or a mask of another image; save the image that is meant.")
+    for tag, (allowed, what) in _ONLY.items():
+        if tags.number(tag, allowed[0]) not in allowed:
+            raise ImageError(f"has {what}, which is not read; save it as plain gray.")
+    for tag, what in _NEVER.items():
+        if tag in tags:
+            raise ImageError(f"has {what}, which is not read; save it as plain gray.")
+
+
+def _layout(tags: Ifd, content: bytes) -> _Layout:
+    width, height = tags.number(_WIDTH), tags.number(_HEIGHT)
+    if not width or not height:
+        raise ValueError("it has no size")
+    samples = tags.number(_SAMPLES, 1)
+    if _PHOTOMETRIC not in tags:
+        raise ImageError("does not say whether 0 is black or white (PhotometricInterpretation); save it again.")
+    photometric = tags.number(_PHOTOMETRIC)
+    if photometric not in _COLOUR_SAMPLES:
+        raise ImageError(f"is a TIFF of colours {photometric}, expected gray, palette, RGB or CMYK; save it as gray.")
+    if not 1 <= samples <= 8:
+        raise ImageError(f"has {samples} samples per pixel, expected 1 to 4; save it as gray.")
+    bits = _depth(tags, samples)
+    if bits not in _DEPTHS[photometric]:
+        raise ImageError(f"has {bits} bits per sample, expected 1 to 16 of gray, 8 or 16 of colour; save it as gray.")
+    for form in set(tags.numbers(_FORMAT, samples)) if _FORMAT in tags else ():
+        if form != 1:
+            kind = {2: "signed", 3: "floating-point"}.get(form, "undefined")
+            raise ImageError(f"has {kind} samples, expected unsigned integers; convert them, black to 0.")
+    _require_full_scale(tags, bits, samples)
+    compression = tags.number(_COMPRESSION, _NONE)
+    if compression not in _COPIES:
+        raise ImageError(
+            f"is a TIFF of compression {compression}, expected none, LZW, deflate or PackBits; save it again."
+        )
+    predictor = tags.number(_PREDICTOR, 1)
+    if predictor not in (1, _DIFFERENCE) or (
+        predictor != 1 and (bits not in (8, 16) or compression in (_NONE, _PACKBITS))
+    ):
+        raise ImageError(f"is a TIFF of predictor {predictor} on {bits} bits, which is not read; save it without one.")
+    planes = {1: 1, 2: samples}.get(tags.number(_PLANES, 1), 0)
+    if not planes:
+        raise ValueError("its planes are arranged in an unknown way")
+    alpha = _alpha(tags, photometric, samples, bits)
+    across, down, tiled, places = _segments(tags, width, height, planes, len(content))
+    order = "<" if content[:2] == b"II" else ">"
+    return _Layout(
+        order, width, height, bits, photometric, samples, alpha, planes, compression, predictor, across, down, tiled,
+        places,
+    )  # fmt: skip
+
+
+def _depth(tags: Ifd, samples: int) -> int:
+    """Return the bits of every sample."""
+    depths = set(tags.numbers(_BITS, samples)) if _BITS in tags else {1}
+    if len(depths) != 1:
+        raise ImageError(f"has samples of {' and '.join(map(str, sorted(depths)))} bits; save it as gray.")
+    return depths.pop()
+
+
+def _require_full_scale(tags: Ifd, bits: int, samples: int) -> None:
+    """Stop at a largest value that another depth than that of the file would have, such as 4095 in 16 bits.
+
+    The standard has that tag for statistics, and only BitsPerSample for white; but who writes such a number means it.
+    """
+    if bits <= 8 or _LARGEST not in tags:
+        return
+    largest = max(tags.numbers(_LARGEST, samples))
+    if largest & (largest + 1) == 0 and 255 <= largest < 2**bits - 1:
+        raise ImageError(
+            f"says that its largest value is {largest} (MaxSampleValue), but its {bits} bits have white at "
+            f"{2**bits - 1}; save it with the bits that it uses, or scaled."
+        )
+
+
+def _alpha(tags: Ifd, photometric: int, samples: int, bits: int) -> int:
+    """Return what the first extra sample is: 0 nothing that is known, or one of the two kinds of alpha."""
+    extra = samples - _COLOUR_SAMPLES[photometric]
+    kinds = tags.numbers(_EXTRA, 8) if _EXTRA in tags else []
+    if extra < 0 or len(kinds) != extra:
+        raise ImageError(
+            f"has {samples} samples per pixel, but says of {len(kinds)} that they are extra; save it again."
+        )
+    if not any(kinds):
+        return 0
+    if kinds[0] not in (_PREMULTIPLIED, _STRAIGHT) or any(kinds[1:]):
+        raise ImageError("has extra samples of unknown kinds; save it as gray.")
+    if photometric not in (_BLACK_IS_ZERO, _RGB) or bits != 8:
+        raise ImageError("has transparency, which is read with gray or RGB of 8 bits only; save it without.")
+    return kinds[0]
+
+
+def _segments(
+    tags: Ifd, width: int, height: int, planes: int, end: int
+) -> tuple[int, int, bool, list[tuple[int, int]]]:
+    """Return pixels across, rows, whether these are tiles, and offset and size of all of them [byte]."""
+    tiled = _TILES in tags
+    if tiled and _STRIPS in tags:
+        raise ValueError("it has both strips and tiles")
+    if tiled:
+        across, down = tags.number(_TILE_WIDTH), tags.number(_TILE_HEIGHT)
+        # A tile may be larger than its image, but not so that a small file asks for much memory and time.
+        if not (1 <= across <= max(1024, width + 15) and 1 <= down <= max(1024, height + 15)):
+            raise ValueError(f"tiles of {across} x {down} pixels")
+    else:
+        across, down = width, min(tags.number(_ROWS, height), height)
+        if not down:
+            raise ValueError("strips without rows")
+    count = planes * -(-width // across) * -(-height // down)
+    if count > _MAX_SEGMENTS:
+        raise ImageError(f"is cut into {count} pieces, expected at most {_MAX_SEGMENTS}; save it again.")
+    offsets = tags.numbers(_TILES if tiled else _STRIPS, count)
+    sizes = tags.numbers(_TILE_SIZES if tiled else _STRIP_SIZES, count)
+    if len(offsets) != count or len(sizes) != count:
+        raise ValueError(f"{len(offsets)} pieces of {count}")
+    if any(offset + size > end for offset, size in zip(offsets, sizes, strict=True)):
+        raise ValueError("it ends early")
+    return across, down, tiled, list(zip(offsets, sizes, strict=True))
+
+
+def _table(tags: Ifd, layout: _Layout) -> NDArray[np.uint8]:
+    """Return the gray of every value; of colour, the 8 bits of every value."""
+    if layout.photometric == _PALETTE:
+        count = 3 << layout.bits
+        entries = np.array(tags.numbers(_COLOURS, count))
+        if len(entries) != count:
+            raise ValueError(f"a ColorMap of {len(entries)} entries")
+        if entries.any() and entries.max() < 256:
+            raise ImageError(
+                "has a ColorMap of bytes, expected 16 bits, where these are nearly black; save it as gray."
+            )
+        return palette_table(np.ascontiguousarray((entries >> 8).astype(np.uint8).reshape(3, -1).T))
+    if layout.photometric == _WHITE_IS_ZERO:
+        return full_scale(layout.bits)[::-1]
+    return full_scale(layout.bits)
+
+
+def _decode(content: bytes, layout: _Layout, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (h, w) gray, segment by segment."""
+    gray = np.empty((layout.height, layout.width), dtype=np.uint8)
+    pieces = _pieces(content, layout)
+    for top in range(0, layout.height, layout.down):
+        rows = layout.down if layout.tiled else min(layout.down, layout.height - top)
+        for left in range(0, layout.width, layout.across):
+            segment = [next(pieces).reshape(rows, layout.row_bytes) for _ in range(layout.planes)]
+            target = gray[top : top + rows, left : left + layout.across]
+            for start, end in bands(target.shape[0], layout.across):
+                band = _samples([plane[start:end] for plane in segment], layout)
+                target[start:end] = _gray(band[:, : target.shape[1]], layout, table)
+    return gray
+
+
+def _pieces(content: bytes, layout: _Layout) -> Iterator[NDArray[np.uint8]]:
+    """Yield the unpacked bytes of all segments, left to right and top to bottom, all planes of each."""
+    view = memoryview(content)
+    per_plane = len(layout.places) // layout.planes
+    places = [layout.places[plane * per_plane + i] for i in range(per_plane) for plane in range(layout.planes)]
+    per_row = -(-layout.width // layout.across) * layout.planes
+    last = layout.down if layout.tiled else layout.height - (layout.height - 1) // layout.down * layout.down
+    whole, end = (places, []) if last == layout.down else (places[:-per_row], places[-per_row:])
+    for some, rows in ((whole, layout.down), (end, last)):
+        size = rows * layout.row_bytes
+        step = max(1, _BATCH // size) if layout.compression == _LZW else 1
+        for first in range(0, len(some), step):
+            packed = [view[offset : offset + length] for offset, length in some[first : first + step]]
+            if layout.compression == _LZW:
+                yield from _lzw(packed, rows, layout.row_bytes)
+            else:
+                yield np.frombuffer(_unpack(packed[0], size, layout.compression), dtype=np.uint8, count=size)
+
+
+def _unpack(packed: memoryview, size: int, compression: int) -> "bytes | bytearray | memoryview":
+    """Return at least `size` bytes. Raises ValueError, zlib.error."""
+    if compression == _PACKBITS:
+        return packbits(packed, size)
+    unpacked = packed if compression == _NONE else zlib.decompressobj().decompress(packed, size)
+    if len(unpacked) < size:
+        raise ValueError("it ends early")
+    return unpacked
+
+
+def _lzw(packed: list[memoryview], rows: int, row_bytes: int) -> list[NDArray[np.uint8]]:
+    """Let libtiff unpack segments: they become the strips of a TIFF of bytes, whatever they mean."""
+    sizes = [len(part) for part in packed]
+    offsets = np.cumsum([8, *sizes])[:-1].tolist()
+    data = b"".join(packed)
+    data += b"\0" * (len(data) % 2)
+    at, count = 8 + len(data), len(packed)
+    lists = at + 2 + 12 * 9 + 4
+    tags = [
+        (_WIDTH, 1, row_bytes), (_HEIGHT, 1, rows * count), (_BITS, 1, 8), (_COMPRESSION, 1, _LZW),
+        (_PHOTOMETRIC, 1, _BLACK_IS_ZERO), (_STRIPS, count, offsets[0] if count == 1 else lists), (_SAMPLES, 1, 1),
+        (_ROWS, 1, rows), (_STRIP_SIZES, count, sizes[0] if count == 1 else lists + 4 * count),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(tags)) + b"".join(
+        struct.pack("<HHII", tag, 4, n, value) for tag, n, value in tags
+    )
+    values = b"" if count == 1 else np.array([offsets, sizes], dtype="<u4").tobytes()
+    file = b"".join((b"II*\0", struct.pack("<I", at), data, directory, bytes(4), values))
+    image = unpack(file, "TIFF", width=row_bytes, height=rows * count, modes=("L",))
+    return list(np.asarray(image).reshape(count, rows * row_bytes))
+
+
+def _samples(planes: list[NDArray[np.uint8]], layout: _Layout) -> NDArray[Any]:
+    """Return (rows, across, samples) of bytes of rows, one array per plane."""
+    per_pixel = layout.samples // layout.planes
+    unpacked = []
+    for rows in planes:
+        values = unpack_bits(rows, layout.across * per_pixel, layout.bits, layout.order)
+        values = values.reshape(len(rows), layout.across, per_pixel)
+        if layout.predictor == _DIFFERENCE:
+            values = np.cumsum(values, axis=1, dtype=values.dtype)
+        unpacked.append(values)
+    return unpacked[0] if len(unpacked) == 1 else np.concatenate(unpacked, axis=2)
+
+
+def _gray(values: NDArray[Any], layout: _Layout, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return (rows, w) gray of (rows, w, samples)."""
+    if layout.photometric == _CMYK:
+        inks = np.ascontiguousarray(values[:, :, :4])
+        image = Image.frombytes("CMYK", (inks.shape[1], inks.shape[0]), inks.tobytes())
+        return np.asarray(image.convert("RGB").convert("L"))
+    if layout.photometric == _RGB:
+        colour = values if layout.bits == 8 else table[values]
+    elif layout.photometric == _PALETTE:
+        return look_up(table, values[:, :, 0])
+    elif layout.alpha == _STRAIGHT:
+        colour = values[:, :, [0, 0, 0, 1]]
+    else:
+        return np.asarray(table[values[:, :, 0]])
+    if layout.alpha == _STRAIGHT:
+        return over_black(np.ascontiguousarray(colour[:, :, :4]))
+    return luma(np.ascontiguousarray(colour[:, :, :3]))

@@ -1,0 +1,689 @@
+"""A file says how its values map to black and white and which side is up; the reader obeys, or refuses in a sentence.
+
+The kind of fault: a tag or chunk that changes brightness or geometry, and that is ignored in silence. Every one that
+the formats have is here, either obeyed, with a second reader (tifffile, imagecodecs, Pillow's own transposition) or the
+standard's formula as the reference, or refused.
+"""
+
+import io
+import itertools
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from contract.errors import ImageError, ImageTooLargeError
+from contract.images.icc import require_display
+from contract.images.packbits import packbits
+from contract.preprocess import load_gray, load_pixels, look
+from tests.tiff_files import DEFLATE, LONG, LZW, NONE, PACKBITS, SHORT, UNDEFINED, Tag, tiff
+
+REPOSITORY = Path(__file__).parents[2]
+OLDEST = REPOSITORY / ".venv-oldest/bin/python"  # the oldest numpy and Pillow that the driver supports
+RNG = np.random.default_rng(0)
+GRAY = RNG.integers(0, 256, (37, 45), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (37, 45, 3), dtype=np.uint8)
+ALPHA = RNG.integers(0, 256, (37, 45, 1), dtype=np.uint8)
+SMOOTH = np.add.outer(np.arange(40), np.arange(48) * 2).astype(np.uint8)  # what JPEG keeps nearly as it is
+
+
+def gray(content: bytes) -> NDArray[np.uint8]:
+    return load_gray(content, height=1, width=1, name="x")
+
+
+def refusal(content: bytes) -> str:
+    with pytest.raises(ImageError) as caught:
+        gray(content)
+    text = str(caught.value)
+    assert text.startswith("x: ") and text.endswith(".") and "\n" not in text and "damaged" not in text
+    return text
+
+
+def full_scale(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    """Return round(255 v / (2^bits - 1)), whose ties cannot occur: 510 v is even, an odd multiple of 2^bits - 1 odd."""
+    return np.asarray(np.rint(values.astype(np.float64) * 255 / (2**bits - 1)).astype(np.int64))
+
+
+def luma(rgb: NDArray[Any]) -> NDArray[Any]:
+    r, g, b = np.moveaxis(rgb.astype(np.int64), -1, 0)
+    return np.asarray((19595 * r + 38470 * g + 7471 * b + 32768) >> 16)
+
+
+def save(image: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def profile(curve: bytes, names: tuple[bytes, ...] = (b"kTRC",)) -> bytes:
+    """Return a gray or RGB profile of one tone curve."""
+    space, start = b"GRAY" if len(names) == 1 else b"RGB ", 132 + 12 * len(names)
+    tags = b"".join(name + struct.pack(">II", start, len(curve)) for name in names)
+    head = struct.pack(">I8x4s4s4s12x4s88x", start + len(curve), b"mntr", space, b"XYZ ", b"acsp")
+    return head + struct.pack(">I", len(names)) + tags + curve
+
+
+def curve(*values: int) -> bytes:
+    return b"curv" + struct.pack(f">4xI{len(values)}H", len(values), *values)
+
+
+def parametric(function: int, *values: float) -> bytes:
+    return b"para" + struct.pack(f">4xH2x{len(values)}i", function, *(round(value * 65536) for value in values))
+
+
+LINEAR = profile(curve())
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+class TestTiffRamp:
+    @settings(max_examples=150, deadline=None)
+    @given(
+        bits=st.integers(1, 16),
+        white_is_zero=st.booleans(),
+        order=st.sampled_from("<>"),
+        compression=st.sampled_from([NONE, LZW, DEFLATE, PACKBITS]),
+        layout=st.sampled_from([{}, {"rows": 5}, {"rows": 37}, {"tile": (16, 32)}, {"tile": (48, 16)}]),
+        predicted=st.booleans(),
+    )
+    def test_gray_of_every_depth(
+        self, bits: int, white_is_zero: bool, order: str, compression: int, layout: dict[str, Any], predicted: bool
+    ) -> None:
+        pixels = np.random.default_rng(bits).integers(0, 1 << bits, (37, 45))
+        predictor = 2 if predicted and bits in (8, 16) and compression in (LZW, DEFLATE) else 1
+        content = tiff(pixels, bits, photometric=1 - white_is_zero, order=order, compression=compression,
+                       predictor=predictor, **layout)  # fmt: skip
+        np.testing.assert_array_equal(tifffile.imread(io.BytesIO(content)), pixels)
+        expected = full_scale(pixels, bits)
+        np.testing.assert_array_equal(gray(content), 255 - expected if white_is_zero else expected)
+
+    @pytest.mark.parametrize("bits", [10, 12, 14, 16])
+    def test_every_level(self, bits: int) -> None:
+        levels = np.arange(1 << bits).reshape(-1, 64)
+        expected = full_scale(levels, bits)
+        np.testing.assert_array_equal(gray(tiff(levels, bits)), expected)
+        assert (expected[0, 0], expected[-1, -1]) == (0, 255)
+
+    @pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE])
+    @pytest.mark.parametrize("planes", [False, True])
+    @pytest.mark.parametrize(("bits", "predictor"), [(8, 1), (8, 2), (16, 1), (16, 2)])
+    @pytest.mark.parametrize("layout", [{"rows": 7}, {"tile": (16, 16)}])
+    def test_colour(self, bits: int, planes: bool, compression: int, predictor: int, layout: dict[str, Any]) -> None:
+        if compression == NONE and predictor == 2:
+            return
+        pixels = RNG.integers(0, 1 << bits, (37, 45, 3))
+        content = tiff(pixels, bits, photometric=2, order=">", planes=planes, compression=compression,
+                       predictor=predictor, **layout)  # fmt: skip
+        read = tifffile.imread(io.BytesIO(content))
+        np.testing.assert_array_equal(np.moveaxis(read, 0, -1) if planes else read, pixels)
+        np.testing.assert_array_equal(gray(content), luma(full_scale(pixels, bits)))
+
+    @pytest.mark.parametrize("bits", [1, 2, 4, 8])
+    def test_palette(self, bits: int) -> None:
+        indices = RNG.integers(0, 1 << bits, (37, 45))
+        colours = RNG.integers(0, 256, (1 << bits, 3))
+        colours[-1] = 255
+        for factor in (256, 257):  # both are in use
+            content = tiff(indices, bits, photometric=3, tags={320: (SHORT, (colours.T * factor).ravel().tolist())})
+            np.testing.assert_array_equal(gray(content), luma(colours)[indices])
+
+    def test_alpha(self) -> None:
+        """Premultiplied pixels are over black already; straight ones are multiplied, within two roundings."""
+        premultiplied = np.dstack([COLOUR // 2, np.full_like(ALPHA, 128)])
+        content = tiff(premultiplied, 8, photometric=2, tags={338: (SHORT, [1])})
+        np.testing.assert_array_equal(gray(content), luma(COLOUR // 2))
+        content = tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2, tags={338: (SHORT, [2])})
+        assert np.abs(gray(content) - luma(COLOUR) * ALPHA[:, :, 0] / 255).max() <= 1.5
+        content = tiff(np.dstack([GRAY, ALPHA]), 8, tags={338: (SHORT, [2])})
+        assert np.abs(gray(content) - GRAY * (ALPHA[:, :, 0] / 255)).max() <= 1
+        content = tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2, tags={338: (SHORT, [0])})  # nothing that is known
+        np.testing.assert_array_equal(gray(content), luma(COLOUR))
+
+    def test_cmyk(self) -> None:
+        inks = np.asarray(Image.fromarray(COLOUR).convert("CMYK"))
+        np.testing.assert_array_equal(gray(tiff(inks, 8, photometric=5, rows=9)), luma(COLOUR))
+
+    def test_what_pillow_writes(self) -> None:
+        for image in (Image.fromarray(GRAY), Image.fromarray(COLOUR), Image.fromarray(GRAY > 99)):
+            for compression in (None, "tiff_lzw", "tiff_adobe_deflate", "packbits"):
+                np.testing.assert_array_equal(
+                    gray(save(image, "TIFF", compression=compression)), np.asarray(image.convert("L"))
+                )
+
+    def test_numbers_that_change_nothing(self) -> None:
+        """Statistics, resolution, names and the mere possibility of other pages are no part of the picture."""
+        tags: dict[int, Tag | None] = {
+            254: (LONG, [2]), 255: (SHORT, [1]), 280: (SHORT, [9]), 281: (SHORT, [200]), 297: (SHORT, [0, 1]),
+            266: (SHORT, [1]), 339: (SHORT, [1]), 274: (SHORT, [0]), 282: (LONG, [3]), 34675: (UNDEFINED, SRGB),
+        }  # fmt: skip
+        np.testing.assert_array_equal(gray(tiff(GRAY, 8, tags=tags)), GRAY)
+        np.testing.assert_array_equal(gray(tiff(GRAY * np.uint16(257), 16, tags={281: (SHORT, [65535])})), GRAY)
+
+
+TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
+    ("pages", lambda: tiff(GRAY, 8, next_at=8), "holds several pages, expected exactly one image"),
+    ("SubIFDs", lambda: tiff(GRAY, 8, tags={330: (LONG, [8])}), "has further images (SubIFDs)"),
+    ("reduced", lambda: tiff(GRAY, 8, tags={254: (LONG, [1])}), "is a reduced copy"),
+    ("mask", lambda: tiff(GRAY, 8, tags={254: (LONG, [4])}), "is a reduced copy or a mask"),
+    ("old reduced", lambda: tiff(GRAY, 8, tags={255: (SHORT, [2])}), "has a reduced copy"),
+    ("volume", lambda: tiff(GRAY, 8, tags={32997: (LONG, [3])}), "has a volume of several slices"),
+    ("no ramp", lambda: tiff(GRAY, 8, tags={262: None}), "does not say whether 0 is black or white"),
+    ("mask colours", lambda: tiff(GRAY, 8, photometric=4), "is a TIFF of colours 4, expected gray"),
+    ("YCbCr", lambda: tiff(COLOUR, 8, photometric=6), "is a TIFF of colours 6, expected gray"),
+    ("LAB", lambda: tiff(COLOUR, 8, photometric=8), "is a TIFF of colours 8, expected gray"),
+    ("CFA", lambda: tiff(GRAY, 8, photometric=32803), "is a TIFF of colours 32803, expected gray"),
+    ("signed", lambda: tiff(GRAY, 8, tags={339: (SHORT, [2])}), "has signed samples, expected unsigned"),
+    ("float", lambda: tiff(GRAY, 16, tags={339: (SHORT, [3])}), "has floating-point samples, expected unsigned"),
+    ("undefined", lambda: tiff(GRAY, 8, tags={339: (SHORT, [4])}), "has undefined samples, expected unsigned"),
+    ("32 bits", lambda: save(Image.fromarray(GRAY.astype(np.int32)), "TIFF"), "has 32 bits per sample, expected 1 to"),
+    ("32-bit float", lambda: save(Image.fromarray(GRAY.astype(np.float32)), "TIFF"), "has 32 bits per sample, expecte"),
+    ("mixed bits", lambda: tiff(COLOUR, 8, photometric=2, tags={258: (SHORT, [8, 8, 4])}), "has samples of 4 and 8 bi"),
+    ("colour bits", lambda: tiff(COLOUR, 12, photometric=2), "has 12 bits per sample, expected 1 to 16 of gray, 8 or"),
+    ("4095 of 65535", lambda: tiff(GRAY, 16, tags={281: (SHORT, [4095])}), "its largest value is 4095 (MaxSampleValue"),
+    ("bit order", lambda: tiff(GRAY, 8, tags={266: (SHORT, [2])}), "has bits in reversed order"),
+    ("fax", lambda: tiff(GRAY, 8, tags={259: (SHORT, [4])}), "is a TIFF of compression 4, expected none, LZW"),
+    ("JPEG", lambda: save(Image.fromarray(GRAY), "TIFF", compression="jpeg"), "is a TIFF of compression 7, expected n"),
+    ("float predictor", lambda: tiff(GRAY, 8, compression=LZW, tags={317: (SHORT, [3])}), "is a TIFF of predictor 3"),
+    ("bare predictor", lambda: tiff(GRAY, 8, predictor=2), "is a TIFF of predictor 2 on 8 bits, which is not read"),
+    ("12-bit predictor", lambda: tiff(GRAY, 12, predictor=2, compression=LZW), "is a TIFF of predictor 2 on 12 bits"),
+    ("orientation", lambda: tiff(GRAY, 8, tags={274: (SHORT, [9])}), "has the orientation 9, expected 1 to 8"),
+    ("gray curve", lambda: tiff(GRAY, 8, tags={291: (SHORT, [0] * 256)}), "has a curve of gray levels"),
+    ("transfer", lambda: tiff(GRAY, 8, tags={301: (SHORT, [0] * 256)}), "has a curve of its values"),
+    ("black and white", lambda: tiff(COLOUR, 8, photometric=2, tags={532: (LONG, [16])}), "has a range of its own for"),
+    ("DNG", lambda: tiff(GRAY, 8, tags={50706: (LONG, [1])}), "has raw values of a camera (DNG)"),
+    ("inks", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={332: (SHORT, [2])}), "has inks that are"),
+    ("ink range", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={336: (SHORT, [9, 99])}), "for its i"),
+    ("unsaid extra", lambda: tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2), "has 4 samples per pixel, but says o"),
+    ("strange extra", lambda: tiff(np.dstack([GRAY, ALPHA]), 8, tags={338: (SHORT, [3])}), "has extra samples of unkn"),
+    ("deep alpha", lambda: tiff(np.dstack([GRAY, ALPHA]), 16, tags={338: (SHORT, [2])}), "has transparency, which is"),
+    ("byte colours", lambda: tiff(GRAY, 8, photometric=3, tags={320: (SHORT, [*range(256)] * 3)}), "has a ColorMap of"),
+    ("linear", lambda: tiff(GRAY, 8, tags={34675: (UNDEFINED, LINEAR)}), "black, middle and white are 0, 0.5"),
+    ("CMYK profile", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={34675: (UNDEFINED, SRGB)}), "is"),
+    ("BigTIFF", lambda: b"II+\0\x08\0\0\0" + bytes(40), "is a BigTIFF file, expected a plain TIFF"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), [case[1:] for case in TIFF_REFUSED], ids=[c[0] for c in TIFF_REFUSED])
+def test_tiff_refused(make: Callable[[], bytes], message: str) -> None:
+    assert message in refusal(make())
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def with_segments(jpeg: bytes, *added: bytes) -> bytes:
+    return jpeg[:2] + b"".join(added) + jpeg[2:]
+
+
+def icc(part: bytes, number: int = 1, count: int = 1) -> bytes:
+    return segment(0xE2, b"ICC_PROFILE\0" + bytes([number, count]) + part)
+
+
+def exif(value: int, order: str = "<") -> bytes:
+    """Return EXIF data of one tag, the orientation."""
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    return head + struct.pack(f"{order}IHHHIHHI", 8, 1, 274, SHORT, 1, value, 0, 0)
+
+
+def mpf(images: int) -> bytes:
+    return segment(0xE2, b"MPF\0II*\0" + struct.pack("<IHHHIII", 8, 1, 0xB001, LONG, 1, images, 0))
+
+
+JPEG = save(Image.fromarray(SMOOTH), "JPEG", quality=95)
+JPEG_RGB = save(Image.fromarray(COLOUR), "JPEG", quality=95)
+
+
+def other_frame(marker: int, bits: int = 8, jpeg: bytes = JPEG) -> bytes:
+    """Return a file that says it is coded in another way."""
+    at = jpeg.index(b"\xff\xc0")
+    return jpeg[:at] + bytes([0xFF, marker]) + jpeg[at + 2 : at + 4] + bytes([bits]) + jpeg[at + 5 :]
+
+
+class TestJpeg:
+    @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"optimize": True}, {"restart_marker_rows": 1}])
+    @pytest.mark.parametrize("pixels", [SMOOTH, COLOUR])
+    def test_is_what_another_reader_decodes(self, options: dict[str, Any], pixels: NDArray[np.uint8]) -> None:
+        content = save(Image.fromarray(pixels), "JPEG", quality=95, **options)
+        read = imagecodecs.jpeg_decode(content)
+        np.testing.assert_array_equal(gray(content), read if read.ndim == 2 else luma(read))
+
+    def test_colours_are_those_that_the_segments_say(self) -> None:
+        """An Adobe segment makes RGB of what would be YCbCr, and tells inverted CMYK and YCCK apart."""
+        content = bytes(imagecodecs.jpeg_encode(COLOUR, level=100, colorspace="RGB", outcolorspace="RGB"))
+        assert b"Adobe" in content
+        np.testing.assert_array_equal(gray(content), luma(imagecodecs.jpeg_decode(content)))
+        assert np.abs(gray(content) - luma(COLOUR)).max() <= 4
+        image = Image.fromarray(np.dstack([SMOOTH] * 3)).convert("CMYK")
+        content = save(image, "JPEG", quality=95)
+        inks = 255 - imagecodecs.jpeg_decode(content).astype(np.int64)  # stored inverted
+        light = np.clip(255 - inks[:, :, :3] - inks[:, :, 3:], 0, 255)
+        assert np.abs(gray(content) - luma(light)).max() <= 2 and np.abs(gray(content).astype(int) - SMOOTH).max() <= 9
+
+    def test_what_changes_nothing(self) -> None:
+        added = [icc(SRGB[:600], 1, 2), icc(SRGB[600:], 2, 2), mpf(1), segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0"),
+                 segment(0xFE, b"\xff\xd9\xff\xd8\xff a comment")]  # fmt: skip
+        np.testing.assert_array_equal(gray(with_segments(JPEG, *added)), gray(JPEG))
+        np.testing.assert_array_equal(gray(JPEG + b"a trailer"), gray(JPEG))
+
+
+FRAMELESS = with_segments(JPEG, segment(0xEE, b"Adobe\0\x64\0\0\0\0\0"))
+CMYK_JPEG = save(Image.fromarray(COLOUR).convert("CMYK"), "JPEG")
+JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
+    ("12 bits", lambda: other_frame(0xC1, 12), "is a JPEG with 12 bits per sample, expected 8 bits"),
+    ("real 12 bits", lambda: bytes(imagecodecs.jpeg_encode(SMOOTH * np.uint16(9), bitspersample=12)), "with 12 bits p"),
+    ("lossless", lambda: other_frame(0xC3), "is a JPEG with arithmetic, lossless or hierarchical coding, expected"),
+    ("real lossless", lambda: bytes(imagecodecs.jpeg_encode(SMOOTH, lossless=True)), "is a JPEG with arithmetic, loss"),
+    ("arithmetic", lambda: other_frame(0xC9), "is a JPEG with arithmetic, lossless or hierarchical coding"),
+    ("hierarchical", lambda: other_frame(0xC5), "is a JPEG with arithmetic, lossless or hierarchical coding"),
+    ("unsaid CMYK", lambda: CMYK_JPEG.replace(b"Adobe", b"Adobo"), "of four components and does not say of which"),
+    ("both colours", lambda: with_segments(JPEG_RGB, segment(0xEE, b"Adobe\0\x64\0\0\0\0\0")), "says both YCbCr (JFIF"),
+    ("several", lambda: with_segments(JPEG, mpf(2)), "holds 2 images, expected exactly one"),
+    ("MPO", lambda: save(Image.fromarray(SMOOTH), "MPO", save_all=True, append_images=[Image.fromarray(SMOOTH)]), "ho"),
+    ("one after another", lambda: JPEG + JPEG, "holds 2 images, expected exactly one"),
+    ("linear", lambda: with_segments(JPEG, icc(LINEAR)), "black, middle and white are 0, 0.5 and 1 of the light"),
+    ("half a profile", lambda: with_segments(JPEG, icc(SRGB[:600], 1, 2)), "has a colour profile that is not whole"),
+    ("CMYK profile", lambda: with_segments(CMYK_JPEG, icc(SRGB)), "is CMYK with a colour profile"),
+    ("bad EXIF", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0nonsense")), "nothing tells which side is up"),
+    ("orientation", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif(9))), "has the orientation 9"),
+    ("scans", lambda: JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 100, "has 101 JPEG scans of 48 x 40 pixels"),
+    ("segments", lambda: with_segments(JPEG, segment(0xFE, b"") * 10_000), "has more than 10000 JPEG segments"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), [case[1:] for case in JPEG_REFUSED], ids=[c[0] for c in JPEG_REFUSED])
+def test_jpeg_refused(make: Callable[[], bytes], message: str) -> None:
+    assert message in refusal(make())
+
+
+def png(
+    pixels: NDArray[Any],
+    depth: int,
+    colour: int,
+    *chunks: tuple[bytes, bytes],
+    after: tuple[bytes, bytes] | None = None,
+) -> bytes:
+    """Return a PNG of (h, w) or (h, w, channels) samples, with these chunks before the pixels, and one after them."""
+    h, w = pixels.shape[:2]
+    values = pixels.reshape(h, -1)
+    if depth == 16:
+        rows = values.astype(">u2").tobytes()
+        stride = 2 * values.shape[1]
+    else:
+        single = (values[:, :, None] >> np.arange(depth - 1, -1, -1)) & 1
+        packed = np.packbits(single.reshape(h, -1).astype(np.uint8), axis=1)
+        rows, stride = packed.tobytes(), packed.shape[1]
+    data = b"".join(b"\0" + rows[i * stride : (i + 1) * stride] for i in range(h))
+    head = struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, 0)
+    body = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(data)), *([after] if after else []), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part)) + kind + part + struct.pack(">I", zlib.crc32(kind + part)) for kind, part in body
+    )
+
+
+class TestPng:
+    @pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+    def test_gray_of_every_depth_and_its_clear_level(self, depth: int) -> None:
+        values = RNG.integers(0, 1 << depth, (37, 45))
+        expected = full_scale(values, depth)
+        content = png(values, depth, 0)
+        read = imagecodecs.png_decode(content)
+        np.testing.assert_array_equal(read if depth in (8, 16) else read * 1, values if depth == 16 else expected)
+        np.testing.assert_array_equal(gray(content), expected)
+        level = int(values[3, 4])
+        for clear in (level, level | 1 << depth if depth < 16 else level):  # bits above the depth do not count
+            content = png(values, depth, 0, (b"tRNS", struct.pack(">H", clear)))
+            np.testing.assert_array_equal(gray(content), np.where(values == level, 0, expected))
+
+    @pytest.mark.parametrize("depth", [1, 2, 4, 8])
+    def test_palette_with_alpha(self, depth: int) -> None:
+        indices = RNG.integers(0, 1 << depth, (37, 45))
+        colours = RNG.integers(0, 256, (1 << depth, 3))
+        chunk = (b"PLTE", colours.astype(np.uint8).tobytes())
+        np.testing.assert_array_equal(gray(png(indices, depth, 3, chunk)), luma(colours)[indices])
+        alphas = np.array([0, 128][: 1 << depth])
+        expected = luma(colours).astype(float)
+        expected[: len(alphas)] *= alphas / 255
+        content = png(indices, depth, 3, chunk, (b"tRNS", alphas.astype(np.uint8).tobytes()))
+        assert np.abs(gray(content) - expected[indices]).max() <= 1.5
+
+    def test_clear_colour(self) -> None:
+        key = COLOUR[5, 6]
+        content = png(COLOUR, 8, 2, (b"tRNS", struct.pack(">3H", *key.tolist())))
+        np.testing.assert_array_equal(gray(content), np.where((key == COLOUR).all(axis=2), 0, luma(COLOUR)))
+
+    @pytest.mark.parametrize("mode", ["L", "RGB", "LA", "RGBA", "P", "1", "I;16"])
+    def test_interlaced_files_are_the_same(self, mode: str) -> None:
+        pixels = {"L": GRAY, "RGB": COLOUR, "LA": np.dstack([GRAY, ALPHA]), "RGBA": np.dstack([COLOUR, ALPHA])}
+        if mode == "I;16":
+            content = interlaced(GRAY.astype(np.uint16) * 201, 16, 0)
+            plain = png(GRAY.astype(np.uint16) * 201, 16, 0)
+        elif mode == "1":
+            content, plain = interlaced(GRAY & 1, 1, 0), png(GRAY & 1, 1, 0)
+        elif mode == "P":
+            palette = (b"PLTE", COLOUR.reshape(-1)[:768].tobytes())
+            content, plain = interlaced(GRAY, 8, 3, palette), png(GRAY, 8, 3, palette)
+        else:
+            colour = {"L": 0, "RGB": 2, "LA": 4, "RGBA": 6}[mode]
+            content, plain = interlaced(pixels[mode], 8, colour), png(pixels[mode], 8, colour)
+        np.testing.assert_array_equal(gray(content), gray(plain))
+
+    def test_what_changes_nothing(self) -> None:
+        usual = [
+            [(b"gAMA", struct.pack(">I", 45455)), (b"cHRM", bytes(32)), (b"bKGD", b"\0\xff"), (b"pHYs", bytes(9))],
+            [(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000))],  # sRGB counts, not gAMA
+            [(b"iCCP", b"x\0\0" + zlib.compress(SRGB)), (b"tEXt", b"a\0b"), (b"hIST", b"\0" * 8)],
+            [(b"cICP", bytes([1, 13, 0, 1])), (b"iCCP", b"x\0\0" + zlib.compress(LINEAR))],  # cICP counts
+            [(b"sBIT", b"\x05"), (b"tIME", bytes(7)), (b"zzZz", b"unknown")],
+        ]
+        for chunks in usual:
+            np.testing.assert_array_equal(gray(png(GRAY, 8, 0, *chunks)), GRAY)
+
+    def test_samples_are_full_scale_whatever_sbit_says(self) -> None:
+        """The standard has twelve bits scaled to sixteen: white is 65535."""
+        twelve = RNG.integers(0, 4096, (37, 45))
+        twelve[0, 0] = 4095
+        content = png(twelve << 4 | twelve >> 8, 16, 0, (b"sBIT", b"\x0c"))
+        np.testing.assert_array_equal(gray(content), full_scale(twelve << 4 | twelve >> 8, 16))
+        assert np.abs(gray(content) - full_scale(twelve, 12)).max() <= 1
+
+
+def interlaced(pixels: NDArray[Any], depth: int, colour: int, *chunks: tuple[bytes, bytes]) -> bytes:
+    """Return a PNG in the seven passes of Adam7, each of them the rows of a small PNG."""
+    data = b""
+    for top, left, down, across in ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2),
+                                    (1, 0, 2, 1)):  # fmt: skip
+        part = png(pixels[top::down, left::across], depth, colour)
+        at = part.index(b"IDAT")
+        data += zlib.decompress(part[at + 4 : at + 4 + int.from_bytes(part[at - 4 : at], "big")])
+    whole = png(pixels, depth, colour, *chunks)
+    head, at = bytearray(whole[:33]), whole.index(b"IDAT")
+    head[28] = 1
+    head[29:33] = struct.pack(">I", zlib.crc32(head[12:29]))
+    packed = zlib.compress(data)
+    body = struct.pack(">I", len(packed)) + b"IDAT" + packed + struct.pack(">I", zlib.crc32(b"IDAT" + packed))
+    return bytes(head) + whole[33 : at - 4] + body + whole[-12:]
+
+
+PNG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
+    ("animation", lambda: png(GRAY, 8, 0, (b"acTL", bytes(8))), "holds several images, expected exactly one"),
+    ("stereo", lambda: png(GRAY, 8, 0, (b"sTER", b"\0")), "holds several images"),
+    ("16-bit RGB", lambda: png(COLOUR, 16, 2), "has 16 bits per colour, expected 8; save it as gray, or with 8 bits"),
+    ("16-bit LA", lambda: png(np.dstack([GRAY, ALPHA]), 16, 4), "has 16 bits per colour, expected 8"),
+    ("16-bit RGBA", lambda: png(np.dstack([COLOUR, ALPHA]), 16, 6), "has 16 bits per colour, expected 8"),
+    ("linear gamma", lambda: png(GRAY, 8, 0, (b"gAMA", struct.pack(">I", 100_000))), "has a gamma of 1 (gAMA)"),
+    ("linear", lambda: png(GRAY, 8, 0, (b"iCCP", b"x\0\0" + zlib.compress(LINEAR))), "are 0, 0.5 and 1 of the light"),
+    ("HDR", lambda: png(GRAY, 8, 0, (b"cICP", bytes([9, 16, 0, 1]))), "another range or brightness than a screen's"),
+    ("narrow", lambda: png(GRAY, 8, 0, (b"cICP", bytes([1, 13, 0, 0]))), "another range or brightness than a screen's"),
+    ("orientation", lambda: png(GRAY, 8, 0, (b"eXIf", exif(9))), "has the orientation 9, expected 1 to 8"),
+    ("bad EXIF", lambda: png(GRAY, 8, 0, (b"eXIf", b"nonsense")), "nothing tells which side is up"),
+    ("chunks", lambda: png(GRAY, 8, 0, *[(b"tEXt", b"")] * 200_000), "has more than 200000 PNG chunks"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "message"), [case[1:] for case in PNG_REFUSED], ids=[c[0] for c in PNG_REFUSED])
+def test_png_refused(make: Callable[[], bytes], message: str) -> None:
+    assert message in refusal(make())
+
+
+@pytest.mark.parametrize("space", ["kTRC", "rTRC"])
+def test_profiles_of_displays(space: str) -> None:
+    """Gray and RGB profiles, each kind of curve; the middle value of a display shows about a fifth of the light."""
+    names = (b"kTRC",) if space == "kTRC" else (b"rTRC", b"gTRC", b"bTRC")
+    srgb = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
+    right = [curve(round(2.2 * 256)), curve(round(1.8 * 256)), parametric(0, 2.2), parametric(3, *srgb),
+             parametric(4, *srgb, 0, 0), parametric(1, 2.4, 1, 0), parametric(2, 2.2, 1, 0, 0),
+             curve(*(round(65535 * (i / 99) ** 2.2) for i in range(100)))]  # fmt: skip
+    for good in right:
+        require_display(profile(good, names))
+    wrong = [curve(), curve(256), parametric(0, 1), parametric(0, 0.45), curve(*range(65535, -1, -655)),
+             curve(0, 65535),
+             parametric(4, *srgb, 0.3, 0), parametric(2, 2.2, 1, 0, 0.5)]  # fmt: skip
+    for bad in wrong:
+        with pytest.raises(ImageError, match=r"in which black, middle and white are"):
+            require_display(profile(bad, names))
+    for broken in (
+        curve(1, 2)[:-2],
+        b"mft2" + bytes(40),
+        b"",
+        parametric(7),
+        parametric(1, 2, 0, 1),
+        parametric(0, -1),
+    ):
+        with pytest.raises(ImageError, match=r"profile that cannot be read"):
+            require_display(profile(broken, names))
+
+
+def bmp(
+    rows: bytes,
+    bits: int,
+    *,
+    size: int = 40,
+    height: int = 37,
+    palette: bytes = b"",
+    layout: int = 0,
+    space: bytes = b"",
+) -> bytes:
+    """Return a BMP 45 pixels wide."""
+    if size == 12:
+        head = struct.pack("<IHHHH", 12, 45, height, 1, bits)
+    else:
+        head = struct.pack("<IiiHHIIiiII", size, 45, height, 1, bits, layout, 0, 1, 1, len(palette) // 4, 0)
+        head = (head + bytes(16) + space).ljust(size, b"\0") if size > 40 else head
+    start = 14 + len(head) + len(palette)
+    return struct.pack("<2sIHHI", b"BM", start + len(rows), 0, 0, start) + head + palette + rows
+
+
+def bmp_rows(pixels: NDArray[Any], bits: int) -> bytes:
+    """Return rows of (h, w) indices or (h, w, channels), the lowest first, each a multiple of four bytes."""
+    values = pixels.reshape(len(pixels), -1)
+    if bits < 8:
+        single = (values[:, :, None] >> np.arange(bits - 1, -1, -1)) & 1
+        values = np.packbits(single.reshape(len(values), -1).astype(np.uint8), axis=1)
+    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % 4)), constant_values=255)
+    return padded[::-1].astype(np.uint8).tobytes()
+
+
+class TestBmp:
+    @pytest.mark.parametrize("bits", [1, 4, 8])
+    @pytest.mark.parametrize("size", [12, 40, 124])
+    def test_palettes(self, bits: int, size: int) -> None:
+        indices = RNG.integers(0, 1 << bits, (37, 45))
+        colours = RNG.integers(0, 256, (1 << bits, 4), dtype=np.uint8)  # B G R and a reserved byte
+        palette = colours[:, :3].tobytes() if size == 12 else colours.tobytes()
+        content = bmp(bmp_rows(indices, bits), bits, size=size, palette=palette, space=b"BGRs")
+        np.testing.assert_array_equal(gray(content), luma(colours[:, 2::-1])[indices])
+
+    @pytest.mark.parametrize("channels", [3, 4])
+    def test_colour(self, channels: int) -> None:
+        pixels = RNG.integers(0, 256, (37, 45, channels), dtype=np.uint8)
+        content = bmp(bmp_rows(pixels, 8), 8 * channels)
+        expected = luma(pixels[:, :, 2::-1])
+        np.testing.assert_array_equal(gray(content), expected)
+        if channels == 3:
+            np.testing.assert_array_equal(imagecodecs.bmp_decode(content, asrgb=True), pixels[:, :, ::-1])
+        rows = b"".join(bmp_rows(pixels[i : i + 1], 8) for i in range(37))
+        np.testing.assert_array_equal(gray(bmp(rows, 8 * channels, height=-37)), expected)
+
+    @pytest.mark.parametrize("image", [Image.fromarray(GRAY), Image.fromarray(COLOUR), Image.fromarray(GRAY > 99)])
+    def test_what_pillow_writes(self, image: Image.Image) -> None:
+        np.testing.assert_array_equal(gray(save(image, "BMP")), np.asarray(image.convert("L")))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (bmp(bytes(9999), 16), "is a BMP of 16 bits in layout 0, expected"),
+            (bmp(bytes(9999), 32, layout=3), "is a BMP of 32 bits in layout 3, expected"),
+            (bmp(bytes(9999), 8, layout=1, palette=bytes(1024)), "is a BMP of 8 bits in layout 1, expected"),
+            (bmp(bytes(9999), 24, size=64), "is a BMP with a header of 64 bytes, expected"),
+            (bmp(bytes(9999), 24, size=124, space=b"DEBM"), "is a BMP with a colour profile"),
+            (bmp(bytes(9999), 24, size=108, space=bytes(4) + bytes(36) + struct.pack("<I", 1 << 16)), "colour profile"),
+        ],
+    )
+    def test_refused(self, content: bytes, message: str) -> None:
+        assert message in refusal(content)
+
+
+@pytest.mark.parametrize("value", range(9))
+def test_which_side_is_up(value: int) -> None:
+    """Pillow's own transposition is the reference; its readers obey or not, from version to version."""
+
+    def expected(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        image = Image.fromarray(pixels)
+        image.getexif()[274] = value
+        return np.asarray(ImageOps.exif_transpose(image))
+
+    for order in "<>":
+        content = with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif(value, order)))
+        np.testing.assert_array_equal(gray(content), expected(gray(JPEG)))
+        np.testing.assert_array_equal(gray(png(GRAY, 8, 0, after=(b"eXIf", exif(value, order)))), expected(GRAY))
+        np.testing.assert_array_equal(gray(tiff(GRAY, 8, order=order, tags={274: (SHORT, [value])})), expected(GRAY))
+    wide = tiff(GRAY[:20], 8, tags={274: (SHORT, [value])})  # its size is that of the upright image
+    if value > 4:
+        assert look(wide, name="x").size == (20, 45) and load_pixels(wide, height=45, width=20).shape == (45, 20)
+        with pytest.raises(ImageError, match=r"is 20 x 45 pixels .* at least 45 x 20 are needed"):
+            load_pixels(wide, height=20, width=45)
+
+
+RUNS = st.builds(lambda byte, count: bytes([byte]) * count, st.integers(0, 255), st.integers(1, 300))
+
+
+@given(st.lists(st.one_of(st.binary(min_size=1, max_size=9), RUNS), min_size=1))
+def test_packbits_is_that_of_another_program(parts: list[bytes]) -> None:
+    raw = b"".join(parts)
+    packed = bytes(imagecodecs.packbits_encode(raw))
+    assert packbits(packed, len(raw)) == raw and packbits(b"\x80" + packed, len(raw) - 1) == raw[:-1]
+    with pytest.raises(ValueError, match=f"{len(raw)} bytes of {len(raw) + 1}"):
+        packbits(packed, len(raw) + 1)
+
+
+class TestBounds:
+    """What a few bytes may ask for."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            tiff(GRAY, 8, tags={322: (LONG, [1 << 16]), 323: (LONG, [1 << 16]), 324: (LONG, [8]), 325: (LONG, [9]),
+                                273: None, 279: None}),
+            tiff(GRAY, 8, tags={257: (LONG, [0])}),
+            tiff(GRAY, 8, tags={273: (LONG, [1 << 31])}),
+            tiff(GRAY, 8, tags={279: (LONG, [1 << 31])}),
+            tiff(GRAY, 8, compression=DEFLATE, tags={257: (LONG, [38]), 278: (LONG, [38])}),
+            tiff(GRAY, 8, compression=PACKBITS, tags={257: (LONG, [38]), 278: (LONG, [38])}),
+            tiff(GRAY, 8, compression=LZW, tags={257: (LONG, [380]), 278: (LONG, [380])}),
+            tiff(GRAY, 8)[:4] + b"\xff\xff\xff\xff",
+            bmp(bytes(99), 24),
+            bmp(bytes(99), 8, height=-(1 << 31)),
+            bmp(bmp_rows(GRAY, 8), 8, palette=bytes(4 * 200)),
+            png(GRAY, 8, 3, (b"PLTE", bytes(3 * 200))),
+            png(GRAY, 8, 0, (b"tRNS", b"\0")),
+            png(GRAY, 8, 3),
+            png(GRAY, 8, 0, (b"CgBI", b"")),
+            png(GRAY, 8, 0, (b"iCCP", b"x\0\0" + zlib.compress(bytes(1 << 25)))),
+            png(GRAY, 8, 0)[:-12],
+        ],
+        ids=itertools.count(),
+    )  # fmt: skip
+    def test_nonsense_is_damage(self, content: bytes) -> None:
+        with pytest.raises(ImageError, match=r"x: is damaged and cannot be decoded \(.*\); replace the file\."):
+            gray(content)
+
+    def test_pieces(self) -> None:
+        many = tiff(GRAY[:1], 8, tags={257: (LONG, [100_001]), 278: (LONG, [1])})
+        assert "is cut into 100001 pieces, expected at most 100000" in refusal(many)
+
+    def test_memory_is_bounded_before_anything_is_decoded(self) -> None:
+        for content in (
+            tiff(
+                GRAY[:1, :1], 16, compression=LZW, tags={256: (LONG, [9000]), 257: (LONG, [9000]), 278: (LONG, [9000])}
+            ),
+            png(COLOUR, 8, 2).replace(struct.pack(">II", 45, 37), struct.pack(">II", 9900, 9900)),
+            other_size(save(Image.fromarray(COLOUR), "JPEG", progressive=True, subsampling=0), 6100, 6100),
+        ):
+            head = bytearray(content)
+            if content[1:4] == b"PNG":
+                head[29:33] = struct.pack(">I", zlib.crc32(head[12:29]))
+            with pytest.raises(ImageTooLargeError, match=r"which take \d+ MB; at most 100 megapixels that take 400 MB"):
+                gray(bytes(head))
+
+    def test_memory_is_what_was_said(self, tmp_path: Path) -> None:
+        """Decode 4 megapixels in a process of its own, whose peak Linux tells; 16 MB are for what all images share."""
+        pixels = np.add.outer(np.arange(2000), np.arange(2000)).astype(np.uint16)
+        image = Image.fromarray((pixels >> 4).astype(np.uint8))
+        files = {
+            "gray.jpeg": save(image, "JPEG"),
+            "colour.jpeg": save(image.convert("RGB"), "JPEG"),
+            "progressive.jpeg": save(image.convert("RGB"), "JPEG", progressive=True, subsampling=0),
+            "alpha.png": save(image.convert("RGBA"), "PNG", compress_level=1),
+            "sixteen.png": save(Image.fromarray(pixels), "PNG", compress_level=1),
+            "twelve.tiff": tiff(pixels, 12, rows=50),
+            "lzw.tiff": tiff(pixels, 16, compression=LZW),
+            "deflate.tiff": tiff(pixels, 16, compression=DEFLATE, predictor=2),
+            "packbits.tiff": tiff(pixels, 16, compression=PACKBITS),
+            "palette.bmp": save(image.convert("P"), "BMP"),
+        }
+        for name, content in files.items():
+            (tmp_path / name).write_bytes(content)
+        code = (
+            "import re, sys; from pathlib import Path; from contract.preprocess import load_gray, look\n"
+            "status = Path('/proc/self/status')\n"
+            "def peak(field): return int(re.search(field + r':\\s+(\\d+) kB', status.read_text())[1])\n"
+            "for path in sorted(Path(sys.argv[1]).iterdir()):\n"
+            "    content = path.read_bytes(); Path('/proc/self/clear_refs').write_text('5'); before = peak('VmRSS')\n"
+            "    load_gray(content, height=1, width=1)\n"
+            "    print(path.name, 1024 * (peak('VmHWM') - before), look(content, name='x').memory)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+        rows = [(name, int(used), int(said)) for name, used, said in map(str.split, done.stdout.splitlines())]
+        assert len(rows) == len(files) and all(used < said + 16e6 for _, used, said in rows), rows
+        assert sum(used for _, used, _ in rows) > 60e6  # it does tell
+
+
+def other_size(jpeg: bytes, width: int, height: int) -> bytes:
+    at = jpeg.index(b"\xff\xc2") + 5
+    return jpeg[:at] + struct.pack(">HH", height, width) + jpeg[at + 4 :]
+
+
+def one_of_each() -> list[bytes]:
+    """Return a file of everything that is read."""
+    files = [JPEG, JPEG_RGB, CMYK_JPEG, with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif(6)))]
+    files += [png(GRAY >> 8 - depth if depth < 8 else GRAY * np.uint16(257), depth, 0) for depth in (1, 2, 4, 16)]
+    files += [png(GRAY * np.uint16(201), 16, 0, (b"tRNS", struct.pack(">H", int(GRAY[0, 0]) * 201)))]
+    files += [png(GRAY & 3, 2, 0, (b"tRNS", b"\0\3")), png(GRAY & 1, 1, 0, (b"tRNS", b"\0\1"))]
+    files += [png(GRAY & 3, 2, 3, (b"PLTE", COLOUR[0, :4].tobytes()), (b"tRNS", b"\0\x80"))]
+    files += [png(COLOUR, 8, 2, (b"tRNS", struct.pack(">3H", *COLOUR[1, 2].tolist()))), png(COLOUR, 8, 2)]
+    files += [png(np.dstack([GRAY, ALPHA]), 8, 4), png(np.dstack([COLOUR, ALPHA]), 8, 6)]
+    files += [interlaced(COLOUR, 8, 2), interlaced(GRAY * np.uint16(257), 16, 0)]
+    for bits, compression in itertools.product((1, 4, 8, 12, 16), (NONE, LZW, DEFLATE, PACKBITS)):
+        files.append(tiff(GRAY * np.uint16(257) >> 16 - bits, bits, compression=compression, rows=8, photometric=0))
+    files.append(tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2, tags={338: (SHORT, [2]), 274: (SHORT, [7])}))
+    files.append(tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, order=">"))
+    files += [bmp(bmp_rows(COLOUR, 8), 24), bmp(bmp_rows(GRAY & 1, 1), 1, palette=COLOUR.tobytes()[:8])]
+    return files
+
+
+@pytest.mark.skipif(not OLDEST.exists(), reason="the environment with the oldest Pillow is not there")
+def test_the_oldest_pillow_gives_the_same(tmp_path: Path) -> None:
+    files = one_of_each()
+    for i, content in enumerate(files):
+        (tmp_path / f"{i:03}").write_bytes(content)
+    code = (
+        "import sys; from pathlib import Path; from contract.preprocess import load_gray\n"
+        "for path in sorted(Path(sys.argv[1]).iterdir()): print(load_gray(path, height=1, width=1).tobytes().hex())"
+    )
+    done = subprocess.run([OLDEST, "-c", code, tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for i, (line, content) in enumerate(zip(done.stdout.split(), files, strict=True)):
+        assert line == gray(content).tobytes().hex(), i
