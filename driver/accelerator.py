@@ -1,6 +1,8 @@
 """The driver: images in, integer logits, probabilities and classes out, with one interface for every device."""
 
 import contextlib
+import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,22 +12,32 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, ImageError, MismatchError
-from contract.manifest import Hardware, Manifest
+from contract.errors import (
+    ArtifactError,
+    ConfigError,
+    CxrflowError,
+    DataError,
+    DeviceError,
+    ImageError,
+    MismatchError,
+)
+from contract.manifest import Manifest
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
 from driver.axi_dma import AxiDmaLink
 from driver.finn_iodma import FinnIodmaLink
-from driver.link import SLOTS, CpuLink, Link
+from driver.link import BITSTREAM, DESIGN, SLOTS, CpuLink, Link, device_errors
 from driver.package import Package, open_package
 from driver.reference import Reference
+from driver.witness import find_witness
 
 if TYPE_CHECKING:
-    from driver.simulated.device import SimulatedDevice
+    from driver.simulated.verilated import VerilatedCore
 
 DEVICES = ("auto", "board", "sim", "cpu")
 CAPACITY = 1024  # images per transfer, unless the caller says otherwise
 TIMEOUT_S = 10.0
+LONGEST_TIMEOUT_S = 86400.0
 DEVICE_TREE = Path("/proc/device-tree/compatible")  # the kernel's own word on which chip it runs
 CHIP_OF_PART = {"xc7z": b"xlnx,zynq-7000", "xczu": b"xlnx,zynqmp", "xck2": b"xlnx,zynqmp"}
 
@@ -45,7 +57,21 @@ class Answers:
 
 
 class Accelerator:
-    """A deploy folder on a device. A context manager; `close` frees the device's buffers."""
+    """A deploy folder on a device. A context manager; `close` frees the device's buffers.
+
+    Threads: any may call; calls queue, one at a time is on the device, and each gets the answers to its own images.
+    `close` ends a call that is under way after the transfer it is in; that call and those in the queue raise.
+
+    Processes: one at a time per board. A second one is refused when it opens, and after a fork only the process that
+    opened the accelerator can use or close it.
+
+    The folder may be replaced meanwhile: bitstream, reference and golden images are those that were there at opening,
+    also when the device is reset after a fault. Only a simulator has to be started again from the disk, and is refused
+    if it is another one by then.
+
+    What is promised about answers on a board or a simulator: they are this network's, if the device computes as it did
+    on the golden images, and each belongs to its image: driver/witness.py says which faults of a transfer are found.
+    """
 
     def __init__(
         self,
@@ -68,21 +94,28 @@ class Accelerator:
 
         Raises:
             ArtifactError: the folder is not whole.
-            ConfigError: the device is not there, or the folder was made for another board.
+            ConfigError: the device is not there or in use, or the folder was made for another board.
             DeviceError: the device does not answer as it should.
         """
         if device not in DEVICES:
             raise ConfigError(f"device is {device!r}, expected one of {', '.join(DEVICES)}.")
-        if capacity < 1 or not timeout_s > 0:
-            raise ConfigError(f"capacity is {capacity} and timeout_s {timeout_s}, both must be more than 0.")
+        if capacity < 1 or not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+            raise ConfigError(
+                f"capacity is {capacity} and timeout_s {timeout_s}, expected 1 or more images and more than 0 to "
+                f"{LONGEST_TIMEOUT_S:g} s."
+            )
         self._package = open_package(Path(folder))
         self.manifest: Manifest = self._package.manifest
         self.device = _choose(self._package) if device == "auto" else device
+        self._golden = _golden(self._package)
         self._verified = self._needs_reset = False
+        self._process = os.getpid()
+        self._turn = threading.RLock()
+        self._in_turn = self._closed = False
         self._cleanup = contextlib.ExitStack()
         try:
-            self.link, self._simulated = _open_link(
-                self._package, self.device, runtime, self._cleanup, capacity=capacity, timeout_s=timeout_s
+            self.link, self._simulator = _open_link(
+                self._package, self.device, runtime, self._cleanup, self._golden[0], capacity, timeout_s
             )
         except BaseException:
             self._cleanup.close()
@@ -98,28 +131,29 @@ class Accelerator:
             DataError: the array has another shape or type.
             MismatchError: the device does not reproduce the golden logits.
             DeviceError: a transfer failed; the device was reset and the next call works.
+            ToolError: the simulator ended; the next call starts it again.
+            ConfigError: the accelerator is closed, or belongs to another process.
         """
-        self.prepare()
-        failures: dict[int, str] = {}
-        index: list[int] = []
-        logits = self._stream(self._batches(images, index, failures))
-        return self._answers(np.array(index, dtype=np.int64), logits, failures)
+        with self._my_turn():
+            self._prepare()
+            failures: dict[int, str] = {}
+            index: list[int] = []
+            logits = self._stream(self._batches(images, index, failures))
+            return self._answers(np.array(index, dtype=np.int64), logits, failures)
 
     def prepare(self) -> None:
         """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
 
         Raises:
-            MismatchError, DeviceError: the device cannot be trusted.
+            MismatchError, DeviceError, ToolError, ConfigError: see `infer`.
         """
-        if self._needs_reset:
-            self._reset()
-        if not self._verified:
-            self.verify()
+        with self._my_turn():
+            self._prepare()
 
     @property
     def cycles(self) -> int | None:
         """Clock cycles simulated since the device was opened; None unless the RTL is simulated here."""
-        return None if self._simulated is None else getattr(self._simulated.core, "cycles", None)
+        return None if self._simulator is None else self._simulator.cycles
 
     def verify(self) -> int:
         """Run the golden images through the device and compare every logit; return how many there are.
@@ -127,12 +161,73 @@ class Accelerator:
         Raises:
             MismatchError: naming the first image that differs.
         """
-        golden = load_npz(self._package.folder / "golden.npz")
-        pixels, want = golden.get("pixels"), golden.get("logits")
-        shape = (self.manifest.height, self.manifest.width)
-        if pixels is None or want is None or pixels.dtype != np.uint8 or pixels.shape != (len(want), *shape):
-            raise ArtifactError(f"{self._package.folder / 'golden.npz'} holds no golden images. Package the run again.")
-        got = self._stream(_slices(pixels, self.link.capacity))  # type: ignore[arg-type]
+        with self._my_turn():
+            self._recover_if_needed()
+            return self._verify()
+
+    def close(self) -> None:
+        """Free the device's buffers and end a simulator. Once is enough, more do no harm."""
+        if os.getpid() != self._process:
+            return  # of a fork: the device is the parent's
+        self._closed = True  # ends a call under way in another thread
+        with self._turn:
+            if not self._in_turn:  # else this thread is within a call of its own, which closes at its end
+                self._cleanup.close()
+
+    def __enter__(self) -> "Accelerator":
+        """Return the accelerator itself."""
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Free the device's buffers."""
+        self.close()
+
+    @contextlib.contextmanager
+    def _my_turn(self) -> Iterator[None]:
+        """Wait until no other call is on the device. Raises ConfigError where this one may not be."""
+        self._require_open()  # before the lock: in a fork, nobody would ever release it
+        with self._turn:
+            self._require_open()
+            if self._in_turn:
+                raise ConfigError("the accelerator was called from within its own call. Let one call end first.")
+            self._in_turn = True
+            try:
+                yield
+            finally:
+                self._in_turn = False
+                if self._closed:
+                    self._cleanup.close()
+
+    def _require_open(self) -> None:
+        if os.getpid() != self._process:
+            raise ConfigError(
+                f"the accelerator was opened by process {self._process}, and process {os.getpid()} is a fork of it: "
+                "both would use the same device. Open it after the fork, in one process only."
+            )
+        if self._closed:
+            raise ConfigError("the accelerator is closed. Open it again.")
+
+    def _prepare(self) -> None:
+        self._recover_if_needed()
+        if not self._verified:
+            self._verify()
+
+    def _recover_if_needed(self) -> None:
+        if self._simulator is not None and self._simulator.ended:
+            self._verified, self._needs_reset = False, True
+        if self._needs_reset:
+            self._reset()
+            return
+        try:
+            self.link.check()
+        except CxrflowError:
+            self._verified, self._needs_reset = False, True
+            raise
+
+    def _verify(self) -> int:
+        pixels, want = self._golden
+        self._verified = False
+        got = self._stream(_slices(pixels, self.link.capacity))
         wrong = np.flatnonzero(got != want)
         if wrong.size:
             n = wrong[0]
@@ -142,18 +237,6 @@ class Accelerator:
             )
         self._verified = True
         return int(want.size)
-
-    def close(self) -> None:
-        """Free the device's buffers and end a simulator."""
-        self._cleanup.close()
-
-    def __enter__(self) -> "Accelerator":
-        """Return the accelerator itself."""
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Free the device's buffers."""
-        self.close()
 
     def _batches(self, images: Images, index: list[int], failures: dict[int, str]) -> Iterator[NDArray[np.uint8]]:
         """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image."""
@@ -199,31 +282,42 @@ class Accelerator:
         """Return the logits of all batches; the next batch is prepared while the device computes."""
         logits: list[NDArray[np.int64]] = []
         in_flight: tuple[int, int] | None = None  # slot, images
+        known = True  # `in_flight` is all that the device is doing
         slot = 0
         try:
             for batch in batches:
                 self.link.stage(slot, batch)
                 if in_flight is not None:
-                    done, in_flight = in_flight, None
-                    logits.append(self.link.finish(*done))
+                    known = False
+                    logits.append(self.link.finish(*in_flight))
+                    in_flight, known = None, True
+                self._require_open()
+                known = False
                 self.link.start(slot, len(batch))
-                in_flight = (slot, len(batch))
+                in_flight, known = (slot, len(batch)), True
                 slot = (slot + 1) % SLOTS
             if in_flight is not None:
+                known = False
                 logits.append(self.link.finish(*in_flight))
-        except DeviceError:
-            self._recover()
-            raise
-        except BaseException:
-            if in_flight is not None:
+        except BaseException as err:
+            if not known or isinstance(err, DeviceError) or not self._drained(in_flight):
                 self._recover()
             raise
         return np.concatenate(logits) if logits else np.zeros(0, dtype=np.int64)
 
+    def _drained(self, in_flight: tuple[int, int] | None) -> bool:
+        """Let a transfer end whose results nobody wants any more; tell whether nothing is left on the device."""
+        try:
+            if in_flight is not None:
+                self.link.finish(*in_flight)
+        except CxrflowError:
+            return False
+        return True
+
     def _recover(self) -> None:
         """Reset the device, so that nothing of this call can appear in the next; it must prove itself again."""
         self._verified, self._needs_reset = False, True
-        with contextlib.suppress(DeviceError):  # the first error says more; the next call tries again
+        with contextlib.suppress(CxrflowError):  # the first error says more; the next call tries again
             self._reset()
 
     def _reset(self) -> None:
@@ -248,7 +342,7 @@ def _choose(package: Package) -> str:
 def board_missing(package: Package) -> str | None:
     """Return what keeps this folder from running on this machine's programmable logic, or None."""
     hardware = package.manifest.hardware
-    if hardware is None or hardware.shell is None or package.path("accelerator.bit") is None:
+    if hardware is None or hardware.shell is None or package.path(BITSTREAM) is None:
         return "the folder has no bitstream. Build one with `make bitstream` and package it"
     try:
         compatible = DEVICE_TREE.read_bytes()
@@ -258,6 +352,9 @@ def board_missing(package: Package) -> str | None:
     if chip is None or not any(name.startswith(chip) for name in compatible.split(b"\0")):
         found = compatible.split(b"\0")[0].decode(errors="replace")
         return f"the bitstream is for {hardware.board} ({hardware.part}), this board is {found}. Package for this board"
+    missing = [name for name in DESIGN if package.path(name) is None]
+    if missing:
+        return f"accelerator.json names no {missing[0]}, which pynq reads beside the bitstream. Package the run again"
     try:
         import pynq  # noqa: F401
     except ImportError:
@@ -265,55 +362,104 @@ def board_missing(package: Package) -> str | None:
     return None
 
 
-def _open_link(
-    package: Package,
-    device: str,
-    runtime: Any,
-    cleanup: contextlib.ExitStack,
-    *,
-    capacity: int,
-    timeout_s: float,
-) -> tuple[Link, "SimulatedDevice | None"]:
-    """Open the device; what must be closed with it goes to `cleanup`. Raises ConfigError if it is not there."""
-    if device == "cpu":
-        return _cpu(package), None
-    hardware = package.manifest.hardware
-    if hardware is None:
-        raise ConfigError(
-            f"{package.folder} was packaged without hardware: this network has no verified RTL. Use device='cpu'."
-        )
-    if device == "board" and runtime is None:
-        why = board_missing(package)
-        if why is not None:
-            raise ConfigError(f"no board to run on: {why}.")
-        import pynq
-
-        runtime = pynq
-    simulated = None
-    if device == "sim" and runtime is None:
-        from driver.simulated.runtime import open_simulated
-
-        runtime, hardware, simulated = open_simulated(package, hardware)
-        cleanup.callback(simulated.close)
-    return open_shell(package, hardware, runtime, capacity=capacity, timeout_s=timeout_s), simulated
+def _golden(package: Package) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the golden images and their logits. Raises ArtifactError."""
+    path, shape = package.folder / "golden.npz", (package.manifest.height, package.manifest.width)
+    golden = load_npz(path)
+    package.prove(path.name)
+    pixels, want = golden.get("pixels"), golden.get("logits")
+    if pixels is None or want is None or pixels.dtype != np.uint8 or pixels.shape != (len(want), *shape):
+        raise ArtifactError(f"{path} holds no golden images. Package the run again.")
+    return pixels, want  # type: ignore[return-value]
 
 
-def open_shell(package: Package, hardware: Hardware, runtime: Any, *, capacity: int, timeout_s: float) -> Link:
-    """Open the link of the shell that `hardware` names."""
-    bitstream = str(package.folder / "accelerator.bit")
-    if hardware.shell == "axi_dma":
-        return AxiDmaLink(runtime, bitstream, hardware, capacity=capacity, timeout_s=timeout_s)
-    if hardware.shell == "finn_iodma":
-        return FinnIodmaLink(runtime, bitstream, hardware, capacity=capacity, timeout_s=timeout_s)
-    raise ConfigError("the manifest names no shell, expected axi_dma or finn_iodma. Package the run again.")
-
-
-def _cpu(package: Package) -> CpuLink:
-    reference = Reference.load(package.folder / "reference.npz")
+def _reference(package: Package) -> Reference:
+    """Return the CPU reference. Raises ArtifactError."""
+    path = package.folder / "reference.npz"
+    reference = Reference.load(path)
+    package.prove(path.name)
     size = (reference.network.height, reference.network.width)
     if size != (package.manifest.height, package.manifest.width):
         raise ArtifactError(
             f"{package.folder}: reference.npz takes {size[0]} x {size[1]} pixels, accelerator.json says "
             f"{package.manifest.height} x {package.manifest.width}. Package the run again."
         )
-    return CpuLink(reference)
+    return reference
+
+
+def _open_link(
+    package: Package,
+    device: str,
+    runtime: Any,
+    cleanup: contextlib.ExitStack,
+    golden: NDArray[np.uint8],
+    capacity: int,
+    timeout_s: float,
+) -> tuple[Link, "VerilatedCore | None"]:
+    """Open the device; what must be closed with it goes to `cleanup`. Raises ConfigError if it is not there."""
+    reference = _reference(package)
+    if device == "cpu":
+        return CpuLink(reference), None
+    hardware = package.manifest.hardware
+    if hardware is None:
+        raise ConfigError(
+            f"{package.folder} was packaged without hardware: this network has no verified RTL. Use device='cpu'."
+        )
+    simulator: VerilatedCore | None = None
+    if device == "sim" and runtime is None:
+        from driver.simulated.runtime import open_simulated
+
+        runtime, hardware, simulator = open_simulated(package, hardware)
+        cleanup.callback(simulator.close)
+    elif runtime is None:
+        why = board_missing(package)
+        if why is not None:
+            raise ConfigError(f"no board to run on: {why}.")
+        cleanup.enter_context(only_user_of_the_board())
+        runtime = _pynq()
+    witness = find_witness(
+        reference, golden, beat_bytes=hardware.input.folded_shape[-1], result_bytes=hardware.output.packed_bytes
+    )
+    shells = {"axi_dma": AxiDmaLink, "finn_iodma": FinnIodmaLink}
+    if hardware.shell is None:
+        raise ConfigError(f"the manifest names no shell, expected {' or '.join(shells)}. Package the run again.")
+    link = shells[hardware.shell](
+        runtime,
+        {name: package.read(name) for name in DESIGN if package.path(name) is not None},
+        hardware,
+        witness,
+        capacity=capacity,
+        timeout_s=timeout_s,
+        progress=None if simulator is None else simulator.progress,
+    )
+    return link, simulator
+
+
+def _pynq() -> Any:
+    """Return the pynq module, its board found. That happens here because pynq wants an event loop in that thread."""
+    import pynq
+
+    with device_errors("looking for the board"):
+        pynq.Device.active_device  # noqa: B018 # a property that probes
+    return pynq
+
+
+@contextlib.contextmanager
+def only_user_of_the_board() -> Iterator[None]:
+    """Lock the board for this process and this accelerator. Raises ConfigError if another one has it.
+
+    The lock is on a file of the kernel, so there is nothing to be left behind, and it ends with the process.
+    """
+    import fcntl
+
+    with DEVICE_TREE.open("rb") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                "the board is in use by another program, or by another accelerator of this one: a board holds one "
+                "design at a time. Close it first; `lslocks` shows its process."
+            ) from None
+        yield
+        # A fork holds the same lock as long as it lives, unless it is given back.
+        fcntl.flock(held, fcntl.LOCK_UN)

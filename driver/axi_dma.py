@@ -1,81 +1,115 @@
-"""The `axi_dma` shell: Xilinx AXI DMA in simple mode, through pynq.lib.dma.
+"""The `axi_dma` shell: Xilinx AXI DMA in simple mode, by its registers.
 
-Source: PG021, and pynq.lib.dma of PYNQ 3 and 4. pynq's own wait() never gives up, so the status is polled here.
+Source: PG021. pynq.lib.dma drives the same registers, but its start(), stop() and wait() poll them without an end: a
+DMA that is held in reset, or a bus that answers 0, would keep a program for ever. Here all polling has a deadline.
 """
 
+from enum import IntEnum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from contract.errors import DeviceError
-from contract.manifest import Hardware
-from driver.link import DEAD_BUS, BoardLink, device_errors, wait_until
+from driver.link import SETTLE_S, BoardLink, wait_until
+from driver.witness import EXTRA
 
-MM2S_STATUS, S2MM_STATUS = 0x04, 0x34  # byte offsets of the status registers
-IDLE = 1 << 1
+
+class Reg(IntEnum):
+    """Byte offsets of one channel's registers."""
+
+    CONTROL = 0x00
+    STATUS = 0x04
+    ADDRESS = 0x18
+    ADDRESS_HIGH = 0x1C
+    LENGTH = 0x28  # bytes; writing it starts a transfer; afterwards S2MM's holds what was received
+
+
+CHANNELS = {"MM2S": 0x00, "S2MM": 0x30}  # memory to accelerator, and back: where their registers start
+RUN, RESET = 1 << 0, 1 << 2  # control
+HALTED, IDLE = 1 << 0, 1 << 1  # status
 ERRORS = {1 << 4: "internal error", 1 << 5: "slave error", 1 << 6: "decode error"}
-MAX_TRANSFER = (1 << 26) - 1  # bytes: the length register of the shell's DMA
+ERROR_BITS = sum(ERRORS)
+ALIGNED = 0xFFFF_FF80  # bits of an address that the widest DMA keeps
 
 
 class AxiDmaLink(BoardLink):
     """One AXI DMA whose streams are the accelerator's."""
 
-    def __init__(self, runtime: Any, bitstream: str, hardware: Hardware, *, capacity: int, timeout_s: float) -> None:
-        """See BoardLink. `capacity` is reduced to what the DMA's length register can hold."""
-        largest = max(hardware.input.packed_bytes, hardware.output.packed_bytes)
-        capacity = max(1, min(capacity, MAX_TRANSFER // largest))
-        super().__init__(runtime, bitstream, hardware, capacity=capacity, timeout_s=timeout_s)
+    _fresh = True  # no transfer has begun since the reset: then no channel is idle, and none is busy
 
     def _connect(self, overlay: Any) -> None:
-        name = self._hardware.dma["dma"]
-        entry = overlay.ip_dict[name]
-        with device_errors("reading the DMA's status"):
-            status = self._runtime.MMIO(entry["phys_addr"], entry["addr_range"]).read(MM2S_STATUS)
-        if status == DEAD_BUS:  # pynq would wait for it for ever
-            raise DeviceError(f"the DMA's status reads 0x{status:08X}: nothing answers. Restart the board.")
-        with device_errors("starting the DMA"):
-            self._dma = getattr(overlay, name)
+        self._require_simple_mode(overlay.ip_dict[self._hardware.dma["dma"]].get("parameters", {}))
+        self._dma = self._registers(overlay, "dma")
+        self._dma.write(Reg.CONTROL, RESET)  # of either channel: it resets both
+        self._settle(lambda: not any(self._dma.read(c + Reg.CONTROL) & RESET for c in CHANNELS.values()), "in reset")
+        for name, channel in CHANNELS.items():
+            status = self._dma.read(channel + Reg.STATUS)
+            if not status & HALTED or status & ERROR_BITS:
+                raise DeviceError(
+                    f"the DMA's {name} status reads 0x{status:08X} after a reset, expected bit 0 (halted) and no "
+                    "error: what is loaded is not this design, or the bus is broken. Restart the board."
+                )
+            self._dma.require_memory(channel + Reg.ADDRESS, ALIGNED)
+        for channel in CHANNELS.values():
+            self._dma.write(channel + Reg.CONTROL, RUN)
+        self._settle(lambda: not any(s & HALTED for s in self._statuses()), "halted after it was started")
+        self._fresh = True
 
-    def start(self, slot: int, count: int) -> None:
-        """See Link. The receiver is armed first."""
-        with device_errors(f"starting a transfer of {count} images"):
-            self._dma.recvchannel.transfer(self._outputs[slot], nbytes=count * self._bytes_out)
-            self._dma.sendchannel.transfer(self._inputs[slot], nbytes=count * self._bytes_in)
-
-    def finish(self, slot: int, count: int) -> NDArray[np.int64]:
-        """See Link."""
-        wait_until(
-            self._ended,
-            timeout_s=self._timeout_s,
-            report=lambda: f"{count} images in flight, {self._describe()}",
-        )
-        with device_errors("ending a transfer"):
-            self._dma.sendchannel.wait()
-            self._dma.recvchannel.wait()  # makes the results visible to the CPU
-        received = int(self._dma.recvchannel.transferred)
-        if received != count * self._bytes_out:
+    def _require_simple_mode(self, parameters: dict[str, Any]) -> None:
+        """Stop if the design's own description says that its DMA cannot do what this driver asks for."""
+        if int(parameters.get("c_include_sg", 0)):
+            raise DeviceError("the bitstream's DMA is in scatter-gather mode, expected simple mode. Build it again.")
+        largest = (1 << int(parameters.get("c_sg_length_width", 26))) - 1
+        wanted = self._total * max(self._bytes_in, self._bytes_out)
+        if wanted > largest:
             raise DeviceError(
-                f"{received} bytes of results came for {count} images, expected {count * self._bytes_out}: a result is "
-                "missing or too many, so none can be trusted."
+                f"{self.capacity} images are {wanted:,} bytes, and the bitstream's DMA transfers up to {largest:,}. "
+                f"Open the accelerator with a capacity of {max(1, largest * self.capacity // wanted - 2)} or less."
             )
-        raw = np.asarray(self._outputs[slot][:received])
-        return raw.view("<i4").astype(np.int64)
+
+    def _settle(self, done: Any, what: str) -> None:
+        wait_until(done, timeout_s=SETTLE_S, report=lambda: f"the DMA stays {what}, {self._describe()}")
+
+    def _launch(self, slot: int, total: int) -> None:
+        statuses = self._statuses()
+        if any(status & (HALTED | ERROR_BITS) for status in statuses):
+            raise DeviceError(f"the DMA does not run before {total - EXTRA} images are sent: {self._describe()}")
+        if not self._fresh and not all(status & IDLE for status in statuses):
+            raise DeviceError(f"the DMA is busy before {total - EXTRA} images are sent: {self._describe()}")
+        self._fresh = False
+        # The receiver first: nothing may come out that nobody waits for.
+        self._begin(CHANNELS["S2MM"], self._outputs[slot], total * self._bytes_out)
+        self._begin(CHANNELS["MM2S"], self._inputs[slot], total * self._bytes_in)
+
+    def _begin(self, channel: int, buffer: Any, size: int) -> None:
+        address = int(buffer.device_address)
+        self._dma.write(channel + Reg.ADDRESS, address & 0xFFFFFFFF)
+        self._dma.write(channel + Reg.ADDRESS_HIGH, address >> 32)
+        self._dma.write(channel + Reg.LENGTH, size)
+
+    def _wait(self, total: int) -> None:
+        self._poll(self._ended, total, self._describe)
+        received = self._dma.read(CHANNELS["S2MM"] + Reg.LENGTH)
+        if received != total * self._bytes_out:
+            raise DeviceError(
+                f"{received} bytes of results came for {total - EXTRA} images, expected {total * self._bytes_out} with "
+                f"the {EXTRA} known ones: a result is missing or too many, so none can be trusted."
+            )
 
     def _ended(self) -> bool:
-        """Tell whether both channels are idle. Raises DeviceError if one is in error or gone; that halts both."""
-        with device_errors("reading the DMA's status"):
-            words = [self._dma.read(register) for register in (MM2S_STATUS, S2MM_STATUS)]
-        if any(word == DEAD_BUS or any(word & bit for bit in ERRORS) for word in words):
+        """Tell whether both channels are idle. Raises DeviceError if one is in error, which halts both, or halted."""
+        statuses = self._statuses()
+        if any(status & (HALTED | ERROR_BITS) for status in statuses):
             raise DeviceError(f"the DMA failed: {self._describe()}")
-        return all(word & IDLE for word in words)
+        return all(status & IDLE for status in statuses)
+
+    def _statuses(self) -> list[int]:
+        return [self._dma.read(channel + Reg.STATUS) for channel in CHANNELS.values()]
 
     def _describe(self) -> str:
         words = []
-        for name, register in (("MM2S", MM2S_STATUS), ("S2MM", S2MM_STATUS)):
-            status = self._dma.read(register)
-            meaning = [text for bit, text in ERRORS.items() if status & bit] or ["idle" if status & IDLE else "busy"]
+        for name, status in zip(CHANNELS, self._statuses(), strict=True):
+            meaning = [text for bit, text in ERRORS.items() if status & bit]
+            meaning += ["halted"] if status & HALTED else []
             words.append(
-                f"{name} status 0x{status:08X} ({'nothing answers' if status == DEAD_BUS else ', '.join(meaning)})"
+                f"{name} status 0x{status:08X} ({', '.join(meaning or ['idle' if status & IDLE else 'busy'])})"
             )
         return ", ".join(words)

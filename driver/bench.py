@@ -53,6 +53,10 @@ class TimedLink:
         self.device += time.perf_counter() - start
         return logits
 
+    def check(self) -> None:
+        """See Link."""
+        self._link.check()
+
     def reset(self) -> None:
         """See Link."""
         self._link.reset()

@@ -1,23 +1,48 @@
 """How the driver talks to something that computes logits: two buffers, start, finish.
 
 While one buffer is being computed the other is filled; that is all the concurrency there is.
+
+What of pynq may wait for ever, and what bounds it here:
+
+- `Overlay(...)`, which downloads, and `Clocks`: run xclbinutil, write to the kernel's FPGA manager. Within LOAD_S.
+- `allocate`: asks the kernel for contiguous memory. Within ALLOCATE_S.
+- `start`, `stop`, `wait` of a channel of pynq.lib.dma: poll a register without an end. Not called: see axi_dma.py.
+- `Interrupt.wait`, `wait_async`: an interrupt may be lost. Not called: nothing here uses interrupts.
+- `MMIO.read`, `MMIO.write`: one load or store. A bus that never answers stops the processor core itself, and no program
+  on it can do anything about that.
+- `flush`, `invalidate`, `freebuffer` of a buffer: one call of the kernel, which waits for nothing.
+
+What takes more than one of the last two is polled, against the `timeout_s` of the transfer or against SETTLE_S.
 """
 
 import contextlib
+import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import DeviceError, DeviceTimeoutError
+from contract.errors import CxrflowError, DeviceError, DeviceTimeoutError
 from contract.manifest import Hardware
 from driver.reference import Reference
+from driver.witness import EXTRA, Witness
 
+T = TypeVar("T")
 SLOTS = 2  # buffers: one is filled while the other one is computed
 SMALLEST_BUFFER = 8192  # bytes; smaller ones can get an address above 32 bits on some PYNQ images
+LARGEST_TRANSFER = (1 << 26) - 1  # bytes: what the length register of the widest AXI DMA holds
 DEAD_BUS = 0xFFFFFFFF  # what a register reads as when nothing answers
+BITSTREAM = "accelerator.bit"
+DESIGN = (BITSTREAM, "accelerator.hwh")  # pynq reads the second beside the first
+LOAD_S = 120.0  # loading a bitstream may take [s]; parsing its description is slow on a small processor
+ALLOCATE_S = 30.0  # allocating one buffer may take [s]
+SETTLE_S = 1.0  # a freshly loaded DMA may take to be ready [s]
+
+_STILL_WRITTEN: list[Any] = []  # buffers that a DMA nobody could stop may still write to; never freed
 
 
 class Link(Protocol):
@@ -33,6 +58,9 @@ class Link(Protocol):
 
     def finish(self, slot: int, count: int) -> NDArray[np.int64]:
         """Wait for the transfer that `start` began and return its (count,) logits. Raises DeviceError."""
+
+    def check(self) -> None:
+        """Raise DeviceError if what computes is no longer what was loaded."""
 
     def reset(self) -> None:
         """Forget everything in flight. After it, `start` works and no old result can appear."""
@@ -62,6 +90,9 @@ class CpuLink:
         """See Link."""
         return self._reference(self._staged[slot][:count])
 
+    def check(self) -> None:
+        """See Link."""
+
     def reset(self) -> None:
         """See Link."""
 
@@ -69,42 +100,104 @@ class CpuLink:
         """See Link."""
 
 
+class Registers:
+    """A range of registers of the loaded design. Everything that goes wrong there is a DeviceError."""
+
+    def __init__(self, mmio: Any, name: str) -> None:
+        """Wrap pynq's MMIO, or the same surface, of the IP `name`."""
+        self._mmio, self.name = mmio, name
+
+    def read(self, offset: int) -> int:
+        """Return a register. Raises DeviceError if nothing answers."""
+        try:
+            value = int(self._mmio.read(offset))
+        except CxrflowError:
+            raise
+        except Exception as err:
+            raise DeviceError(_failed(f"reading a register of {self.name}", err)) from err
+        if value == DEAD_BUS:
+            raise DeviceError(
+                f"register 0x{offset:02X} of {self.name} reads 0x{value:08X}: nothing answers. Restart the board."
+            )
+        return value
+
+    def write(self, offset: int, value: int) -> None:
+        """Set a register. pynq's MMIO takes nothing but Python's own integers."""
+        try:
+            self._mmio.write(offset, value)
+        except CxrflowError:
+            raise
+        except Exception as err:
+            raise DeviceError(_failed(f"writing a register of {self.name}", err)) from err
+
+    def require_memory(self, offset: int, mask: int = 0xFFFFFFFF) -> None:
+        """Write two patterns to a plain register and read them back. Raises DeviceError if it does not keep them."""
+        for pattern in (0x5A5A_5A58 & mask, 0xA5A5_A5A0 & mask):
+            self.write(offset, pattern)
+            found = self.read(offset)
+            if found & mask != pattern:
+                raise DeviceError(
+                    f"register 0x{offset:02X} of {self.name} reads 0x{found:08X} after 0x{pattern:08X} was written: "
+                    "what is loaded is not this design, or the bus is broken. Restart the board."
+                )
+
+
 class BoardLink:
     """What the shells share: two pairs of buffers that the device can reach, and a bitstream that can be loaded again.
 
-    A shell adds `_connect`, `start` and `finish`.
+    Each transfer is `count` images and the two of the witness, and its results are read only if the witness agrees: see
+    driver/witness.py for what that finds. A shell adds `_connect`, `_launch` and `_wait`.
     """
 
-    def __init__(self, runtime: Any, bitstream: str, hardware: Hardware, *, capacity: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        runtime: Any,
+        design: Mapping[str, bytes],
+        hardware: Hardware,
+        witness: Witness,
+        *,
+        capacity: int,
+        timeout_s: float,
+        progress: Callable[[], object] | None = None,
+    ) -> None:
         """Load the bitstream, set the clock and allocate the buffers.
 
         Args:
             runtime: the pynq module or the same surface: Overlay, allocate, MMIO, Clocks.
-            bitstream: path of the .bit file.
+            design: the files of DESIGN, by name. What is loaded, now and after a fault, is this and not what lies on a
+                disk by then. May be empty where the runtime needs no file.
             hardware: of the manifest, with a shell.
-            capacity: images per transfer.
+            witness: the images at the end of each transfer.
+            capacity: images per transfer; less where the buffers would be larger than a DMA can transfer.
             timeout_s: how long one transfer may take [s].
+            progress: whenever this returns something else, `timeout_s` starts again; for simulators, whose time is not
+                the clock's.
 
         Raises:
             DeviceError: the device does not answer, or its clock is wrong.
         """
-        self._runtime, self._bitstream, self._hardware = runtime, bitstream, hardware
-        self.capacity, self._timeout_s = capacity, timeout_s
+        self._runtime, self._design, self._hardware, self._witness = runtime, dict(design), hardware, witness
+        self._timeout_s, self._progress = timeout_s, progress or (lambda: None)
         self._bytes_in, self._bytes_out = hardware.input.packed_bytes, hardware.output.packed_bytes
+        self.capacity = max(1, min(capacity, LARGEST_TRANSFER // max(self._bytes_in, self._bytes_out) - EXTRA))
+        self._total = self.capacity + EXTRA
+        self._poison = self._pattern(witness.poisons[0])
         self._buffers: list[Any] = []
-        self._connect(self._load())
+        self._stuck: threading.Thread | None = None  # in a call that did not come back
+        self._quiet = True  # no DMA can be writing to a buffer
+        self._overlay = self._load()
         try:
-            self._inputs = [self._allocate(capacity * self._bytes_in) for _ in range(SLOTS)]
-            self._outputs = [self._allocate(capacity * self._bytes_out) for _ in range(SLOTS)]
+            self._connect(self._overlay)
+            self._inputs = [self._allocate(self._total * self._bytes_in) for _ in range(SLOTS)]
+            self._outputs = [self._allocate(self._total * self._bytes_out) for _ in range(SLOTS)]
         except BaseException:
             self.close()
             raise
 
     def _load(self) -> Any:
         """Load the bitstream, which resets every register of the accelerator; return the overlay."""
-        with device_errors("loading the bitstream"):
-            overlay = self._runtime.Overlay(self._bitstream, download=True)
-            set_clock(self._runtime.Clocks, self._hardware.clock_mhz)
+        overlay = self._bounded(self._load_and_set_clock, timeout_s=LOAD_S, doing="loading the bitstream")
+        self._quiet = True
         for role, name in self._hardware.dma.items():
             if name not in overlay.ip_dict:
                 raise DeviceError(
@@ -113,43 +206,204 @@ class BoardLink:
                 )
         return overlay
 
+    def _load_and_set_clock(self) -> Any:
+        with tempfile.TemporaryDirectory(prefix="cxrflow-") as folder:
+            for name, content in self._design.items():
+                (Path(folder) / name).write_bytes(content)
+            overlay = self._runtime.Overlay(str(Path(folder) / BITSTREAM), download=True)
+        set_clock(self._runtime.Clocks, self._hardware.clock_mhz)
+        return overlay
+
     def _connect(self, overlay: Any) -> None:
-        """Take hold of the DMA in a freshly loaded overlay. Raises DeviceError if it does not answer."""
+        """Take hold of the DMA in a freshly loaded overlay. Raises DeviceError if it is not as after a reset."""
         raise NotImplementedError
 
+    def _launch(self, slot: int, total: int) -> None:
+        """Begin to transfer `total` images of buffer `slot`. Raises DeviceError if the DMA is not at rest."""
+        raise NotImplementedError
+
+    def _wait(self, total: int) -> None:
+        """Wait until `total` images have gone in and as many results have come out. Raises DeviceError."""
+        raise NotImplementedError
+
+    def _registers(self, overlay: Any, role: str) -> Registers:
+        """Return the registers of the cell that the manifest names for `role`."""
+        name = self._hardware.dma[role]
+        entry = overlay.ip_dict[name]
+        with device_errors(f"mapping the registers of {name}"):
+            return Registers(self._runtime.MMIO(int(entry["phys_addr"]), int(entry["addr_range"])), name)
+
     def _allocate(self, size: int) -> Any:
-        self._buffers.append(self._runtime.allocate(shape=(max(size, SMALLEST_BUFFER),), dtype=np.uint8))
+        def allocate() -> Any:
+            return self._runtime.allocate(shape=(max(size, SMALLEST_BUFFER),), dtype=np.uint8)
+
+        self._buffers.append(self._bounded(allocate, timeout_s=ALLOCATE_S, doing=f"allocating {size:,} bytes"))
         return self._buffers[-1]
 
+    def _bounded(self, call: Callable[[], T], *, timeout_s: float, doing: str) -> T:
+        """Return what `call` returns, from a thread of its own, or give up. Raises DeviceError.
+
+        A thread cannot be stopped: what does not come back keeps this link from ever calling anything again until it
+        does.
+        """
+        if self._stuck is not None and self._stuck.is_alive():
+            raise DeviceTimeoutError(f"{doing} is not tried: an earlier call of pynq has not come back. {_END_PROGRAM}")
+        outcome: list[tuple[bool, Any]] = []
+
+        def work() -> None:
+            try:
+                with device_errors(doing):
+                    outcome.append((True, call()))
+            except BaseException as err:
+                outcome.append((False, err))
+
+        thread = threading.Thread(target=work, name=doing, daemon=True)
+        self._stuck = thread
+        thread.start()
+        thread.join(timeout_s)
+        if not outcome:
+            raise DeviceTimeoutError(f"{doing} has not ended after {timeout_s:g} s. {_END_PROGRAM}")
+        worked, value = outcome[0]
+        if not worked:
+            raise value
+        return value  # type: ignore[no-any-return]
+
     def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """See Link. On the stream, pixels are in the order of the image: packing is one copy."""
-        self._inputs[slot][: pixels.size] = pixels.reshape(-1)
+        """See Link. On the stream, pixels are in the order of the image: packing is one copy.
+
+        The results' buffer is poisoned, so that a result which is never written is no other batch's.
+        """
+        used, source, target = (len(pixels) + EXTRA) * self._bytes_in, self._inputs[slot], self._outputs[slot]
+        np.concatenate((pixels.reshape(-1), self._witness.pixels), out=np.asarray(source[:used]))
+        size = (len(pixels) + EXTRA) * self._bytes_out
+        np.asarray(target)[:size] = self._poison[:size]
+        with device_errors("making images visible to the device"):
+            source[:used].flush()
+            target[:size].flush()  # or a cache line of poison could be written over a result later
+
+    def start(self, slot: int, count: int) -> None:
+        """See Link."""
+        self._quiet = False
+        self._launch(slot, count + EXTRA)
+
+    def finish(self, slot: int, count: int) -> NDArray[np.int64]:
+        """See Link."""
+        results = self._results(slot, count + EXTRA)
+        if self._witness.ambiguous(results):
+            # A legal logit may look like poison: then the same images get the same logits over another poison.
+            again = self._again(slot, count + EXTRA)
+            if not np.array_equal(results, again):
+                raise DeviceError(
+                    f"{int((results != again).sum())} of {len(results)} results were never written, or the same images "
+                    "got other results the second time: none can be trusted."
+                )
+        return self._witness.require(results)
+
+    def _again(self, slot: int, total: int) -> NDArray[np.int64]:
+        """Run the images that are still in buffer `slot` once more over the other poison."""
+        target = self._outputs[slot][: total * self._bytes_out]
+        np.asarray(target)[:] = self._pattern(self._witness.poisons[1])[: total * self._bytes_out]
+        with device_errors("making poison visible to the device"):
+            target.flush()
+        self.start(slot, total - EXTRA)
+        return self._results(slot, total)
+
+    def _results(self, slot: int, total: int) -> NDArray[np.int64]:
+        """Wait for a transfer; return its (total,) results."""
+        self._wait(total)
+        self._quiet = True
+        buffer = self._outputs[slot][: total * self._bytes_out]
+        with device_errors("making results visible to the CPU"):
+            buffer.invalidate()
+        return signed(np.asarray(buffer).reshape(total, self._bytes_out))
+
+    def _pattern(self, value: int) -> NDArray[np.uint8]:
+        """Return the bytes of a whole buffer of results that all are `value`."""
+        word = value.to_bytes(self._bytes_out, "little", signed=True)
+        return np.frombuffer(word * self._total, dtype=np.uint8)
+
+    def _poll(self, done: Callable[[], bool], total: int, describe: Callable[[], str]) -> None:
+        """Wait for the end of a transfer of `total` images."""
+        wait_until(
+            done,
+            timeout_s=self._timeout_s,
+            report=lambda: f"{total - EXTRA} images in flight, {describe()}",
+            progress=self._progress,
+        )
+
+    def check(self) -> None:
+        """See Link."""
+        with device_errors("asking pynq what is loaded"):
+            loaded = self._overlay.is_loaded()
+        if not loaded:
+            raise DeviceError(
+                "another design was loaded on this board meanwhile, by another accelerator or overlay of this program. "
+                "Close one of them; this one loads its own design again at the next call."
+            )
 
     def reset(self) -> None:
         """See Link."""
-        self._connect(self._load())
+        self._overlay = self._load()
+        self._connect(self._overlay)
 
     def close(self) -> None:
-        """See Link."""
+        """See Link. Raises nothing. Memory that a DMA may still write to is never given back."""
+        if not self._quiet:
+            with contextlib.suppress(DeviceError):
+                self._load()
+        if not self._quiet:
+            _STILL_WRITTEN.extend(self._buffers)
+            self._buffers.clear()
         while self._buffers:
-            self._buffers.pop().freebuffer()
+            with contextlib.suppress(DeviceError), device_errors("freeing a buffer"):
+                self._buffers.pop().freebuffer()
+
+
+_END_PROGRAM = "It cannot be stopped from here: end this program, and restart the board if it happens again."
+
+
+def signed(raw: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return (N,) integers from (N, bytes) little-endian two's complement, 1 to 4 bytes."""
+    size = raw.shape[1]
+    if size in (1, 2, 4):
+        return raw.view(f"<i{size}")[:, 0].astype(np.int64)
+    value = np.zeros(len(raw), dtype=np.int64)
+    for i in range(size):
+        value |= raw[:, i].astype(np.int64) << (8 * i)
+    return np.asarray(np.where(value >> (8 * size - 1), value - (1 << 8 * size), value))
 
 
 @contextlib.contextmanager
 def device_errors(doing: str) -> Iterator[None]:
-    """Turn what pynq and the kernel raise about a device into DeviceError."""
+    """Turn whatever pynq and the kernel raise about a device into DeviceError; pynq raises many kinds."""
     try:
         yield
-    except (RuntimeError, OSError, ValueError, TypeError) as err:  # TypeError: pynq 4.0.0 loading a Zynq-7000 overlay
-        raise DeviceError(f"{doing} failed: {err or type(err).__name__}. Restart the board if this repeats.") from err
+    except CxrflowError:
+        raise
+    except Exception as err:
+        raise DeviceError(_failed(doing, err)) from err
 
 
-def wait_until(done: Callable[[], bool], *, timeout_s: float, report: Callable[[], str]) -> None:
-    """Poll until `done`. Raises DeviceTimeoutError with what `report` says."""
+def _failed(doing: str, err: Exception) -> str:
+    return f"{doing} failed: {err or type(err).__name__}. Restart the board if this repeats."
+
+
+def wait_until(
+    done: Callable[[], bool],
+    *,
+    timeout_s: float,
+    report: Callable[[], str],
+    progress: Callable[[], object] = lambda: None,
+) -> None:
+    """Poll until `done`. Raises DeviceTimeoutError with what `report` says, `timeout_s` after the last `progress`."""
     deadline = time.monotonic() + timeout_s
+    seen = progress()
     while not done():
         if time.monotonic() > deadline:
-            raise DeviceTimeoutError(f"no answer after {timeout_s:g} s: {report()}")
+            now = progress()
+            if now == seen:
+                raise DeviceTimeoutError(f"no answer after {timeout_s:g} s: {report()}")
+            seen, deadline = now, time.monotonic() + timeout_s
 
 
 def set_clock(clocks: Any, wanted_mhz: float) -> None:

@@ -64,6 +64,12 @@ class Reference:
         """Read `reference.npz`. Raises ArtifactError if it is damaged."""
         return cls(load_network(path))
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """A least and a greatest logit that no image goes beyond."""
+        least, greatest = self.network.layers[-1].accumulator_range(*self.network.input_ranges()[-1])
+        return int(least.min()), int(greatest.max())
+
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
         """Return one integer logit per image. Apart from the logits, the memory for it does not grow with N."""
         height, width = self.network.height, self.network.width

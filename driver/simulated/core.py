@@ -20,8 +20,11 @@ class Core(Protocol):
         A partial image stays inside until more beats or a reset come.
         """
 
+    def abort(self) -> None:
+        """Make a `send` that is under way in another thread raise, before a reset; a short one may end instead."""
+
     def reset(self) -> None:
-        """Pulse the reset: nothing is inside afterwards."""
+        """Pulse the reset: nothing is inside afterwards, and what had ended works again."""
 
     def close(self) -> None:
         """End what computes."""
@@ -51,6 +54,9 @@ class ReferenceCore:
         results = [(int(logit), False) for logit in logits]
         results[-1] = (results[-1][0], last and not self._partial)
         return results
+
+    def abort(self) -> None:
+        """See Core."""
 
     def reset(self) -> None:
         """See Core."""

@@ -1,5 +1,6 @@
 """The simulated device of a deploy folder: its RTL in Verilator behind a DMA model, with pynq's surface."""
 
+from pathlib import Path
 from typing import Any
 
 from contract.errors import ConfigError
@@ -12,8 +13,8 @@ from driver.simulated.verilated import VerilatedCore
 PROGRAM = "sim/harness"  # in the deploy folder, beside the memory files that it reads
 
 
-def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware, SimulatedDevice]:
-    """Start the simulator; return what stands for pynq, the hardware with its shell, and the device to close.
+def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware, VerilatedCore]:
+    """Start the simulator; return what stands for pynq, the hardware with its shell, and the simulator to close.
 
     Raises:
         ConfigError: the folder holds no simulator.
@@ -27,6 +28,8 @@ def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware,
         )
     hardware = with_shell(hardware)
     beats, beat_bytes = hardware.input.folded_shape
-    core = VerilatedCore(program, program.parent, beats=beats, beat_bytes=beat_bytes)
-    device = SimulatedDevice(hardware, core)
-    return StandIn(device), hardware, device
+    files = [name for name in package.manifest.sha256 if Path(name).parent == Path(PROGRAM).parent]
+    core = VerilatedCore(
+        program, program.parent, beats=beats, beat_bytes=beat_bytes, prove=lambda: package.prove(*files)
+    )
+    return StandIn(SimulatedDevice(hardware, core)), hardware, core

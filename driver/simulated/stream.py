@@ -46,9 +46,15 @@ class Streams:
             self._resets += 1
             self._results.clear()
             self.changed.notify_all()
-        with self._core_lock, self.changed:
+        if not self._core_lock.acquire(blocking=False):
+            self._core.abort()  # it may be at work on something that nobody wants any more, or stuck
+            self._core_lock.acquire()
+        try:
             self._core.reset()
-            self._partial = 0
+            with self.changed:
+                self._partial, self.broken = 0, None
+        finally:
+            self._core_lock.release()
 
     def feed(self, read: Callable[[int, int], bytes], size: int, *, last: bool, alive: Callable[[], bool]) -> None:
         """Stream `size` bytes into the core. Blocks while the core is full; returns early when no longer `alive`.
@@ -77,7 +83,8 @@ class Streams:
                 try:
                     results = self._core.send(data, last and sent == size)
                 except Exception as err:  # this is the DMA's thread: software is told when it next looks
-                    self.broken = err
+                    if resets == self._resets:
+                        self.broken = err
                     return
                 self._partial = (self._partial + len(data)) % self._image_bytes
             with self.changed:

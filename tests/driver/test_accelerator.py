@@ -202,7 +202,7 @@ class TestFaults:
         write_manifest(folder)
 
     def test_a_flipped_bit_is_found_by_the_golden_vectors(self, board: Bench) -> None:
-        with board.open() as accelerator:
+        with board.open(capacity=64) as accelerator:  # one transfer: result 20 is image 20
             board.device.faults = Faults(flip_result=20, flip_bit=3)
             with pytest.raises(MismatchError, match="1 of 50 golden logits differ; first at image 20"):
                 accelerator.infer(some_pixels(1))
