@@ -100,7 +100,7 @@ def data_check(
     else:
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
-    survey = None if config.source == "phantom" else survey_source(config.source, config.positive, console)
+    survey = None if config.source == "phantom" else survey_source(config.source, config.label_rules, console)
     for table in summary.check_tables(loaded, survey):
         console.out.print(table)
     for sentence in summary.check_sentences(loaded):

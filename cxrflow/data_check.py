@@ -10,6 +10,7 @@ from contract.manifest import DISCLAIMER
 from cxrflow.console import Console
 
 if TYPE_CHECKING:
+    from datasets.labels import LabelRules
     from datasets.survey import Survey
     from datasets.xray import Split, XrayData
 
@@ -17,12 +18,12 @@ SAMPLES = 8  # images of each class in the figure
 _COLOURS = ("#2563a8", "#d9742b")
 
 
-def survey_source(path: Path, positive: str | None, console: Console) -> "Survey":
+def survey_source(path: Path, rules: "LabelRules", console: Console) -> "Survey":
     """Read the headers of all files of a source; the arguments are those of `datasets.source.listed`."""
     from datasets.source import listed
     from datasets.survey import survey
 
-    with listed(path, positive=positive) as listing, console.progress("reading headers, image") as progress:
+    with listed(path, rules) as listing, console.progress("reading headers, image") as progress:
         return survey(listing, progress=progress)
 
 

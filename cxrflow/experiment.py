@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,9 @@ from contract.errors import ConfigError
 from contract.files import write_whole
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
+
+if TYPE_CHECKING:
+    from datasets.labels import LabelRules
 
 MAX_FILE_BYTES = 1 << 20  # an experiment is a page of text
 EXAMPLE = "Compare with experiments/w8a8.yaml."
@@ -32,10 +35,22 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder, zip, npz or table; see docs/data.md
-    positive: str | None = None  # which of two classes is pneumonia; None: their names say so
+    label: str | None = None  # column of a table that holds the label or the finding; None: one of the usual names
+    label_table: Path | None = None  # second table, which holds the labels; None: the source's own
+    positive: str | None = None  # class that is pneumonia; None: the names say so
+    negative: str | None = None  # class that is normal, "*" for all but the positive one; None: the other one of two
+    uncertain: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an uncertain label counts as
+    blank: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an image without a label counts as
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5)  # of the training images, by whole patients
     seed: int = Field(default=0, ge=0, lt=2**32)  # of the split, and of the phantoms
     strict: bool = False  # an unreadable image is an error instead of being skipped
+
+    @property
+    def label_rules(self) -> "LabelRules":
+        """How the labels are read."""
+        from datasets.labels import LabelRules  # here, so that `cxrflow --help` stays quick
+
+        return LabelRules(self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank)
 
 
 class Experiment(BaseModel):
@@ -51,6 +66,10 @@ class Experiment(BaseModel):
     def sections(self, *names: str) -> dict[str, Any]:
         """Return some sections, without what decides no result."""
         content = self.model_dump(mode="json", exclude={"data": {"strict"}})
+        # A field that was added later and is left alone must not make older runs another experiment's.
+        for name in ("label", "label_table", "negative", "uncertain", "blank"):
+            if content["data"][name] == DataConfig.model_fields[name].default:
+                del content["data"][name]
         return {name: content[name] for name in names}
 
     def seeded(self, number: int) -> "Experiment":
@@ -208,6 +227,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
     """Make relative paths in the file mean what they mean beside the file, and absolute for the run's own copy."""
     _resolve(raw, ("data", "source"), base, keep=lambda value: value == "phantom")
+    _resolve(raw, ("data", "label_table"), base)
     _resolve(raw, ("build", "folding"), base)
     for field in (("train", "init_from"), ("train", "distill", "teacher")):
         _resolve(raw, field, base, keep=lambda value: len(Path(value).parts) == 1)  # the name of a run

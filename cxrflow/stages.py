@@ -548,11 +548,11 @@ def load_source(data: DataConfig, *, height: int, width: int, cache: Path, conso
             seed=data.seed,
             strict=data.strict,
             cache=cache,
-            positive=data.positive,
+            rules=data.label_rules,
             progress=progress,
         )
     for note in loaded.report.notes:
-        console.detail(note)
+        (console.warn if note in loaded.report.warnings else console.detail)(note)
     _warn_unreadable(loaded.report.unreadable, console)
     return loaded
 

@@ -1,7 +1,8 @@
 """Read the release's zip where it lies: nothing is ever unpacked to disk, so no name in it can write anywhere.
 
-A zip from the internet is hostile until checked. Everything in its directory is checked before any image is read;
-reading is bounded by the sizes checked here, because zipfile stops at the size that the directory names.
+A zip from the internet is hostile until checked. The size of its directory is checked before zipfile turns it into
+objects, and everything in it before any image is read; reading is bounded by the sizes checked here, because zipfile
+stops at the size that the directory names.
 """
 
 import stat
@@ -11,10 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError, ImageError
 from contract.preprocess import MAX_FILE_BYTES
-from datasets.layout import is_clutter, list_tree
-from datasets.listing import Listing, file_state, too_many_bytes
+from datasets.labels import LabelRules
+from datasets.layout import HIDDEN, MAX_DEPTH, is_clutter, list_tree
+from datasets.listing import SPLIT_NAMES, Listing, file_state, shown, too_many_bytes
 
 MAX_MEMBERS = 500_000
+MAX_DIRECTORY_BYTES = 128 << 20  # of all entries' names and sizes
+MAX_NAME = 1000  # characters of a path
+_ZIP64_END = 76  # bytes between the directory and its end record in a zip64 file
+_ENTRY = b"PK\1\2"  # begins every entry of the directory
 MAX_RATIO = 200  # unpacked to packed bytes of the whole archive; images hardly shrink
 RATIO_FREE_BYTES = 256 << 20  # unpacked to less than this, any ratio is harmless
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -57,30 +63,58 @@ class ZipTree:
             raise ImageError(f"{name}: is damaged inside the zip ({type(err).__name__}); fetch the zip again.") from err
 
 
-def list_zip(path: Path, *, positive: str | None) -> Listing:
+def open_zip(path: Path) -> zipfile.ZipFile:
+    """Open a zip of any kind, after checking that its directory is of a sane size.
+
+    Raises:
+        DataError: it is damaged, or its directory would take gigabytes.
+    """
+    try:
+        with path.open("rb") as stream:
+            end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]  # what ZipFile itself goes by
+            size, at = (end[zipfile._ECD_SIZE], end[zipfile._ECD_LOCATION]) if end else (0, 0)  # type: ignore[attr-defined]
+            stream.seek(max(0, at - size - _ZIP64_END))
+            count = stream.read(size + _ZIP64_END).count(_ENTRY) if size <= MAX_DIRECTORY_BYTES else 0
+        if size <= MAX_DIRECTORY_BYTES and count <= MAX_MEMBERS:
+            return zipfile.ZipFile(path)
+    except UnicodeDecodeError as err:
+        raise DataError(
+            f"{path}: names an entry in a way that is no UTF-8, expected plain names; do not trust this zip, fetch the "
+            "original one."
+        ) from err
+    except Exception as err:  # zipfile and zlib raise many kinds for damaged files
+        raise damaged(path, err) from err
+    found = f"{count:,} entries" if size <= MAX_DIRECTORY_BYTES else f"a directory of {size:,} bytes"
+    raise DataError(
+        f"{path}: holds {found}, expected at most {MAX_MEMBERS:,} entries in {MAX_DIRECTORY_BYTES:,} bytes; use "
+        "another zip."
+    )
+
+
+def list_zip(path: Path, *, rules: LabelRules) -> Listing:
     """List the images of a zip that holds the release, or two class folders, at any depth.
 
     Args:
         path: the zip. The release's own zip holds everything twice; the copy nearest to the top is read.
-        positive: which of two class folders is pneumonia, if their names do not say.
+        rules: how class names are read.
 
     Raises:
         DataError: the zip is damaged, encrypted or hostile, or has no such folders.
     """
-    try:
-        archive = zipfile.ZipFile(path)
-    except Exception as err:  # as above
-        raise damaged(path, err) from err
+    archive = open_zip(path)
     try:
         members = _checked(archive, path)
-        tree = ZipTree(archive, path, members, _find_top(members))
-        listing = list_tree(tree, kind="zip", positive=positive)
+        top = _find_top(members)
+        listing = list_tree(ZipTree(archive, path, members, top), kind="zip", rules=rules)
     except BaseException:
         archive.close()
         raise
-    ignored = sum(not (name.endswith("/") or _is_hidden(name)) for name in members) - len(listing.files)
-    notes = (f"{ignored} files elsewhere in the zip, such as a second copy, were not read.",) if ignored else ()
-    return replace(listing, source=f"zip {path.name}", notes=(*listing.notes, *notes), close=archive.close)
+    left_out = {why: list(names) for why, names in listing.left_out.items()}
+    for name in members:
+        if not (name.endswith("/") or name.startswith(top)):
+            why = HIDDEN if _is_hidden(name) else "elsewhere in the zip, such as a second copy"
+            left_out.setdefault(why, []).append(name)
+    return replace(listing, source=f"zip {shown(path.name)}", left_out=left_out, close=archive.close)
 
 
 def damaged(path: Path, err: Exception) -> DataError:
@@ -94,8 +128,6 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
     """Return all members by name, after looking for everything that a zip should not hold."""
     members: dict[str, zipfile.ZipInfo] = {}
     infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise DataError(f"{path}: holds {len(infos):,} entries, expected at most {MAX_MEMBERS:,}; use another zip.")
     for info in infos:
         problem = _problem(info)
         if info.filename in members:
@@ -120,6 +152,8 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]
 def _problem(info: zipfile.ZipInfo) -> str:
     """Return why an entry is refused, or nothing."""
     name = info.filename
+    if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:  # before it is taken apart
+        return f"has a path of {len(name):,} characters in {name.count('/'):,} folders"
     if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or {"", ".", ".."} & set(_parts(name)):
         return "has a path that leads elsewhere"
     if not name.isprintable():
@@ -154,7 +188,11 @@ def _find_top(members: dict[str, zipfile.ZipInfo]) -> str:
         for depth, part in enumerate(parts):
             if depth < len(parts) - 1 or name.endswith("/"):  # folders only
                 inside.setdefault("".join(f"{p}/" for p in parts[:depth]), set()).add(part)
-    tops = [top for top, names in inside.items() if {"train", "test"} <= {name.lower() for name in names}]
+    tops = [
+        top
+        for top, names in inside.items()
+        if {"train", "test"} <= {SPLIT_NAMES.get(name.lower(), "") for name in names}
+    ]
     if tops:
         return min(tops, key=lambda top: (top.count("/"), top))
     top = ""

@@ -22,6 +22,7 @@ from datasets import cache as pixel_cache
 from datasets import dicom
 from datasets.cache import Decoded
 from datasets.listing import XrayFile
+from datasets.patients import number_people
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
@@ -31,7 +32,7 @@ class _Image:
     pixels: NDArray[np.uint8] | None = None  # (H, W), None where unreadable
     content: str = ""  # sha256 [hex], empty where unreadable
     problem: str = ""  # why it is unreadable
-    person: bytes | None = None  # secret hash of the patient id in a DICOM header
+    person: bytes | None = None  # what `dicom.read` says about the patient
 
 
 def decode_all(
@@ -52,7 +53,6 @@ def _decode(files: Sequence[XrayFile], height: int, width: int, progress: Progre
     """Decode in threads: Pillow and the DICOM codecs release the interpreter while they work."""
     pixels = np.zeros((len(files), height, width), dtype=np.uint8)
     contents, problems, people = [], [], []
-    numbers: dict[bytes, int] = {}
     secret = secrets.token_bytes(32)  # never kept: nobody can try patient ids against the hashes
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():  # for all threads at once, because it is not thread-safe
@@ -64,13 +64,12 @@ def _decode(files: Sequence[XrayFile], height: int, width: int, progress: Progre
                     pixels[i] = image.pixels
                 contents.append(image.content)
                 problems.append(image.problem)
-                # Numbered in the order of the files: the same numbers every time, whatever the secret.
-                people.append(-1 if image.person is None else numbers.setdefault(image.person, len(numbers)))
+                people.append(image.person)
                 if progress is not None:
                     progress(i + 1, len(files))
         finally:
             pool.shutdown(cancel_futures=True)  # Ctrl-C stops after the images under way, not after all
-    return Decoded(pixels, tuple(contents), tuple(problems), np.array(people, dtype=np.int64))
+    return Decoded(pixels, tuple(contents), tuple(problems), number_people(people))
 
 
 def _decode_one(file: XrayFile, height: int, width: int, secret: bytes) -> _Image:

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from contract.errors import ImageError
 from contract.preprocess import require_size
 
-DICOM_VERSION = 1  # raise it when any output pixel of any file can change
+DICOM_VERSION = 2  # raise it when any output pixel of any file, or who it is said to be of, can change
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _TAGS = [
     "PatientID", "IssuerOfPatientID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
@@ -63,6 +63,12 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.91": _OPENJPEG,  # JPEG 2000
     "1.2.840.10008.1.2.5": _PYDICOM,  # RLE
 }
+_NOBODY = {
+    "anon", "anonym", "anonymised", "anonymized", "anonymous", "anonymouspatient", "anonpatient", "deidentified",
+    "missing", "na", "nan", "nil", "none", "null", "patient", "patientid", "removed", "unknown", "unspecified",
+}  # fmt: skip
+NOBODY = b""  # in place of a person
+PERSON_BYTES = 32  # of the hash of an id, and of its issuer
 _MAX_SCANS = 100  # of a JPEG image; a progressive one has about ten, and each may cost a pass over all pixels
 _MAX_NUMBER = 10**12  # largest magnitude of a number in the header, and one over the smallest
 # A decimal string, checked as text: of "1e-99999999" already the fraction would take for ever. The standard allows 16
@@ -108,7 +114,7 @@ def codec_versions() -> list[str | None]:
 
 
 def read(content: bytes, *, name: str, secret: bytes) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Return (h, w) gray pixels, and a keyed hash of the patient id (None without an id).
+    """Return (h, w) gray pixels, and keyed hashes of the patient id and its issuer, if any: see `_person`.
 
     Args:
         content: the file.
@@ -390,10 +396,23 @@ def _integer(header: Any, tag: str, default: int | None = None) -> int:
 
 
 def _person(header: Any, secret: bytes) -> bytes | None:
-    """Return a hash of the patient id that is worth nothing without the secret."""
+    """Return a hash of the patient id, and behind it one of the issuer where there is one; none without an id.
+
+    They are worth nothing without the secret. NOBODY: there is an id, but it names nobody.
+    """
     parts = [header.get_item(tag) for tag in ("PatientID", "IssuerOfPatientID")]
     values = [b"" if part is None or part.value is None else bytes(part.value).strip(b" \0") for part in parts]
-    return hashlib.blake2b(b"\0".join(values), key=secret, digest_size=32).digest() if values[0] else None
+    if not values[0]:
+        return None
+    if names_nobody(values[0].decode("latin-1")):
+        return NOBODY
+    return b"".join(hashlib.blake2b(value, key=secret, digest_size=PERSON_BYTES).digest() for value in values if value)
+
+
+def names_nobody(patient: str) -> bool:
+    """Return whether a patient id is a word for none, such as an anonymiser writes into every file."""
+    word = "".join(char for char in patient.casefold() if char.isalnum())
+    return word in _NOBODY or not word.strip("x")
 
 
 def _version(package: str) -> str | None:

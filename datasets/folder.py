@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from contract.errors import DataError
+from datasets.labels import LabelRules
 from datasets.layout import list_tree
-from datasets.listing import Listing, file_state, read_file
+from datasets.listing import Listing, file_state, read_file, shown
 
 
 class FolderTree:
@@ -20,7 +21,7 @@ class FolderTree:
         place = self.root / folder
         try:
             with os.scandir(place) as entries:
-                return [(entry.name, entry.is_dir()) for entry in entries]
+                return [(entry.name, entry.is_dir() and not _leads_back(entry)) for entry in entries]
         except OSError as err:
             raise DataError(f"{place}: cannot be listed ({err.strerror}); expected a readable folder.") from err
 
@@ -30,14 +31,17 @@ class FolderTree:
 
     def read(self, name: str) -> bytes:
         """See Tree."""
-        return read_file(self.root / name, name)
+        return read_file(self.root / name, shown(name))
 
 
-def list_folder(root: Path, *, positive: str | None) -> Listing:
-    """List the images of a folder of class folders.
+def _leads_back(entry: os.DirEntry[str]) -> bool:
+    """Return whether a folder is a link to one that it lies in: looking into it would never end."""
+    if not entry.is_symlink():
+        return False
+    here = Path(os.path.realpath(Path(entry.path).parent))
+    return Path(os.path.realpath(entry.path)) in (here, *here.parents)
 
-    Args:
-        root: holds {train,test[,val]}/{NORMAL,PNEUMONIA}, or two class folders.
-        positive: which of the two class folders is pneumonia, if their names do not say.
-    """
-    return list_tree(FolderTree(root), kind="folder", positive=positive)
+
+def list_folder(root: Path, *, rules: LabelRules) -> Listing:
+    """List the images of a folder of class folders: {train,test[,val]}/{NORMAL,PNEUMONIA}, or two."""
+    return list_tree(FolderTree(root), kind="folder", rules=rules)

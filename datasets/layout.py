@@ -1,20 +1,36 @@
 """Tell split and class from the names of folders: the public release's layout, or two folders, one per class.
 
 The release's 16-image `val` is too small to choose anything by, so it joins `train`, and validation patients are
-drawn from both.
+drawn from both. It is known by its 16 file names; any other validation folder is used as it is.
+
+Whatever lies in a tree and is not read is counted, with a reason: a folder that was overlooked looks like a data set
+that is smaller than it is.
 """
 
 import difflib
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from contract.errors import DataError
-from datasets.listing import Listing, XrayFile, class_note, two_classes
+from contract.errors import DataError, ImageError
+from datasets.labels import Classes, Found, LabelRules, settle
+from datasets.listing import SPLIT_NAMES, Listing, XrayFile, shown
 from datasets.xray import CLASS_NAMES
 
-_SPLITS = {"train": "train", "val": "train", "test": "test"}  # folder -> the split that its images join
+MAX_ENTRIES = 3_000_000  # files and folders of a tree
+MAX_DEPTH = 32  # folders within each other
+HIDDEN = "hidden, or left behind by a file manager"
 _CLUTTER = ("thumbs.db", "desktop.ini", "__macosx")  # what file managers leave behind; names with a leading dot too
+_RELEASE_VAL = {  # the release's validation images, without suffix
+    "NORMAL": {f"NORMAL2-IM-{i}-0001" for i in (1427, 1430, 1431, 1436, 1437, 1438, 1440, 1442)},
+    "PNEUMONIA": {
+        f"person{person}_bacteria_{i}"
+        for person, i in ((1946, 4874), (1946, 4875), (1947, 4876), (1949, 4880),
+                          (1950, 4881), (1951, 4882), (1952, 4883), (1954, 4886))
+    },
+}  # fmt: skip
 
 
 class Tree(Protocol):
@@ -42,48 +58,136 @@ def folders(tree: Tree, folder: str = ".") -> list[str]:
     return sorted(name for name, is_folder in tree.children(folder) if is_folder and not is_clutter(name))
 
 
+def walk(tree: Tree, folder: str = ".") -> Iterator[str]:
+    """Yield every file below a folder, hidden ones too, by its path from the root; a folder at MAX_DEPTH as a file.
+
+    Raises:
+        DataError: there are more than MAX_ENTRIES files and folders.
+    """
+    waiting, seen = [folder], 0
+    while waiting:
+        here = waiting.pop()
+        try:
+            children = sorted(tree.children(here))
+        except DataError:  # not ours to read; loading would have said so
+            children = []
+        for name, is_folder in children:
+            seen += 1
+            if seen > MAX_ENTRIES:
+                raise DataError(
+                    f"{tree.root}: holds more than {MAX_ENTRIES:,} files and folders, expected X-rays; point at a "
+                    "folder that holds nothing else."
+                )
+            path = name if here == "." else f"{here}/{name}"
+            if is_folder and path.count("/") < MAX_DEPTH:
+                waiting.append(path)
+            else:
+                yield path
+
+
 def is_release(tree: Tree) -> bool:
     """Return whether a tree is laid out, or meant to be, like the release."""
-    return any(name.lower() in ("train", "test") for name in folders(tree)) or len(folders(tree)) != 2
+    names = folders(tree)
+    return any(name.lower() in SPLIT_NAMES for name in names) or len(names) != 2
 
 
-def list_tree(tree: Tree, *, kind: str, positive: str | None) -> Listing:
+def list_tree(tree: Tree, *, kind: str, rules: LabelRules) -> Listing:
     """List a tree in either layout. `kind` says what the tree is, such as "folder"."""
-    source = f"{kind} {tree.root.name or tree.root}"
+    source = f"{kind} {shown(tree.root.name or str(tree.root))}"
     if is_release(tree):
-        return Listing(tree.root, source, tuple(_release_files(tree)), splits=("train", "test"))
-    labels = two_classes(folders(tree), positive, where=str(tree.root))
-    files = [file for name, label in labels.items() for file in _class_files(tree, name, None, label)]
-    return Listing(tree.root, source, tuple(files), notes=class_note(labels))
+        files, splits, notes = _release_files(tree)
+        return Listing(tree.root, source, tuple(files), splits, notes, _left_out(tree, files, splits=True))
+    return _two_classes(tree, source, rules)
 
 
-def _release_files(tree: Tree) -> list[XrayFile]:
-    """List {train,test[,val]}/{NORMAL,PNEUMONIA}/*."""
-    splits: dict[str, str] = {}
+def _two_classes(tree: Tree, source: str, rules: LabelRules) -> Listing:
+    """List two folders, one per class."""
+    where, names = str(tree.root), folders(tree)
+    classes = Classes({name: f"the folder {name!r}" for name in names}, rules, where=where)
+    files: list[XrayFile] = []
+    found: list[Found] = []
+    for name in names:
+        here = _class_files(tree, name, None, 0)
+        files += here
+        found += [Found(classes.verdict([name]), f"the folder {name!r}", name)] * len(here)
+    labels, notes = settle(found, rules, where=where)
+    kept = [replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None]
+    left_out = _left_out(tree, files, splits=False)
+    return Listing(tree.root, source, tuple(kept), notes=(*classes.note, *notes), left_out=left_out)
+
+
+def _release_files(tree: Tree) -> tuple[list[XrayFile], tuple[str, ...], tuple[str, ...]]:
+    """List {train,test[,val]}/{NORMAL,PNEUMONIA}/*; return the splits that it has and notes, too."""
+    places: dict[str, str] = {}
     for name in folders(tree):
-        if name.lower() in _SPLITS:
-            _add_once(tree, splits, name.lower(), name)
+        if name.lower() in SPLIT_NAMES:
+            _add_once(tree, places, SPLIT_NAMES[name.lower()], name)
     for required in ("train", "test"):
-        if required not in splits:
-            found = ", ".join(folders(tree)) or "no folders"
+        if required not in places:
+            found = ", ".join(map(shown, folders(tree))) or "no folders"
             raise DataError(
                 f"{tree.root}: has no folder {required!r}, found {found}; point at the folder that holds train and "
                 "test, at one with a folder per class, or at a table of paths and labels."
             )
-    files = []
-    for split, folder in splits.items():
+    files: list[XrayFile] = []
+    notes: tuple[str, ...] = ()
+    for split, folder in places.items():
         classes: dict[str, str] = {}
         for name in folders(tree, folder):
             _add_once(tree, classes, _class_name(tree.root / folder / name), f"{folder}/{name}")
+        joins = split == "val" and folder.lower() == "val" and _is_release_val(tree, classes)
+        if joins:
+            notes = ("The release's own 16 validation images are too few to choose by: they join the training images.",)
         for class_name, class_folder in classes.items():
-            files += _class_files(tree, class_folder, _SPLITS[split], CLASS_NAMES.index(class_name))
-    return files
+            files += _class_files(tree, class_folder, "train" if joins else split, CLASS_NAMES.index(class_name))
+    found_splits = {file.split for file in files} | {"train", "test"}
+    return files, tuple(split for split in ("train", "val", "test") if split in found_splits), notes
+
+
+def _is_release_val(tree: Tree, classes: dict[str, str]) -> bool:
+    """Return whether the class folders of `val` hold the release's 16 images and nothing else."""
+    held = {
+        class_name: sorted(PurePosixPath(name).stem for name, _ in tree.children(folder) if not is_clutter(name))
+        for class_name, folder in classes.items()
+    }
+    return held == {class_name: sorted(stems) for class_name, stems in _RELEASE_VAL.items()}
 
 
 def _class_files(tree: Tree, folder: str, split: str | None, label: int) -> list[XrayFile]:
     """List whatever lies in a class folder; what is no image will be reported as unreadable."""
-    names = [f"{folder}/{name}" for name, _ in tree.children(folder) if not is_clutter(name)]
-    return [XrayFile(name, label, split, None, tree.state(name), partial(tree.read, name)) for name in names]
+    files = []
+    for name, is_folder in tree.children(folder):
+        if is_clutter(name):
+            continue
+        path = f"{folder}/{name}"
+        read = partial(_refuse_folder, tree, path) if is_folder else partial(tree.read, path)
+        files.append(XrayFile(shown(path), label, split, None, tree.state(path), read))
+    return files
+
+
+def _refuse_folder(tree: Tree, path: str) -> bytes:
+    held = sum(1 for _ in walk(tree, path))
+    raise ImageError(
+        f"{shown(path)}: is a folder, expected an image file; its {held:,} files were not read, so move them up."
+    )
+
+
+def _left_out(tree: Tree, files: list[XrayFile], *, splits: bool) -> dict[str, list[str]]:
+    """Return what lies in the tree and was not listed, hidden files included, by the reason."""
+    listed = {file.name for file in files}
+    kinds: dict[str, list[str]] = {}
+    for path in walk(tree):
+        parts = path.split("/")
+        if shown(path) in listed or shown("/".join(parts[: 3 if splits else 2])) in listed:
+            continue  # the latter is in a folder that will be reported as unreadable, with its files
+        if any(map(is_clutter, parts)):
+            why = HIDDEN
+        elif splits and len(parts) > 1 and parts[0].lower() not in SPLIT_NAMES:
+            why = f"in the folder {shown(parts[0])!r}, which is none of train, val and test"
+        else:
+            why = "outside the class folders"
+        kinds.setdefault(why, []).append(path)
+    return kinds
 
 
 def _class_name(folder: Path) -> str:

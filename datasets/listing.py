@@ -1,24 +1,27 @@
 """What every format finds before anything is decoded: the images it holds, their labels, and how to read each."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import DataError, ImageError
+from contract.errors import ImageError
 from contract.preprocess import MAX_FILE_BYTES
 
-_NEGATIVE = {"0", "0.0", "control", "false", "healthy", "neg", "negative", "no", "no finding", "normal"}
-_POSITIVE = {"1", "1.0", "abnormal", "lung opacity", "pneumonia", "pos", "positive", "sick", "true", "yes"}
+SPLIT_NAMES = {  # what a folder or a cell calls a split, in any case -> what we call it
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class XrayFile:
     """One image that a source promises."""
 
-    name: str  # relative to the source, with "/"; shown to people
+    name: str  # relative to the source, with "/"; shown to people, so printable
     label: int  # 0 normal, 1 pneumonia
     split: str | None  # train, val or test, if the source says
     patient: str | None  # equal for images of one patient, if the source says; None: by name or DICOM header
@@ -35,49 +38,22 @@ class Listing:
     files: tuple[XrayFile, ...]
     splits: tuple[str, ...] = ()  # those of train, val and test that the source has; none: we divide it
     notes: tuple[str, ...] = ()  # sentences on what the source does not say and what was done about it
+    left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)  # files that were not read, by the reason
     close: Callable[[], None] = lambda: None  # call when nothing will be read any more
 
 
-def two_classes(names: Iterable[str], positive: str | None, *, where: str) -> dict[str, int]:
-    """Return the label, 0 or 1, of both class names.
-
-    The positive class is the one the user names, or the one whose name says so, or the one beside a name for health.
-
-    Raises:
-        DataError: there are not two names, or nothing tells which is positive.
-    """
-    found = sorted(set(names))
-    if len(found) != 2:
-        raise DataError(
-            f"{where}: has {len(found)} classes ({', '.join(map(repr, found[:5])) or 'none'}), expected two; "
-            "remove or merge the others."
-        )
-    if positive is not None:
-        chosen = [name for name in found if _plain(name) == _plain(positive)]
-        if len(chosen) != 1:
-            raise DataError(
-                f"{where}: has the classes {found[0]!r} and {found[1]!r}, but 'data.positive' is {positive!r}; "
-                "expected one of the two, so correct it."
-            )
-        return {name: int(name == chosen[0]) for name in found}
-    negatives = [_plain(name) in _NEGATIVE for name in found]
-    positives = [_plain(name) in _POSITIVE for name in found]
-    if sum(negatives) == 1 and not (sum(positives) == 1 and negatives == positives):
-        return {name: int(not negative) for name, negative in zip(found, negatives, strict=True)}
-    if sum(positives) == 1:
-        return {name: int(is_positive) for name, is_positive in zip(found, positives, strict=True)}
-    raise DataError(
-        f"{where}: nothing tells which of {found[0]!r} and {found[1]!r} is pneumonia; "
-        "expected names such as NORMAL and PNEUMONIA, so set 'data.positive' in the experiment to one of the two."
-    )
+def shown(name: str) -> str:
+    """Return a file's name as people may see it: what is no UTF-8, and what would move a terminal's cursor, escaped."""
+    if name.isprintable():
+        return name
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in name)
 
 
-def class_note(labels: dict[str, int]) -> tuple[str, ...]:
-    """Say which foreign class name counts as which of ours."""
-    negative, positive = (name for name, _ in sorted(labels.items(), key=lambda item: item[1]))
-    if (_plain(negative), _plain(positive)) == ("normal", "pneumonia"):
-        return ()
-    return (f"{negative!r} counts as NORMAL and {positive!r} as PNEUMONIA.",)
+def left_out_note(kinds: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Return a sentence on files that were not read: why, how many, the first of each; none where there are none."""
+    parts = [f"{len(names):,} {why} ({shown(names[0])[:80]})" for why, names in kinds.items() if names]
+    total = sum(map(len, kinds.values()))
+    return (f"{total:,} file{'s were' if total > 1 else ' was'} not read: {'; '.join(parts)}.",) if total else ()
 
 
 def file_state(path: Path) -> tuple[int, int]:
@@ -103,7 +79,3 @@ def read_file(path: Path, name: str) -> bytes:
 def too_many_bytes(name: str, size: int) -> ImageError:
     """Return the error for an image file that is larger than any X-ray."""
     return ImageError(f"{name}: has {size:,} bytes, expected at most {MAX_FILE_BYTES:,}; leave it out.")
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())

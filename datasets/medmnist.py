@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError
 from contract.npz import MAX_UNPACKED_BYTES
-from datasets.archive import damaged
+from datasets.archive import damaged, open_zip
 from datasets.listing import Listing, XrayFile, file_state
 
 SPLITS = ("train", "val", "test")
@@ -88,11 +88,13 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
     kind = name.rsplit("_")[1]
     wanted = "uint8 of shape (N, h, w)" if kind == "images" else "integers of shape (N, 1)"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             names = archive.namelist()
             if f"{name}.npy" in names:
                 shape, dtype = _read_header(archive, f"{name}.npy")
                 unpacked = archive.getinfo(f"{name}.npy").file_size
+    except DataError:
+        raise
     except Exception as err:  # zipfile, zlib and numpy raise many kinds for damaged files
         raise damaged(path, err) from err
     if f"{name}.npy" not in names:

@@ -2,10 +2,16 @@
 
 A network that has seen one X-ray of a patient recognises the next one; and the public release holds some contents
 twice under different names. Both would make validation look better than it is.
+
+Three kinds of evidence tell whose an image is, and the best that an image has counts: the source's table, the DICOM
+header, the file's name. Where an image lacks the better kinds, it is taken together with every image that shares the
+next: that may put two patients into one group, which costs nothing, and never one patient into two.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -13,21 +19,31 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from datasets.dicom import NOBODY, PERSON_BYTES
+from datasets.listing import XrayFile
+
+CONSTANT = 0.5  # an id that a larger share of all images carries is an anonymiser's, not a person's
+SUSPICIOUS = 0.1  # one that this share carries may be one, too,
+MANY = 10  # unless these are few images
 _PERSON = re.compile(r"person(\d+)_(?:bacteria|virus)_\d", re.IGNORECASE)
 _NORMAL = re.compile(r"(?:NORMAL2-)?(IM)-(\d+)-\d", re.IGNORECASE)
+_FOLDERS = re.compile(r"(?:^|/)(patient\d{5}(?=/study\d)|p\d{8}(?=/s\d{8}))")  # CheXpert's and MIMIC-CXR's
 
 
 def patient_key(name: str) -> str:
     """Return what two images of one patient have in common, from a file name with or without its folders.
 
-    personNNNN_(bacteria|virus)_M -> "person N"; IM-XXXX-YYYY and NORMAL2-IM-XXXX-YYYY -> "IM X"; anything else is
-    a patient of its own: the name without its suffix, folders included.
+    personNNNN_(bacteria|virus)_M -> "person N"; IM-XXXX-YYYY and NORMAL2-IM-XXXX-YYYY -> "IM X"; a folder
+    patientNNNNN/studyN or pNNNNNNNN/sNNNNNNNN -> its name; anything else is a patient of its own: the name without its
+    suffix, folders included.
     """
     path = PurePosixPath(name)
     if match := _PERSON.match(path.name):
         return f"person {int(match[1])}"
     if match := _NORMAL.match(path.name):
         return f"IM {int(match[2])}"
+    if match := _FOLDERS.search(name):
+        return match[1]
     return str(path.with_suffix(""))
 
 
@@ -36,27 +52,121 @@ def names_a_patient(name: str) -> bool:
     return patient_key(name) != str(PurePosixPath(name).with_suffix(""))
 
 
-def group_images(
-    patients: Sequence[str], names: Sequence[str], contents: Sequence[str], pixels: NDArray[np.uint8]
-) -> tuple[NDArray[np.int64], tuple[tuple[str, ...], ...]]:
-    """Number the groups of images that must stay on one side of a split.
+def number_people(people: Sequence[bytes | None]) -> NDArray[np.int64]:
+    """Return (N,) equal numbers for one person, in the order of the images; -1 without an id, -2 where it names nobody.
+
+    Args:
+        people: (N,) what `dicom.read` returns: hashes of an id and, behind it, of its issuer. One id is one person
+            where any image of it names no issuer: it may be any of them.
+    """
+    vague = {person for person in people if person is not None and len(person) == PERSON_BYTES}
+    numbers = {NOBODY: -2}
+    keys = [None if person is None else next(iter({person[:PERSON_BYTES]} & vague), person) for person in people]
+    return np.array([-1 if key is None else numbers.setdefault(key, len(numbers) - 1) for key in keys], dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Patients:
+    """Who is who among N images."""
+
+    keys: NDArray[np.int64]  # (N,) equal for images of one patient
+    known: tuple[bool, ...]  # (N,) whether anything tells whose the image is
+    notes: tuple[str, ...]
+    warnings: tuple[str, ...]  # those of the notes that are about ids that look wrong, or about some images only
+
+    @property
+    def unit(self) -> str:
+        """What a split is divided by, in words."""
+        if not any(self.known):
+            return "images"
+        return "whole patients" if all(self.known) else "whole patients, and by images where no patient is known"
+
+
+def know_patients(files: Sequence[XrayFile], people: NDArray[np.int64]) -> Patients:
+    """Find out which images are of one patient.
+
+    Args:
+        files: N images.
+        people: (N,) what `number_people` returns.
+    """
+    table, in_table = _without_constant([file.patient for file in files], "in the table", "All lines of the table")
+    numbers = [None if person == -1 else str(person) for person in people.tolist()]
+    headers, in_headers = _without_constant(numbers, "in their DICOM headers", "All DICOM headers")
+    names = [patient_key(file.name) if names_a_patient(file.name) else None for file in files]
+    keys = _linked([table, headers, names])
+    known = tuple(any(ids) for ids in zip(table, headers, names, strict=True))
+    said = (*in_table, *in_headers, *_said(known, keys))
+    return Patients(keys, known, said, said if any(known) else (*in_table, *in_headers))
+
+
+def _without_constant(ids: list[str | None], where: str, everyone: str) -> tuple[list[str | None], tuple[str, ...]]:
+    """Drop an id that most of the images carry, and say so."""
+    counts = Counter(known for known in ids if known is not None)
+    constant, count = ("-2", counts["-2"]) if counts["-2"] else (counts.most_common(1) or [("", 0)])[0]
+    if constant != "-2" and count <= max(1, CONSTANT * len(ids)):
+        return ids, ()
+    carry = (
+        f"{everyone} carry one patient id"
+        if count == len(ids)
+        else (f"{count} of {len(ids)} images carry one patient id {where}")
+    )
+    return [None if known == constant else known for known in ids], (
+        f"{carry}, as anonymised ones do: it was not used.",
+    )
+
+
+def _linked(kinds: Sequence[Sequence[str | None]]) -> NDArray[np.int64]:
+    """Return (N,) equal numbers for images of one patient, from kinds of ids, (N,) each, the best kind first."""
+    lacking = np.ones(len(kinds[0]), dtype=np.bool_)  # every better kind
+    keyings: list[list[Hashable]] = []
+    for ids in kinds:
+        shared = {known for known, alone in zip(ids, lacking, strict=True) if alone and known is not None}
+        keyings.append([known if known in shared else i for i, known in enumerate(ids)])
+        lacking &= np.array([known is None for known in ids], dtype=np.bool_)
+    return _components(keyings)
+
+
+def _said(known: Sequence[bool], keys: NDArray[np.int64]) -> tuple[str, ...]:
+    """Say what is not known about the patients."""
+    n, unknown, notes = len(known), len(known) - sum(known), list[str]()
+    if unknown:
+        who = "No patient is known: every image" if unknown == n else f"{unknown} of {n} images have no patient: each"
+        notes.append(f"{who} counts as a patient of its own, and two of one patient may be on both sides of a split.")
+    largest = int(np.bincount(keys[np.array(known, dtype=np.bool_)], minlength=1).max())
+    if largest >= max(MANY, SUSPICIOUS * n):
+        notes.append(
+            f"One patient has {largest} of {n} images ({largest / n:.0%}): if that is no person but an anonymiser's "
+            "id, give a table with a column 'patient'."
+        )
+    return tuple(notes)
+
+
+def same_images(contents: Sequence[str], pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return (N,) numbers that are equal for identical files and for identical pixels, and whatever these connect.
+
+    Args:
+        contents: (N,) sha256 of the file bytes.
+        pixels: (N, H, W) decoded images.
+    """
+    return _components([list(contents), [image.tobytes() for image in pixels]])
+
+
+def group_images(patients: NDArray[np.int64], copies: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return (N,) numbers from 0 of the groups of images that must stay on one side of a split.
 
     Args:
         patients: (N,) equal for images of one patient.
-        names: (N,) file names.
-        contents: (N,) sha256 of the file bytes.
-        pixels: (N, H, W) decoded images.
-
-    Returns:
-        (N,) group numbers from 0: equal for one patient, for identical files, for identical pixels, and for whatever
-        these connect; and the names of the images with identical files or pixels, in groups of two or more.
+        copies: (N,) equal for one image, from `same_images`.
     """
-    same_image = _components([list(contents), [image.tobytes() for image in pixels]])
-    same_group = _components([list(patients), same_image.tolist()])
-    copies: dict[int, list[str]] = {}
-    for name, image in zip(names, same_image.tolist(), strict=True):
-        copies.setdefault(image, []).append(name)
-    return same_group, tuple(tuple(group) for group in copies.values() if len(group) > 1)
+    return _components([patients.tolist(), copies.tolist()])
+
+
+def duplicates(names: Sequence[str], copies: NDArray[np.int64]) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the images that occur more than once, in groups."""
+    groups: dict[int, list[str]] = {}
+    for name, image in zip(names, copies.tolist(), strict=True):
+        groups.setdefault(image, []).append(name)
+    return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
 def _components(keyings: Sequence[Sequence[object]]) -> NDArray[np.int64]:

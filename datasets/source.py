@@ -6,7 +6,6 @@ tested on.
 """
 
 import contextlib
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
-from datasets.archive import damaged, list_zip
+from datasets.archive import list_zip, open_zip
+from datasets.csv_rows import is_text
 from datasets.decode import Progress, decode_all
 from datasets.folder import FolderTree, list_folder
-from datasets.layout import folders, is_clutter
-from datasets.listing import Listing, XrayFile
+from datasets.labels import Found, LabelRules, Verdict, settle
+from datasets.layout import HIDDEN, folders, is_clutter
+from datasets.listing import SPLIT_NAMES, Listing, XrayFile, left_out_note
 from datasets.medmnist import list_medmnist
-from datasets.patients import group_images, names_a_patient, patient_key
+from datasets.patients import duplicates, group_images, know_patients, same_images
 from datasets.split import validation_mask
-from datasets.table import SUFFIXES, list_table
+from datasets.table import is_table_name, list_table, looks_like_table
 from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, make_report
 
 TEST_FRACTION = 0.2  # of a source without a test split, by whole patients
@@ -36,7 +37,7 @@ class Format:
 
     name: str
     recognises: Callable[[Path], bool]  # looks at what it is, not at what it is called
-    list: Callable[[Path, str | None], Listing]  # (path, name of the positive class)
+    list: Callable[[Path, LabelRules], Listing]
 
 
 def _is_folder_with_table(path: Path) -> bool:
@@ -46,16 +47,13 @@ def _is_folder_with_table(path: Path) -> bool:
 def folders_that_classify(path: Path) -> bool:
     """Return whether a folder's own folders can be its splits or classes: then a table in it is beside the point."""
     names = {name.lower() for name in folders(FolderTree(path))}
-    return bool(names & {"train", "test"}) or {name.lower() for name in CLASS_NAMES} <= names
+    splits = {SPLIT_NAMES.get(name) for name in names}
+    return bool(splits & {"train", "test"}) or {name.lower() for name in CLASS_NAMES} <= names
 
 
 def _tables(path: Path) -> list[Path]:
     children = FolderTree(path).children(".")
-    return [path / name for name, is_folder in children if not (is_folder or is_clutter(name)) and _is_table_name(name)]
-
-
-def _is_table_name(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES
+    return [path / name for name, is_folder in children if not (is_folder or is_clutter(name)) and is_table_name(name)]
 
 
 def _starts_like_zip(path: Path) -> bool:
@@ -65,18 +63,18 @@ def _starts_like_zip(path: Path) -> bool:
 def _is_npz(path: Path) -> bool:
     if not _starts_like_zip(path):
         return False
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except Exception as err:  # zipfile raises many kinds for damaged files
-        raise damaged(path, err) from err
+    with open_zip(path) as archive:
+        names = archive.namelist()
     return any(name.endswith(".npy") for name in names) or path.suffix == ".npz"
 
 
 def _is_table(path: Path) -> bool:
-    if not path.is_file() or b"\0" in _head(path):
+    if not path.is_file():
         return False
-    return _is_table_name(path.name) or any(mark in _head(path).partition(b"\n")[0] for mark in (b",", b";", b"\t"))
+    head = _head(path)
+    if is_table_name(path.name):
+        return bool(head)
+    return is_text(head) and looks_like_table(head.partition(b"\n")[0])
 
 
 def _head(path: Path) -> bytes:
@@ -91,27 +89,27 @@ FORMATS = (  # the first that recognises a path reads it
     Format(
         "folder with a table (CSV) of its images or DICOM files",
         _is_folder_with_table,
-        lambda path, positive: list_table(_tables(path)[0], positive=positive, folder=path),
+        lambda path, rules: list_table(_tables(path)[0], rules=rules, folder=path),
     ),
     Format(
         "folder {train,test}/{NORMAL,PNEUMONIA}, or of two classes",
         lambda path: path.is_dir(),
-        lambda path, positive: list_folder(path, positive=positive),
+        lambda path, rules: list_folder(path, rules=rules),
     ),
     Format("MedMNIST .npz", _is_npz, lambda path, _: list_medmnist(path)),
-    Format("zip of the release", _starts_like_zip, lambda path, positive: list_zip(path, positive=positive)),
-    Format("table (CSV) of paths and labels", _is_table, lambda path, positive: list_table(path, positive=positive)),
+    Format("zip of the release", _starts_like_zip, lambda path, rules: list_zip(path, rules=rules)),
+    Format("table (CSV) of paths and labels", _is_table, lambda path, rules: list_table(path, rules=rules)),
 )
 
 
 @contextlib.contextmanager
-def listed(path: Path, *, positive: str | None = None) -> Iterator[Listing]:
+def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
     """Recognise a source and list its images, sorted by name; they can be read inside the `with` block.
 
     Raises:
         DataError: the source is missing, of no known format, or damaged.
     """
-    if not path.exists():
+    if not _exists(path):
         raise DataError(
             f"{path}: does not exist; expected a folder with train/NORMAL, train/PNEUMONIA and the same under test, "
             f"or another source: {'; '.join(source.name for source in FORMATS)}."
@@ -120,7 +118,7 @@ def listed(path: Path, *, positive: str | None = None) -> Iterator[Listing]:
     if found is None:
         kind = "is empty" if path.is_file() and not path.stat().st_size else "is of no known format"
         raise DataError(f"{path}: {kind}; expected a {'; '.join(source.name for source in FORMATS)}.")
-    listing = found.list(path, positive)
+    listing = found.list(path, rules)
     try:
         # Sorted, so that the split does not depend on the file system.
         yield replace(listing, files=tuple(sorted(listing.files, key=lambda file: file.name)))
@@ -137,7 +135,7 @@ def load_xrays(
     seed: int,
     strict: bool,
     cache: Path | None,
-    positive: str | None = None,
+    rules: LabelRules | None = None,
     progress: Progress | None = None,
 ) -> XrayData:
     """Read any source of X-rays.
@@ -150,26 +148,34 @@ def load_xrays(
         seed: chooses the validation patients.
         strict: the first unreadable image is an error, instead of being left out and reported.
         cache: folder for decoded images; None decodes every time.
-        positive: which class is pneumonia, for sources whose class names do not say.
+        rules: how labels are read; None: as they are, and every doubt is an error.
         progress: called after each decoded image, not called on a cache hit.
     """
-    with listed(path, positive=positive) as listing:
-        files = listing.files
-        _check_classes(listing, files)
-        decoded = decode_all(files, height, width, cache, progress)
-        unreadable = _check_readable(listing.root, files, decoded.problems, strict=strict)
+    rules = rules or LabelRules()
+    with listed(path, rules) as listing:
+        _check_classes(listing, listing.files)
+        decoded = decode_all(listing.files, height, width, cache, progress)
+        unreadable = _check_readable(listing.root, listing.files, decoded.problems, strict=strict)
         good = [i for i, problem in enumerate(decoded.problems) if not problem]
-        files = tuple(files[i] for i in good)
+        files = tuple(listing.files[i] for i in good)
+        copies = same_images([decoded.contents[i] for i in good], decoded.pixels[good])
+        labels, label_notes = _agreed_labels(listing.root, files, copies, rules)
+        kept = [i for i, label in enumerate(labels) if label is not None]
+        files = tuple(
+            replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None
+        )
+        good, copies = [good[i] for i in kept], copies[kept]
         _check_classes(listing, files)
-        contents = [decoded.contents[i] for i in good]
 
-        keys, known, patient_notes = _patient_keys(files, decoded.people[good])
-        patients, duplicates = group_images(keys, [file.name for file in files], contents, decoded.pixels[good])
-        labels = np.array([file.label for file in files], dtype=np.int64)
-        every = Split(decoded.pixels[good], labels, patients, tuple(file.name for file in files))
-        own, notes = _own_splits(listing, files, every, unit="whole patients" if known else "images")
+        who = know_patients(files, decoded.people[good])
+        names, contents = tuple(file.name for file in files), [decoded.contents[i] for i in good]
+        kept_labels = np.array([file.label for file in files], dtype=np.int64)
+        every = Split(decoded.pixels[good], kept_labels, group_images(who.keys, copies), names)
+        own, notes = _own_splits(listing, files, every, unit=who.unit)
         splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed)
         train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
+        unread = left_out_note(listing.left_out)
+        overlooked = unread if set(listing.left_out) - {HIDDEN} else ()
         return XrayData(
             train=train,
             val=val,
@@ -183,35 +189,47 @@ def load_xrays(
                 train,
                 val,
                 test,
-                duplicates=duplicates,
+                duplicates=duplicates(names, copies),
                 unreadable=unreadable,
-                notes=(*listing.notes, *patient_notes, *notes, *val_notes),
+                warnings=(*overlooked, *who.warnings),
+                notes=(*listing.notes, *unread, *label_notes, *who.notes, *notes, *val_notes),
             ),
         )
 
 
-def _patient_keys(files: tuple[XrayFile, ...], people: NDArray[np.int64]) -> tuple[list[str], bool, tuple[str, ...]]:
-    """Return what two images of one patient have in common, whether any patient is known, and what to say about it.
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long a name, a NUL
+        return False
+
+
+def _agreed_labels(
+    root: Path, files: tuple[XrayFile, ...], copies: NDArray[np.int64], rules: LabelRules
+) -> tuple[list[int | None], tuple[str, ...]]:
+    """Look for one image under two labels, which are then no labels: see `datasets.labels`.
 
     Args:
+        root: the source, for messages.
         files: N images.
-        people: (N,) numbers of the patients in the DICOM headers, -1 where there is none.
+        copies: (N,) equal numbers where the files or the pixels are identical.
+        rules: what an uncertain label counts as.
+
+    Returns:
+        (N,) labels, None where the image is left out, and sentences about it.
     """
-    notes = []
-    if len(files) > 1 and people[0] >= 0 and np.all(people == people[0]):
-        notes.append("All DICOM headers carry one patient id, as anonymised ones do: it was not used.")
-        people = np.full_like(people, -1)
-    keys = []
-    for file, person in zip(files, people.tolist(), strict=True):
-        header = f"dicom {person}" if person >= 0 else patient_key(file.name)
-        keys.append(header if file.patient is None else file.patient)
-    known = bool(np.any(people >= 0)) or any(file.patient or names_a_patient(file.name) for file in files)
-    if not known:
-        notes.append(
-            "No patient is known: every image counts as a patient of its own, and two of one patient may be on both "
-            "sides of a split."
-        )
-    return keys, known, tuple(notes)
+    first: dict[int, dict[int, XrayFile]] = {}
+    for file, image in zip(files, copies.tolist(), strict=True):
+        first.setdefault(image, {}).setdefault(file.label, file)
+    found = []
+    for file, image in zip(files, copies.tolist(), strict=True):
+        if len(first[image]) == 1:
+            found.append(Found(Verdict(file.label), file.name, CLASS_NAMES[file.label]))
+            continue
+        names = " and ".join(f"{one.name[:80]} ({CLASS_NAMES[label]})" for label, one in sorted(first[image].items()))
+        text = f"{names} are the same image and contradict each other, expected one label per image"
+        found.append(Found(Verdict.CONFLICT, file.name, text))
+    return settle(found, rules, where=str(root))
 
 
 def _own_splits(
@@ -227,8 +245,9 @@ def _own_splits(
     except DataError as err:
         raise DataError(f"{listing.root}: has no test split, and none can be drawn from it: {err}") from err
     splits[rest[mask]] = "test"
+    count = int(mask.sum())
     note = (
-        f"The source has no test split: {int(mask.sum())} images, about {TEST_FRACTION:.0%}, were set aside by {unit}; "
+        f"The source has no test split: {count} images, about {count / len(splits):.0%}, were set aside by {unit}; "
         "no option changes which."
     )
     return splits, (note,)

@@ -1,173 +1,266 @@
 """Read a table (CSV) of paths and labels, with or without patients and splits; the files may be images or DICOM.
 
-Column names are matched without regard to case. Paths are relative to the table's folder. Where the source is a
-folder with one table in it, as DICOM collections come, a path may also be a bare file name or an id without `.dcm`.
+Column names are matched without regard to case. Paths are relative to the table's folder; a bare file name or an id is
+looked for at any depth below it. Several lines may name one image, as tables with a line per box, per finding or per
+rater have them: together they say what the image is. The labels may be in a second table, which is joined by the ids
+that both have, and the splits in the two lists that ChestX-ray14 has beside its table.
 """
 
-import csv
-import io
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import stat
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError
-from datasets.layout import is_clutter
-from datasets.listing import Listing, XrayFile, class_note, file_state, read_file, two_classes
+from datasets.csv_rows import MAX_ROWS, normal, read_rows
+from datasets.dicom import names_nobody
+from datasets.folder import FolderTree
+from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
+from datasets.layout import HIDDEN, is_clutter, walk
+from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
 
-MAX_TABLE_BYTES = 64 << 20
-SUFFIXES = (".csv", ".tsv")
+SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _COLUMNS = {  # what a column is called, best first
-    "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_id", "dicom_id", "id", "patientid"),
-    "label": ("label", "class", "target", "diagnosis", "finding", "finding_labels"),
+    "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_index", "image_id", "dicom_id",
+             "id", "patientid"),
+    "label": ("label", "class", "class_name", "target", "diagnosis", "finding", "finding_labels"),
     "patient": ("patient", "patient_id", "patientid", "subject", "subject_id"),
     "split": ("split", "set", "subset", "fold"),
-}
-_SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
-           "test": "test", "testing": "test"}  # fmt: skip
+    "rater": ("rad_id", "rater", "rater_id", "reader", "reader_id", "radiologist"),
+}  # fmt: skip
+_KNOWN = {name for names in _COLUMNS.values() for name in names}
+_JOINS = (
+    "dicom_id",
+    "image_id",
+    "image_index",
+    "patientid",
+    "study_id",
+    "subject_id",
+    "patient_id",
+)  # ids of two tables
+_LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}  # ChestX-ray14's files -> the split they list
+_FINDINGS = "|"  # between the findings of one cell
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Row:
     line: int
     path: str
     label: str
     patient: str | None
     split: str | None
+    rater: str
 
 
-def list_table(table: Path, *, positive: str | None, folder: Path | None = None) -> Listing:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One file that lines name."""
+
+    path: Path
+    state: tuple[int, int]  # size [byte], modification time [ns]
+    rows: tuple[_Row, ...]
+
+
+def is_table_name(name: str) -> bool:
+    """Return whether a file's name says that it is a table."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def looks_like_table(first_line: bytes) -> bool:
+    """Return whether the first line of a file has columns."""
+    return any(mark in first_line for mark in (b",", b";", b"\t"))
+
+
+def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) -> Listing:
     """List the files that a table names.
 
     Args:
-        table: the CSV file; separated by commas, semicolons or tabs, UTF-8, with column names in its first line.
-        positive: which of the two labels is pneumonia, if they do not say.
-        folder: search here, at any depth, for what is not beside the table; None searches nowhere.
+        table: the CSV file, with column names in its first line.
+        rules: which column holds the label, and how labels are read.
+        folder: the source, where it is a folder with this table in it: its files in no line are counted. None: the
+            source is the table.
 
     Raises:
         DataError: no table, a column or file is missing, or the labels are not of two classes.
     """
-    rows = list(_merged(table, _read_rows(table)))
+    rows, left_out = _rows(table, rules)
     if not rows:
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
+    rows, notes = _listed_splits(table, rows, left_out)
     _check_splits(table, rows)
-    labels = _labels(table, rows, positive)
-    paths = _find(table, rows, folder)
-    files = [
+    classes = _classes(table, rows, rules)
+    files = _find(table, rows, folder)
+    found = [_found(file.rows, classes, rules) for file in files]
+    labels, label_notes = settle(found, rules, where=str(table))
+    for file in files:
+        _check_agreement(table, file.rows)
+    listed = [
         XrayFile(
-            row.path,
-            labels[row.label],
-            row.split,
-            None if row.patient is None else f"table {row.patient}",
-            file_state(path),
-            partial(read_file, path, row.path),
+            shown(file.rows[0].path),
+            label,
+            file.rows[0].split,
+            _patient(file),
+            file.state,
+            partial(read_file, file.path, shown(file.rows[0].path)),
         )
-        for row, path in zip(rows, paths, strict=True)
+        for file, label in zip(files, labels, strict=True)
+        if label is not None
     ]
-    splits = tuple(split for split in ("train", "val", "test") if any(row.split == split for row in rows))
-    return Listing(table, f"table {table.name}", tuple(files), splits, class_note(labels))
+    splits = tuple(split for split in ("train", "val", "test") if any(file.split == split for file in listed))
+    spoken = (f"{len(rows):,} lines name {len(files):,} images.",) if len(files) < len(rows) else ()
+    notes = (*classes.note, *notes, *spoken, *label_notes)
+    if folder is not None:
+        left_out |= _unnamed(folder, table, files)
+    return Listing(table, f"table {shown(table.name)}", tuple(listed), splits, notes, left_out)
 
 
-def _read_rows(table: Path) -> Iterator[_Row]:
-    """Yield the rows with their meaning."""
-    reader = _reader(table)
-    try:
-        heading: list[str] = next(reader, [])
-        columns = _columns(table, heading)
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if len(cells) < len(heading):
+# --- lines
+
+
+def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[str]]]:
+    """Return the lines with their meaning, and the paths that were left out by the reason."""
+    lines = read_rows(table, _KNOWN)
+    _, heading = next(lines, (1, []))
+    columns = _columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
+    joined = None if rules.label_table is None else _Labels(rules.label_table, rules, heading, table)
+    width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
+    rows, unlabelled = [], list[str]()
+    for line, cells in lines:
+        if len(cells) < width:
+            raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {width}; complete it.")
+        values = {key: cells[at].strip() for key, at in columns.items()}
+        if not values["path"] or "\0" in values["path"]:
+            raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
+        patient, split = values.get("patient"), _split(table, line, values.get("split"))
+        row = _Row(line, values["path"], values.get("label", ""), None, split, values.get("rater", ""))
+        row = row if patient is None or names_nobody(patient) else replace(row, patient=patient)
+        if joined is None:
+            rows.append(row)
+        else:
+            said = joined.of(cells)
+            unlabelled += [] if said else [row.path]
+            if len(rows) + len(said) > MAX_ROWS:
                 raise DataError(
-                    f"{table}: line {reader.line_num} has {len(cells)} cells, expected {len(heading)}; complete it."
+                    f"{table}: has more than {MAX_ROWS:,} labels after joining {rules.label_table}, expected at most "
+                    "so many; does 'data.label_table' hold one line per image or study?"
                 )
-            values = {key: cells[at].strip() for key, at in columns.items()}
-            for key in ("path", "label"):
-                if not values[key] or "\0" in values[key]:
-                    raise DataError(f"{table}: line {reader.line_num} has no usable {key}; fill it or remove the line.")
-            yield _Row(
-                reader.line_num,
-                values["path"],
-                values["label"],
-                values.get("patient") or None,
-                _split(table, reader.line_num, values.get("split")),
-            )
-    except csv.Error as err:
-        raise DataError(f"{table}: line {reader.line_num} is no line of a table ({err}); correct it.") from err
+            rows += [replace(row, label=label, rater=rater) for label, rater in said]
+    return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
 
 
-def _reader(table: Path) -> Any:
-    try:
-        size = table.stat().st_size
-        if size > MAX_TABLE_BYTES:
-            raise DataError(f"{table}: has {size:,} bytes, expected a table of at most {MAX_TABLE_BYTES:,}; split it.")
-        text = table.read_bytes().decode("utf-8-sig")
-    except OSError as err:
-        raise DataError(f"{table}: cannot be read ({err.strerror}); expected a readable table.") from err
-    except UnicodeDecodeError as err:
-        raise DataError(f"{table}: is not UTF-8 text, expected a table; save it as CSV in UTF-8.") from err
-    first = text.partition("\n")[0]
-    return csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count), strict=True)
+class _Labels:
+    """The labels of a second table, by the ids that it shares with the first."""
 
-
-def _columns(table: Path, heading: list[str]) -> dict[str, int]:
-    """Return where the columns that we know are."""
-    names = [" ".join(cell.split()).lower().replace(" ", "_").replace("-", "_") for cell in heading]
-    found = {
-        key: names.index(next(name for name in known if name in names))
-        for key, known in _COLUMNS.items()
-        if any(name in names for name in known)
-    }
-    for required in ("path", "label"):
-        if required not in found:
-            shown = ", ".join(ascii(cell)[1:-1][:30] for cell in heading[:8]) or "none"
+    def __init__(self, table: Path, rules: LabelRules, heading: list[str], first: Path) -> None:
+        lines = read_rows(table, _KNOWN)
+        _, own = next(lines, (1, []))
+        names, ours = [normal(cell) for cell in heading], [normal(cell) for cell in own]
+        shared = [name for name in _JOINS if name in names and name in ours]
+        if not shared:
             raise DataError(
-                f"{table}: has the columns {shown}, expected one called 'path' and one called 'label' ('patient' and "
-                "'split' are optional); name them in the first line."
+                f"{table}: shares no id with {first}, expected a column such as {', '.join(_JOINS[:2])} or study_id in "
+                "both; correct 'data.label_table'."
             )
-    return found
+        columns = _columns(table, own, rules, need=("label",))
+        self._at = [names.index(name) for name in shared]
+        at = [ours.index(name) for name in shared]
+        self._said: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+        for line, cells in lines:
+            if len(cells) <= max(*at, *columns.values()):
+                raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {len(own)}; complete it.")
+            label, rater = (
+                cells[columns["label"]].strip(),
+                cells[columns["rater"]].strip() if "rater" in columns else "",
+            )
+            self._said.setdefault(tuple(_same_id(cells[i]) for i in at), []).append((label, rater))
+
+    def of(self, cells: list[str]) -> list[tuple[str, str]]:
+        """Return (label, rater) of every line for the image of these cells."""
+        return self._said.get(tuple(_same_id(cells[i]) for i in self._at), [])
+
+
+def _same_id(cell: str) -> str:
+    """Return an id as both tables have it: spreadsheets write 10000032 as 10000032.0."""
+    text = cell.strip()
+    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
+
+
+def _columns(table: Path, heading: list[str], rules: LabelRules, need: tuple[str, ...]) -> dict[str, int]:
+    """Return where the columns that we know are; `need` names those that must be there."""
+    names = [normal(cell) for cell in heading]
+    there = {key: [name for name in known if name in names] for key, known in _COLUMNS.items()}
+    found = {key: usual[0] for key, usual in there.items() if usual and (key != "label" or key in need)}
+    if "label" in need:
+        found |= _label_column(table, heading, names, there["label"], rules)
+    if found.get("patient") == found.get("path"):  # as in RSNA's table: an id of the image, whatever it is called
+        found.pop("patient", None)
+    if any(required not in found for required in need):
+        raise DataError(
+            f"{table}: has the columns {_some(heading)}, expected one called 'path' and one called 'label' ('patient' "
+            "and 'split' are optional); name them in the first line, or set 'data.label' to the column that holds the "
+            "label or the finding."
+        )
+    for name in found.values():
+        if names.count(name) > 1:
+            raise DataError(
+                f"{table}: has {names.count(name)} columns called {name!r}, expected one; rename or remove the others."
+            )
+    return {key: names.index(name) for key, name in found.items()}
+
+
+def _label_column(
+    table: Path, heading: list[str], names: list[str], there: list[str], rules: LabelRules
+) -> dict[str, str]:
+    """Return the name of the column that holds the label: the one that the user names, or the only usual one."""
+    if rules.label is not None:
+        if normal(rules.label) not in names:
+            raise DataError(
+                f"{table}: has no column {rules.label!r}, which 'data.label' asks for, found {_some(heading)}; correct "
+                "it."
+            )
+        return {"label": normal(rules.label)}
+    if len(there) > 1 and there[0] != "label":
+        raise DataError(
+            f"{table}: has the columns {' and '.join(there)}, each of which could be the label; set 'data.label' to "
+            "one."
+        )
+    return {}
+
+
+def _some(heading: Sequence[str]) -> str:
+    more = f" and {len(heading) - 20} more" if len(heading) > 20 else ""
+    return (", ".join(ascii(cell)[1:-1][:30] for cell in heading[:20]) or "none") + more
 
 
 def _split(table: Path, line: int, value: str | None) -> str | None:
     if not value:
         return None
-    if value.lower() not in _SPLITS:
-        raise DataError(f"{table}: line {line} has the split {value!r}, expected train, val or test; correct it.")
-    return _SPLITS[value.lower()]
+    if value.lower() not in SPLIT_NAMES:
+        raise DataError(f"{table}: line {line} has the split {value[:40]!r}, expected train, val or test; correct it.")
+    return SPLIT_NAMES[value.lower()]
 
 
-def _merged(table: Path, rows: Iterator[_Row]) -> Iterator[_Row]:
-    """Drop repeated lines, as tables with a line per finding have them; the same image must not have two labels."""
-    seen: dict[str, _Row] = {}
-    for row in rows:
-        first = seen.setdefault(row.path, row)
-        if first is row:
-            yield row
-        elif (first.label.casefold(), first.patient, first.split) != (row.label.casefold(), row.patient, row.split):
-            raise DataError(
-                f"{table}: lines {first.line} and {row.line} name {row.path!r} and contradict each other, expected one "
-                "label, patient and split per image; correct one."
-            )
-
-
-def _labels(table: Path, rows: list[_Row], positive: str | None) -> dict[str, int]:
-    """Return the label of every spelling of the two classes."""
-    spelling: dict[str, str] = {}
-    for row in rows:
-        if row.label.casefold() not in spelling and len(spelling) == 2:
-            raise DataError(
-                f"{table}: line {row.line} has the label {row.label!r}, a third class beside "
-                f"{' and '.join(map(repr, spelling.values()))}, expected two; remove or relabel such lines."
-            )
-        spelling.setdefault(row.label.casefold(), row.label)
-    if len(spelling) == 1:
-        raise DataError(
-            f"{table}: all labels are {rows[0].label!r}, expected images of two classes; add images of the other one."
-        )
-    labels = two_classes(spelling.values(), positive, where=str(table))
-    return {row.label: labels[spelling[row.label.casefold()]] for row in rows}
+def _listed_splits(table: Path, rows: list[_Row], left_out: dict[str, list[str]]) -> tuple[list[_Row], tuple[str, ...]]:
+    """Take the splits from ChestX-ray14's two lists, where they lie beside a table that has none."""
+    lists = [table.with_name(name) for name in _LISTS]
+    if any(row.split for row in rows) or not all(path.is_file() for path in lists):
+        return rows, ()
+    splits: dict[str, str] = {}
+    for path in lists:
+        for _, cells in read_rows(path, ()):
+            if splits.setdefault(cells[0].strip(), _LISTS[path.name]) != _LISTS[path.name]:
+                raise DataError(
+                    f"{path}: lists {cells[0].strip()[:80]!r}, which {lists[0].name} lists too; correct one."
+                )
+    known = [replace(row, split=splits[row.path]) for row in rows if row.path in splits]
+    if not known:
+        return rows, ()
+    absent = [row.path for row in rows if row.path not in splits]
+    left_out[f"in neither {' nor '.join(_LISTS)}"] = absent
+    return known, (f"{' and '.join(_LISTS)} say the splits.",)
 
 
 def _check_splits(table: Path, rows: list[_Row]) -> None:
@@ -179,48 +272,164 @@ def _check_splits(table: Path, rows: list[_Row]) -> None:
         )
 
 
-def _find(table: Path, rows: list[_Row], folder: Path | None) -> list[Path]:
-    """Return the file of every row."""
-    index: dict[str, list[Path]] | None = None
-    found, missing = [], []
+# --- labels
+
+
+def _classes(table: Path, rows: list[_Row], rules: LabelRules) -> Classes:
+    names: dict[str, str] = {}
     for row in rows:
-        path = _beside(table.parent, row.path)
-        if path is None and folder is not None:
-            index = _index(folder) if index is None else index
-            path = _once(table, row, index)
+        for name in _names(row.label):
+            names.setdefault(name, f"line {row.line}")
+    return Classes(names, rules, where=str(rules.label_table or table))
+
+
+def _names(label: str) -> list[str]:
+    return [name.strip() for name in label.split(_FINDINGS)]
+
+
+def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
+    """Return what all lines of one image make of it: each rater's together, and then all raters'."""
+    if rules.blank == "refuse":  # then a line without a label is a mistake, whatever the image's other lines say
+        for row in rows:
+            if classes.verdict(_names(row.label)) == Verdict.BLANK:
+                return Found(Verdict.BLANK, f"line {row.line}", row.label)
+    by_rater: dict[str, list[str]] = {}
+    for row in rows:
+        by_rater.setdefault(row.rater, []).extend(_names(row.label))
+    verdict = agreed(classes.verdict(names) for names in by_rater.values())
+    text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
+    return Found(verdict, f"line {rows[0].line}", text)
+
+
+def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
+    """Name two lines of one image that are of different opinions, or the one that is of both."""
+    first, name = rows[0], rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
+    opinion = classes.verdict(_names(first.label))
+    other = next((row for row in rows if classes.verdict(_names(row.label)) != opinion), first)
+    if other.line == first.line:
+        return f"line {first.line} labels {name!r} both ways, expected one label per image"
+    return f"lines {first.line} and {other.line} name {name!r} and contradict each other, expected one label per image"
+
+
+# --- files
+
+
+def _find(table: Path, rows: list[_Row], folder: Path | None) -> list[_File]:
+    """Return every file that is named, once, with all lines that name it by whatever path."""
+    by_path: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_path.setdefault(row.path, []).append(row)
+    index: dict[str, list[Path]] | None = None
+    files: dict[tuple[int, ...] | str, _File] = {}
+    missing = []
+    for name, named in by_path.items():
+        path, state = _beside(table.parent, name)
         if path is None:
-            missing.append(row)
-        else:
-            found.append(path)
+            index = _index(table, folder, by_path) if index is None else index
+            path, state = _once(table, named[0], index)
+        if path is None or state is None:
+            missing.append(named[0])
+            continue
+        # One file may have several paths: ./x and x, links, another case on some disks.
+        identity = (state.st_dev, state.st_ino) if state.st_ino else os.path.normpath(path)
+        before = files.get(identity)
+        known = before.rows if before else ()
+        files[identity] = _File(before.path if before else path, (state.st_size, state.st_mtime_ns), (*known, *named))
     if missing:
-        raise DataError(
-            f"{table}: {len(missing)} of {len(rows)} files are not there, the first is {missing[0].path!r} in line "
-            f"{missing[0].line}; expected paths relative to {table.parent}, so correct or remove these lines."
-        )
-    return found
+        raise _missing(table, missing, len(by_path))
+    return list(files.values())
 
 
-def _beside(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.dcm") if path.exists()), None)
+def _missing(table: Path, missing: list[_Row], total: int) -> DataError:
+    first = missing[0].path if len(missing[0].path) <= 120 else f"{missing[0].path[:120]}..."
+    folder = _stat(table.parent / missing[0].path)
+    return DataError(
+        f"{table}: {len(missing)} of {total} files are not there, the first is {first!r} in line {missing[0].line}"
+        f"{', a folder without a file of that name' if folder else ''}; expected paths relative to {table.parent}, so "
+        "correct or remove these lines."
+    )
 
 
-def _index(folder: Path) -> dict[str, list[Path]]:
-    """Return all files of a folder, at any depth, by their names with and without a suffix."""
-    index: dict[str, list[Path]] = {}
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not is_clutter(name))
-        for name in sorted(names):
-            path = Path(place) / name
-            for key in {path.name, path.stem}:
-                index.setdefault(key, []).append(path)
+def _check_agreement(table: Path, rows: Sequence[_Row]) -> None:
+    """Stop at one image with two patients or two splits."""
+    first = rows[0]
+    for row in rows:
+        if (row.patient, row.split) != (first.patient, first.split):
+            raise DataError(
+                f"{table}: lines {first.line} and {row.line} name {first.path[:120]!r} and contradict each other, "
+                "expected one patient and split per image; correct one."
+            )
+
+
+def _patient(file: _File) -> str | None:
+    patient = file.rows[0].patient
+    return None if patient is None else f"table {patient}"
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except (OSError, ValueError):  # too long a name, a NUL
+        return None
+
+
+def _beside(folder: Path, name: str) -> tuple[Path | None, os.stat_result | None]:
+    """Look for a path as it is written, or as it was meant where the folder of the table or the system was another."""
+    for candidate in _spellings(folder, name):
+        path = folder / candidate
+        state = _stat(path)
+        if state is not None and stat.S_ISREG(state.st_mode):
+            return path, state
+    return None, None
+
+
+def _spellings(folder: Path, name: str) -> Iterator[str]:
+    """Yield the paths that a cell may mean, the likeliest first."""
+    yield name
+    yield f"{name}.dcm"
+    slashed = name.replace("\\", "/")
+    if slashed != name:
+        yield slashed
+    top, _, rest = slashed.partition("/")
+    # CheXpert's tables lie in the folder that their paths begin with, and people rename it.
+    if "/" in rest and top and _stat(folder / top) is None:
+        yield rest
+
+
+def _index(table: Path, folder: Path | None, wanted: Iterable[str]) -> dict[str, list[Path]]:
+    """Return the files of a folder, at any depth, that have a wanted name, with or without a suffix."""
+    names, index, root = set(wanted), dict[str, list[Path]](), folder or table.parent
+    try:
+        for path in walk(FolderTree(root)):
+            base = path.rpartition("/")[2]
+            if any(map(is_clutter, path.split("/"))) or is_table_name(base):
+                continue
+            for key in {base, PurePosixPath(base).stem} & names:
+                index.setdefault(key, []).append(root / path)
+    except DataError:
+        if folder is not None:
+            raise
+        return {}  # a table among everything else that somebody has: only what is beside it can be meant
     return index
 
 
-def _once(table: Path, row: _Row, index: dict[str, list[Path]]) -> Path | None:
-    paths = [path for path in index.get(row.path, []) if path.suffix.lower() not in SUFFIXES]
+def _once(table: Path, row: _Row, index: dict[str, list[Path]]) -> tuple[Path | None, os.stat_result | None]:
+    paths = index.get(row.path, [])
     if len(paths) > 1:
         raise DataError(
             f"{table}: line {row.line} names {row.path!r}, which is {paths[0]} and {paths[1]}; expected one file, so "
             "write the path out."
         )
-    return paths[0] if paths else None
+    return (paths[0], _stat(paths[0])) if paths else (None, None)
+
+
+def _unnamed(folder: Path, table: Path, files: list[_File]) -> dict[str, list[str]]:
+    """Return the files of a folder that no line names."""
+    named = Counter(os.path.normpath(file.path) for file in files)
+    kinds: dict[str, list[str]] = {}
+    for path in walk(FolderTree(folder)):
+        if os.path.normpath(folder / path) in named or folder / path == table or path in _LISTS:
+            continue
+        why = HIDDEN if any(map(is_clutter, path.split("/"))) else f"in no line of {shown(table.name)}"
+        kinds.setdefault(why, []).append(path)
+    return kinds

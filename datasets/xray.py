@@ -47,6 +47,7 @@ class DataReport:
     patients_in_train_and_test: int  # group numbers on both sides of the release's own split; train includes val
     train_val_patient_overlap: int  # group numbers in both train and validation: 0 unless the source has its own val
     notes: tuple[str, ...] = ()  # sentences on what the source does not say and what was done about it
+    warnings: tuple[str, ...] = ()  # those of the notes that somebody should look into
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-able dicts, lists, strings and integers."""
@@ -55,6 +56,7 @@ class DataReport:
             "duplicates": [list(group) for group in self.duplicates],
             "unreadable": [list(pair) for pair in self.unreadable],
             "notes": list(self.notes),
+            "warnings": list(self.warnings),
         }
 
 
@@ -89,6 +91,7 @@ def make_report(
     duplicates: tuple[tuple[str, ...], ...] = (),
     unreadable: tuple[tuple[str, str], ...] = (),
     notes: tuple[str, ...] = (),
+    warnings: tuple[str, ...] = (),
 ) -> DataReport:
     """Count what is in the three splits."""
     splits = {"train": train, "val": val, "test": test}
@@ -103,4 +106,5 @@ def make_report(
         patients_in_train_and_test=len(np.intersect1d(known, test.patients)),
         train_val_patient_overlap=len(np.intersect1d(train.patients, val.patients)),
         notes=notes,
+        warnings=warnings,
     )

@@ -33,16 +33,32 @@ def write_image(path: Path, seed: int) -> None:
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    """12 patients with 2 images each per class in train, one of them in val, and 3 single images per class in test."""
+    """12 patients with 2 images each per class in train, 3 single images per class in test, and the release's val.
+
+    Of val, the patients IM 1427 and person 1946 have images in train, too.
+    """
     root = tmp_path / "release"
     for i in range(24):
-        write_image(root / f"train/NORMAL/IM-{i // 2:04d}-{i:04d}.png", i)
-        write_image(root / f"train/PNEUMONIA/person{i // 2}_virus_{i}.png", 100 + i)
+        write_image(root / f"train/NORMAL/IM-{i // 2 or 1427:04d}-{i:04d}.png", i)
+        write_image(root / f"train/PNEUMONIA/person{i // 2 or 1946}_virus_{i}.png", 100 + i)
     for i in range(3):
         write_image(root / f"test/NORMAL/NORMAL2-IM-{900 + i}-0001.png", 200 + i)
         write_image(root / f"test/PNEUMONIA/person{900 + i}_bacteria_1.png", 300 + i)
-    write_image(root / "val/NORMAL/NORMAL2-IM-0000-0099.png", 400)
-    write_image(root / "val/PNEUMONIA/person0_bacteria_99.png", 500)
+    for i, number in enumerate((1427, 1430, 1431, 1436, 1437, 1438, 1440, 1442)):
+        write_image(root / f"val/NORMAL/NORMAL2-IM-{number}-0001.png", 400 + i)
+    for i, name in enumerate(
+        (
+            "1946_bacteria_4874",
+            "1946_bacteria_4875",
+            "1947_bacteria_4876",
+            "1949_bacteria_4880",
+            "1950_bacteria_4881",
+            "1951_bacteria_4882",
+            "1952_bacteria_4883",
+            "1954_bacteria_4886",
+        )
+    ):
+        write_image(root / f"val/PNEUMONIA/person{name}.png", 500 + i)
     return root
 
 
@@ -54,7 +70,7 @@ def assert_same(a: XrayData, b: XrayData) -> None:
 class TestContent:
     def test_every_image_is_where_its_name_says(self, release: Path) -> None:
         data = load(release)
-        assert (len(data.train) + len(data.val), len(data.test)) == (50, 6)
+        assert (len(data.train) + len(data.val), len(data.test)) == (64, 6)
         for split in (data.train, data.val, data.test):
             for name, label, pixels in zip(split.names, split.labels, split.pixels, strict=True):
                 assert data.class_names[label] == name.split("/")[1]
@@ -84,13 +100,13 @@ class TestContent:
                 for name, number in zip(split.names, split.patients.tolist(), strict=True)
             }
             assert all(group[a] == group[b] for a, b in expected)
-            assert group["val/NORMAL/NORMAL2-IM-0000-0099.png"] == group["train/NORMAL/IM-0000-0000.png"]
+            assert group["val/NORMAL/NORMAL2-IM-1427-0001.png"] == group["train/NORMAL/IM-1427-0000.png"]
 
     def test_report_counts_and_is_json(self, release: Path) -> None:
         data = load(release)
         report = json.loads(json.dumps(data.report.to_dict()))
         assert report["counts"]["test"] == {"NORMAL": 3, "PNEUMONIA": 3}
-        assert sum(report["counts"][split]["NORMAL"] for split in ("train", "val")) == 25
+        assert sum(report["counts"][split]["NORMAL"] for split in ("train", "val")) == 32
 
     def test_clutter_is_ignored_and_case_does_not_matter(self, release: Path) -> None:
         expected = load(release)
@@ -102,6 +118,91 @@ class TestContent:
         (release / "train/README.txt").write_text("hello")
         data = load(release)
         assert data.report.unreadable == () and data.fingerprint == expected.fingerprint
+
+
+class TestSplits:
+    """A folder that a person would take for a split must not disappear, nor join another one, in silence."""
+
+    def source(self, root: Path, val: str, count: int = 6, zipped: bool = False) -> Path:
+        """Make train, test and `val`, with `count` images of each class in `val`."""
+        for k, (split, images) in enumerate((("Train", 12), ("TEST", 4), (val, count))):
+            for i in range(images):
+                write_image(root / f"{split}/NORMAL/n{k}-{i}.png", 100 * k + i)
+                write_image(root / f"{split}/PNEUMONIA/p{k}-{i}.png", 100 * k + 50 + i)
+        if not zipped:
+            return root
+        return Path(shutil.make_archive(str(root), "zip", root.parent, root.name))
+
+    @pytest.mark.parametrize("zipped", [False, True])
+    @pytest.mark.parametrize("val", ["val", "valid", "Validation", "VALIDATE", "Dev"])
+    def test_own_validation_images_are_used(self, tmp_path: Path, val: str, zipped: bool) -> None:
+        source = self.source(tmp_path / "x", val, zipped=zipped)
+        data, other = load(source), load(source, seed=9, val_fraction=0.4)
+        assert {name.split("/")[0] for name in data.val.names} == {val} and len(data.val) == 12
+        assert (len(data.train), len(data.test)) == (24, 8) and data.val.names == other.val.names
+        note = "The source's own 12 validation images are used; val_fraction and seed change nothing."
+        assert note in data.report.notes and not data.report.warnings
+
+    @pytest.mark.parametrize("zipped", [False, True])
+    def test_a_folder_that_is_no_known_split_is_named(self, tmp_path: Path, zipped: bool) -> None:
+        data = load(self.source(tmp_path / "x", "holdout", zipped=zipped))
+        (warning,) = data.report.warnings
+        assert warning.startswith("12 files were not read: 12 in the folder 'holdout', which is none of train, val and")
+        assert len(data.train) + len(data.val) == 24 and warning in data.report.notes
+
+    def test_two_folders_for_one_split(self, tmp_path: Path) -> None:
+        source = self.source(tmp_path / "x", "val")
+        shutil.copytree(source / "val", source / "valid")
+        with pytest.raises(DataError, match=r"valid: means the same as val beside it"):
+            load(source)
+
+    @pytest.mark.parametrize("change", ["renamed", "one more", "one less", "called valid", "in another class"])
+    def test_only_the_releases_own_16_images_join_training(self, release: Path, change: str) -> None:
+        assert "own 16 validation images are too few" in " ".join(load(release).report.notes)
+        first = release / "val/NORMAL/NORMAL2-IM-1427-0001.png"
+        match change:
+            case "renamed":
+                first.rename(first.with_name("NORMAL2-IM-1428-0001.png"))
+            case "one more":
+                write_image(release / "val/NORMAL/x.png", 900)
+            case "one less":
+                first.unlink()
+            case "called valid":
+                (release / "val").rename(release / "valid")
+            case "in another class":
+                first.rename(release / "val/PNEUMONIA" / first.name)
+        data = load(release)
+        assert {name.split("/")[0] for name in data.train.names} == {"train"}
+        assert {name.split("/")[0] for name in data.val.names} <= {"val", "valid"} and len(data.val) in (15, 16, 17)
+
+    def test_whatever_is_not_read_is_counted(self, release: Path, tmp_path: Path) -> None:
+        for name in ("README.txt", "train/list.csv", "train/.hidden/a/b.png", "Thumbs.db", "extra/deep/er/x.png"):
+            (release / name).parent.mkdir(parents=True, exist_ok=True)
+            (release / name).write_bytes(b"x")
+        for i in range(7):
+            (release / f"train/NORMAL/P001/{i // 3}").mkdir(parents=True, exist_ok=True)
+            (release / f"train/NORMAL/P001/{i // 3}/{i}.png").write_bytes(b"x")
+        (release / "train/NORMAL/back").symlink_to(release, target_is_directory=True)
+        zipped = Path(shutil.make_archive(str(tmp_path / "x"), "zip", release))
+        for source in (release, zipped):
+            data = load(source)
+            note = next(note for note in data.report.notes if "not read" in note)
+            assert note.startswith("5 files were not read: ")
+            for words in ("2 hidden", "2 outside the class folders", "1 in the folder 'extra', which is none of"):
+                assert words in note
+            reasons = dict(data.report.unreadable)
+            assert "is a folder, expected an image file; its 7 files were not read" in reasons["train/NORMAL/P001"]
+
+    def test_names_that_are_no_text(self, tmp_path: Path) -> None:
+        source = self.source(tmp_path / "x", "val")
+        (source / "val/NORMAL/n2-0.png").rename(source / os.fsdecode(b"val/NORMAL/\xff\xfe.png"))
+        (source / "val/NORMAL/n2-1.png").rename(source / "val/NORMAL/\x1b[31m.png")
+        (source / "Train/NORMAL/\udcffbad\n.png").write_bytes(b"x")
+        data = load(source, cache=tmp_path / "cache")
+        assert {r"val/NORMAL/\udcff\udcfe.png", r"val/NORMAL/\x1b[31m.png"} <= set(data.val.names)
+        ((name, reason),) = data.report.unreadable
+        assert name == r"Train/NORMAL/\udcffbad\n.png" and reason.startswith("is not a JPEG")
+        assert json.dumps(data.report.to_dict()).encode()
 
 
 class TestFingerprint:
@@ -129,7 +230,7 @@ class TestBadImages:
         write_image(release / "test/NORMAL/tiny.png", 0)
         Image.new("L", (3, 3)).save(release / "test/NORMAL/tiny.png")
         data = load(release)
-        assert len(data.train) + len(data.val) == 50 and len(data.test) == 6
+        assert len(data.train) + len(data.val) == 64 and len(data.test) == 6
         reasons = dict(data.report.unreadable)
         assert set(reasons) == {"train/NORMAL/empty.jpeg", "train/NORMAL/folder", "test/NORMAL/tiny.png"}
         assert "3 x 3 pixels" in reasons["test/NORMAL/tiny.png"] and "tiny.png" not in reasons["test/NORMAL/tiny.png"]
@@ -141,9 +242,9 @@ class TestBadImages:
                 load(release, strict=True, cache=cache)
 
     def test_more_than_half_is_an_error(self, release: Path) -> None:
-        for i in range(60):
+        for i in range(80):
             (release / f"train/NORMAL/x{i}.jpeg").touch()
-        with pytest.raises(DataError, match=r"60 of 116 images are unreadable, more than half"):
+        with pytest.raises(DataError, match=r"80 of 150 images are unreadable, more than half"):
             load(release)
 
     def test_a_class_without_a_readable_image(self, release: Path) -> None:
@@ -187,9 +288,9 @@ class TestCache:
         calls: list[tuple[int, int]] = []
         options = {"cache": tmp_path / "cache", "progress": lambda done, total: calls.append((done, total))}
         plain, miss = load(release), load(release, **options)
-        assert calls[-1] == (57, 57) and len(calls) == 57
+        assert calls[-1] == (71, 71) and len(calls) == 71
         hit = load(release, **options)
-        assert len(calls) == 57
+        assert len(calls) == 71
         assert_same(plain, miss)
         assert_same(miss, hit)
         assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
@@ -218,8 +319,8 @@ class TestCache:
         if damage == "pickle":
             np.savez(entry, pixels=np.array([{}]), contents=np.array([{}]), problems=np.array([{}]))
         elif damage == "shape":
-            texts = np.array([""] * 56)
-            np.savez(entry, pixels=np.zeros((56, 2, 3), np.uint8), contents=texts, problems=texts)
+            texts = np.array([""] * 70)
+            np.savez(entry, pixels=np.zeros((70, 2, 3), np.uint8), contents=texts, problems=texts)
         assert_same(load(release, cache=cache), expected)
         calls: list[int] = []
         load(release, cache=cache, progress=lambda done, _: calls.append(done))

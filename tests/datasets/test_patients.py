@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.patients import group_images, patient_key
+from datasets.patients import duplicates, group_images, patient_key, same_images
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,17 @@ def test_groups_are_the_transitive_closure(images: list[tuple[int, int, int]]) -
     names = [f"person{person}_virus_{i}.png" for i, (person, _, _) in enumerate(images)]
     contents = [f"{content}" for _, content, _ in images]
     pixels = np.array([[[value]] for _, _, value in images], dtype=np.uint8)
-    groups, duplicates = group_images([patient_key(name) for name in names], names, contents, pixels)
+    copies = same_images(contents, pixels)
+    keys = {key: i for i, key in enumerate(map(patient_key, names))}
+    groups = group_images(np.array([keys[patient_key(name)] for name in names]), copies)
+    twice = duplicates(names, copies)
 
     n = len(images)
     linked = np.array([[any(p == q for p, q in zip(a, b, strict=True)) for b in images] for a in images])
     for k in range(n):
         linked |= linked[:, [k]] & linked[[k], :]
     np.testing.assert_array_equal(groups[:, None] == groups[None, :], linked)
-    copied = {name for group in duplicates for name in group}
+    copied = {name for group in twice for name in group}
     shares = [any(a[1] == b[1] or a[2] == b[2] for j, b in enumerate(images) if j != i) for i, a in enumerate(images)]
     assert copied == {name for name, shared in zip(names, shares, strict=True) if shared}
-    assert all(len(group) > 1 for group in duplicates)
+    assert all(len(group) > 1 for group in twice)

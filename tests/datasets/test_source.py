@@ -1,6 +1,6 @@
 """Every format but DICOM's pixels: the same images must give the same data set, and each mistake its own sentence."""
 
-import csv
+import gzip
 import io
 import json
 import pickle
@@ -15,42 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
 
-from contract.errors import DataError
 from contract.preprocess import area_average
-from datasets.source import TEST_FRACTION, load_xrays
-from datasets.xray import XrayData
+from datasets.source import TEST_FRACTION
+from tests.datasets.made import SIZE, everything, image, load, medmnist, png, refused, table, write, write_zip
 from tests.datasets.same import assert_same_images
 from tests.dicom_files import content, make
-
-SIZE = 8
-
-
-def load(path: Path, **changes: Any) -> XrayData:
-    options = {"height": SIZE, "width": SIZE, "val_fraction": 0.25, "seed": 0, "strict": False, "cache": None}
-    return load_xrays(path, **{**options, **changes})
-
-
-def refused(path: Path, *words: str, **options: Any) -> None:
-    """One sentence that names the source, what was found, what was expected and what to do."""
-    with pytest.raises(DataError) as caught:
-        load(path, **options)
-    message = str(caught.value)
-    assert message.startswith(str(path)) and message.endswith((".", "?")) and "\n" not in message, message
-    for word in words:
-        assert word in message, (word, message)
-
-
-def image(seed: int) -> NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (12, 16), dtype=np.uint8)
-
-
-def png(seed: int) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image(seed)).save(stream, "PNG")
-    return stream.getvalue()
 
 
 def release_files() -> dict[str, bytes]:
@@ -63,31 +33,6 @@ def release_files() -> dict[str, bytes]:
                 name = f"person{patient}_virus_{i}.png" if label else f"IM-{patient:04d}-{i:04d}.png"
                 files[f"{split}/{class_name}/{name}"] = png(1000 * label + 100 * (split == "test") + i)
     return files
-
-
-def write(root: Path, files: dict[str, bytes]) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
-
-
-def write_zip(path: Path, files: dict[str, bytes], **options: Any) -> Path:
-    with zipfile.ZipFile(path, "w", **options) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that occur twice
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def everything(data: XrayData) -> dict[str, tuple[str, int]]:
-    """Return (split, label) by name."""
-    splits = {"train": data.train, "val": data.val, "test": data.test}
-    return {
-        name: (where, label)
-        for where, split in splits.items()
-        for name, label in zip(split.names, split.labels.tolist(), strict=True)
-    }
 
 
 class TestZip:
@@ -107,7 +52,8 @@ class TestZip:
                 load(path, cache=tmp_path / "cache", progress=lambda *_: pytest.fail("not cached")), folder
             )
             assert data.source == f"zip {path.name}" and path.read_bytes() == before
-            assert len(data.report.notes) == 1 and "second copy, were not read" in data.report.notes[0]
+            (note,) = data.report.notes
+            assert note.startswith("73 files were not read: 37 hidden") and "; 36 in the folder 'chest_xray'" in note
         assert {path.name for path in tmp_path.iterdir()} == {"release", "0.zip", "11.zip", "cache"}
 
     def test_a_damaged_image_is_left_out(self, tmp_path: Path) -> None:
@@ -186,18 +132,6 @@ class TestZip:
         refused(path, "is cut short or damaged, no whole zip or .npz file (BadZipFile); fetch it again")
         refused(write_zip(tmp_path / "y.zip", {}), "has no folder 'train'", "point at the folder")
         refused(write_zip(tmp_path / "z.zip", {"a/readme.txt": b"x"}), "has no folder 'train'")
-
-
-def medmnist(tmp_path: Path, size: int = SIZE, name: str = "pneumoniamnist.npz", **changes: Any) -> Path:
-    rng = np.random.default_rng(size)
-    arrays: dict[str, Any] = {}
-    for split, count in (("train", 20), ("val", 6), ("test", 8)):
-        arrays[f"{split}_images"] = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
-        arrays[f"{split}_labels"] = (np.arange(count) % 2).astype(np.uint8)[:, None]
-    arrays |= changes
-    path = tmp_path / name
-    np.savez_compressed(path, **{key: value for key, value in arrays.items() if value is not None})  # type: ignore[arg-type]
-    return path
 
 
 class TestMedMnist:
@@ -320,16 +254,6 @@ class TestTwoClasses:
         refused(root, "has no folder 'train', found covid, healthy, sick", "a folder per class")
 
 
-def table(path: Path, rows: list[tuple[Any, ...]], heading: str = "path,label,patient,split") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        columns = heading.split(",")
-        writer.writerow(columns)
-        writer.writerows(row[: len(columns)] for row in rows)
-    return path
-
-
 def twenty_rows() -> list[tuple[Any, ...]]:
     """Return 10 patients of each class with two images each; the last four of each class are for testing."""
     rows = []
@@ -420,6 +344,86 @@ class TestTable:
         path = tmp_path / ("x.csv" if data else "x.bin")
         path.write_bytes(data)
         refused(path, *words)
+
+    @pytest.mark.parametrize(
+        ("cell", "words"),
+        [
+            ("a" * 300 + ".png", ["1 of 41 files are not there", "'aaaa"]),
+            ("a" * 70_000, ["1 of 41 files are not there"]),
+            ("a\0b.png", ["line 42 has no usable path"]),
+            ("a\nb.png", [r"the first is 'a\nb.png' in line 43"]),
+            ("/no/such/file.png", ["the first is '/no/such/file.png' in line 42"]),
+            ("../../../../../../../../../../no.png", ["1 of 41 files are not there"]),
+            ("images", ["the first is 'images' in line 42, a folder without a file of that name"]),
+            ("\u202egnp.exe", [r"the first is '\u202egnp.exe'"]),
+            ("x" * 200_000, ["line 42 is no line of a table (field larger than field limit (131072))"]),
+            ('"' + "x" * 100_000, ["1 of 41 files are not there"]),
+        ],
+        ids=["long", "very long", "NUL", "newline", "absolute", "up", "folder", "override", "huge", "quote"],
+    )
+    def test_cells_that_are_no_path(self, images: Path, cell: str, words: list[str]) -> None:
+        refused(table(images / "labels.csv", [*twenty_rows(), (cell, "Normal", "p", "train")]), *words)
+
+    def test_a_folder_is_not_taken_for_the_file_of_an_id(self, tmp_path: Path) -> None:
+        write(tmp_path, {f"P{i:03d}/P{i:03d}.png": png(i) for i in range(40)})
+        rows = [(f"P{i:03d}", i % 2) for i in range(40)]
+        data = load(table(tmp_path / "labels.csv", rows, "image_id,label").parent)
+        assert set(everything(data)) == {row[0] for row in rows} and not data.report.unreadable
+        (tmp_path / "P003/P003.png").unlink()
+        refused(tmp_path, "1 of 40 files are not there, the first is 'P003' in line 5, a folder without")
+
+    def test_a_path_is_not_read_from_elsewhere(self, images: Path) -> None:
+        write(images, {"41.png": png(41), "deep/images/42.png": png(42)})
+        for name in ("images/41.png", "images/42.png"):
+            path = table(images / "labels.csv", [*twenty_rows(), (name, "Normal", "p", "train")])
+            refused(path, f"1 of 41 files are not there, the first is '{name}'")
+
+    def test_lines_that_are_not_read_are_counted(self, images: Path) -> None:
+        write(images, {"images/extra/x.png": b"x", "images/y.png": b"x", "notes.txt": b"x", ".hidden": b"x"})
+        table(images / "labels.csv", twenty_rows())
+        (warning,) = load(images).report.warnings
+        assert warning.startswith("4 files were not read: ")
+        assert "1 hidden" in warning and "3 in no line of labels.csv" in warning
+        assert not load(images / "labels.csv").report.warnings
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gzip"])
+    @pytest.mark.parametrize("mark", [",", ";", "\t"])
+    def test_what_spreadsheets_write(self, images: Path, encoding: str, mark: str) -> None:
+        lines = [mark.join(["path", "label", "patient", "split", '"notes (a, b; c, d, e)"'])]
+        lines += [mark.join([*row, '"a, b;\t""c"""']) for row in twenty_rows()]
+        text = "\r\n".join(lines)
+        path = images / ("labels.csv.gz" if encoding == "gzip" else "labels.csv")
+        path.write_bytes(gzip.compress(text.encode()) if encoding == "gzip" else text.encode(encoding))
+        expected = load(table(images / "plain.csv", twenty_rows()))
+        assert_same_images(load(path), expected)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ("path,label\n" + "x," * 600_000, ["has a line of more than 1,048,576 characters, or a quote"]),
+            (",".join(f"c{i}" for i in range(20_000)) + "\n", ["line 1 has 20,000 cells, expected at most 10,000"]),
+            ('path,label\n"x\n' + "y\n" * 700_000, ["what begins in line 2 is no line of a table (field larger than"]),
+            ('path,label\n"x\ny,1\n', ["what begins in line 2 is no line of a table (unexpected end of data)"]),
+            ("path,label,path\nx,1,y\n", ["has 2 columns called 'path', expected one"]),
+            ("path,class,target\nx,1,1\n", ["has the columns class and target, each of which could be the label"]),
+            ("path,x\ny,1\n", ["expected one called 'path' and one called 'label'", "or set 'data.label'"]),
+        ],
+        ids=["line", "columns", "open quote", "open quote at the end", "twice", "two labels", "no label"],
+    )
+    def test_tables_of_an_absurd_shape(self, tmp_path: Path, content: str, words: list[str]) -> None:
+        (tmp_path / "x.csv").write_text(content)
+        refused(tmp_path / "x.csv", *words)
+
+    def test_more_lines_than_anybody_has(self, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("datasets.csv_rows.MAX_ROWS", 30)
+        refused(table(images / "labels.csv", twenty_rows()), "has more than 30 lines")
+        monkeypatch.setattr("datasets.csv_rows.MAX_TABLE_BYTES", 300)
+        refused(images / "labels.csv", "has more than 300 bytes, expected a table")
+        (images / "x.csv.gz").write_bytes(gzip.compress((images / "labels.csv").read_bytes()))
+        refused(images / "x.csv.gz", "has more than 300 bytes, expected a table")
+        monkeypatch.undo()
+        (images / "x.csv.gz").write_bytes(gzip.compress((images / "labels.csv").read_bytes())[:-20])
+        refused(images / "x.csv.gz", "is damaged, no whole gzip file (EOFError)")
 
 
 class TestDicomFolder:

@@ -1,0 +1,280 @@
+"""What a label says: one of the two classes, nothing, or that nobody is sure. The one place that reads labels.
+
+A cell or a folder's name is compared without regard to case, spaces, dashes, underscores and a trailing ".0". Some
+words are no class at all, whatever is beside them: "nan" or an empty cell means that nothing was said, "-1" that the
+reader was not sure. Neither may become a class by accident, so both are refused until the user says what they count
+as. An image that is labelled both ways, by two raters, two lines or two files of one content, is an uncertain one too.
+
+Source: Irvin et al., "CheXpert", arXiv:1901.07031: blank is "not mentioned", -1 is "uncertain"; MIMIC-CXR-JPG does the
+same.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Literal
+
+from contract.errors import DataError
+
+Choice = Literal["refuse", "drop", "negative", "positive"]  # what an image without a certain label counts as
+REST = "*"  # as 'data.negative': every class but the positive one
+
+_NEGATIVE = {"0", "control", "false", "healthy", "neg", "negative", "no", "no finding", "normal"}
+_POSITIVE = {"1", "abnormal", "lung opacity", "pneumonia", "pos", "positive", "sick", "true", "yes"}
+_BLANK = {
+    "", "-", "missing", "n/a", "na", "nan", "nil", "none", "not available", "not mentioned", "null", "unknown",
+    "unlabeled", "unlabelled", "<na>",
+}  # fmt: skip
+_UNCERTAIN = {
+    "-1", "?", "ambiguous", "doubtful", "equivocal", "indeterminate", "maybe", "possible", "u", "uncertain", "unclear",
+    "unsure",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """How the labels of a source are to be read; the fields of an experiment's `data` section."""
+
+    label: str | None = None  # the column that holds the label or the finding; None: one of the usual names
+    label_table: Path | None = None  # a second table that holds the labels; None: the source's own
+    positive: str | None = None  # the class that counts as pneumonia; None: the names say so
+    negative: str | None = None  # the class that counts as normal, or REST; None: the other one of two
+    uncertain: Choice = "refuse"
+    blank: Choice = "refuse"
+
+
+class Verdict(IntEnum):
+    """What one image is labelled as."""
+
+    NEGATIVE = 0
+    POSITIVE = 1
+    BLANK = 2  # nothing is said
+    UNCERTAIN = 3  # a word for doubt
+    CONFLICT = 4  # both classes
+    OTHER = 5  # neither class
+
+
+@dataclass(frozen=True)
+class Found:
+    """One image's verdict and where it comes from, for messages."""
+
+    verdict: Verdict
+    place: str  # such as "line 3"
+    text: str  # the label as it is written; of a conflict, a sentence that says what contradicts what
+
+
+def plain(name: str) -> str:
+    """Return what two spellings of one class have in common."""
+    text = " ".join(name.casefold().replace("_", " ").split())
+    if number := re.fullmatch(r"[+]?(-?)0*(\d+)(?:[.,]0*)?", text):
+        return f"{number[1] if number[2] != '0' else ''}{number[2]}"
+    return " ".join(text.replace("-", " ").split()) or text
+
+
+def says_nothing(name: str) -> bool:
+    """Return whether a name is no class but a word for a missing label."""
+    return plain(name) in _BLANK
+
+
+def says_uncertain(name: str) -> bool:
+    """Return whether a name is no class but a word for doubt."""
+    return plain(name) in _UNCERTAIN
+
+
+class Classes:
+    """The two classes of a source, known by their names."""
+
+    def __init__(self, names: Mapping[str, str], rules: LabelRules, *, where: str) -> None:
+        """Find out which names are the two classes.
+
+        Args:
+            names: every spelling that occurs, and where it occurs first, such as "line 3".
+            rules: what the user says about them.
+            where: the source, for messages.
+
+        Raises:
+            DataError: there are not two classes, or nothing tells which is positive.
+        """
+        self._rules = rules
+        self._plain = {name: plain(name) for name in names}
+        chosen = {plain(name) for name in (rules.positive, rules.negative) if name is not None}
+        self._nothing, self._doubt = _BLANK - chosen, _UNCERTAIN - chosen
+        self._spelling: dict[str, str] = {}
+        for name, known in self._plain.items():
+            if known not in self._nothing | self._doubt:
+                self._spelling.setdefault(known, name)
+        self.positive, self.negative = self._find(self._spelling, names, where)
+
+    def _find(self, spelling: dict[str, str], names: Mapping[str, str], where: str) -> tuple[str | None, str | None]:
+        """Return the plain names of the positive and the negative class, the latter perhaps REST; None: has none."""
+        shown = sorted(spelling.values())
+        positive, negative = self._rules.positive, self._rules.negative
+        if positive is not None and negative is not None:
+            self._require(positive, "positive", spelling, where)
+            if negative != REST:
+                self._require(negative, "negative", spelling, where)
+            if plain(positive) == plain(negative):
+                raise DataError(f"{where}: 'data.positive' and 'data.negative' are both {positive!r}; correct one.")
+            return plain(positive), negative if negative == REST else plain(negative)
+        if len(spelling) > 2:
+            third = list(spelling.values())[2]
+            raise DataError(
+                f"{where}: {names[third]} has the label {_short(third)}, a third class beside "
+                f"{' and '.join(map(_short, list(spelling.values())[:2]))}, expected two; remove or relabel such "
+                f"images, or set 'data.positive' and 'data.negative' to the two that count (of {_listed(shown)})."
+            )
+        self._check_count(shown, where)
+        return self._by_name(spelling, where)
+
+    def _check_count(self, shown: list[str], where: str) -> None:
+        """Stop at fewer than two classes, unless labels that are none are yet to be refused or to become one."""
+        if len(shown) == 2 or any(choice != "drop" for choice in self._choices()):
+            return
+        if not shown:
+            raise DataError(f"{where}: no label names a class, expected two classes; fill the labels in.")
+        raise DataError(
+            f"{where}: all labels are {_short(shown[0])}, expected images of two classes; add images of the other one."
+        )
+
+    def _choices(self) -> set[Choice]:
+        """Return what is to be done about the labels here that are no class."""
+        known = set(self._plain.values())
+        said = ((self._nothing, self._rules.blank), (self._doubt, self._rules.uncertain))
+        return {choice for words, choice in said if words & known}
+
+    def _by_name(self, spelling: dict[str, str], where: str) -> tuple[str | None, str | None]:
+        """Tell the positive one of at most two classes from the other."""
+        found = sorted(spelling)
+        if not found:
+            return None, None
+        shown = " and ".join(_short(spelling[name]) for name in found)
+        for field, given in (("positive", self._rules.positive), ("negative", self._rules.negative)):
+            if given is None or given == REST:
+                continue
+            if plain(given) not in found:
+                raise DataError(
+                    f"{where}: has the classes {shown}, but 'data.{field}' is {given!r}; expected one of the two, so "
+                    "correct it."
+                )
+            return _ordered(plain(given), found, positive=field == "positive")
+        negatives, positives = (
+            [name for name in found if name in _NEGATIVE],
+            [name for name in found if name in _POSITIVE],
+        )
+        if len(negatives) == 1:
+            return _ordered(negatives[0], found, positive=False)
+        if len(positives) == 1:
+            return _ordered(positives[0], found, positive=True)
+        if len(found) == 1 and (others := self._choices() - {"drop"}):
+            return _ordered(found[0], found, positive="positive" not in others)
+        raise DataError(
+            f"{where}: nothing tells which of {shown} is pneumonia; expected names such as NORMAL and PNEUMONIA, so "
+            "set 'data.positive' in the experiment to one of the two."
+        )
+
+    def _require(self, given: str, field: str, spelling: dict[str, str], where: str) -> None:
+        if plain(given) not in spelling:
+            raise DataError(
+                f"{where}: no label is {given!r}, which 'data.{field}' asks for; the labels are "
+                f"{_listed(sorted(spelling.values()))}, so correct it."
+            )
+
+    def verdict(self, names: Iterable[str]) -> Verdict:
+        """Return what one reading of an image, which may name several classes, makes of it."""
+        said = {self._plain[name] for name in names}
+        classes = said - self._nothing - self._doubt
+        if said & self._doubt:
+            return Verdict.CONFLICT if classes else Verdict.UNCERTAIN
+        if self.positive in classes:
+            return Verdict.CONFLICT if self.negative in classes else Verdict.POSITIVE
+        if not classes:
+            return Verdict.BLANK
+        return Verdict.NEGATIVE if self.negative in (REST, *classes) else Verdict.OTHER
+
+    @property
+    def note(self) -> tuple[str, ...]:
+        """Say which foreign class names count as which of ours."""
+        if (self.negative, self.positive) == ("normal", "pneumonia"):
+            return ()
+        said = [
+            f"{'everything else' if name == REST else repr(self._spelling[name])} {{}} {ours}"
+            for name, ours in ((self.negative, "NORMAL"), (self.positive, "PNEUMONIA"))
+            if name is not None
+        ]
+        return (" and ".join(said).replace("{}", "counts as", 1).replace("{}", "as", 1) + ".",) if said else ()
+
+
+def _ordered(one: str, found: Sequence[str], *, positive: bool) -> tuple[str | None, str | None]:
+    """Return the positive and the negative class of at most two, of which `one` is known."""
+    other = next((name for name in found if name != one), None)
+    return (one, other) if positive else (other, one)
+
+
+def agreed(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return what several readings of one image make of it: what all of them say, or a conflict."""
+    said = set(verdicts)
+    if len(said) > 1:
+        said.discard(Verdict.BLANK)
+    if len(said) > 1:  # a reading that names other classes only is no contradiction to doubt
+        said -= {Verdict.OTHER} if Verdict.UNCERTAIN in said else set()
+    return said.pop() if len(said) == 1 else Verdict.CONFLICT
+
+
+def settle(found: Sequence[Found], rules: LabelRules, *, where: str) -> tuple[list[int | None], tuple[str, ...]]:
+    """Return the label, 0 or 1, of every image, None where it is left out, and sentences about what was decided.
+
+    Args:
+        found: N images.
+        rules: what the user says about images without a certain label.
+        where: the source, for messages.
+
+    Raises:
+        DataError: an image has no certain label and nothing says what it counts as.
+    """
+    choice = {Verdict.NEGATIVE: 0, Verdict.POSITIVE: 1, Verdict.OTHER: None}
+    notes = []
+    counts = Counter(image.verdict for image in found)
+    for kinds, field, words in (
+        ((Verdict.BLANK,), "blank", "no label"),
+        ((Verdict.UNCERTAIN, Verdict.CONFLICT), "uncertain", "an uncertain label or two that contradict each other"),
+    ):
+        chosen = rules.blank if field == "blank" else rules.uncertain
+        first = next((image for image in found if image.verdict in kinds), None)
+        if first is None:
+            continue
+        count = sum(counts[kind] for kind in kinds)
+        if chosen == "refuse":
+            raise DataError(f"{where}: {_complaint(first, field, count, len(found))}")
+        done = {"drop": "left out", "negative": "counted as NORMAL", "positive": "counted as PNEUMONIA"}[chosen]
+        notes.append(f"{count} of {len(found)} images have {words}: {done}, as 'data.{field}' says.")
+        choice |= dict.fromkeys(kinds, {"drop": None, "negative": 0, "positive": 1}[chosen])
+    if counts[Verdict.OTHER]:
+        names = Counter(image.text for image in found if image.verdict == Verdict.OTHER)
+        notes.append(
+            f"{counts[Verdict.OTHER]} of {len(found)} images are of other classes and were left out: "
+            f"{_listed([name for name, _ in names.most_common()])}."
+        )
+    return [choice[image.verdict] for image in found], tuple(notes)
+
+
+def _complaint(first: Found, field: str, count: int, total: int) -> str:
+    how = f"set 'data.{field}' to drop, negative or positive ({count} of {total} images are like this)"
+    if first.verdict == Verdict.CONFLICT:
+        return f"{first.text}; correct one, or {how}."
+    if first.verdict == Verdict.BLANK:
+        seen = f" ({first.text!r} says nothing)" if first.text.strip() else ""
+        return f"{first.place} has no usable label; fill it in or remove it{seen}, or {how}."
+    return f"{first.place} has the uncertain label {_short(first.text)}; correct or remove it, or {how}."
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= 40 else f"{name[:40]!r}..."
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Name a few of many."""
+    rest = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return ", ".join(map(_short, names[:6])) + rest

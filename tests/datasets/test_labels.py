@@ -1,0 +1,197 @@
+"""A label that is none must not become a class, and one image must not have two, in whatever kind of source.
+
+The kinds of fault: a word for "nothing was said" or "not sure" taken for a class; a contradiction that nobody sees,
+because the two labels are on two spellings of one path, on a link, on a copy, or come from two raters.
+"""
+
+import io
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from contract.errors import DataError
+from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, plain, settle
+from tests.datasets.made import everything, image, load, medmnist, png, refused, table, write, write_zip
+
+NOTHING = ["", "nan", "NaN", "NA", "n/a", "None", "null", "<NA>", "-", "not mentioned", "unknown"]
+DOUBT = ["-1", "-1.0", "-1.", "uncertain", "U", "?", "Equivocal"]
+
+
+@pytest.mark.parametrize(
+    ("spellings", "same"),
+    [(["1", "1.0", "1.", " 01 ", "+1", "1,0"], "1"), (["-1", "-1.0"], "-1"), (["0", "-0", "0.00"], "0"),
+     (["No Finding", "no_finding", "NO-FINDING"], "no finding"), (["1.5"], "1.5"), (["-"], "-"), (["p-1"], "p 1")],
+)  # fmt: skip
+def test_spellings_of_one_class(spellings: list[str], same: str) -> None:
+    assert {plain(name) for name in spellings} == {same}
+
+
+def rows(label: str, other: str) -> list[tuple[str, str]]:
+    return [(f"images/{i}.png", other if i % 2 else label) for i in range(40)]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write(tmp_path, {f"images/{i}.png": png(i) for i in range(40)})
+
+
+@pytest.mark.parametrize("word", NOTHING)
+def test_a_word_for_nothing_is_no_class(images: Path, word: str) -> None:
+    for other in ("0", "1.0", "normal", "something"):
+        path = table(images / "labels.csv", rows(other, word), "path,label")
+        refused(path, "line 3 has no usable label", "'data.blank' to drop, negative or positive (20 of 40 images")
+        refused(path, f"all labels are {other!r}, expected images of two classes", blank="drop")
+    path = table(images / "labels.csv", rows("0", word), "path,label")
+    data = load(path, blank="positive")
+    assert {label for name, (_, label) in everything(data).items() if int(name[7:-4]) % 2} == {1}
+    assert "20 of 40 images have no label: counted as PNEUMONIA, as 'data.blank' says." in data.report.notes
+
+
+@pytest.mark.parametrize("word", DOUBT)
+def test_a_word_for_doubt_is_no_class(images: Path, word: str) -> None:
+    path = table(images / "labels.csv", rows("1.0", word), "path,label")
+    refused(path, f"line 3 has the uncertain label {word!r}; correct", "'data.uncertain' to drop, negative or positive")
+    data = load(path, uncertain="negative")
+    assert all(label == 1 - int(name[7:-4]) % 2 for name, (_, label) in everything(data).items())
+
+
+def test_what_the_user_names_is_a_class(images: Path) -> None:
+    data = load(table(images / "labels.csv", rows("-1", "1"), "path,label"), negative="-1")
+    assert "'-1' counts as NORMAL and '1' as PNEUMONIA." in data.report.notes and len(everything(data)) == 40
+    assert len(
+        everything(load(table(images / "x.csv", rows("none", "tb"), "path,label"), positive="tb", negative="none"))
+    )
+
+
+def test_several_classes_of_which_two_count(images: Path) -> None:
+    classes = ["Normal", "Lung Opacity", "No Lung Opacity / Not Normal"]
+    some = [(f"images/{i}.png", classes[i % 3]) for i in range(39)]
+    path = table(images / "labels.csv", some, "path,class")
+    refused(path, "line 4 has the label 'No Lung Opacity / Not Normal', a third class", "'data.positive' and 'data.neg")
+    data = load(path, positive="lung opacity", negative="normal")
+    assert {label: sum(found == label for _, found in everything(data).values()) for label in (0, 1)} == {0: 13, 1: 13}
+    assert (
+        "13 of 39 images are of other classes and were left out: 'No Lung Opacity / Not Normal'." in data.report.notes
+    )
+    data = load(path, positive="lung opacity", negative="*")
+    assert [label for _, (_, label) in sorted(everything(data).items())].count(0) == 26
+    assert "everything else counts as NORMAL and 'Lung Opacity' as PNEUMONIA." in data.report.notes
+    refused(path, "no label is 'Covid', which 'data.positive' asks for", positive="Covid", negative="*")
+    refused(path, "are both 'normal'", positive="normal", negative="normal")
+
+
+@pytest.mark.parametrize("second", ["images/../images/0.png", "./images/0.png", "images/link.png", "images/hard.png"])
+def test_two_paths_of_one_file(images: Path, second: str) -> None:
+    (images / "images/link.png").symlink_to("0.png")
+    os.link(images / "images/0.png", images / "images/hard.png")
+    some = rows("Normal", "PNEUMONIA")
+    path = table(images / "labels.csv", [*some, (second, "PNEUMONIA")], "path,label")
+    refused(path, "lines 2 and 42 name 'images/0.png' and contradict each other", "or set 'data.uncertain' to drop")
+    data = load(path, uncertain="drop")
+    assert "images/0.png" not in everything(data) and len(everything(data)) == 39
+    data = load(table(images / "labels.csv", [*some, (second, "normal")], "path,label"))
+    assert len(everything(data)) == 40 and "41 lines name 40 images." in data.report.notes
+
+
+def copied(root: Path, kind: str) -> Path:
+    """Make a source in which one image is in both classes."""
+    files = {f"{('NORMAL', 'PNEUMONIA')[i % 2]}/{i}.png": png(i) for i in range(40)}
+    if kind == "npz":
+        train = np.random.default_rng(0).integers(0, 256, (20, 8, 8), dtype=np.uint8)
+        train[1] = train[0]
+        return medmnist(root, train_images=train)
+    if kind == "pixels":  # another file of the same image
+        stream = io.BytesIO()
+        Image.fromarray(image(0)).save(stream, "BMP")
+        files["PNEUMONIA/other.bmp"] = stream.getvalue()
+    else:
+        files["PNEUMONIA/copy.png"] = png(0)
+    if kind == "zip":
+        return write_zip(root / "x.zip", files)
+    folder = write(root / "x", files)
+    if kind == "release":
+        for split in ("train", "test"):
+            shutil.copytree(folder / "NORMAL", folder / split / "NORMAL")
+            shutil.copytree(folder / "PNEUMONIA", folder / split / "PNEUMONIA")
+        shutil.rmtree(folder / "NORMAL")
+        shutil.rmtree(folder / "PNEUMONIA")
+        (folder / "train/PNEUMONIA/copy.png").unlink()  # then the two labels are in train and test
+        (folder / "test/NORMAL/0.png").unlink()
+    if kind == "table":
+        return table(folder / "x.csv", [(name, name.split("/")[0]) for name in files], "path,label")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "release", "zip", "npz", "table", "pixels"])
+def test_one_image_in_two_classes(tmp_path: Path, kind: str) -> None:
+    path = copied(tmp_path, kind)
+    refused(path, "(NORMAL) and", "(PNEUMONIA) are the same image and contradict each other", "'data.uncertain'")
+    dropped, changed = load(path, uncertain="drop"), load(path, uncertain="positive")
+    gone = set(everything(changed)) - set(everything(dropped))
+    assert len(gone) >= 2 and {everything(changed)[name][1] for name in gone} == {1}
+    assert any(f"{len(gone)} of" in note and "left out" in note for note in dropped.report.notes)
+
+
+def test_class_folders_that_are_no_class(tmp_path: Path) -> None:
+    root = write(tmp_path / "x", {f"{name}/{i}.png": png(100 * k + i) for k, name in enumerate(("normal", "uncertain"))
+                                  for i in range(20)})  # fmt: skip
+    refused(root, "the folder 'uncertain' has the uncertain label 'uncertain'", "'data.uncertain' to drop")
+    data = load(root, uncertain="positive")
+    assert everything(data)["uncertain/3.png"][1] == 1 and everything(data)["normal/3.png"][1] == 0
+
+
+CELLS = st.sampled_from(["0", "1", "0.0", "", "nan", "-1", "Effusion", "1|Effusion", "0|1", "0|-1"])
+CHOICES = st.sampled_from(["refuse", "drop", "negative", "positive"])
+
+
+@given(st.lists(st.lists(CELLS, min_size=1, max_size=3), min_size=1, max_size=8), CHOICES, CHOICES, st.booleans())
+def test_a_label_is_what_every_reading_says(readings: list[list[str]], blank: Any, uncertain: Any, rest: bool) -> None:
+    """A second reading of the rules, image by image: each has one or more raters, whose cells may list findings."""
+
+    def said(cell: str) -> set[str]:
+        words = {plain(word) for word in cell.split("|")}
+        return words - {"", "nan"} or {"nothing"}
+
+    expected: list[int | None] = []
+    for cells in readings:
+        opinions = set()
+        for words in map(said, cells):
+            if ("-1" in words and len(words) > 1) or ({"0", "1"} <= words and not rest):
+                opinions.add("both")
+            elif "1" in words:
+                opinions.add("positive")
+            elif words == {"nothing"} or words == {"-1"}:
+                opinions.add("nothing" if words == {"nothing"} else "doubt")
+            else:
+                opinions.add("negative" if rest or "0" in words else "other")
+        if len(opinions) > 1:
+            opinions -= {"nothing"}
+        if len(opinions) > 1 and "doubt" in opinions:
+            opinions -= {"other"}
+        opinion = opinions.pop() if len(opinions) == 1 else "both"
+        choice = {"nothing": blank, "doubt": uncertain, "both": uncertain, "other": "drop"}.get(opinion, opinion)
+        expected.append({"drop": None, "negative": 0, "positive": 1, "refuse": -1}[choice])
+
+    rules = LabelRules(positive="1", negative="*" if rest else "0", blank=blank, uncertain=uncertain)
+    names = {name: "" for cell in ["0", "1", *(c for cells in readings for c in cells)] for name in cell.split("|")}
+    classes = Classes(names, rules, where="x")
+    found = [Found(agreed(classes.verdict(cell.split("|")) for cell in cells), "", "") for cells in readings]
+    if -1 in expected:
+        with pytest.raises(DataError, match=r"set 'data\."):
+            settle(found, rules, where="x")
+    else:
+        assert settle(found, rules, where="x")[0] == expected
+
+
+def test_every_word_has_one_meaning() -> None:
+    words = {name: "" for name in [*NOTHING, *DOUBT, "normal", "pneumonia"]}
+    classes = Classes(words, LabelRules(), where="x")
+    assert {classes.verdict([word]) for word in NOTHING} == {Verdict.BLANK}
+    assert {classes.verdict([word]) for word in DOUBT} == {Verdict.UNCERTAIN}
