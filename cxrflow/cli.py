@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,15 +15,16 @@ from typer.core import TyperGroup
 from contract.errors import ConfigError, CxrflowError
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything, write_csv
-from cxrflow import summary
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, writing
 
 if TYPE_CHECKING:
+    from cxrflow.report.facts import Facts
     from cxrflow.stages import Run
     from datasets.fetch import Published
 
 INTERRUPTED = 130  # exit code
+HARDWARE = ("build", "simulate", "synth")  # stages that the table of the hardware reads
 app = typer.Typer(
     help="Chest X-rays to a bit-exact FPGA accelerator. " + DISCLAIMER,
     no_args_is_help=True,
@@ -75,6 +76,21 @@ def _show(run: "Run", *tables: Any) -> None:
             run.console.out.print(table)
 
 
+def _facts(run: "Run", *stages: str) -> "Facts":
+    """Return what the run's folder says of some of its stages."""
+    from cxrflow.report.facts import collect
+
+    return collect(run.folder, *stages, board=run.experiment.build.board)
+
+
+def _show_metrics(run: "Run") -> None:
+    from cxrflow import summary
+
+    metrics = _facts(run, "train").metrics
+    assert metrics is not None
+    _show(run, summary.metrics_table(metrics))
+
+
 @data_app.command("check")
 def data_check(
     file: Annotated[Path | None, typer.Argument(help="Experiment file (YAML).", show_default=False)] = None,
@@ -84,6 +100,7 @@ def data_check(
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this PNG file.")] = None,
 ) -> None:
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
+    from cxrflow import summary
     from cxrflow.data_check import draw, survey_source
     from cxrflow.experiment import DataConfig, load_experiment
     from cxrflow.stages import load_source
@@ -168,18 +185,21 @@ def train(
         return
     with _run(file, data, runs, strict).locked() as run:
         _stage(run, "train", run.train)
-        _show(run, summary.metrics_table(run.folder))
+        _show_metrics(run)
 
 
 def _train_seeds(first: "Run", seeds: int) -> None:
     """Train runs that differ in their seeds, of the training and of the validation split."""
+    from cxrflow import summary
     from cxrflow.stages import Run
 
+    tests = []
     for number in range(seeds):
         run = Run(first.experiment.seeded(number), first.runs, first.console)
         with run.locked():
             _stage(run, run.experiment.name, run.train)
-    _show(first, summary.seeds_table(first.runs, first.experiment.name, seeds))
+            tests.append(_facts(run, "train").test)
+    _show(first, summary.seeds_table(first.experiment.name, [test for test in tests if test is not None]))
 
 
 @app.command()
@@ -194,38 +214,47 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure a trained run on any X-rays: intervals over patients, operating points, calibration."""
+    from contract.record import read_record
+    from cxrflow import summary
     from cxrflow.stages import referred_run
+    from qnn.records import Evaluation
 
     folder = referred_run(run, runs)
     with _run(folder / "experiment.yaml", data, folder.parent, strict, folder.name).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
-        _show(trained, *summary.evaluation_tables(out))
+        _show(trained, *summary.evaluation_tables(read_record(out / "evaluation.json", Evaluation)))
         print(out)
 
 
 @app.command()
 def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
     """Export the trained network to QONNX and prove that it gives the same integers."""
+    from cxrflow import summary
+
     with _run(file, data, runs, strict).locked() as run:
         _stage(run, "export", run.export)
-        _show(run, summary.chain_table(run.folder, run.experiment.build.board))
+        _show(run, summary.chain_table(_facts(run, "export")))
 
 
 @app.command()
 def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """Compile the exported network to RTL with FINN, comparing integers after every step."""
+    from cxrflow import summary
+
     with _run(file, data, runs).locked() as run:
         _stage(run, "build", run.build)
-        _show(run, summary.hardware_table(run.folder, run.experiment.build.board))
+        _show(run, summary.hardware_table(_facts(run, *HARDWARE)))
 
 
 @app.command()
 def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), wave: Wave = None) -> None:
     """Simulate the RTL, cycle by cycle, on every test image."""
+    from cxrflow import summary
+
     with _run(file, data, runs).locked() as run:
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
-        board = run.experiment.build.board
-        _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
+        facts = _facts(run, "export", *HARDWARE)
+        _show(run, summary.chain_table(facts), summary.hardware_table(facts))
 
 
 @app.command()
@@ -240,17 +269,18 @@ def synth(
     """Count LUTs, flip-flops, block RAMs and DSPs of every layer: Yosys synthesises, Vivado also routes it alone."""
     if tool not in ("yosys", "vivado"):
         raise ConfigError(f"'{tool}' is not a known tool, expected yosys or vivado.")
+    from cxrflow import summary
+
     with _run(file, data, runs).locked() as run:
-        board = run.experiment.build.board
         if tool == "vivado":
             _stage(run, "synth", lambda: run.synth_vivado(idle_minutes=idle_minutes))
-            _show(run, summary.vivado_table(run.build_folder / "synth_vivado" / "synth.json"))
+            _show(run, summary.vivado_table(_facts(run, "build", "synth", "synth_vivado")))
         else:
             _stage(run, "synth", run.synth)
-            _show(run, summary.synth_table(run.folder, board))
+            _show(run, summary.synth_table(_facts(run, "build", "synth")))
         if gates:
             _stage(run, "gates", run.gates)
-            _show(run, summary.chain_table(run.folder, board))
+            _show(run, summary.chain_table(_facts(run, "export", "build", "simulate", "gates")))
 
 
 @app.command()
@@ -280,6 +310,7 @@ def bitstream(
     idle_minutes: Idle = 30.0,
 ) -> None:
     """Everything up to a checked bitstream and its deploy folder; without Vivado, everything up to Vivado (code 3)."""
+    from cxrflow import summary
     from cxrflow.stages import require_shell
 
     require_shell(shell)
@@ -296,7 +327,7 @@ def bitstream(
             _stage(run, stage, work)
         _stage(run, "bitstream", lambda: run.bitstream(shell=shell, idle_minutes=idle_minutes))
         _stage(run, "package", run.package)
-        _show(run, summary.vivado_table(run.build_folder / "bitstream" / "bitstream.json"))
+        _show(run, summary.vivado_table(_facts(run, "build", "synth", "bitstream")))
         print(run.deploy_folder)
 
 
@@ -310,13 +341,14 @@ def run_all(
     name: Name = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
+    from cxrflow import summary
+
     with _run(file, data, runs, strict, name).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
-        board = run.experiment.build.board
         _show(run, summary.data_table(run.data()))
         _stage(run, "train", run.train)
-        _show(run, summary.metrics_table(run.folder))
+        _show_metrics(run)
         _stage(run, "export", run.export)
         _stage(run, "build", run.build)
         hls = run.hls_nodes()
@@ -327,8 +359,8 @@ def run_all(
         else:
             _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
-        _show(run, summary.chain_table(run.folder, board), summary.hardware_table(run.folder, board))
-        _show(run, summary.synth_table(run.folder, board))
+        facts = _facts(run, "export", *HARDWARE, "gates", "package")
+        _show(run, summary.chain_table(facts), summary.hardware_table(facts), summary.synth_table(facts))
         print(f"Everything is in {run.folder}; look at {_report(run.folder)}. {DISCLAIMER}")
 
 
@@ -358,16 +390,19 @@ def compare(
     out: Annotated[Path | None, typer.Option("--out", help="The page; RUNS/compare.html if not given.")] = None,
 ) -> None:
     """Put runs side by side: a table here, and a page with figures."""
+    from cxrflow import summary
     from cxrflow.report.compare import require_some, rows
-    from cxrflow.report.facts import collect
+    from cxrflow.report.facts import collect, each
     from cxrflow.report.page import write_comparison
     from cxrflow.stages import referred_run
 
     require_some(run)
-    found = [collect(referred_run(path, runs)) for path in run]
-    table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
-    Console().out.print(table)
-    print(f"{write_comparison(found, out or runs / 'compare.html')}. {DISCLAIMER}")
+    found, damaged = each([referred_run(path, runs) for path in run], collect)
+    if found:
+        table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
+        Console().out.print(table)
+        print(f"{write_comparison(found, out or runs / 'compare.html')}. {DISCLAIMER}")
+    _tell(damaged)
 
 
 class _Sweeps(TyperGroup):
@@ -398,8 +433,8 @@ def sweep_run(
     from cxrflow.sweep import command
 
     console = Console()
-    front = command.run(file, runs=runs, data=data, workers=workers, address=address, yes=yes, console=console)
-    _show_points(front, console)
+    found = command.run(file, runs=runs, data=data, workers=workers, address=address, yes=yes, console=console)
+    _show_points(*found, console)
 
 
 @sweep_app.command("select")
@@ -414,7 +449,7 @@ def sweep_select(
     if on != "validation":
         raise ConfigError(f"--on is {on}, expected validation: test images choose nothing.")
     console = Console()
-    _show_points(command.select(folder, top=top, console=console), console)
+    _show_points(*command.select(folder, top=top, console=console), console)
 
 
 @sweep_app.command("refit")
@@ -425,12 +460,14 @@ def sweep_refit(folder: SweepFolder) -> None:
     print(command.refit(folder).sentence())
 
 
-def _show_points(points: list[dict[str, Any]], console: Console) -> None:
+def _show_points(points: list[dict[str, Any]], damaged: Sequence[CxrflowError], console: Console) -> None:
+    from cxrflow import summary
     from cxrflow.sweep.page import cell, columns
 
     shown = columns(points)
     rows = [tuple(cell(point.get(name)) for name in shown) for point in points]
     console.out.print(summary.points_table("The front", list(shown.values()), rows))
+    _tell(damaged)
 
 
 @app.command()
@@ -439,8 +476,16 @@ def results(
     seeds: Annotated[bool, typer.Option("--seeds", help="Mean and spread of what `train --seeds` made.")] = False,
 ) -> None:
     """Print a Markdown table of all finished runs."""
-    rows = summary.seeds_rows(runs) if seeds else summary.results_rows(runs)
-    if not rows:
+    from cxrflow import summary
+    from cxrflow.report.facts import finished, trained
+
+    if seeds:
+        tests, damaged = trained(runs)
+        rows = summary.seeds_rows(tests)
+    else:
+        found, damaged = finished(runs)
+        rows = [summary.result_row(facts) for facts in found]
+    if not rows and not damaged:
         missing = (
             "NAME-seed folders in it. Run `cxrflow train --seeds 5`"
             if seeds
@@ -450,6 +495,15 @@ def results(
     headings = summary.SEEDS_HEADINGS if seeds else summary.RESULT_HEADINGS
     for cells in (headings, ("---",) * len(headings), *rows):
         print(f"| {' | '.join(cells)} |")
+    _tell(damaged)
+
+
+def _tell(damaged: Sequence[CxrflowError]) -> None:
+    """Say what is wrong with some runs after the others were shown; end with the first one's code."""
+    for message in dict.fromkeys(map(str, damaged)):
+        Console().error(message)
+    if damaged:
+        raise typer.Exit(damaged[0].exit_code)
 
 
 @app.command()
@@ -461,6 +515,7 @@ def infer(
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the answers to this file.")] = None,
 ) -> None:
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
+    from cxrflow import summary
     from cxrflow.infer import infer_files
     from driver.__main__ import COLUMNS
 
@@ -495,6 +550,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what speaks for and against in X-rays: the device answers for copies with a part covered, in one batch."""
+    from cxrflow import summary
     from driver.__main__ import expand
     from driver.accelerator import Accelerator
     from driver.explain import explain_files, explained_row
@@ -535,6 +591,7 @@ def serve(
 @app.command()
 def doctor() -> None:
     """Show what is installed, what is missing and what it would enable."""
+    from cxrflow import summary
     from cxrflow.doctor import examine
 
     findings = examine()

@@ -8,21 +8,24 @@ import shutil
 import tarfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from contract.decision import Decision, integer_threshold
-from contract.errors import ArtifactError, MismatchError
+from contract.errors import MismatchError
 from contract.files import hash_file, replacing
+from contract.golden import load_golden
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
-from contract.npz import load_npz
 from contract.preprocess import describe
+from contract.record import Count, Record, Share, Text, Versions, read_record
 from cxrflow.c_header import c_header
 from cxrflow.runs import REPOSITORY, git_commit
-from cxrflow.summary import read
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
+from export.records import Exported
+from finn_build.records import Bitstream, Built, Simulated, Stitched
+from qnn.records import Metrics
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
@@ -32,7 +35,33 @@ CODE = (  # what the deploy folder needs of this repository
     "contract/*.py", "contract/images/*.py", "driver/*.py", "driver/simulated/*.py",
     "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py", "datasets/dicom.py",
 )  # fmt: skip
+KEPT = ("contract/record.py",)  # of these, what only this repository has a use for
 TEMPLATES = Path(__file__).parent / "deploy"
+
+
+class Accuracy(Record):
+    """The test metrics that people look at first."""
+
+    accuracy: Share | None = None
+    auc: Share | None = None
+
+
+class Provenance(Record):
+    """Where a deploy folder came from."""
+
+    network: Text = ""
+    data: Text = ""
+    git_commit: Text | None = None
+    test_metrics: Accuracy = Accuracy()
+    golden_images_equal_on_cpu: Count | None = None
+
+
+class Deployed(Record):
+    """accelerator.json as the report reads it; contract.manifest is for who runs it."""
+
+    command = "package"
+    provenance: Provenance
+    versions: Versions
 
 
 def package_run(run: "Run", out: Path) -> None:
@@ -56,6 +85,8 @@ def package_run(run: "Run", out: Path) -> None:
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
     for pattern in CODE:
         for path in sorted(REPOSITORY.glob(pattern)):
+            if str(path.relative_to(REPOSITORY)) in KEPT:
+                continue
             copied = out / path.relative_to(REPOSITORY)
             copied.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copied)
@@ -74,9 +105,9 @@ def write_archive(folder: Path) -> Path:
 
 def _check_reference(out: Path) -> int:
     """Run the golden images through the CPU reference; return how many there are. Raises MismatchError."""
-    golden = load_npz(out / "golden.npz")
-    got = Reference.load(out / "reference.npz")(golden["pixels"])  # type: ignore[arg-type]
-    differing = int(np.count_nonzero(got != golden["logits"]))
+    golden = load_golden(out / "golden.npz")
+    got = Reference.load(out / "reference.npz")(golden.pixels)
+    differing = int(np.count_nonzero(got != golden.logits))
     if differing:
         raise MismatchError(
             f"CPU reference: {differing} of {len(got)} logits differ from the golden ones. "
@@ -94,7 +125,8 @@ def _copy_simulator(build: Path, out: Path) -> None:
 
 
 def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Manifest:
-    exported, metrics = _read(run.folder / "export" / "export.json"), _read(run.folder / "train" / "metrics.json")
+    exported = read_record(run.folder / "export" / "export.json", Exported)
+    metrics = read_record(run.folder / "train" / "metrics.json", Metrics)
 
     network = run.experiment.network
     return Manifest(
@@ -106,13 +138,13 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
         height=network.height,
         width=network.width,
         decision=Decision(
-            scale=exported["scale"],
-            offset=exported["offset"],
-            threshold=exported["threshold"],
-            rule=metrics["operating_point_rule"],
+            scale=exported.scale,
+            offset=exported.offset,
+            threshold=exported.threshold,
+            rule=metrics.operating_point_rule,
             operating_points={
-                rule: integer_threshold(point, exported["scale"], exported["offset"])
-                for rule, point in metrics["operating_points"].items()
+                rule: integer_threshold(point, exported.scale, exported.offset)
+                for rule, point in metrics.operating_points.items()
             },
         ),
         hardware=_hardware(run),
@@ -120,11 +152,11 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
         versions={tool: version(tool) for tool in TOOLS},
         provenance={
             "run": run.experiment.name,
-            "network": exported["network"],
+            "network": exported.network,
             "git_commit": git_commit(),
-            "data": metrics["source"],
-            "data_fingerprint": metrics["fingerprint"],
-            "test_metrics": metrics.get("test", {}),
+            "data": metrics.source,
+            "data_fingerprint": metrics.fingerprint,
+            "test_metrics": {} if metrics.test is None else metrics.test.model_dump(mode="json", exclude_unset=True),
             "golden_images_equal_on_cpu": golden_images,
         },
     )
@@ -132,43 +164,36 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
 
 def _hardware(run: "Run") -> Hardware | None:
     """Describe the verified RTL; None where there is none."""
-    simulated = run.build_folder / "sim" / "sim.json"
-    if not simulated.exists():
+    build = run.build_folder
+    if not (build / "sim" / "sim.json").exists():
         return None
-    build, sim = _read(run.build_folder / "build.json"), _read(simulated)
-    design = _read(run.build_folder / "rtl" / "design.json")
-    bitstream = read(run.build_folder / "bitstream" / "bitstream.json") or {}
-    network, source, sink = run.experiment.network, design["input"], design["output"]
-    beats, lanes = source["beats"], source["pixels_per_beat"]
+    built, sim = read_record(build / "build.json", Built), read_record(build / "sim" / "sim.json", Simulated)
+    design = read_record(build / "rtl" / "design.json", Stitched)
+    made = build / "bitstream" / "bitstream.json"
+    bitstream = read_record(made, Bitstream) if made.exists() else Bitstream(dma={})
+    network, source, sink = run.experiment.network, design.input, design.output
+    packed_bytes, width_bits = sink.beats * sink.bits // 8, sink.bits
+    if bitstream.output is not None:  # FINN's own shell ends in the last layer's width
+        packed_bytes, width_bits = bitstream.output.packed_bytes, bitstream.output.width_bits
     return Hardware(
-        shell=bitstream.get("shell"),
-        board=build["board"],
-        part=build["part"],
-        clock_mhz=sim["clock_mhz"],
+        shell=bitstream.shell,
+        board=built.board,
+        part=built.part,
+        clock_mhz=sim.clock_mhz,
         input=Stream(
             shape=[network.height, network.width],
             datatype="uint8",
-            folded_shape=[beats, lanes],
-            packed_bytes=beats * source["bits"] // 8,
-            width_bits=source["bits"],
+            folded_shape=[source.beats, source.pixels_per_beat],
+            packed_bytes=source.beats * source.bits // 8,
+            width_bits=source.bits,
         ),
         output=Stream(
             shape=[1],
             datatype="int32",
-            folded_shape=[sink["beats"], 1],
-            **{
-                "packed_bytes": sink["beats"] * sink["bits"] // 8,
-                "width_bits": sink["bits"],
-                **bitstream.get("output", {}),  # FINN's own shell ends in the last layer's width
-            },
+            folded_shape=[sink.beats, 1],
+            packed_bytes=packed_bytes,
+            width_bits=width_bits,
         ),
-        dma=bitstream.get("dma", {}),
-        cycles_per_image=round(sim["initiation_interval"]),
+        dma=bitstream.dma,
+        cycles_per_image=round(sim.cycles_per_image),
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content = read(path)
-    if content is None:
-        raise ArtifactError(f"{path} is missing or holds no object, expected what its stage wrote. Run it again.")
-    return content

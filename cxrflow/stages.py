@@ -1,6 +1,7 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import hash_file, replacing
 from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
+from contract.record import read_record, read_text
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
@@ -28,7 +30,8 @@ from cxrflow.runs import (
     run_stage,
     writing,
 )
-from cxrflow.summary import read
+from finn_build.records import Built, Estimates, Synthesis
+from qnn.records import Metrics
 
 if TYPE_CHECKING:
     from datasets.xray import XrayData
@@ -129,12 +132,15 @@ class Run:
         from qnn.report import add_test
 
         folder = self.folder / "train"
-        metrics = read(folder / "metrics.json") or {}
-        if "test" in metrics:
+        if self._metrics().test is not None:
             return False
+        metrics = json.loads(read_text(folder / "metrics.json"))
         net = load_checkpoint(folder / "checkpoint.pt", expected=self.experiment.network).net
         amend_stage(folder, lambda out: add_test(net, self.data(), self.experiment.train, metrics, out))
         return True
+
+    def _metrics(self) -> Metrics:
+        return read_record(self.folder / "train" / "metrics.json", Metrics)
 
     def _sources(self) -> "dict[str, Source | None]":
         """Load the finished runs that this training builds on, and check that they fit."""
@@ -159,8 +165,8 @@ class Run:
             )
         require_files(folder / "train", "train")
         checkpoint = folder / "train" / "checkpoint.pt"
-        split = (read(folder / "train" / "metrics.json") or {}).get("split")
-        return Source(load_checkpoint(checkpoint).net, str(split), folder.name, hash_file(checkpoint))
+        split = read_record(folder / "train" / "metrics.json", Metrics).split
+        return Source(load_checkpoint(checkpoint).net, split, folder.name, hash_file(checkpoint))
 
     def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any], test: bool) -> None:
         from qnn.checkpoint import save_checkpoint
@@ -219,8 +225,8 @@ class Run:
         from qnn.report import report_evaluation
 
         require_files(self.folder / "train", "train")
-        points = (read(self.folder / "train" / "metrics.json") or {}).get("operating_points")
-        if points is None:
+        points = self._metrics().operating_points
+        if not points:
             raise ArtifactError(
                 f"{self.folder / 'train'} was made by an earlier version, which chose no operating points. "
                 "Run `cxrflow train` again."
@@ -297,8 +303,7 @@ class Run:
 
     def hls_nodes(self) -> list[str]:
         """Return the layers of the finished build that FINN has no RTL for."""
-        built = read(self.build_folder / "build.json") or {}
-        return [str(name) for name in built.get("hls_nodes", [])]
+        return read_record(self.build_folder / "build.json", Built).hls_nodes
 
     def simulate(self, *, wave: Path | None = None) -> bool:
         """Simulate the RTL on every test image. Returns whether anything had to be done."""
@@ -322,7 +327,8 @@ class Run:
         return ran
 
     def _write_wave(self, wave: Path) -> None:
-        from finn_build.build import WAVE_IMAGES, load_golden, write_wave
+        from contract.golden import load_golden
+        from finn_build.build import WAVE_IMAGES, write_wave
         from finn_build.stitch import load_design
 
         rtl = self.build_folder / "rtl"
@@ -350,8 +356,9 @@ class Run:
             from cxrflow.synth_figure import plot_synthesis
 
             cache = self.runs / ".cache" / "synth"
-            content = synthesise_build(self.build_folder, board, out, cache=cache, report=self.console.detail)
-            plot_synthesis(content, out / "synth.png")
+            synthesise_build(self.build_folder, board, out, cache=cache, report=self.console.detail)
+            estimates = read_record(self.build_folder / "estimates.json", Estimates)
+            plot_synthesis(read_record(out / "synth.json", Synthesis), estimates, out / "synth.png")
 
         return self._stage(self.build_folder / "synth", BUILT, inputs, work)
 
@@ -382,10 +389,8 @@ class Run:
         """Write the design as an IP. Returns whether anything had to be done."""
         simulated = (self.build_folder / "sim").exists()
         self._require("export", "build", *(["simulate"] if simulated else []))
-        stamps = {
-            name: read_stamp(folder)
-            for name, folder in (("build", self.build_folder), ("sim", self.build_folder / "sim"))
-        }
+        stamps = {"build": read_stamp(self.build_folder)}
+        stamps |= {name: read_stamp(self.build_folder / name) for name in ("sim", "synth")}
         inputs = {
             "name": self.experiment.name,
             **{name: None if stamp is None else stamp.key for name, stamp in stamps.items()},

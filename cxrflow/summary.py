@@ -1,8 +1,6 @@
-"""The tables that a terminal shows about a run. Every figure is read from the run's files."""
+"""The tables that a terminal shows about a run. Every figure is read from the run's files, and names its source."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean, median, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +9,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from contract.errors import ArtifactError
 from contract.manifest import DISCLAIMER
+from contract.record import WITNESSES, Link
 from contract.table import shown
 from cxrflow.doctor import Finding
-from cxrflow.report.files import WITNESSES
+from cxrflow.report.facts import Facts
+from finn_build.records import Amounts, Counted, Estimates, Folded, Simulated
+from finn_build.resources import FORMULAS, TITLES, VIVADO, WHOLE, YOSYS, Sourced, of_source
+from qnn.records import Evaluation, Measured, Metrics
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
+KINDS = ("sensitivity_bacteria", "sensitivity_virus")
 
 
 def _table(
@@ -83,44 +85,42 @@ def check_sentences(data: "XrayData") -> list[str]:
     return said + [f"the same image: {', '.join(group)}" for group in report.duplicates[:SHOWN_DUPLICATES]]
 
 
-def metrics_table(run: Path) -> RenderableType | None:
+def metrics_table(metrics: Metrics) -> RenderableType:
     """Validation and test metrics at the operating point."""
-    metrics = read(run / "train" / "metrics.json")
-    if metrics is None:
-        return None
-    test = metrics["test"]
+    validation, test = metrics.validation, metrics.test
+    names = (*METRICS, *(name for name in KINDS if validation.value(name) is not None))
     rows = [
         (
             _words(name),
-            f"{metrics['validation'][name]:.4f}",
-            f"{test[name]:.4f} {_interval(test['intervals'].get(name))}",
+            _figure(validation.value(name)),
+            "" if test is None else f"{_figure(test.value(name))} {_interval(test.intervals.get(name))}",
         )
-        for name in (*METRICS, *(f"sensitivity_{kind}" for kind in ("bacteria", "virus")))
-        if name in test and name in metrics["validation"]
+        for name in names
     ]
     headings = ("metric", "validation", "test, 95 % over patients")
-    return _table(f"{metrics['network']}. {DISCLAIMER}", headings, rows, text=["metric"])
+    return _table(f"{metrics.network}. {DISCLAIMER}", headings, rows, text=["metric"])
 
 
-def evaluation_tables(folder: Path) -> list[RenderableType]:
+def evaluation_tables(found: Evaluation) -> list[RenderableType]:
     """Metrics with intervals, operating points and, where measured, shifts of an evaluation."""
-    found = read(folder / "evaluation.json") or {}
-    names = [*METRICS, *(name for name in found if name.startswith("sensitivity_"))]
-    ends, rows = found["intervals"], list[tuple[str, ...]]()
-    rows += [(_words(name), _figure(found[name]), _interval(ends.get(name))) for name in names]
-    rows.append(("calibration error", _figure(found["ece"]), _interval(ends.get("ece"))))
-    title = f"{found['n']} images of {found['source']}. {DISCLAIMER}"
+    names = (*METRICS, *(name for name in KINDS if found.value(name) is not None))
+    rows: list[tuple[str, ...]] = [
+        (_words(name), _figure(found.value(name)), _interval(found.intervals.get(name))) for name in names
+    ]
+    rows.append(("calibration error", _figure(found.ece), _interval(found.intervals.get("ece"))))
+    title = f"{found.n} images of {found.source}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
     headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
-    points = found["operating_points"].items()
-    rows = [(_words(rule), *(_figure(values[name]) for name in headings)) for rule, values in points]
+    rows = [
+        (_words(rule), *(_figure(getattr(point, name)) for name in headings))
+        for rule, point in found.operating_points.items()
+    ]
     words = ("operating point", *(name.replace("_", "\n") for name in headings))
     tables.append(_table("", words, rows, text=["operating point"]))
-    if "shifts" in found:
-        shown = ("accuracy", "auc", "balanced_accuracy")
+    if found.shifts:
         rows = [
-            (f"{row['shift']} [{row['unit']}]", f"{row['level']:g}", *(_figure(row[name]) for name in shown))
-            for row in found["shifts"]
+            (f"{at.shift} [{at.unit}]", f"{at.level:g}", *map(_figure, (at.accuracy, at.auc, at.balanced_accuracy)))
+            for at in found.shifts
         ]
         tables.append(_table("", ("shift", "level", "accuracy", "AUC", "balanced\naccuracy"), rows, text=["shift"]))
     return tables
@@ -138,15 +138,16 @@ def _interval(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f"{ends[0]:.3f}..{ends[1]:.3f}"
 
 
-def seeds_table(runs: Path, name: str, seeds: int) -> RenderableType:
+def seeds_table(name: str, tests: Sequence[Measured]) -> RenderableType:
     """Test metrics of each run of a training with several seeds, their mean and sample standard deviation."""
-    tests = [(read(runs / f"{name}-seed{i}" / "train" / "metrics.json") or {})["test"] for i in range(seeds)]
     rows = []
     for metric in METRICS:
-        values = [test[metric] for test in tests]
-        rows.append((_words(metric), f"{mean(values):.4f}", f"{stdev(values):.4f}", *map(_figure, values)))
-    headings = ("test metric", "mean", "std", *(f"seed{i}" for i in range(seeds)))
-    return _table(f"{name}, {seeds} seeds. {DISCLAIMER}", headings, rows, text=["test metric"])
+        values = [test.value(metric) for test in tests]
+        known = [value for value in values if value is not None]
+        spread = (f"{mean(known):.4f}", f"{stdev(known):.4f}") if len(known) == len(values) else ("", "")
+        rows.append((_words(metric), *spread, *map(_figure, values)))
+    headings = ("test metric", "mean", "std", *(f"seed{i}" for i in range(len(tests))))
+    return _table(f"{name}, {len(tests)} seeds. {DISCLAIMER}", headings, rows, text=["test metric"])
 
 
 SEEDS_HEADINGS = (
@@ -155,50 +156,56 @@ SEEDS_HEADINGS = (
 )  # fmt: skip
 
 
-def seeds_rows(runs: Path) -> list[tuple[str, ...]]:
+def seeds_rows(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, ...]]:
     """Return one row of cells per experiment that was trained with several seeds.
 
     A figure is mean ± sample standard deviation over seeds; in brackets the 95 % interval over patients that one run
-    has, its ends averaged over the runs.
+    has, its ends averaged over the runs. Runs on other images are another row.
+
+    Args:
+        trained: names of runs, such as NAME-seed0, and their metrics.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(runs.glob("*-seed*/train/metrics.json")):
-        name, _, number = path.parent.parent.name.rpartition("-seed")
-        metrics = read(path)
-        if number.isdigit() and metrics is not None:
-            groups.setdefault(name, []).append(metrics)
-    return [_seeds_row(name, group) for name, group in groups.items() if len(group) > 1]
+    groups: dict[tuple[str, str], list[tuple[Metrics, Measured]]] = {}
+    for run, metrics in trained:
+        name, _, number = run.rpartition("-seed")
+        if name and number.isdigit() and metrics.test is not None:
+            groups.setdefault((name, metrics.fingerprint), []).append((metrics, metrics.test))
+    return [_seeds_row(name, group) for (name, _), group in groups.items() if len(group) > 1]
 
 
-def _seeds_row(name: str, group: list[dict[str, Any]]) -> tuple[str, ...]:
-    tests, networks = [metrics["test"] for metrics in group], {metrics["network"] for metrics in group}
-
-    def cell(metric: str) -> str:
-        text = _spread([test[metric] for test in tests])
-        ends = [mean(test["intervals"][metric][end] for test in tests) for end in (0, 1)]
-        return f"{text} [{_interval(ends)}]"
-
+def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured]]) -> tuple[str, ...]:
+    tests = [test for _, test in group]
+    points = [
+        [test.operating_points[rule].accuracy for test in tests if rule in test.operating_points]
+        for rule in ("youden", "sensitivity_95")
+    ]
     return (
         name,
-        ", ".join(sorted(networks)),
-        group[0]["source"],
+        ", ".join(sorted({metrics.network for metrics, _ in group})),
+        ", ".join(sorted({metrics.source for metrics, _ in group})),
         str(len(group)),
-        cell("accuracy"),
-        cell("auc"),
-        cell("balanced_accuracy"),
-        _spread([test["sensitivity"] for test in tests]),
-        _spread([test["specificity"] for test in tests]),
-        ", ".join(
-            f"{mean(test['operating_points'][rule]['accuracy'] for test in tests):.4f}"
-            for rule in ("youden", "sensitivity_95")
-        ),
-        _spread([test["ece"] for test in tests]),
-        f"{mean(metrics['seconds'] for metrics in group):.0f}",
+        *(_with_interval(tests, metric) for metric in ("accuracy", "auc", "balanced_accuracy")),
+        _spread([test.sensitivity for test in tests]),
+        _spread([test.specificity for test in tests]),
+        ", ".join(f"{mean(values):.4f}" if len(values) == len(tests) else "" for values in points),
+        _spread([test.ece for test in tests]),
+        f"{mean(metrics.seconds for metrics, _ in group):.0f}",
     )
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.4f} ± {stdev(values):.4f}"
+def _with_interval(tests: Sequence[Measured], metric: str) -> str:
+    """Return a metric's spread over seeds, and the mean ends of its interval over patients."""
+    ends = [test.intervals[metric] for test in tests if metric in test.intervals]
+    spread = _spread([test.value(metric) for test in tests])
+    if not spread or len(ends) < len(tests):
+        return spread
+    return f"{spread} [{_interval([mean(end) for end in zip(*ends, strict=True)])}]"
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    """Return mean and spread; nothing where a run has no value."""
+    known = [value for value in values if value is not None]
+    return f"{mean(known):.4f} ± {stdev(known):.4f}" if len(known) == len(values) else ""
 
 
 def points_table(title: str, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> RenderableType:
@@ -206,153 +213,150 @@ def points_table(title: str, headings: Sequence[str], rows: Sequence[tuple[str, 
     return _table(f"{title}. {DISCLAIMER}", tuple(headings), list(rows), text=[headings[0]])
 
 
-def chain_rows(run: Path, board: str) -> list[tuple[str, int, int | None]]:
-    """Return (stage, images, differing integers) along the chain of equality, as far as the run went."""
-    rows: list[tuple[str, int, int | None]] = []
-    build = run / "build" / board
-    for content in (read(run / "export" / "export.json"), read(build / "build.json")):
-        rows += [(row["stage"], row["images"], row["differing"]) for row in (content or {}).get("chain", [])]
-    deployed = read(run / "deploy" / board / "accelerator.json")
-    equal = (deployed or {}).get("provenance", {}).get("golden_images_equal_on_cpu")
-    if equal is not None:  # the folder is not written when a logit differs
-        rows.append(("cpu_reference", equal, 0))
-    sim = read(build / "sim" / "sim.json")
-    if sim is not None:
-        rows.append(("rtl", sim["images"], sim["differing"]))
-        rows.append(("rtl_with_random_stalls", sim["images_with_random_stalls"], 0))
-    gates = read(build / "gates" / "gates.json")
-    if gates is not None:
-        rows.append(("netlist", gates["images"], gates["differing"]))
-    return rows
-
-
-def chain_table(run: Path, board: str) -> RenderableType:
+def chain_table(facts: Facts) -> RenderableType:
     """The chain of equality."""
     rows = [
-        (stage, str(images or "-"), "-" if differing is None else f"{differing}{_remark(stage, differing)}")
-        for stage, images, differing in chain_rows(run, board)
+        (link.stage, str(link.images or "-"), "-" if link.differing is None else f"{link.differing}{_remark(link)}")
+        for link in facts.chain
     ]
     headings = ("stage", "images", "differing")
     return _table("integer logits against the golden ones", headings, rows, text=["stage"])
 
 
-def _remark(stage: str, differing: int) -> str:
-    return " (counted, not required)" if differing and stage in WITNESSES else ""
+def _remark(link: Link) -> str:
+    return " (counted, not required)" if link.differing and link.stage in WITNESSES else ""
 
 
-def hardware_table(run: Path, board: str) -> RenderableType | None:
-    """Folding, cycles and stall shares per layer."""
-    build = run / "build" / board
-    estimates, folding = read(build / "estimates.json"), read(build / "folding.json")
+def hardware_table(facts: Facts) -> RenderableType | None:
+    """Folding, cycles and stall shares per layer, and what every node takes by formula and, where it ran, Yosys."""
+    estimates, folding, sim = facts.estimates, facts.folding, facts.simulated
     if estimates is None or folding is None:
         return None
-    sim = read(build / "sim" / "sim.json")
-    measured = {layer["name"]: layer for layer in sim["layers"]} if sim else {}
-    costs = {layer["name"]: layer for layer in estimates.get("formulas", {}).get("layers", [])}
+    layers = {layer.name: layer for layer in estimates.layers}
+    measured = {layer.name: layer for layer in sim.layers} if sim else {}
+    known = facts.resources[::-1]
     rows = []
-    for layer in estimates["layers"]:
-        name, use, cost = layer["name"], measured.get(layer["name"]), costs.get(layer["name"])
+    for name in dict.fromkeys([*layers, *(name for one in known for name in one.nodes)]):
+        folded, use = folding.root.get(name, Folded()), measured.get(name)
+        shares = () if use is None else (use.busy, use.waits_for_input, use.waits_for_output)
         rows.append(
             (
-                name + (" *" if sim and name == sim["slowest_layer"] else ""),
-                str(folding[name].get("PE", "")),
-                str(folding[name].get("SIMD", "")),
-                str(layer["cycles"]),
-                *(str(cost[key]) if cost else "" for key in ("lut", "bram18", "dsp")),
-                *(f"{100 * use[key]:.1f}" if use else "" for key in ("busy", "waits_for_input", "waits_for_output")),
+                name + (" *" if sim and name == sim.slowest_layer else ""),
+                *("" if value is None else str(value) for value in (folded.PE, folded.SIMD)),
+                str(layers[name].cycles) if name in layers else "",
+                *_amounts([one.nodes.get(name) for one in known]),
+                *((f"{100 * share:.1f}" for share in shares) if shares else ("", "", "")),
             )
         )
+    rows.append(("in all", "", "", "", *_amounts([one.total for one in known]), "", "", ""))
+    counted = [f"{title}\n{one.source.short}" for title in SHOWN.values() for one in known]
     return _table(
         _headline(estimates, sim),
-        ("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "busy", "waits\nin", "waits\nout"),
+        ("layer", "PE", "SIMD", "cycles", *counted, "busy", "waits\nin", "waits\nout"),
         rows,
         text=["layer"],
-        note="cycles, LUT, BRAM18, DSP: estimates; `cxrflow synth` counts. "
-        "busy, waits: % of the simulated cycles; * the slowest.",
+        note="cycles: as FINN and our own units' formulas have them. "
+        + _sources(known)
+        + ("" if facts.synthesis else " `cxrflow synth` counts.")
+        + " busy, waits: % of the simulated cycles; * the slowest.",
     )
 
 
-def synth_table(run: Path, board: str) -> RenderableType | None:
-    """What synthesis made of every node, beside the estimate and its error, and the share of the board's budget."""
-    synth = read(run / "build" / board / "synth" / "synth.json")
+SHOWN = {name: TITLES[name] for name in ("lut", "bram18", "dsp")}  # where flip-flops would take too much room
+
+
+def _amounts(amounts: Sequence[Amounts | None]) -> list[str]:
+    """Return the cells of SHOWN, the sources of one resource side by side."""
+    return [str(one[name]) if one and name in one else "" for name in SHOWN for one in amounts]
+
+
+def _sources(known: Sequence[Sourced]) -> str:
+    return " ".join(f"{one.source.short}: {one.source.name}, {one.source.means}." for one in known)
+
+
+def synth_table(facts: Facts) -> RenderableType | None:
+    """What synthesis made of every node, beside our formulas and their error, and the share of the board's budget."""
+    synth = facts.synthesis
     if synth is None:
         return None
-    rows = [_synth_row(layer["name"], layer, layer["estimate"]) for layer in synth["layers"]]
-    rows.append(_synth_row("total", synth["total"], synth["estimate"]))
-    share = {name: f"{100 * synth['total'][key] / synth['usable'][name]:.1f}%" for name, key in _BUDGETED.items()}
-    shares = {"LUT": share["lut"], "FF": share["ff"], "BRAM18": share["bram18"], "DSP": share["dsp"]}
+    formulas = of_source(facts.resources, FORMULAS)
+    estimates = {} if formulas is None else formulas.nodes
+    rows = [_synth_row(layer.name, layer, estimates.get(layer.name)) for layer in synth.layers]
+    rows.append(_synth_row("total", synth.total, None if formulas is None else formulas.total))
+    total, usable, board = synth.total.amounts, synth.usable.model_dump(), synth.board.model_dump()
+    shares = {name.upper(): f"{100 * total[name] / max(1, usable[name]):.1f}%" for name in total}
     rows.append(("of the budget", *(shares.get(heading, "") for heading in _SYNTH_HEADINGS[1:])))
-    usable = ", ".join(f"{synth['usable'][name]:,} of {synth['board'][name]:,} {name.upper()}" for name in _BUDGETED)
+    budget = ", ".join(f"{usable[name]:,} of {board[name]:,} {name.upper()}" for name in total)
     return _table(
-        f"{synth['tool']} {synth['version']} for {synth['part']}: {synth['kind']}",
+        f"{synth.tool} {synth.version} for {synth.part}: {synth.kind}",
         _SYNTH_HEADINGS,
         rows,
         text=["node"],
-        note="LUT: LUTRAM and SRL included, no two packed into one. BRAM18: a RAMB36 is two. est.: FINN's estimate "
-        f"before any RTL, without FIFOs and width converters. Budget: {usable}.",
+        note="LUT: LUTRAM and SRL included, no two packed into one. BRAM18: a RAMB36 is two. ours: "
+        f"{FORMULAS.name}, {FORMULAS.means}. Budget: {budget}.",
     )
 
 
 _SYNTH_HEADINGS = (
-    "node", "LUT", "LUT\nest.", "LUT\nerror", "FF", "CARRY", "LUT\nRAM", "SRL", "RAMB36", "BRAM18", "BRAM18\nest.",
-    "BRAM18\nerror", "DSP", "DSP\nest.", "DSP\nerror",
+    "node", "LUT", "LUT\nours", "LUT\nerror", "FF", "CARRY", "LUT\nRAM", "SRL", "RAMB36", "BRAM18", "BRAM18\nours",
+    "BRAM18\nerror", "DSP", "DSP\nours", "DSP\nerror",
 )  # fmt: skip
-_BUDGETED = {"lut": "lut", "ff": "ff", "bram18": "bram18_equivalents", "dsp": "dsp"}  # of the board, of synth.json
 
 
-def _synth_row(name: str, counts: dict[str, int], estimate: dict[str, float] | None) -> tuple[str, ...]:
-    cells = {key: str(count) for key, count in counts.items() if key not in ("name", "estimate")}
-    compared = {
-        key: ("", "") if estimate is None else (f"{estimate[key]:.0f}", _relative(estimate[key], counts[measured]))
-        for key, measured in _BUDGETED.items()
-        if key != "ff"
-    }
+def _synth_row(name: str, count: Counted, estimate: Amounts | None) -> tuple[str, ...]:
+    counted = count.amounts
+
+    def compared(resource: str) -> tuple[str, str, str]:
+        """Return the count, our formula's and its error."""
+        measured = counted[resource]
+        if estimate is None:
+            return str(measured), "", ""
+        return str(measured), str(estimate[resource]), _relative(estimate[resource], measured)
+
     return (
-        name, cells["lut"], *compared["lut"], cells["ff"], cells["carry"], cells["lutram"], cells["srl"],
-        cells["bram36"], cells["bram18_equivalents"], *compared["bram18"], cells["dsp"], *compared["dsp"],
+        name, *compared("lut"), str(count.ff), str(count.carry), str(count.lutram), str(count.srl), str(count.bram36),
+        *compared("bram18"), *compared("dsp"),
     )  # fmt: skip
 
 
-def _relative(estimate: float, measured: int) -> str:
+def _relative(estimate: int, measured: int) -> str:
     """Return the estimate's error, as far as there is something to be wrong about."""
     if measured == 0:
         return "" if estimate == 0 else "none"
     return f"{100 * (estimate / measured - 1):+.0f}%"
 
 
-def _headline(estimates: dict[str, Any], sim: dict[str, Any] | None) -> str:
+def _headline(estimates: Estimates, sim: Simulated | None) -> str:
     if sim is None:
-        return f"estimated: {estimates['cycles_per_image']} cycles per image, {estimates['images_per_s']:,.0f} images/s"
+        return (
+            f"estimated by FINN: {estimates.cycles_per_image} cycles per image, {estimates.images_per_s:,.0f} images/s"
+        )
+    between = "" if sim.initiation_interval is None else f"{sim.initiation_interval:.1f} cycles per image "
+    rate = "" if sim.images_per_s is None else f"{sim.images_per_s:,.0f} images/s at {sim.clock_mhz:g} MHz, "
     return (
-        f"measured: {sim['initiation_interval']:.1f} cycles per image (estimate {sim['estimated_interval']}), "
-        f"{sim['images_per_s']:,.0f} images/s at {sim['clock_mhz']:g} MHz, first logit after "
-        f"{sim['first_latency_cycles']:,} cycles ({sim['first_latency_us']:.1f} us); simulated in "
-        f"{sim['simulation_seconds']:.2f} s at {sim['simulated_cycles_per_s'] / 1e6:.2f} M cycles/s"
+        f"measured in simulation: {between}(FINN's estimate {sim.estimated_interval}), {rate}first logit after "
+        f"{sim.first_latency_cycles:,} cycles ({sim.first_latency_us:.1f} us); simulated in "
+        f"{sim.simulation_seconds:.2f} s at {sim.simulated_cycles_per_s / 1e6:.2f} M cycles/s"
     )
 
 
-def vivado_table(path: Path) -> RenderableType | None:
-    """What Vivado says of a routed design, per layer beside Yosys where it ran; None if `path` is not such a file."""
-    routed = read(path)
-    if routed is None or "wns_ns" not in routed:
+def vivado_table(facts: Facts) -> RenderableType | None:
+    """What Vivado says of a routed design, per node beside Yosys and our formulas; None where it did not run."""
+    routed = facts.routed
+    if routed is None:
         return None
-    keys = ("LUT", "FF", "BRAM_18K", "DSP")
-    rows = [
-        (layer["name"], *(str(layer[key]) for key in keys), str((layer["yosys"] or {}).get("LUT", "")))
-        for layer in routed["layers"]
-    ]
-    for name, used in (("accelerator", routed["accelerator"]), ("whole design", routed["used"])):
-        if used is not None:
-            rows.append((name, *(str(used[key]) for key in keys), ""))
-    above = routed["above_budget"]
+    known = [one for source in (VIVADO, WHOLE, YOSYS, FORMULAS) if (one := of_source(facts.resources, source))]
+    names = dict.fromkeys(name for one in known for name in one.nodes)
+    rows = [(name, *_amounts([one.nodes.get(name) for one in known])) for name in names]
+    rows.append(("in all", *_amounts([one.total for one in known])))
+    above = f" Above the board's budget: {', '.join(routed.above_budget)}." if routed.above_budget else ""
     return _table(
-        f"routed for {routed['clock_mhz']:.1f} MHz: setup slack {routed['wns_ns']:.3f} ns (up to "
-        f"{routed['fmax_mhz']:.1f} MHz), hold slack {routed['whs_ns']:.3f} ns, "
-        f"{routed['power']['total_w']:.2f} W estimated",
-        ("layer", "LUT", "FF", "BRAM18", "DSP", "LUT, Yosys"),
+        f"routed for {routed.clock_mhz:.1f} MHz: setup slack {routed.wns_ns:.3f} ns (up to "
+        f"{routed.fmax_mhz:.1f} MHz), hold slack {routed.whs_ns:.3f} ns, {routed.power.total_w:.2f} W estimated",
+        ("layer", *(f"{title}\n{one.source.short}" for title in SHOWN.values() for one in known)),
         rows,
         text=["layer"],
-        note=f"above the board's budget: {', '.join(above)}" if above else "",
+        note=_sources(known) + above,
     )
 
 
@@ -383,38 +387,32 @@ def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:
 
 
 RESULT_HEADINGS = (
-    "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image", "images/s",
-    "first logit [us]", "LUT, BRAM18, DSP (estimate)",
-    "LUT, BRAM18, DSP (Yosys)", "commit",
+    "run", "network", "images", "test accuracy", "test AUC", "equal integers", "cycles/image (simulated)",
+    "images/s (simulated)", "first logit [us] (simulated)",
+    *(f"LUT, BRAM18, DSP ({source.name})" for source in (FORMULAS, YOSYS)), "commit",
 )  # fmt: skip
 
 
-def results_rows(runs: Path) -> list[tuple[str, ...]]:
-    """Return one row of cells per finished deploy folder; a figure that was not measured is an empty cell."""
-    return [_result_row(path.parent) for path in sorted(runs.glob("*/deploy/*/accelerator.json"))]
-
-
-def _result_row(deploy: Path) -> tuple[str, ...]:
-    run, board = deploy.parent.parent, deploy.name
-    manifest, build = read(deploy / "accelerator.json") or {}, run / "build" / board
-    provenance, metrics = manifest["provenance"], manifest["provenance"]["test_metrics"]
-    estimates, sim = read(build / "estimates.json") or {}, read(build / "sim" / "sim.json")
-    total, synth = estimates.get("formulas", {}).get("total"), read(build / "synth" / "synth.json")
-    chain = [(images, differing) for _, images, differing in chain_rows(run, board) if differing is not None]
-    most = max(images for images, _ in chain)
+def result_row(facts: Facts) -> tuple[str, ...]:
+    """Return the cells of a run with a deploy folder; a figure that was not measured is an empty cell."""
+    assert facts.deployed is not None
+    provenance, sim = facts.deployed.provenance, facts.simulated
+    most = max((link.images for link in facts.chain if link.differing is not None), default=0)
     return (
-        run.name,
-        provenance["network"],
-        provenance["data"],
-        f"{metrics['accuracy']:.4f}",
-        f"{metrics['auc']:.4f}",
+        facts.name,
+        provenance.network,
+        provenance.data,
+        _figure(provenance.test_metrics.accuracy),
+        _figure(provenance.test_metrics.auc),
         f"{most} images, Brevitas to " + ("RTL" if sim else "CPU reference"),
-        f"{sim['initiation_interval']:.0f}" if sim else "",
-        f"{sim['images_per_s']:,.0f}" if sim else "",
-        f"{sim['first_latency_us']:.1f}" if sim else "",
-        ", ".join(str(total[key]) for key in ("lut", "bram18", "dsp")) if total else "",
-        ", ".join(str(synth["total"][key]) for key in ("lut", "bram18_equivalents", "dsp")) if synth else "",
-        str(provenance["git_commit"] or ""),
+        f"{sim.initiation_interval:.0f}" if sim and sim.initiation_interval is not None else "",
+        f"{sim.images_per_s:,.0f}" if sim and sim.images_per_s is not None else "",
+        f"{sim.first_latency_us:.1f}" if sim else "",
+        *(
+            ", ".join(str(one.total[name]) for name in SHOWN) if one else ""
+            for one in (of_source(facts.resources, source) for source in (FORMULAS, YOSYS))
+        ),
+        provenance.git_commit or "",
     )
 
 
@@ -431,16 +429,3 @@ def doctor_table(findings: list[Finding]) -> RenderableType:
         missing = "MISSING" if finding.required else "not there"
         rows.append((finding.name, finding.found or missing, finding.enables, "" if finding.found else finding.remedy))
     return _table("what this machine can do", headings, rows, text=headings)
-
-
-def read(path: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None if the file is not there. Raises ArtifactError."""
-    if not path.exists():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as err:
-        raise ArtifactError(
-            f"{path} is damaged ({err}), expected what its stage wrote. Delete {path.parent} and run it again."
-        ) from err
-    return content if isinstance(content, dict) else None

@@ -1,29 +1,34 @@
-"""The figure of a synthesis: estimate and count of every node, side by side."""
+"""The figure of a synthesis: our formulas' estimate and the count of every node, side by side."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-PANELS = {"lut": ("LUT", "lut"), "bram18": ("BRAM18", "bram18_equivalents"), "dsp": ("DSP", "dsp")}
+from finn_build.records import Estimates, Synthesis
+from finn_build.resources import FORMULAS, TITLES, YOSYS, of_source, sourced
+
+PANELS = ("lut", "bram18", "dsp")
 
 
-def plot_synthesis(synth: dict[str, Any], path: Path) -> None:
-    """Draw what synth.json holds, as bars per node, into the PNG file `path`."""
-    layers = synth["layers"]
-    figure = Figure(figsize=(11, 0.35 * len(layers) + 1.6), layout="constrained")
+def plot_synthesis(synthesis: Synthesis, estimates: Estimates, path: Path) -> None:
+    """Draw what Yosys counted beside what our formulas say, as bars per node, into the PNG file `path`."""
+    known = sourced(estimates, synthesis)
+    shown = [one for source in (YOSYS, FORMULAS) if (one := of_source(known, source)) is not None]
+    nodes = list(shown[0].nodes)
+    figure = Figure(figsize=(11, 0.35 * len(nodes) + 1.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(PANELS), sharey=True)
-    places = range(len(layers))
-    for axis, (key, (title, count)) in zip(axes, PANELS.items(), strict=True):
-        measured = [layer[count] for layer in layers]
-        estimated = [0 if layer["estimate"] is None else layer["estimate"][key] for layer in layers]
-        axis.barh([i - 0.2 for i in places], measured, 0.4, label=synth["tool"])
-        axis.barh([i + 0.2 for i in places], estimated, 0.4, label="estimate before any RTL")
-        axis.set_title(f"{title}: {sum(measured):,}")
-    axes[0].set_yticks(list(places), [layer["name"] for layer in layers])
+    places = range(len(nodes))
+    for axis, resource in zip(axes, PANELS, strict=True):
+        for number, one in enumerate(shown):
+            amounts = [one.nodes.get(name, {}).get(resource, 0) for name in nodes]
+            axis.barh([place - 0.2 + 0.4 * number for place in places], amounts, 0.4, label=one.source.name)
+        axis.set_title(
+            f"{TITLES[resource]}: " + ", ".join(f"{one.total[resource]:,} {one.source.name}" for one in shown)
+        )
+    axes[0].set_yticks(list(places), nodes)
     axes[0].invert_yaxis()
     axes[-1].legend()
-    figure.suptitle(f"{synth['tool']} {synth['version']}, {synth['part']}: {synth['kind']}")
+    figure.suptitle(f"{synthesis.tool} {synthesis.version}, {synthesis.part}: {synthesis.kind}")
     figure.savefig(path, dpi=120)

@@ -8,7 +8,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
+from contract.golden import Golden, load_golden
 from contract.network import IntegerNetwork, load_network
-from contract.npz import load_npz
+from contract.record import read_record
 from finn_build import diagnose, steps, witness
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
@@ -29,6 +29,7 @@ from finn_build.fifos import SMALLEST, latency_bound, stages
 from finn_build.finn_session import finn_session
 from finn_build.graph import execute
 from finn_build.hardware_graph import hardware_graph
+from finn_build.records import Built, Estimates
 from finn_build.simulate import Progress, SimResult, simulate, verilate
 from finn_build.stitch import Design, load_design, stitch
 from finn_build.wave import vcd_to_fst
@@ -46,24 +47,6 @@ NEXT: dict[str | None, tuple[str | None, ...]] = {
     "Quant": ("MatMul",),
     "BipolarQuant": ("MatMul",),
 }
-
-
-@dataclass(frozen=True)
-class Golden:
-    """The images every stage is compared on, and their logits."""
-
-    pixels: NDArray[np.uint8]  # (N, height, width)
-    logits: NDArray[np.int64]  # (N,)
-
-
-def load_golden(path: Path) -> Golden:
-    """Read golden.npz, trusting nothing. Raises ArtifactError."""
-    arrays = load_npz(path)
-    pixels, logits = arrays.get("pixels"), arrays.get("logits")
-    whole = pixels is not None and logits is not None and pixels.ndim == 3 and logits.shape == pixels.shape[:1]
-    if not whole or pixels.dtype != np.uint8 or logits.dtype != np.int64 or not len(logits):  # type: ignore[union-attr, arg-type]
-        raise ArtifactError(f"{path} has no pixels uint8(N, H, W) with logits int64(N,). Export the run again.")
-    return Golden(pixels, logits)  # type: ignore[arg-type]
 
 
 def load_onnx(path: Path) -> ModelWrapper:
@@ -332,10 +315,11 @@ def simulate_network(
         ConfigError: the build has no RTL.
         ToolError: g++, make, perl or Verilator is missing.
     """
-    summary, estimates = read_json(build_dir / "build.json"), read_json(build_dir / "estimates.json")
-    if not summary["rtl"]:
+    summary = read_record(build_dir / "build.json", Built)
+    estimates = read_record(build_dir / "estimates.json", Estimates)
+    if not summary.rtl:
         raise ConfigError(
-            f"there is no RTL to simulate: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
+            f"there is no RTL to simulate: FINN maps {', '.join(summary.hls_nodes)} to HLS, which needs Vitis. "
             "Run on the CPU reference with `cxrflow infer`, or change the network."
         )
     rtl = build_dir / "rtl"
@@ -351,7 +335,7 @@ def simulate_network(
     stalled_count = min(STALLED_IMAGES, len(golden.logits))
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
     _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
-    measured = _measure(result, design, estimates, clk_ns=summary["clk_ns"])
+    measured = _measure(result, design, estimates, clk_ns=summary.clk_ns)
     for remark in measured["remarks"]:
         report(remark)
     content = {
@@ -400,7 +384,7 @@ def _require_rtl_equal(
         raise MismatchError(f"{err} {layer}") from None
 
 
-def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, clk_ns: float) -> dict[str, Any]:
+def _measure(result: SimResult, design: Design, estimates: Estimates, *, clk_ns: float) -> dict[str, Any]:
     """Turn counters into what a hardware engineer asks for."""
     layers: list[dict[str, Any]] = []
     for i, node in enumerate(design.nodes):
@@ -425,11 +409,11 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
         "clock_mhz": 1e3 / clk_ns,
         "cycles": result.cycles,
         "initiation_interval": result.initiation_interval,
-        "estimated_interval": estimates["cycles_per_image"],
+        "estimated_interval": estimates.cycles_per_image,
         "images_per_s": 1e9 / (result.initiation_interval * clk_ns),
         "first_latency_cycles": result.first_latency,
         "first_latency_us": result.first_latency * clk_ns / 1e3,
-        "latency_bound_cycles": estimates["latency_bound_cycles"],
+        "latency_bound_cycles": estimates.latency_bound_cycles,
         "simulation_seconds": result.seconds,
         "simulated_cycles_per_s": result.cycles / result.seconds,
         "layers": layers,
@@ -443,9 +427,9 @@ def _measure(result: SimResult, design: Design, estimates: dict[str, Any], *, cl
     }
 
 
-def _remarks(result: SimResult, estimates: dict[str, Any], fifos: list[dict[str, Any]]) -> list[str]:
+def _remarks(result: SimResult, estimates: Estimates, fifos: list[dict[str, Any]]) -> list[str]:
     """Say what the depths of the FIFOs promised and the simulation did not show."""
-    interval, estimated = result.initiation_interval, estimates["cycles_per_image"]
+    interval, estimated = result.initiation_interval, estimates.cycles_per_image
     remarks = [
         f"{fifo['name']} never held more than {fifo['peak']} of its {fifo['depth']} beats: too deep for these images"
         for fifo in fifos
@@ -456,22 +440,7 @@ def _remarks(result: SimResult, estimates: dict[str, Any], fifos: list[dict[str,
             f"an image takes {interval:.2f} cycles, but the slowest part of the design {estimated}: it waits for a "
             "FIFO that is too shallow or for another layer"
         )
-    if result.first_latency > estimates["latency_bound_cycles"]:
-        remarks.append(
-            f"the first logit took {result.first_latency} cycles, more than the bound of "
-            f"{estimates['latency_bound_cycles']}"
-        )
+    bound = estimates.latency_bound_cycles
+    if bound is not None and result.first_latency > bound:
+        remarks.append(f"the first logit took {result.first_latency} cycles, more than the bound of {bound}")
     return remarks
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON file of the build folder. Raises ArtifactError."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is not there. Run `cxrflow build` first.") from None
-    except (OSError, ValueError) as err:
-        raise ArtifactError(f"{path} is damaged ({err}). Run `cxrflow build` again.") from err
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path} holds no object. Run `cxrflow build` again.")
-    return content

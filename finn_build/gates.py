@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ToolError
+from contract.golden import load_golden
 from finn_build import diagnose
-from finn_build.build import load_golden
 from finn_build.costs import Family
 from finn_build.simulate import SimResult, simulate, verilate
 from finn_build.stitch import TOP, Design, load_design, sim_top

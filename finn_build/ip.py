@@ -17,16 +17,18 @@ import yaml
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
+from contract.golden import Golden, load_golden
+from contract.record import read_record
 from finn_build.boards import BOARDS, Board
-from finn_build.build import Golden, load_golden, read_json
 from finn_build.ip_xact import Bus, Port, Vlnv, component
+from finn_build.records import Built, Estimates, Folded, Simulated, Synthesis
+from finn_build.resources import TITLES, Sourced, sourced
 from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
 
 TEMPLATES = resources.files("finn_build") / "ip"
 CONSTRAINTS = f"constraints/{TOP}_ooc.xdc"
 GOLDEN_IMAGES = 8  # streamed by the testbench
 LICENSE = Path(__file__).parent.parent / "LICENSE"
-RESOURCES = {"LUT": "lut", "BRAM_18K": "bram18", "DSP": "dsp", "URAM": "uram"}  # FINN's names and the catalogue's
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Ip:
     board: Board
     design: Design
     memories: tuple[str, ...]  # file names
-    build: dict[str, Any]
-    estimates: dict[str, Any]
-    sim: dict[str, Any] | None  # None: not simulated
+    build: Built
+    estimates: Estimates
+    sim: Simulated | None  # None: not simulated
+    resources: tuple[Sourced, ...]
 
     @property
     def files(self) -> list[str]:
@@ -80,7 +83,7 @@ def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> Non
     ):
         (out / path).write_text(_fill(template, values), encoding="utf-8")
     _write_golden(golden, ip.design, out / "sim")
-    clock = f"create_clock -period {ip.build['clk_ns']:.3f} -name ap_clk [get_ports ap_clk]\n"
+    clock = f"create_clock -period {ip.build.clk_ns:.3f} -name ap_clk [get_ports ap_clk]\n"
     (out / CONSTRAINTS).write_text(f"# Only for synthesis of the IP on its own.\n{clock}", encoding="utf-8")
     (out / "component.xml").write_text(_component(ip), encoding="utf-8")
     (out / f"{ip.vlnv.name}.core").write_text(_core(ip), encoding="utf-8")
@@ -88,21 +91,23 @@ def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> Non
 
 
 def _read_ip(build_dir: Path, name: str) -> Ip:
-    build = read_json(build_dir / "build.json")
-    if not build["rtl"]:
+    build = read_record(build_dir / "build.json", Built)
+    if not build.rtl:
         raise ConfigError(
-            f"there is no RTL to package: FINN maps {', '.join(build['hls_nodes'])} to HLS, which needs Vitis. "
+            f"there is no RTL to package: FINN maps {', '.join(build.hls_nodes)} to HLS, which needs Vitis. "
             "Change the network."
         )
-    simulated = build_dir / "sim" / "sim.json"
+    simulated, synthesised = build_dir / "sim" / "sim.json", build_dir / "synth" / "synth.json"
+    estimates = read_record(build_dir / "estimates.json", Estimates)
     return Ip(
         vlnv=Vlnv("cxrflow", "user", "cxrflow_" + re.sub(r"\W", "_", name, flags=re.ASCII), "1.0"),
-        board=BOARDS[build["board"]],
+        board=BOARDS[build.board],
         design=load_design(build_dir / "rtl"),
         memories=tuple(sorted(path.name for path in (build_dir / "rtl").glob("*.dat"))),
         build=build,
-        estimates=read_json(build_dir / "estimates.json"),
-        sim=read_json(simulated) if simulated.exists() else None,
+        estimates=estimates,
+        sim=read_record(simulated, Simulated) if simulated.exists() else None,
+        resources=sourced(estimates, read_record(synthesised, Synthesis) if synthesised.exists() else None),
     )
 
 
@@ -232,19 +237,19 @@ def _values(ip: Ip, golden: Golden) -> dict[str, object]:
         "VERSION": ip.vlnv.version,
         "DESCRIPTION": ip.description,
         "BOARD": ip.board.name,
-        "PART": ip.build["part"],
+        "PART": ip.build.part,
         "FAMILY": ip.board.family,
-        "CLK_NS": f"{ip.build['clk_ns']:.3f}",
-        "MHZ": f"{1e3 / ip.build['clk_ns']:g}",
+        "CLK_NS": f"{ip.build.clk_ns:.3f}",
+        "MHZ": f"{1e3 / ip.build.clk_ns:g}",
         "IMAGES": len(golden.logits),
         "BEATS": design.in_beats,
         "LAST": design.in_beats - 1,
         "SIMD": design.simd,
         "IN_BITS": design.in_bits,
         "LOGIT_BITS": design.out_bits_used,
-        "CYCLES": max(ip.estimates["latency_cycles"], ip.estimates["cycles_per_image"]),
-        "LATENCY": f"{sim['first_latency_cycles']:,} cycles" if sim else "not simulated",
-        "INTERVAL": f"{sim['initiation_interval']:,.0f} cycles" if sim else "not simulated",
+        "CYCLES": max(ip.estimates.latency_cycles, ip.estimates.cycles_per_image),
+        "LATENCY": f"{sim.first_latency_cycles:,} cycles" if sim else "not simulated",
+        "INTERVAL": f"{sim.cycles_per_image:,.0f} cycles" if sim else "not simulated",
         "PACKAGES": " ".join(f"../../hdl/{name}" for name in packages),
         "SOURCES": "\n".join(f"../../hdl/{name}" for name in others),
         "MEMORIES": "\n".join(f"    hdl/{name}" for name in ip.memories),
@@ -253,6 +258,7 @@ def _values(ip: Ip, golden: Golden) -> dict[str, object]:
         "PORTS": _table(("port", "direction", "bits", "meaning"), [_port_row(port) for port in ports(design)]),
         "SPEED": _speed(ip),
         "RESOURCES": _resources(ip),
+        "SOURCES_OF_RESOURCES": _resource_note(ip),
         "GOLDEN": _golden(ip),
     }
 
@@ -269,38 +275,41 @@ def _port_row(port: Port) -> tuple[object, ...]:
 def _speed(ip: Ip) -> str:
     """Estimate beside measurement; a figure that was not measured is an empty cell."""
     estimates, sim = ip.estimates, ip.sim
+    interval, rate = (sim.initiation_interval, sim.images_per_s) if sim else (None, None)
     rows = [
-        ("cycles per image", f"{estimates['cycles_per_image']:,}", f"{sim['initiation_interval']:,.1f}" if sim else ""),
-        ("images/s", f"{estimates['images_per_s']:,.0f}", f"{sim['images_per_s']:,.0f}" if sim else ""),
+        ("cycles per image", f"{estimates.cycles_per_image:,}", "" if interval is None else f"{interval:,.1f}"),
+        ("images/s", f"{estimates.images_per_s:,.0f}", "" if rate is None else f"{rate:,.0f}"),
         (
             "first pixel to first logit [cycles]",
-            f"{estimates['latency_cycles']:,}",
-            f"{sim['first_latency_cycles']:,}" if sim else "",
+            f"{estimates.latency_cycles:,}",
+            f"{sim.first_latency_cycles:,}" if sim else "",
         ),
-        ("the same [us]", "", f"{sim['first_latency_us']:.2f}" if sim else ""),
+        ("the same [us]", "", f"{sim.first_latency_us:.2f}" if sim else ""),
     ]
-    clock = f"at {1e3 / ip.build['clk_ns']:g} MHz, a clock that no synthesis has confirmed"
+    clock = f"at {1e3 / ip.build.clk_ns:g} MHz, a clock that no synthesis has confirmed"
     return _table((clock, "FINN's estimate", "simulated RTL"), rows)
 
 
 def _resources(ip: Ip) -> str:
-    folding, total = ip.build["folding"], ip.estimates["total"]
-    rows: list[tuple[object, ...]] = [
-        (
-            layer["name"],
-            folding[layer["name"]].get("PE", ""),
-            folding[layer["name"]].get("SIMD", ""),
-            f"{layer['cycles']:,}",
-            *(f"{layer[name]:,.0f}" for name in RESOURCES),
-        )
-        for layer in ip.estimates["layers"]
-    ]
-    usable = ip.board.usable
-    rows.append(("**sum**", "", "", "", *(f"{total[name]:,.0f}" for name in RESOURCES)))
-    rows.append(
-        (f"budget of the {ip.board.finn_name}", "", "", "", *(f"{usable[key]:,}" for key in RESOURCES.values()))
-    )
-    return _table(("layer", "PE", "SIMD", "cycles", "LUT", "BRAM18", "DSP", "URAM"), rows)
+    """What every node takes, a column per resource and source."""
+    folding, cycles = ip.build.folding.root, {layer.name: f"{layer.cycles:,}" for layer in ip.estimates.layers}
+    columns = [(resource, one) for resource in ("lut", "bram18", "dsp") for one in ip.resources[::-1]]
+    rows: list[tuple[object, ...]] = []
+    for name in dict.fromkeys([*cycles, *(name for one in ip.resources for name in one.nodes)]):
+        folded = folding.get(name, Folded())
+        taken = (one.nodes.get(name, {}).get(resource) for resource, one in columns)
+        known = (folded.PE, folded.SIMD, cycles.get(name), *taken)
+        rows.append((name, *("" if value is None else value for value in known)))
+    rows.append(("**all**", "", "", "", *(f"{one.total[resource]:,}" for resource, one in columns)))
+    budget = (f"{ip.board.usable[resource]:,}" for resource, _ in columns)
+    rows.append((f"budget of the {ip.board.finn_name}", "", "", "", *budget))
+    headings = (f"{TITLES[resource]} ({one.source.name})" for resource, one in columns)
+    return _table(("node", "PE", "SIMD", "cycles", *headings), rows)
+
+
+def _resource_note(ip: Ip) -> str:
+    sources = "".join(f"{one.source.name}: {one.source.means}. " for one in ip.resources[::-1])
+    return f"{sources}No DMA is counted. Cycles are those that FINN and our own units' formulas expect."
 
 
 def _golden(ip: Ip) -> str:
@@ -308,7 +317,7 @@ def _golden(ip: Ip) -> str:
         return "Not simulated. `cxrflow simulate` compares every golden logit; after it, `cxrflow ip` fills this in."
     sim = ip.sim
     return (
-        f"{sim['images']:,} golden images were streamed through this Verilog in Verilator: {sim['differing']} logits "
-        f"differ from the trained network's integers. {sim['images_with_random_stalls']:,} of them were streamed again "
+        f"{sim.images:,} golden images were streamed through this Verilog in Verilator: {sim.differing} logits "
+        f"differ from the trained network's integers. {sim.images_with_random_stalls:,} of them were streamed again "
         "with source and sink pausing at random: 0 differ."
     )

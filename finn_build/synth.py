@@ -20,14 +20,14 @@ from importlib import metadata, resources
 from pathlib import Path
 
 from contract.errors import ConfigError, ToolError
+from contract.record import read_record
 from finn_build.boards import Board
-from finn_build.build import read_json
 from finn_build.costs import Family
+from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance, load_design
 
 Report = Callable[[str], None]  # told about every node that is done
 IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
-ESTIMATED = {"lut": "LUT", "bram18": "BRAM_18K", "dsp": "DSP"}  # our names and those of estimates.json
 MOST_UNITS = 12  # in one process: what is done is kept when it ends
 FLOW = 4  # part of every cache key: raise it when the flow or the counting changes
 
@@ -208,40 +208,30 @@ def synthesise_build(
         report: as for `synthesise`.
 
     Returns:
-        What synth.json holds: per node and in total the counts, and the estimate of the same counts where there is one.
+        What synth.json holds: per node and in total the counts, and what the board has.
 
     Raises:
         ConfigError: the build has no RTL.
         ToolError: Yosys is missing or refuses the design.
     """
-    summary, estimates = read_json(build / "build.json"), read_json(build / "estimates.json")
-    if not summary["rtl"]:
+    summary = read_record(build / "build.json", Built)
+    if not summary.rtl:
         raise ConfigError(
-            f"there is no RTL to synthesise: FINN maps {', '.join(summary['hls_nodes'])} to HLS, which needs Vitis. "
+            f"there is no RTL to synthesise: FINN maps {', '.join(summary.hls_nodes)} to HLS, which needs Vitis. "
             "Change the network."
         )
     rtl, family = build / "rtl", board.yosys_family
     out.mkdir(parents=True)
     design = load_design(rtl)
     parts = synthesise(rtl, design, family=family, scratch=out / "yosys", cache=cache, report=report)
-    known = {layer["name"]: layer for layer in estimates["layers"]}
-    layers = [
-        {
-            "name": part.name,
-            **_counts(part.usage),
-            "estimate": {k: known[part.name][v] for k, v in ESTIMATED.items()} if part.name in known else None,
-        }
-        for part in parts
-    ]
     content: dict[str, object] = {
         "tool": "yosys",
         "version": tool_version(),
         "kind": "synthesis, not place and route",
         "family": family,
         "part": board.part,
-        "layers": layers,
+        "layers": [{"name": part.name, **_counts(part.usage)} for part in parts],
         "total": _counts(total(parts)),
-        "estimate": {k: estimates["total"][v] for k, v in ESTIMATED.items()},
         "board": {name: getattr(board, name) for name in ("lut", "ff", "bram18", "dsp")},
         "usable": {name: board.usable[name] for name in ("lut", "ff", "bram18", "dsp")},
     }

@@ -31,12 +31,15 @@ from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
 from contract.files import hash_file
+from contract.golden import Golden, load_golden
+from contract.record import read_record
 from finn_build.boards import BOARDS, Board
-from finn_build.build import Golden, build, load_golden, read_json
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
 from finn_build.graph import in_python
 from finn_build.portable_rtl import edited_library
+from finn_build.records import Built
 
 Say = Callable[[str], None]
 DMA = {"input": "idma0", "output": "odma0"}  # FINN's engines in the block design, as the driver looks for them
@@ -60,8 +63,8 @@ def zynq_build(build_dir: Path, export: Path, work: Path, say: Say) -> dict[str,
         ConfigError: this design can't have this shell.
         ArtifactError: a file of either folder is damaged.
     """
-    summary, golden = read_json(build_dir / "build.json"), load_golden(export / "golden.npz")
-    config = BuildConfig(board=summary["board"], clk_ns=summary["clk_ns"], folding=build_dir / "folding.json")
+    summary, golden = read_record(build_dir / "build.json", Built), load_golden(export / "golden.npz")
+    config = BuildConfig(board=summary.board, clk_ns=summary.clk_ns, folding=build_dir / "folding.json")
     board, local = BOARDS[config.board], work / "local"
     say("compiling the network with the local build's folding")
     build(export, local, config, lambda line: say(f"  {line}"))
@@ -306,7 +309,7 @@ def _collect(
         "timing": timing,
         "verification": points,
         "rtl_files_equal_to_local": compared,
-        "resources": read_json(finn / "report" / "post_synth_resources.json"),
+        "resources": _resources(finn / "report" / "post_synth_resources.json"),
         "versions": {
             **{tool: version(tool) for tool in TOOLS},
             "python": platform.python_version(),
@@ -317,6 +320,14 @@ def _collect(
     (result / "bitstream.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     result.rename(work / "result")
     return content
+
+
+def _resources(path: Path) -> Any:
+    """Return what FINN read in Vivado's report. Raises ToolError."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as err:
+        raise ToolError(f"{path}, which FINN writes, is not readable ({err}). Run the same command again.") from err
 
 
 def _require_engines(hwh: Path) -> None:

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import ConfigError
+from contract.record import WITNESSES
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
-from cxrflow.report.files import WITNESSES
-from cxrflow.report.hardware import Meter, meters
+from cxrflow.report.hardware import meters
 from cxrflow.report.view import curve_plots, figure, interval, words
+from finn_build.resources import SOURCES, TITLES, Source, of_source
 
 MOST = 12  # runs; more are no longer side by side
 
@@ -45,24 +46,19 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
     found.append(
         _row(
             "calibration error (ECE)",
-            [run.metrics.test.ece if run.metrics else None for run in runs],
+            [run.test.ece if run.test else None for run in runs],
             figure,
             least=True,
             marked=same_images,
         )
     )
     found.append(_text("differing integers", [_chain(run) for run in runs]))
-    sims = [run.simulated for run in runs]
     found += [
-        _row(
-            "cycles per image", [sim.initiation_interval if sim else None for sim in sims], "{:,.1f}".format, least=True
-        ),
-        _row("images/s", [sim.images_per_s if sim else None for sim in sims], "{:,.0f}".format),
-        _row("first logit [µs]", [sim.first_latency_us if sim else None for sim in sims], "{:.1f}".format, least=True),
+        _simulated("cycles per image", "initiation_interval", runs, "{:,.1f}".format, least=True),
+        _simulated("images/s", "images_per_s", runs, "{:,.0f}".format),
+        _simulated("first logit [µs]", "first_latency_us", runs, "{:.1f}".format, least=True),
+        *_resources(runs),
     ]
-    taken = [{meter.title: meter for meter in meters(run)} for run in runs]
-    for title in dict.fromkeys(name for of_run in taken for name in of_run):
-        found.append(_resource(title, [of_run.get(title) for of_run in taken]))
     return [row for row in found if any(row.cells)]
 
 
@@ -81,10 +77,17 @@ def _row(
     return Row(name, cells, notes or [""] * len(cells), [best is not None and value == best for value in values])
 
 
+def _simulated(
+    name: str, field: str, runs: Sequence[Facts], write: Callable[[float], str], *, least: bool = False
+) -> Row:
+    values = [None if run.simulated is None else getattr(run.simulated, field) for run in runs]
+    return _row(f"{name} (simulated)", values, write, least=least)
+
+
 def _metric(name: str, runs: Sequence[Facts], *, marked: bool) -> Row:
-    tests = [run.metrics.test if run.metrics else None for run in runs]
+    tests = [run.test for run in runs]
     notes = [interval(test.intervals[name]) if test and name in test.intervals else "" for test in tests]
-    values = [getattr(test, name) if test else None for test in tests]
+    values = [test.value(name) if test else None for test in tests]
     return _row(f"test {words(name)}", values, figure, marked=marked, notes=notes)
 
 
@@ -96,9 +99,21 @@ def _chain(run: Facts) -> str:
     return f"{sum(link.differing or 0 for link in links)} on {max(link.images for link in links):,} images, to {end}"
 
 
-def _resource(title: str, taken: Sequence[Meter | None]) -> Row:
-    notes = [f"{meter.share:.1%} of the part, {meter.source}" if meter else "" for meter in taken]
-    return _row(title, [meter.used if meter else None for meter in taken], "{:,.0f}".format, least=True, notes=notes)
+def _resources(runs: Sequence[Facts]) -> list[Row]:
+    """Return a row per resource and source: what one tool counted is not beside what another one did."""
+    alike = len({run.board.family for run in runs}) == 1  # a LUT or a DSP of another family holds another amount
+    found = []
+    for source in SOURCES:
+        known = [of_source(run.resources, source) for run in runs]
+        for name, title in TITLES.items():
+            values = [None if one is None else one.total.get(name) for one in known]
+            notes = [
+                "" if value is None else f"{value / max(1, getattr(run.board, name)):.1%} of the part"
+                for run, value in zip(runs, values, strict=True)
+            ]
+            heading = f"{title} ({source.name})"
+            found.append(_row(heading, values, "{:,.0f}".format, least=True, marked=alike, notes=notes))
+    return found
 
 
 def differences(runs: Sequence[Facts]) -> list[Row]:
@@ -121,19 +136,23 @@ def _flat(fields: dict[str, Any], before: str = "") -> dict[str, str]:
 
 
 def trade_off(runs: Sequence[Facts]) -> Plot | None:
-    """Return test accuracy over LUTs, one dot per run that has both."""
-    known = []
-    for number, run in enumerate(runs):
-        lut = next((meter for meter in meters(run) if meter.title == "LUT"), None)
-        if lut is not None and run.metrics is not None:
-            known.append((number, run, lut))
-    if len(known) < 2:
+    """Return test accuracy over LUTs, if it was measured on the same images, by the source that most runs have."""
+    if len({run.metrics.fingerprint for run in runs if run.metrics}) > 1:
         return None
-    accuracies = [run.metrics.test.accuracy for _, run, _ in known if run.metrics]
-    low, high = span([lut.used for _, _, lut in known], least=50.0)
-    plot = Plot("Accuracy over size", "LUT", "test accuracy", (max(0.0, low), high), span(accuracies, least=0.005))
-    for (number, run, lut), accuracy in zip(known, accuracies, strict=True):
-        plot.scatter(f"{run.name} ({lut.source})", [lut.used], [accuracy], number, 6.0)
+
+    def dots(source: Source) -> list[tuple[int, Facts, int, float]]:
+        known = [(number, run, of_source(run.resources, source)) for number, run in enumerate(runs)]
+        return [(number, run, one.total["lut"], run.test.accuracy) for number, run, one in known if one and run.test]
+
+    source = max(SOURCES, key=lambda source: len(dots(source)))
+    found = dots(source)
+    if len(found) < 2:
+        return None
+    low, high = span([lut for _, _, lut, _ in found], least=50.0)
+    y = span([accuracy for *_, accuracy in found], least=0.005)
+    plot = Plot("Accuracy over size", f"LUT ({source.name})", "test accuracy", (max(0.0, low), high), y)
+    for number, run, lut, accuracy in found:
+        plot.scatter(run.name, [lut], [accuracy], number, 6.0)
     return plot
 
 

@@ -4,18 +4,23 @@ A stage that is not there, or was made from something that has since been made a
 names the command.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from contract.errors import ArtifactError, ConfigError
+from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import hash_file
+from contract.golden import Labelled, load_labelled
+from contract.record import Chain, Link, Record, read_record, read_text
 from cxrflow.experiment import Experiment, load_experiment
-from cxrflow.report import files
-from cxrflow.report.files import Chain, Link, read_json
+from cxrflow.package import Deployed
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files
-from cxrflow.summary import read
+from export.records import Exported
 from finn_build.boards import BOARDS, Board
+from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
+from finn_build.resources import Sourced, sourced
+from qnn.records import Epoch, Measured, Metrics, read_history
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,20 @@ STAGES = {
     "package": Stage("deploy/BOARD", "package", ("export", "build")),
 }
 
+RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field of Facts, stage, file, what it holds
+    ("metrics", "train", "metrics.json", Metrics),
+    ("exported", "export", "export.json", Exported),
+    ("built", "build", "build.json", Built),
+    ("estimates", "build", "estimates.json", Estimates),
+    ("folding", "build", "folding.json", Folding),
+    ("simulated", "simulate", "sim.json", Simulated),
+    ("synthesis", "synth", "synth.json", Synthesis),
+    ("gates", "gates", "gates.json", Gates),
+    ("routed", "synth_vivado", "synth.json", Routed),
+    ("routed", "bitstream", "bitstream.json", Routed),
+    ("deployed", "package", "accelerator.json", Deployed),
+)
+
 
 @dataclass(frozen=True)
 class Stopped:
@@ -57,19 +76,19 @@ class Facts:
     experiment: Experiment
     board: Board
     command: str  # how to call a subcommand for this run, with {} for its name
-    metrics: files.Metrics | None = None
-    history: list[files.Epoch] = field(default_factory=list)
-    golden: files.Golden | None = None
-    exported: files.Exported | None = None
-    built: files.Built | None = None
-    estimates: files.Estimates | None = None
-    folding: files.Folding | None = None
-    design: files.Design | None = None  # None, too, where FINN has no RTL
-    simulated: files.Simulated | None = None
-    synthesis: files.Synthesis | None = None
-    gates: files.Gates | None = None
-    routed: files.Routed | None = None
-    deployed: files.Deployed | None = None
+    metrics: Metrics | None = None
+    history: list[Epoch] = field(default_factory=list)
+    golden: Labelled | None = None
+    exported: Exported | None = None
+    built: Built | None = None
+    estimates: Estimates | None = None
+    folding: Folding | None = None
+    design: Stitched | None = None  # None, too, where FINN has no RTL
+    simulated: Simulated | None = None
+    synthesis: Synthesis | None = None
+    gates: Gates | None = None
+    routed: Routed | None = None
+    deployed: Deployed | None = None
     fields: dict[str, Any] = field(default_factory=dict)  # of the experiment; of a path, only its last part
     missing: dict[str, str] = field(default_factory=dict)  # stage -> why it is missing, of those that can be made
     ends: str = ""  # why this run goes no further, where that is not for lack of a command
@@ -87,6 +106,16 @@ class Facts:
         return CLASS_NAMES
 
     @property
+    def test(self) -> Measured | None:
+        """The metrics of the test images."""
+        return None if self.metrics is None else self.metrics.test
+
+    @property
+    def resources(self) -> tuple[Sourced, ...]:
+        """What the design takes, by source, the closest to the part first: every face shows these and no others."""
+        return () if self.estimates is None else sourced(self.estimates, self.synthesis, self.routed)
+
+    @property
     def chain(self) -> Chain:
         """The chain of equality, as far as the run went."""
         links = [*(self.exported.chain if self.exported else []), *(self.built.chain if self.built else [])]
@@ -102,62 +131,86 @@ class Facts:
         return links
 
 
-def collect(folder: Path) -> Facts:
+def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     """Read a run folder.
+
+    Args:
+        folder: of the run.
+        stages: those to look at; all if none is named.
+        board: whose build and what follows it; the experiment's if not given.
 
     Raises:
         ConfigError: it is no run, or its experiment file is damaged.
         ArtifactError: a file is not the one that its stage wrote, or says what no stage would write.
     """
-    experiment = load_experiment(folder / "experiment.yaml")
-    board = BOARDS[experiment.build.board]
-    stamps = {name: _stamp(folder, board.name, stage) for name, stage in STAGES.items()}
+    experiment = load_experiment(folder / "experiment.yaml", board=board)
+    of = BOARDS[experiment.build.board]
+    looked_at = {name: stage for name, stage in STAGES.items() if not stages or name in stages}
+    stamps = {name: _stamp(folder, of.name, stage) for name, stage in looked_at.items()}
     missing = _missing(folder, stamps)
-    here = {name: place(folder, board.name, name) for name in STAGES if name not in missing}
+    here = {name: place(folder, of.name, name) for name in looked_at if name not in missing}
     found = Facts(
         name=folder.resolve().name,
         experiment=experiment,
-        board=board,
+        board=of,
         command=_command(folder),
         fields=_without_paths(experiment),
         missing=missing,
-        stopped=_stopped(folder, board.name, missing),
+        stopped=_stopped(folder, of.name, looked_at, missing),
     )
     content: dict[str, Any] = {}
     if "train" in here:
-        _require_test(folder)
-        content["metrics"] = read_json(here["train"] / "metrics.json", files.Metrics)
-        content["history"] = files.read_history(here["train"] / "history.csv")
+        content["history"] = read_history(here["train"] / "history.csv")
     if "export" in here:
-        content["exported"] = read_json(here["export"] / "export.json", files.Exported)
-        content["golden"] = files.read_golden(here["export"] / "golden.npz")
-    if "build" in here:
-        content |= {
-            name: read_json(here["build"] / f"{file}.json", model)
-            for name, file, model in (
-                ("built", "build", files.Built),
-                ("estimates", "estimates", files.Estimates),
-                ("folding", "folding", files.Folding),
-            )
-        }
-        if not content["built"].hls_nodes:
-            content["design"] = read_json(here["build"] / "rtl" / "design.json", files.Design)
-    for name, stage, file, model in (
-        ("simulated", "simulate", "sim.json", files.Simulated),
-        ("synthesis", "synth", "synth.json", files.Synthesis),
-        ("gates", "gates", "gates.json", files.Gates),
-        ("routed", "synth_vivado", "synth.json", files.Routed),
-        ("routed", "bitstream", "bitstream.json", files.Routed),
-        ("deployed", "package", "accelerator.json", files.Deployed),
-    ):
+        content["golden"] = load_labelled(here["export"] / "golden.npz")
+    for name, stage, file, kind in RECORDS:
         if stage in here and (stage != "bitstream" or _is_vivado(here[stage] / file)):
-            content[name] = read_json(here[stage] / file, model)
+            content[name] = read_record(here[stage] / file, kind)
+    if "build" in here and not content["built"].hls_nodes:
+        content["design"] = read_record(here["build"] / "rtl" / "design.json", Stitched)
     ends, impossible = _ends(experiment, content.get("built"))
     content |= {"ends": ends, "missing": {name: why for name, why in missing.items() if name not in impossible}}
     return Facts(**{**vars(found), **content})
 
 
-def _ends(experiment: Experiment, built: files.Built | None) -> tuple[str, tuple[str, ...]]:
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+def each(items: Iterable[T], read: Callable[[T], U]) -> tuple[list[U], list[CxrflowError]]:
+    """Return what `read` gives for each item, and the errors of those that are damaged, which hide no other."""
+    found, damaged = list[U](), list[CxrflowError]()
+    for item in items:
+        try:
+            found.append(read(item))
+        except CxrflowError as err:
+            damaged.append(err)
+    return found, damaged
+
+
+def finished(runs: Path) -> tuple[list[Facts], list[CxrflowError]]:
+    """Return the runs in a folder that have a deploy folder, once per board of each, and what is wrong with others."""
+
+    def read(deploy: Path) -> Facts:
+        run = deploy.parents[1]
+        facts = collect(run, "export", "build", "simulate", "synth", "gates", "package", board=deploy.name)
+        if facts.deployed is None:
+            raise ArtifactError(f"{deploy} was {facts.missing['package']}. Run `{facts.make('package')}`.")
+        return facts
+
+    return each(sorted(path.parent for path in runs.glob("*/deploy/*/accelerator.json")), read)
+
+
+def trained(runs: Path) -> tuple[list[tuple[str, Metrics]], list[CxrflowError]]:
+    """Return the names and the metrics of runs that one of several seeds made, and what is wrong with others."""
+    found, damaged = each(
+        sorted(path.parents[1] for path in runs.glob("*-seed*/train/metrics.json")),
+        lambda run: (run.name, collect(run, "train")),
+    )
+    return [(name, facts.metrics) for name, facts in found if facts.metrics is not None], damaged
+
+
+def _ends(experiment: Experiment, built: Built | None) -> tuple[str, tuple[str, ...]]:
     """Return why a run goes no further, and the stages that it can never have."""
     stages = tuple(STAGES)
     if not experiment.network.is_quantized:
@@ -169,10 +222,9 @@ def _ends(experiment: Experiment, built: files.Built | None) -> tuple[str, tuple
     return "", ()
 
 
-def _require_test(run: Path) -> None:
+def require_test(run: Path, facts: Facts) -> None:
     """Stop at a run of a sweep that nobody has selected: it has no test metrics, and a report must not make any."""
-    metrics = read(run / "train" / "metrics.json") or {}
-    if "validation" in metrics and "test" not in metrics:
+    if facts.metrics is not None and facts.metrics.test is None:
         raise ConfigError(
             f"{run} has not looked at the test images, as runs of a sweep do only when selected. Run `cxrflow sweep "
             f"select {run.parent}`, or `cxrflow train {run / 'experiment.yaml'} --runs {run.parent}`, first."
@@ -200,8 +252,9 @@ def _stamp(run: Path, board: str, stage: Stage) -> Stamp | None:
 def _missing(run: Path, stamps: dict[str, Stamp | None]) -> dict[str, str]:
     """Say why each stage that cannot be shown is missing."""
     missing: dict[str, str] = {}
-    for name, stage in STAGES.items():
-        stamp, build = stamps[name], stamps["build"]
+    build = stamps.get("build")
+    for name, stamp in stamps.items():
+        stage = STAGES[name]
         if stamp is None:
             missing[name] = "not there yet"
             continue
@@ -224,21 +277,21 @@ def _command(folder: Path) -> str:
     )
 
 
-def _stopped(run: Path, board: str, missing: dict[str, str]) -> tuple[Stopped, ...]:
-    """Return the stages that a difference stopped the last time that they ran, and what they said."""
+def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, str]) -> tuple[Stopped, ...]:
+    """Return those of `stages` that a difference stopped the last time that they ran, and what they said."""
     found = []
-    for name in STAGES:
+    for name in stages:
         stage = place(run, board, name)
         failed = stage.with_name(f"{stage.name}.failed")
         if failed.is_dir() and (name in missing or failed.stat().st_mtime > stage.stat().st_mtime):
-            said = files.read_text(failed / MISMATCH).strip() if (failed / MISMATCH).is_file() else "not kept"
+            said = read_text(failed / MISMATCH).strip() if (failed / MISMATCH).is_file() else "not kept"
             found.append(Stopped(name, said[:1000].replace(f"{run}/", ""), str(failed.relative_to(run))))
     return tuple(found)
 
 
 def _is_vivado(path: Path) -> bool:
     """Whether a bitstream.json has Vivado's figures: FINN's own shell leaves others."""
-    return '"wns_ns"' in files.read_text(path)
+    return '"wns_ns"' in read_text(path)
 
 
 def _without_paths(experiment: Experiment) -> dict[str, Any]:

@@ -2,16 +2,10 @@
 
 from dataclasses import dataclass
 
-from cxrflow.report import files
 from cxrflow.report.draw import ticks
 from cxrflow.report.facts import Facts
-
-RESOURCES = (  # title, and its name in: the board and its budget, the estimate, Yosys' counts, Vivado's counts
-    ("LUT", "lut", "LUT", "lut", "LUT"),
-    ("flip-flop", "ff", None, "ff", "FF"),
-    ("BRAM18", "bram18", "BRAM_18K", "bram18_equivalents", "BRAM_18K"),
-    ("DSP", "dsp", "DSP", "dsp", "DSP"),
-)
+from finn_build.records import Amounts, Node, SimulatedLayer
+from finn_build.resources import TITLES, WHOLE, Source, Sourced
 
 
 @dataclass(frozen=True)
@@ -22,7 +16,7 @@ class Part:
     kind: str  # layer, fifo or converter
     title: str
     facts: tuple[tuple[str, str], ...] = ()  # what stands in the box
-    use: files.SimulatedLayer | None = None
+    use: SimulatedLayer | None = None
     cycles_share: float = 0.0  # of the cycles from image to image
     slowest: bool = False
 
@@ -34,7 +28,7 @@ def parts(facts: Facts) -> list[Part]:
     if facts.design is not None:
         nodes = facts.design.nodes
     else:  # FINN has no RTL for a layer: there are estimates only
-        nodes = [files.Node(name=layer.name, op_type="", in_bits=0, out_bits=0) for layer in facts.estimates.layers]
+        nodes = [Node(name=layer.name, op_type="", in_bits=0, out_bits=0) for layer in facts.estimates.layers]
     depths = {fifo.name: fifo for fifo in (facts.simulated.fifos if facts.simulated else [])}
     found, layers, activations = [], 0, 0
     for node in nodes:
@@ -57,19 +51,18 @@ def parts(facts: Facts) -> list[Part]:
     return found
 
 
-def _has_sign(facts: Facts, node: files.Node) -> bool:
+def _has_sign(facts: Facts, node: Node) -> bool:
     """Whether a layer answers with signs, as ours can: then another layer follows it, and no thresholds."""
     layers = [n for n in (facts.design.nodes if facts.design else []) if "MVAU" in n.op_type or "Thresh" in n.op_type]
     following = layers[layers.index(node) + 1 :] if node in layers else []
     return bool(following) and "MVAU" in following[0].op_type
 
 
-def _layer(facts: Facts, node: files.Node, title: str) -> Part:
+def _layer(facts: Facts, node: Node, title: str) -> Part:
     """Return the box of a layer that computes."""
     assert facts.estimates is not None
     estimate = next((layer for layer in facts.estimates.layers if layer.name == node.name), None)
-    folded = facts.folding.layers.get(node.name) if facts.folding else None
-    counted = next((c for c in facts.synthesis.layers if c.name == node.name), None) if facts.synthesis else None
+    folded = facts.folding.root.get(node.name) if facts.folding else None
     shown: list[tuple[str, str]] = []
     if node.in_bits:
         shown.append(("width", f"{node.in_bits} → {node.out_bits} bit"))
@@ -79,11 +72,10 @@ def _layer(facts: Facts, node: files.Node, title: str) -> Part:
         ]
     if estimate is not None:
         shown.append(("cycles", f"{estimate.cycles:,}"))
-    for name, _, estimated, yosys, _ in RESOURCES:
-        if counted is not None:
-            shown.append((name, f"{getattr(counted, yosys):,}"))
-        elif estimate is not None and estimated is not None:
-            shown.append((f"{name} (est.)", f"{getattr(estimate, estimated):,.0f}"))
+    boxed = best(facts, node.name)
+    if boxed is not None:
+        shown += [(TITLES[name], f"{count:,}") for name, count in boxed.nodes[node.name].items()]
+        shown.append(("counted by", boxed.source.name))
     use = next((u for u in facts.simulated.layers if u.name == node.name), None) if facts.simulated else None
     return Part(
         node.name, "layer", title, tuple(shown), use,
@@ -130,6 +122,17 @@ def timeline(facts: Facts) -> Timeline | None:
     return Timeline(rows, end, [(100 * v / end, text) for v, text in ticks(0, end, most=7)])
 
 
+def best(facts: Facts, node: str | None = None) -> Sourced | None:
+    """Return the source closest to the part, of those that are about the accelerator alone.
+
+    Args:
+        facts: of the run.
+        node: one that the source must have a figure for; None: in all.
+    """
+    alone = (one for one in facts.resources if one.source is not WHOLE or node is not None)
+    return next((one for one in alone if node is None or node in one.nodes), None)
+
+
 @dataclass(frozen=True)
 class Meter:
     """One resource: what the design takes, and what the board has."""
@@ -138,7 +141,7 @@ class Meter:
     used: int
     usable: int  # the budget
     available: int
-    source: str
+    source: Source
 
     @property
     def share(self) -> float:
@@ -146,51 +149,45 @@ class Meter:
         return self.used / max(1, self.available)
 
 
-def meters(facts: Facts) -> list[Meter]:
-    """Return the resources of the whole accelerator, from the best source there is: Vivado, Yosys, estimate."""
-    found = []
-    for title, key, estimated, yosys, vivado in RESOURCES:
-        routed = facts.routed and (facts.routed.accelerator or facts.routed.used)
-        if routed:
-            used, source = getattr(routed, vivado), "Vivado, routed"
-        elif facts.synthesis is not None:
-            used, source = getattr(facts.synthesis.total, yosys), "Yosys, synthesised"
-        elif facts.estimates is not None and estimated is not None:
-            used, source = round(sum(getattr(layer, estimated) for layer in facts.estimates.layers)), "estimated"
-        else:
-            continue
-        found.append(Meter(title, used, facts.board.usable[key], getattr(facts.board, key), source))
-    return found
-
-
-def resource_rows(facts: Facts) -> list[tuple[str, list[tuple[str, str, str]]]]:
-    """Return per node, and in all, (estimate, Yosys, Vivado) of every resource; empty where there is no figure."""
-    if facts.estimates is None:
+def meters(facts: Facts, of: Sourced | None = None) -> list[Meter]:
+    """Return the resources of the whole accelerator; `of` is the source, the closest to the part if not given."""
+    of = of or best(facts)
+    if of is None:
         return []
-    estimates = {layer.name: layer for layer in facts.estimates.layers}
-    yosys = {layer.name: layer for layer in facts.synthesis.layers} if facts.synthesis else {}
-    vivado = {layer.name: layer for layer in facts.routed.layers} if facts.routed else {}
-    names = list(dict.fromkeys([*(part.name for part in parts(facts)), *yosys, *vivado]))
-    rows = [(name, _cells(estimates.get(name), yosys.get(name), vivado.get(name))) for name in names]
-    total = [sum(getattr(layer, r[2]) for layer in estimates.values()) if r[2] else None for r in RESOURCES]
-    in_all = _cells(None, facts.synthesis.total if facts.synthesis else None, _routed_total(facts))
-    rows.append(("in all", [(_number(t), y, v) for t, (_, y, v) in zip(total, in_all, strict=True)]))
-    return rows
-
-
-def _routed_total(facts: Facts) -> files.RoutedLayer | None:
-    return None if facts.routed is None else facts.routed.accelerator
-
-
-def _cells(estimate: object, yosys: object, vivado: object) -> list[tuple[str, str, str]]:
     return [
-        tuple(  # type: ignore[misc]
-            "" if source is None or key is None else _number(getattr(source, key))
-            for source, key in ((estimate, resource[2]), (yosys, resource[3]), (vivado, resource[4]))
-        )
-        for resource in RESOURCES
+        Meter(TITLES[name], count, facts.board.usable[name], getattr(facts.board, name), of.source)
+        for name, count in of.total.items()
     ]
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f}"
+@dataclass(frozen=True)
+class ResourceTable:
+    """What every node takes, and all together, by every source that is known."""
+
+    columns: list[tuple[str, list[str]]]  # a resource, and the names of the sources that count it
+    rows: list[tuple[str, list[list[str]]]]  # a node, or "in all", and per resource what each of these sources says
+    notes: list[str]  # what each source is
+
+
+def resource_table(facts: Facts) -> ResourceTable | None:
+    """Return the table of all sources side by side, the farthest from the part first."""
+    known = facts.resources[::-1]
+    if not known:
+        return None
+    counted = {name: [one for one in known if name in one.total] for name in TITLES}
+    counted = {name: sources for name, sources in counted.items() if sources}
+    names = dict.fromkeys([*(part.name for part in parts(facts)), *(name for one in known for name in one.nodes)])
+    amounts = [(name, {one.source: one.nodes.get(name, {}) for one in known}) for name in names]
+    amounts.append(("in all", {one.source: one.total for one in known}))
+    return ResourceTable(
+        [(TITLES[name], [one.source.name for one in sources]) for name, sources in counted.items()],
+        [
+            (name, [[_cell(of[one.source], resource) for one in sources] for resource, sources in counted.items()])
+            for name, of in amounts
+        ],
+        [f"{one.source.name}: {one.source.means}" for one in known],
+    )
+
+
+def _cell(amounts: Amounts, resource: str) -> str:
+    return f"{amounts[resource]:,}" if resource in amounts else ""

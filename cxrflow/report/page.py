@@ -10,7 +10,7 @@ import jinja2
 from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report import compare, view
-from cxrflow.report.facts import Facts, collect
+from cxrflow.report.facts import Facts, collect, require_test
 from cxrflow.runs import writing
 
 REPORT = "report.html"
@@ -24,7 +24,9 @@ def write_report(run: Path) -> Path:
         ConfigError: the folder is no run, or cannot be written.
         ArtifactError: a file of the run is damaged.
     """
-    text = render("report.html.j2", view.page(collect(run)))
+    facts = collect(run)
+    require_test(run, facts)
+    text = render("report.html.j2", view.page(facts))
     with writing(run):
         write_whole(run / REPORT, text)
     return run / REPORT

@@ -8,11 +8,11 @@ import numpy as np
 import yaml
 
 from contract.decision import sigmoid
+from contract.record import WITNESSES
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts
-from cxrflow.report.files import WITNESSES
-from cxrflow.report.hardware import RESOURCES, meters, parts, resource_rows, timeline
+from cxrflow.report.hardware import meters, parts, resource_table, timeline
 from cxrflow.runs import git_commit
 
 SAMPLES = 8  # of each class
@@ -45,11 +45,11 @@ class Tile:
 def tiles(facts: Facts) -> list[Tile]:
     """Return what a reader wants to know first."""
     shown = []
-    if facts.metrics is not None:
+    if facts.test is not None:
         for label, name in (("test accuracy", "accuracy"), ("test AUC", "auc")):
-            value = getattr(facts.metrics.test, name)
-            ends = facts.metrics.test.intervals.get(name)
-            shown.append(Tile(label, figure(value), f"95 % over patients: {interval(ends)}" if ends else ""))
+            ends = facts.test.intervals.get(name)
+            note = f"95 % over patients: {interval(ends)}" if ends else ""
+            shown.append(Tile(label, figure(facts.test.value(name)), note))
     counted = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
     if counted:
         wrong = sum(link.differing or 0 for link in counted)
@@ -64,7 +64,7 @@ def tiles(facts: Facts) -> list[Tile]:
         shown.append(Tile("images/s", f"{facts.estimates.images_per_s:,.0f}", "estimated, not simulated"))
     lut = next((meter for meter in meters(facts) if meter.title == "LUT"), None)
     if lut is not None:
-        shown.append(Tile("LUT", f"{lut.used:,}", f"{lut.share:.1%} of the part; {lut.source}"))
+        shown.append(Tile("LUT", f"{lut.used:,}", f"{lut.share:.1%} of the part; {lut.source.name}"))
     return shown
 
 
@@ -119,7 +119,7 @@ def samples(facts: Facts) -> list[tuple[str, list[Sample]]]:
     golden = facts.golden
     if golden is None:
         return []
-    threshold = 0.0 if facts.metrics is None else facts.metrics.test.threshold
+    threshold = 0.0 if facts.test is None else facts.test.threshold
     called = golden.probability > sigmoid(threshold)
     return [
         (
@@ -175,15 +175,13 @@ class MetricRow:
 
 def metric_rows(facts: Facts) -> list[MetricRow]:
     """Return the metrics at the operating point."""
-    if facts.metrics is None:
+    if facts.metrics is None or facts.test is None:
         return []
-    validation, test = facts.metrics.validation, facts.metrics.test
+    validation, test = facts.metrics.validation, facts.test
     rows = []
     for name in (*METRICS, "sensitivity_bacteria", "sensitivity_virus"):
-        if name in METRICS or getattr(test, name) is not None:
-            rows.append(
-                MetricRow(words(name), getattr(validation, name), getattr(test, name), test.intervals.get(name))
-            )
+        if name in METRICS or test.value(name) is not None:
+            rows.append(MetricRow(words(name), validation.value(name), test.value(name), test.intervals.get(name)))
     return [*rows, MetricRow("calibration error (ECE)", validation.ece, test.ece, test.intervals.get("ece"))]
 
 
@@ -195,23 +193,23 @@ def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
         found = None if facts.golden is None else curves(facts.golden.logits, facts.golden.labels)
         if found is None:
             continue
-        area = None if facts.metrics is None else facts.metrics.test.auc
+        area = None if facts.test is None else facts.test.auc
         roc.line(f"{name}: AUC {figure(area)}", found.false_rate, found.sensitivity, number)
         recall.line(
             f"{name}: average precision {found.average_precision:.4f}",
             found.sensitivity[1:], found.precision[1:], number,
         )  # fmt: skip
-        if len(runs) == 1 and facts.metrics is not None:
+        if len(runs) == 1 and facts.test is not None:
             _add_points(roc, recall, facts, found)
     return [plot for plot in (roc, recall) if plot.series]
 
 
 def _add_points(roc: Plot, recall: Plot, facts: Facts, found: Curves) -> None:
     """Mark the operating points."""
-    assert facts.metrics is not None and facts.golden is not None
+    assert facts.test is not None and facts.golden is not None
     positives = int((facts.golden.labels == 1).sum())
     negatives = len(facts.golden.labels) - positives
-    for number, (rule, point) in enumerate(facts.metrics.test.operating_points.items(), start=1):
+    for number, (rule, point) in enumerate(facts.test.operating_points.items(), start=1):
         if point.sensitivity is None or point.specificity is None:
             continue
         roc.scatter(words(rule), [1 - point.specificity], [point.sensitivity], number, 5.0)
@@ -333,8 +331,7 @@ def page(facts: Facts) -> dict[str, Any]:
         "parts": parts(facts),
         "timeline": timeline(facts),
         "meters": meters(facts),
-        "resources": RESOURCES,
-        "resource_rows": resource_rows(facts),
+        "resources": resource_table(facts),
         "experiment": yaml.safe_dump(facts.fields, sort_keys=False, allow_unicode=True),
         "versions": versions(facts),
         "commits": commits(facts),

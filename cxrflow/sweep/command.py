@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contract.errors import ConfigError
+from contract.errors import ArtifactError, ConfigError
 from contract.files import write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
@@ -20,8 +20,8 @@ COPY = "sweep.yaml"  # of the file, beside its results
 
 def run(
     file: Path, *, runs: Path, data: Path | None, workers: int, address: str | None, yes: bool, console: Console
-) -> list[dict[str, Any]]:
-    """Do what is left of a sweep; return its front."""
+) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
+    """Do what is left of a sweep; return its front, and what is wrong with damaged trials."""
     sweep, base = load_sweep(file, data=data, yes=yes)
     folder = runs / sweep.name
     with locked(folder), writing(folder):
@@ -31,7 +31,7 @@ def run(
         drive(sweep, base, folder, data=xrays.fingerprint, workers=workers, address=address, console=console)
         results = settle(sweep, folder, console)
         publish(sweep, results, folder)
-        return list(results.front)
+        return list(results.front), _damaged(results)
 
 
 def settle(sweep: Sweep, folder: Path, console: Console) -> page.Results:
@@ -69,7 +69,7 @@ def _results(sweep: Sweep, folder: Path) -> page.Results:
 
 
 def _nothing(found: Sequence[dict[str, Any]], folder: Path) -> str:
-    errors = [row["error"] for row in found if row["status"] == "failed"]
+    errors = [row["error"] for row in found if row["status"] in ("failed", table.DAMAGED)]
     said = f"; the first failed with: {errors[0]}" if errors else "."
     return f"none of the {len(found)} trials in {folder} finished{said}"
 
@@ -79,12 +79,15 @@ def _corrected(row: dict[str, Any], costs: model.CostModel, folder: Path) -> dic
     if row["status"] != "finished":
         return row
     board = BOARDS[row["board"]]
-    predicted = costs.predict(model.formulas(folder / row["run"] / "build" / board.name))
+    try:
+        predicted = costs.predict(model.formulas(folder / row["run"] / "build" / board.name))
+    except ArtifactError as err:
+        return row | {"status": table.DAMAGED, "error": str(err)}
     worth = board.lut_equivalents(predicted["lut"], row["bram18"], row["dsp"])
     return row | predicted | {"lut_equivalents": row.get("yosys_lut_equivalents", worth)}
 
 
-def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str, Any]]:
+def select(folder: Path, *, top: int | None, console: Console) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
     """Look at the test images for the points that validation chose: those on the front, or its best ones.
 
     Args:
@@ -93,7 +96,7 @@ def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str,
         console: told of the work.
 
     Returns:
-        The selected points, with test metrics.
+        The selected points, with test metrics, and what is wrong with damaged trials.
     """
     sweep = _sweep(folder)
     with locked(folder), writing(folder):
@@ -104,7 +107,12 @@ def select(folder: Path, *, top: int | None, console: Console) -> list[dict[str,
         results = _results(sweep, folder)
         publish(sweep, results, folder)
         names = {point["experiment"] for point in chosen}
-        return [point for point in results.points if point["experiment"] in names]
+        return [point for point in results.points if point["experiment"] in names], _damaged(results)
+
+
+def _damaged(results: page.Results) -> list[ArtifactError]:
+    """Return what is wrong with trials whose files cannot be believed; they hide no other."""
+    return [ArtifactError(row["error"]) for row in results.rows if row["status"] == table.DAMAGED]
 
 
 def refit(folder: Path) -> model.CostModel:

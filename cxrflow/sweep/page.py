@@ -17,6 +17,7 @@ from contract.manifest import DISCLAIMER
 from cxrflow.report.page import render
 from cxrflow.sweep.model import CostModel
 from cxrflow.sweep.spec import Sweep
+from cxrflow.sweep.table import DAMAGED
 from cxrflow.sweep.trial import ENDED
 
 PAGE = "sweep.html"
@@ -26,12 +27,12 @@ COLUMNS = {
     "network": "network",
     "monitor": "validation AUC",
     "monitor_std": "± over seeds",
-    "images_per_s": "images/s",
-    "latency_us": "first logit [us]",
+    "images_per_s": "images/s (estimate)",
+    "latency_us": "first logit [us] (bound)",
     "lut": "LUT (model)",
     "ff": "FF (model)",
-    "bram18": "BRAM18",
-    "dsp": "DSP",
+    "bram18": "BRAM18 (model)",
+    "dsp": "DSP (model)",
     "yosys_lut": "LUT (Yosys)",
     "yosys_ff": "FF (Yosys)",
     "yosys_bram18": "BRAM18 (Yosys)",
@@ -76,15 +77,15 @@ def _draw(path: Path, plot: Any) -> Path:
 
 
 def _pareto(axes: Axes, points: Points, front: Points) -> None:
-    """Validation AUC over LUT-equivalents, with the spread over seeds."""
-    x, y = _columns(points, "lut_equivalents", "monitor")
-    axes.errorbar(
-        x, y, yerr=_columns(points, "monitor_std")[0], fmt="o", ms=4, capsize=2, color="tab:gray", label="points"
-    )
-    x, y = _columns(front, "lut_equivalents", "monitor")
-    axes.errorbar(
-        x, y, yerr=_columns(front, "monitor_std")[0], fmt="o-", ms=5, capsize=2, color="tab:blue", label="front"
-    )
+    """Validation AUC over LUT-equivalents, with the spread over seeds; what the model says is hollow."""
+    for label, inside, group in (
+        ("points, by the model", "white", [point for point in points if "yosys_lut" not in point]),
+        ("points, by Yosys", None, [point for point in points if "yosys_lut" in point]),
+    ):
+        x, y, spread = _columns(group, "lut_equivalents", "monitor", "monitor_std")
+        axes.errorbar(x, y, yerr=spread, fmt="o", ms=4, mfc=inside, capsize=2, color="tab:gray", label=label)
+    x, y, spread = _columns(front, "lut_equivalents", "monitor", "monitor_std")
+    axes.errorbar(x, y, yerr=spread, fmt="o-", ms=5, capsize=2, color="tab:blue", label="front, by Yosys")
     for number, point in enumerate(front):
         name, place = point["network"].rpartition(" ")[2], (point["lut_equivalents"], point["monitor"])
         aside = (-4, 5) if number % 2 else (4, -10)  # neighbours would write over each other
@@ -115,7 +116,7 @@ def _latency(axes: Axes, points: Points) -> None:
     """Time to the first logit over LUTs; the colour is the AUC."""
     x, y, colour = _columns(points, "lut", "latency_us", "monitor")
     drawn = axes.scatter(x, y, c=colour, cmap="viridis")
-    axes.set(xlabel="LUT (model)", ylabel="first logit after [us]")
+    axes.set(xlabel="LUT (model)", ylabel="first logit after [us] (bound)")
     _by_factor(axes)
     axes.figure.colorbar(drawn, ax=axes, label="validation AUC")
 
@@ -137,14 +138,14 @@ def write_page(sweep: Sweep, results: Results, pictures: Sequence[Path], folder:
     shown = columns(results.points)
     content = {
         "name": sweep.name,
-        "counts": {status: sum(row["status"] == status for row in results.rows) for status in ENDED},
+        "counts": {status: sum(row["status"] == status for row in results.rows) for status in (*ENDED, DAMAGED)},
         "columns": shown,
         "front": [[cell(point.get(name)) for name in shown] for point in results.front],
         "points": [
             [cell(point.get(name)) for name in shown]
             for point in sorted(results.points, key=lambda point: -float(point["monitor"]))
         ],
-        "failed": [(row["run"], row["error"]) for row in results.rows if row["status"] == "failed"],
+        "failed": [(row["run"], row["error"]) for row in results.rows if row["status"] in ("failed", DAMAGED)],
         "model": results.model,
         "pictures": [
             (path.stem, base64.b64encode(path.read_bytes()).decode()) for path in pictures

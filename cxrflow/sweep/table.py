@@ -10,49 +10,57 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_object_dtype
 
-from contract.errors import ConfigError
+from contract.errors import ConfigError, CxrflowError
 from contract.files import replacing
+from contract.record import read_record
 from contract.table import write_csv
-from cxrflow.summary import read
+from cxrflow.report.facts import collect, place
 from cxrflow.sweep.spec import Limits
-from cxrflow.sweep.trial import ROW
+from cxrflow.sweep.trial import ROW, Row
 from finn_build.boards import BOARDS
+from finn_build.resources import YOSYS, of_source
+from qnn.records import Metrics
 
 # What a point is judged by: column, and whether more of it is better.
 JUDGED = (("monitor", True), ("lut_equivalents", False), ("images_per_s", True))
 LIMITED = ("lut", "bram18", "dsp", "latency_us")
-SYNTHESISED = {
-    "lut": "lut",
-    "ff": "ff",
-    "bram18": "bram18_equivalents",
-    "dsp": "dsp",
-}  # columns, and synth.json's names
+DAMAGED = "damaged"  # the status of a row that stands for a trial whose files cannot be believed
 
 
 def rows(runs: Path) -> list[dict[str, Any]]:
-    """Return the rows of all trials in a folder, with Yosys' counts and test metrics where there are any."""
-    found = []
-    for path in sorted(runs.glob(f"*/{ROW}")):
-        row = read(path)
-        if row is not None:
-            found.append(row | _yosys(path.parent, row) | _test(path.parent))
-    return found
+    """Return the rows of all trials in a folder, with Yosys' counts and test metrics where there are any.
+
+    A trial with a damaged file is a row that says so.
+    """
+    return [_row(path) for path in sorted(runs.glob(f"*/{ROW}"))]
 
 
-def _yosys(run: Path, row: dict[str, Any]) -> dict[str, Any]:
-    synth = read(run / "build" / str(row.get("board")) / "synth" / "synth.json")
-    if synth is None:
+def _row(path: Path) -> dict[str, Any]:
+    run = path.parent
+    try:
+        row = read_record(path, Row)
+        return row.model_dump(exclude_unset=True) | _yosys(run, row) | _test(run)
+    except CxrflowError as err:
+        blank = {"key": "", "node": "", "seed": 0, "values": {}, "network": ""}
+        return blank | {"run": run.name, "experiment": run.name, "status": DAMAGED, "error": str(err)}
+
+
+def _yosys(run: Path, row: Row) -> dict[str, Any]:
+    if row.board is None or not place(run, row.board, "synth").exists():
         return {}
-    counts = {name: int(synth["total"][key]) for name, key in SYNTHESISED.items()}
-    board = BOARDS[row["board"]]
-    worth = board.lut_equivalents(counts["lut"], counts["bram18"], counts["dsp"])
-    return {f"yosys_{name}": count for name, count in counts.items()} | {"yosys_lut_equivalents": worth}
+    counted = of_source(collect(run, "build", "synth", board=row.board).resources, YOSYS)
+    if counted is None:
+        return {}
+    total = counted.total
+    worth = BOARDS[row.board].lut_equivalents(total["lut"], total["bram18"], total["dsp"])
+    return {f"yosys_{name}": count for name, count in total.items()} | {"yosys_lut_equivalents": worth}
 
 
 def _test(run: Path) -> dict[str, Any]:
-    metrics = read(run / "train" / "metrics.json") or {}
-    test = metrics.get("test", {})
-    return {f"test_{name}": test[name] for name in ("accuracy", "auc", "balanced_accuracy") if name in test}
+    path = run / "train" / "metrics.json"
+    test = read_record(path, Metrics).test if path.exists() else None
+    names = ("accuracy", "auc", "balanced_accuracy")
+    return {} if test is None else {f"test_{name}": test.value(name) for name in names}
 
 
 def frame(found: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -84,6 +92,8 @@ def points(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _mean(group: list[dict[str, Any]]) -> dict[str, Any]:
     numbers = pd.DataFrame(group).select_dtypes("number")
     means = {name: float(value) for name, value in numbers.mean().items() if value == value}
+    if "yosys_lut_equivalents" in means:  # of some seeds: not to be mixed with what the model says of the others
+        means["lut_equivalents"] = means["yosys_lut_equivalents"]
     spread = {"monitor_std": float(numbers["monitor"].std())} if len(group) > 1 else {}
     return group[0] | means | spread | {"seeds": len(group), "runs": [row["run"] for row in group]}
 
@@ -99,8 +109,8 @@ def front(candidates: Sequence[dict[str, Any]], limits: Limits) -> list[dict[str
         limit = getattr(limits, name)
         if limit is None or not kept:
             continue
-        nearest = min(point[name] for point in kept)
-        kept = [point for point in kept if point[name] <= limit]
+        nearest = min(_taken(point, name) for point in kept)
+        kept = [point for point in kept if _taken(point, name) <= limit]
         if not kept:
             raise ConfigError(
                 f"no point of the sweep has {name} of at most {limit:g}; the nearest has {nearest:g}. Raise "
@@ -108,6 +118,11 @@ def front(candidates: Sequence[dict[str, Any]], limits: Limits) -> list[dict[str
             )
     best = [point for point in kept if not any(_beats(other, point) for other in kept)]
     return sorted(best, key=lambda point: float(point["lut_equivalents"]))
+
+
+def _taken(point: dict[str, Any], name: str) -> float:
+    """Return what a point has of something limited: by Yosys where it ran, for that is what its row shows."""
+    return float(point.get(f"yosys_{name}", point[name]))
 
 
 def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:

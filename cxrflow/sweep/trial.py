@@ -8,21 +8,66 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from contract.errors import CxrflowError
+from pydantic import Field, model_validator
+
+from contract.errors import ArtifactError, CxrflowError
 from contract.files import write_whole
+from contract.record import Count, Number, Record, Share, Text, read_record
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
 from cxrflow.runs import fingerprint, hash_sources
 from cxrflow.stages import BUILT, Run
-from cxrflow.summary import read
 from cxrflow.sweep.spec import Point
 from finn_build.boards import BOARDS
+from finn_build.records import Estimates
+from qnn.records import Metrics
 
 ROW = "trial.json"
 ENDED = ("finished", "stopped", "failed")
+FIGURES = (  # that every trial has that finished
+    "monitor", "training_s", "board", "cycles", "images_per_s", "latency_us", "lut", "ff", "bram18", "dsp",
+    "lut_equivalents",
+)  # fmt: skip
 OnEpoch = Callable[[dict[str, float]], None]
+
+
+class Row(Record):
+    """trial.json. Resources are by our formulas, cycles and latency by FINN's and by the model of the handshakes."""
+
+    command = "sweep"
+    key: Text
+    run: Text
+    status: Literal["running", "finished", "stopped", "failed"]
+    error: Annotated[str, Field(max_length=10_000)]
+    node: Text
+    experiment: Text
+    seed: Count
+    values: Annotated[dict[Text, Any], Field(max_length=100)]
+    network: Text
+    monitor: Number | None = None
+    validation_auc: Share | None = None
+    validation_accuracy: Share | None = None
+    validation_balanced_accuracy: Share | None = None
+    training_s: Number | None = None
+    board: Text | None = None
+    cycles: Count | None = None
+    images_per_s: Number | None = None
+    latency_us: Number | None = None
+    lut: Count | None = None
+    ff: Count | None = None
+    bram18: Count | None = None
+    dsp: Count | None = None
+    lut_equivalents: Number | None = None
+
+    @model_validator(mode="after")
+    def _finished_is_whole(self) -> Self:
+        if self.status == "finished":
+            absent = [name for name in FIGURES if getattr(self, name) is None]
+            if absent or self.board not in BOARDS:
+                raise ValueError(f"a trial that finished has no {absent[0] if absent else 'known board'}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -46,9 +91,12 @@ class Trial:
         return fingerprint({**self.experiment.sections(*BUILT), "content": self.data, "code": code})
 
     def row(self) -> dict[str, Any] | None:
-        """Return the row of a trial that has ended and would be the same now, or None."""
-        row = read(self.folder / ROW)
-        return row if row is not None and row.get("key") == self.key and row.get("status") in ENDED else None
+        """Return the row of a trial that has ended and would be the same now, or None: a damaged one is done again."""
+        try:
+            row = read_record(self.folder / ROW, Row)
+        except ArtifactError:
+            return None
+        return row.model_dump(exclude_unset=True) if row.key == self.key and row.status in ENDED else None
 
     def run(self, on_epoch: OnEpoch | None = None, *, node: str = "") -> dict[str, Any]:
         """Train on validation images, compile, and write the row; return it. `node` is the machine of a cluster.
@@ -88,24 +136,25 @@ class Trial:
         return row
 
     def _accuracy(self) -> dict[str, Any]:
-        metrics = read(self.folder / "train" / "metrics.json") or {}
-        validation = metrics["validation"]
+        metrics = read_record(self.folder / "train" / "metrics.json", Metrics)
+        assert metrics.best is not None
+        names = ("auc", "accuracy", "balanced_accuracy")
         return {
-            "monitor": metrics["best"]["monitor"],  # mean AUC of clean and augmented validation images
-            **{f"validation_{name}": validation[name] for name in ("auc", "accuracy", "balanced_accuracy")},
-            "training_s": metrics["seconds"],
+            "monitor": metrics.best.monitor,
+            **{f"validation_{name}": metrics.validation.value(name) for name in names},
+            "training_s": metrics.seconds,
         }
 
     def _hardware(self) -> dict[str, Any]:
-        """What the formulas say of the build."""
         board = BOARDS[self.experiment.build.board]
-        found = read(self.folder / "build" / board.name / "estimates.json") or {}
-        used = found["formulas"]["total"]
+        found = read_record(self.folder / "build" / board.name / "estimates.json", Estimates)
+        assert found.formulas is not None and found.latency_bound_cycles is not None
+        used = found.formulas.total
         return {
             "board": board.name,
-            "cycles": found["cycles_per_image"],
-            "images_per_s": found["images_per_s"],
-            "latency_us": found["latency_bound_cycles"] * self.experiment.build.clk_ns / 1000,
-            **used,
-            "lut_equivalents": board.lut_equivalents(used["lut"], used["bram18"], used["dsp"]),
+            "cycles": found.cycles_per_image,
+            "images_per_s": found.images_per_s,
+            "latency_us": found.latency_bound_cycles * self.experiment.build.clk_ns / 1000,
+            **used.amounts,
+            "lut_equivalents": board.lut_equivalents(used.lut, used.bram18, used.dsp),
         }

@@ -10,8 +10,9 @@ from importlib import resources
 from pathlib import Path
 
 from contract.errors import ConfigError
+from contract.record import read_record
 from finn_build.boards import BOARDS
-from finn_build.build import read_json
+from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
 from finn_build.vivado.listed import LISTED
 from finn_build.vivado.streams import Streams, plan_streams
@@ -34,13 +35,13 @@ def write_project(build_dir: Path, out: Path) -> None:
         ConfigError: there is no RTL, or no legal stream width.
         ArtifactError: a file of the build is missing or damaged.
     """
-    build = read_json(build_dir / "build.json")
-    if not build["rtl"]:
+    build = read_record(build_dir / "build.json", Built)
+    if not build.rtl:
         raise ConfigError(
-            f"there is no RTL to build a bitstream of: FINN maps {', '.join(build['hls_nodes'])} to HLS. "
+            f"there is no RTL to build a bitstream of: FINN maps {', '.join(build.hls_nodes)} to HLS. "
             "Change the network, or take the shell finn_iodma."
         )
-    board, rtl = BOARDS[build["board"]], build_dir / "rtl"
+    board, rtl = BOARDS[build.board], build_dir / "rtl"
     design = load_design(rtl)
     streams = planned_streams(build_dir)
     memories = sorted(path.name for path in rtl.glob("*.dat"))
@@ -49,7 +50,7 @@ def write_project(build_dir: Path, out: Path) -> None:
         shutil.copyfile(rtl / name, out / "hdl" / name)
     for script in SCRIPTS:
         (out / f"{script}.tcl").write_text((TEMPLATES / f"{script}.tcl").read_text(encoding="utf-8"), encoding="utf-8")
-    clock = f"create_clock -period {build['clk_ns']:.3f} -name ap_clk [get_ports ap_clk]\n"
+    clock = f"create_clock -period {build.clk_ns:.3f} -name ap_clk [get_ports ap_clk]\n"
     (out / "clock.xdc").write_text(f"# Only for synthesis of the accelerator alone.\n{clock}", encoding="ascii")
     settings: dict[str, object] = {
         "board_name": board.name,
@@ -57,7 +58,7 @@ def write_project(build_dir: Path, out: Path) -> None:
         "board_parts": board.board_parts,
         "ps": board.ps,
         "ps_settings": dict(board.ps_settings),
-        "clock_mhz": f"{1e3 / build['clk_ns']:.6f}",
+        "clock_mhz": f"{1e3 / build.clk_ns:.6f}",
         "design_name": "shell",
         "dma_name": DMA_NAME,
         "length_bits": LENGTH_BITS,
@@ -78,7 +79,7 @@ def write_project(build_dir: Path, out: Path) -> None:
 
 def planned_streams(build_dir: Path) -> Streams:
     """Return the widths of the shell around the design in `build_dir`."""
-    design, board = load_design(build_dir / "rtl"), BOARDS[read_json(build_dir / "build.json")["board"]]
+    design, board = load_design(build_dir / "rtl"), BOARDS[read_record(build_dir / "build.json", Built).board]
     image_bytes = design.in_beats * design.in_bits // 8
     return plan_streams(design.in_bits, image_bytes=image_bytes, memory_bits=board.dma_bits)
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from contract.errors import ArtifactError, ToolError
 from contract.files import hash_file
+from contract.record import read_record
 from finn_build.boards import BOARDS, Board
-from finn_build.build import read_json
+from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
 from finn_build.vivado.project import DMA_NAME, LENGTH_BITS, planned_streams, project_key
 from finn_build.vivado.reports import (
@@ -26,10 +27,6 @@ from finn_build.vivado.streams import Streams
 
 REPORTS = ("timing_summary", "utilization", "utilization_hierarchical", "power")
 BITSTREAM = ("accelerator.bit", "accelerator.hwh")
-OTHERS = {  # names in the files of other tools
-    **{name: name for name in ("LUT", "FF", "BRAM_18K", "DSP", "URAM")},
-    **{"lut": "LUT", "ff": "FF", "bram18_equivalents": "BRAM_18K", "dsp": "DSP"},
-}
 CATALOGUE = {"LUT": "lut", "FF": "ff", "BRAM_18K": "bram18", "DSP": "dsp", "URAM": "uram"}  # names in boards.toml
 
 
@@ -94,17 +91,17 @@ def _clock(facts: dict[str, str], results: Path) -> float:
 def _figures(build_dir: Path, results: Path) -> dict[str, Any]:
     """Read every report. Raises ToolError if the design is not good."""
     text = {name: read_report(results / "reports" / f"{name}.rpt") for name in REPORTS}
-    build = read_json(build_dir / "build.json")
-    board = BOARDS[build["board"]]
+    build = read_record(build_dir / "build.json", Built)
+    board = BOARDS[build.board]
     timing = parse_timing(text["timing_summary"])
     if not timing.met:
         raise ToolError(
             f"timing is not met at {1e3 / timing.period_ns:g} MHz: worst slack of setup {timing.setup_ns:g} ns, hold "
             f"{timing.hold_ns:g} ns, pulse width {timing.pulse_ns:g} ns. Raise 'build.clk_ns'."
         )
-    if timing.period_ns > 1.01 * build["clk_ns"]:
+    if timing.period_ns > 1.01 * build.clk_ns:
         raise ToolError(
-            f"timing was checked for a clock of {timing.period_ns:g} ns, expected {build['clk_ns']:g} ns as the build "
+            f"timing was checked for a clock of {timing.period_ns:g} ns, expected {build.clk_ns:g} ns as the build "
             "has it. Build the bitstream again."
         )
     used = parse_utilization(text["utilization"])
@@ -124,7 +121,7 @@ def _figures(build_dir: Path, results: Path) -> dict[str, Any]:
         "available": {name: count for name, (_, count) in used.items()},
         "above_budget": [n for n, key in CATALOGUE.items() if used[n][0] > board.usable[key]],
         "accelerator": accelerator,
-        "layers": _layers(build_dir, layer_resources(instances, load_design(build_dir / "rtl").nodes)),
+        "layers": layer_resources(instances, load_design(build_dir / "rtl").nodes),
     }
 
 
@@ -137,26 +134,6 @@ def _require_fit(used: Mapping[str, int], board: Board) -> None:
                 f"the design takes {used[name]:,} {name}, but {board.part} has {available:,}. Lower "
                 "'build.target_fps', or take a bigger board."
             )
-
-
-def _layers(build_dir: Path, layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Put the figures of Yosys and FINN's estimate beside Vivado's, where there are any."""
-    others = {
-        "yosys": _by_name(build_dir / "synth" / "synth.json"),
-        "estimate": _by_name(build_dir / "estimates.json"),
-    }
-    return [{**layer, **{tool: known.get(layer["name"]) for tool, known in others.items()}} for layer in layers]
-
-
-def _by_name(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the figures per layer of another tool's JSON file; nothing where there is none that can be read."""
-    try:
-        layers = json.loads(path.read_text(encoding="utf-8"))["layers"]
-        return {
-            layer["name"]: {ours: layer[name] for name, ours in OTHERS.items() if name in layer} for layer in layers
-        }
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 def _check_description(path: Path, streams: Streams) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from contract.manifest import load_manifest
 from driver.package import open_package
-from tests.cxrflow.conftest import Place
+from tests.cxrflow.conftest import SIMULATED, Place
 from tests.finn_build.docker_bench import fake_docker
 from tests.finn_build.vivado_model import HWH, Scenario
 
@@ -25,9 +25,7 @@ def verified(finished: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
 
     def simulate(build: Path, export: Path, out: Path, *_: Any, **__: Any) -> None:
         out.mkdir()
-        figures = {"initiation_interval": 64.0, "first_latency_cycles": 77, "first_latency_us": 0.77}
-        figures |= {"clock_mhz": 100.0, "images_per_s": 1.5e6, "images": 16, "differing": 0}
-        (out / "sim.json").write_text(json.dumps(figures | {"images_with_random_stalls": 16}), encoding="utf-8")
+        (out / "sim.json").write_text(json.dumps(SIMULATED), encoding="utf-8")
         (out / "harness").write_text("", encoding="utf-8")
 
     monkeypatch.setattr(finn_build.build, "simulate_build", simulate)

@@ -1,11 +1,12 @@
 import io
-from pathlib import Path
+import shutil
 from typing import Any
 
 import pytest
 from rich.console import Console as RichConsole
 
 from cxrflow import console, summary
+from cxrflow.report.facts import collect
 
 
 @pytest.mark.parametrize(
@@ -45,10 +46,10 @@ def test_markup_in_a_file_name_is_text(capsys: pytest.CaptureFixture[str]) -> No
 def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> None:
     out = io.StringIO()
     screen = RichConsole(file=out, width=width)
-    board = "pynq-z2"
+    facts = collect(finished.run)
+    assert facts.metrics is not None
     results = [{"file": "a" * 90 + "[b].png", "logit": -123456, "probability": 0.25, "class": "NORMAL"}]
-    hardware = summary.hardware_table(finished.run, board)
-    for table in (hardware, summary.chain_table(finished.run, board), summary.metrics_table(finished.run)):
+    for table in (summary.hardware_table(facts), summary.chain_table(facts), summary.metrics_table(facts.metrics)):
         screen.print(table)
     screen.print(summary.infer_table(results, device="cpu"))
     text = out.getvalue()
@@ -57,9 +58,12 @@ def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> N
     for piece in ("-123456", "0.2500", "sensitivity", "brevitas_float64"):
         assert piece in folded
     if width >= 80:
-        assert "Thresholding_rtl_0" in text and "create_dataflow_partition" in text
+        assert "Thresholding_rtl_0" in text and "brevitas_float64" in text
 
 
-def test_a_summary_of_nothing_is_nothing(tmp_path: Path) -> None:
-    assert summary.metrics_table(tmp_path) is None and summary.hardware_table(tmp_path, "x") is None
-    assert summary.chain_rows(tmp_path, "x") == []
+def test_a_summary_of_nothing_is_nothing(finished: Any) -> None:
+    for folder in ("build", "deploy"):
+        shutil.rmtree(finished.run / folder)
+    facts = collect(finished.run)
+    assert [summary.hardware_table(facts), summary.synth_table(facts), summary.vivado_table(facts)] == [None] * 3
+    assert [link.stage for link in facts.chain] == ["brevitas_float64", "qonnx_float64"]

@@ -210,7 +210,7 @@ def test_without_rtl_the_boxes_hold_estimates(reported: Place) -> None:
     forge_json(reported.run / BUILD, "build.json", hls_nodes=["MVAU_hls_0"], rtl=False)
     assert reported("report", "tiny").code == 0
     html = text_of(reported.run)
-    assert "FINN maps MVAU_hls_0 to HLS" in html and "LUT (est.)" in html and "cxrflow simulate" not in html
+    assert "FINN maps MVAU_hls_0 to HLS" in html and "our formulas" in html and "cxrflow simulate" not in html
 
 
 def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
@@ -218,7 +218,8 @@ def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
     folder.mkdir()
     content = {
         "vivado": "2024.1", "clock_mhz": 100.0, "wns_ns": 1.25, "fmax_mhz": 114.3, "power": {"total_w": 1.5},
-        "used": layer, "accelerator": layer, "layers": [{"name": "MVAU_rtl_0", **layer}],
+        "whs_ns": 0.02, "above_budget": [], "used": layer, "accelerator": layer,
+        "layers": [{"name": "MVAU_rtl_0", **layer}],
     }  # fmt: skip
     (folder / "synth.json").write_text(json.dumps(content))
     stamp = {"key": "", "inputs": {}, "experiment": {}, "files": {"synth.json": hash_file(folder / "synth.json")}}
@@ -226,7 +227,7 @@ def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
     assert reported("report", "tiny").code == 0
     html = text_of(reported.run)
     assert html.count('<td class="number">4,321</td>') == 2  # the layer and in all
-    assert "setup slack 1.250 ns" in html and "Vivado, routed" in html
+    assert "setup slack 1.250 ns" in html and "Vivado: after routing, the accelerator alone" in html
 
 
 # --- what was recorded and computed

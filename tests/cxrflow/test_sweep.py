@@ -17,13 +17,14 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from typer.testing import CliRunner
 
-from contract.errors import ConfigError
+from contract.errors import ArtifactError, ConfigError
 from cxrflow.cli import app
 from cxrflow.experiment import load_experiment
 from cxrflow.report.page import write_report
 from cxrflow.sweep import command, drive, model, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
 from cxrflow.sweep.trial import Trial
+from finn_build.records import PricedNode
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = """\
@@ -124,27 +125,27 @@ def test_a_field_may_have_values_of_several_kinds(tmp_path: Path) -> None:
 
 def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path) -> None:
     """Yosys counts twice the formula in every run but one, where it counts four times."""
+    layers = []
     for run, factor in (("a", 2), ("b", 2), ("c", 2), ("d", 4)):
-        names = [f"MVAU_{i}" for i in range(3)]
-        formula = [{"name": name, "kind": "MVAU_rtl", "lut": 100, "ff": 10} for name in names]
-        formula.append({"name": "FIFO_0", "kind": "FIFO", "lut": 0, "ff": 0})
-        counted = [{"name": name, "lut": factor * 100, "ff": 30} for name in names]
-        counted.append({"name": "FIFO_0", "lut": 0, "ff": 5})
-        path = tmp_path / run / "build" / "pynq-z2" / "synth" / "synth.json"
-        path.parent.mkdir(parents=True)
-        path.write_text(json.dumps({"layers": counted}), encoding="utf-8")
-        (path.parents[1] / "estimates.json").write_text(json.dumps({"formulas": {"layers": formula}}), encoding="utf-8")
-    fitted = model.fit(tmp_path)
+        layers += 3 * [model.Layer(run, "MVAU_rtl", {"lut": 100, "ff": 10}, {"lut": factor * 100, "ff": 30})]
+        layers.append(model.Layer(run, "FIFO", {"lut": 0, "ff": 0}, {"lut": 0, "ff": 5}))
+    fitted = model.fitted(layers)
     assert fitted.factors == {"lut": {"MVAU_rtl": 2}, "ff": {"MVAU_rtl": 3}} and fitted.layers == 16
     assert fitted.error == fitted.design_error == 0  # the medians of nine or three 0 and three or one 0.5
-    layers = [{"kind": "MVAU_rtl", "lut": 10, "ff": 1}, {"kind": "Thresholding_rtl", "lut": 5, "ff": 1}]
-    assert fitted.predict(layers) == {"lut": 25, "ff": 4}
+    nodes = [
+        PricedNode(name="", kind=kind, lut=lut, ff=1, bram18=0, dsp=0)
+        for kind, lut in (("MVAU_rtl", 10), ("Thresholding_rtl", 5))
+    ]
+    assert fitted.predict(nodes) == {"lut": 25, "ff": 4}
+    (tmp_path / model.FILE).write_text(fitted.model_dump_json(), encoding="utf-8")
     assert model.load(tmp_path) == fitted
     (tmp_path / model.FILE).write_text('{"factors": {"MVAU": 2}}', encoding="utf-8")
-    assert model.load(tmp_path).predict(layers) == {"lut": 15, "ff": 2}
-    (tmp_path / "a" / "build" / "pynq-z2" / "estimates.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(ConfigError, match="built by another version of cxrflow"):
-        model.fit(tmp_path)
+    assert model.load(tmp_path).predict(nodes) == {"lut": 15, "ff": 2}
+    earlier = {"cycles_per_image": 1, "images_per_s": 1, "latency_cycles": 1}
+    earlier["layers"] = [{"name": "a", "cycles": 1, "LUT": 1, "BRAM_18K": 0, "DSP": 0}]  # type: ignore[assignment]
+    (tmp_path / "estimates.json").write_text(json.dumps(earlier), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="built by another version of cxrflow"):
+        model.formulas(tmp_path)
 
 
 def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ import pytest
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
+from contract.golden import load_golden
 from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
-from finn_build.build import build, load_golden, simulate_build, write_wave
+from finn_build.build import build, simulate_build, write_wave
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate

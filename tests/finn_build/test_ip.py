@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from contract.errors import ArtifactError, ConfigError
+from contract.golden import Golden, load_golden
 from finn_build.boards import BOARDS
-from finn_build.build import Golden, build, load_golden, simulate_build
+from finn_build.build import build, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.ip import beats, ports, write_ip
 from finn_build.ip_xact import Port
@@ -323,7 +324,8 @@ def test_the_license_is_ours(ip: Path) -> None:
 
 
 def test_no_rtl_is_one_sentence(tmp_path: Path) -> None:
-    (tmp_path / "build.json").write_text('{"rtl": false, "hls_nodes": ["MVAU_hls_0"]}', encoding="utf-8")
+    built = {"board": "pynq-z2", "part": "", "clk_ns": 10.0, "folding": {}, "chain": [], "rtl": False}
+    (tmp_path / "build.json").write_text(json.dumps(built | {"hls_nodes": ["MVAU_hls_0"]}), encoding="utf-8")
     with pytest.raises(ConfigError, match=r"^there is no RTL to package: FINN maps MVAU_hls_0 to HLS"):
         write_ip(tmp_path, tmp_path / "golden.npz", tmp_path / "ip", name="x")
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from contract.errors import MismatchError
+from contract.golden import load_golden
 from contract.network import IntegerNetwork, load_network
-from finn_build.build import build, load_golden, simulate_build
+from finn_build.build import build, simulate_build
 from finn_build.config import BuildConfig
 from finn_build.lut_mvau import weight_words
 from finn_build.stitch import load_design

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from contract.errors import MismatchError, ToolError
+from contract.golden import load_golden
 from finn_build import costs, synth
 from finn_build.boards import BOARDS
-from finn_build.build import build, load_golden
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.gates import check_gates
 from finn_build.lut_mvau import weight_words

@@ -16,9 +16,10 @@ import pytest
 from finn.transformation.fpgadataflow import create_stitched_ip
 
 from contract.errors import MismatchError, ToolError
+from contract.golden import load_golden
 from contract.network import load_network
 from finn_build import zynq_build as zynq
-from finn_build.build import build, load_golden
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from tests.random_networks import export_random, small_spec
 

@@ -86,13 +86,9 @@ def write_build(
         "output": {"bits": 32, "beats": 1, "logit_bits": 24},
         "nodes": [asdict(node) for node in nodes],
     }
-    layers = [{"name": name, "cycles": 1, "LUT": 7.0, "BRAM_18K": 1.0, "DSP": 2.0, "URAM": 0.0} for name, _ in LAYERS]
     build = {"board": board, "part": BOARDS[board].part, "clk_ns": clk_ns, "rtl": True, "hls_nodes": []}
-    for path, content in (
-        (rtl / "design.json", design),
-        (folder / "build.json", build),
-        (folder / "estimates.json", {"layers": layers}),
-    ):
+    build |= {"folding": {}, "chain": []}
+    for path, content in ((rtl / "design.json", design), (folder / "build.json", build)):
         path.write_text(json.dumps(content), encoding="utf-8")
     return folder
 

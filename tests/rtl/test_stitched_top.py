@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.golden import load_golden
 from contract.npz import save_npz
-from finn_build.build import build, load_golden
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.stitch import TOP, load_design
 from tests.random_networks import export_random, small_spec

@@ -1,0 +1,182 @@
+"""A figure carries its source wherever it is shown, and the best is marked among likes only.
+
+The kind of fault: one face shows FINN's estimate where another one shows ours or Yosys' count, unmarked. Here every
+source of one run says numbers that no other says, so a number in any face tells where it came from.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from contract.files import hash_file
+from cxrflow import summary
+from cxrflow.report import compare
+from cxrflow.report.facts import collect
+from cxrflow.runs import read_stamp
+from cxrflow.sweep.spec import Point
+from cxrflow.sweep.trial import Trial
+from finn_build.boards import BOARDS
+from finn_build.resources import FINN, FORMULAS, SOURCES, VIVADO, YOSYS, Source, of_source
+from tests.cxrflow.conftest import SIMULATED, Place
+
+BUILD = "build/pynq-z2"
+FIRST = {FINN: 1_100_001, FORMULAS: 2_200_001, YOSYS: 3_300_001, VIVADO: 4_400_001}  # of the numbers of each source
+
+
+def source_of(number: int) -> Source | None:
+    return next((source for source, first in FIRST.items() if first <= number < first + 100_000), None)
+
+
+def numbers(text: str) -> list[int]:
+    """All whole numbers of more than a million in a text, however they are written."""
+    words = re.findall(r"(?<![\d.,])(?:\d{1,3}(?:,\d{3})+|\d{7})(?![\d.%])", text)
+    found = [int(word.replace(",", "")) for word in words]
+    return [number for number in found if source_of(number) is not None]
+
+
+def restamp(stage: Path, key: str = "", **inputs: Any) -> None:
+    """Make stage.json agree with what is in the folder."""
+    known = read_stamp(stage)
+    files = {
+        str(p.relative_to(stage)): hash_file(p) for p in stage.rglob("*") if p.is_file() and p.name != "stage.json"
+    }
+    stamp = {"key": key, "inputs": inputs, "experiment": {}} if known is None else vars(known)
+    (stage / "stage.json").write_text(json.dumps(stamp | {"files": files}), encoding="utf-8")
+
+
+@pytest.fixture
+def forged(finished: Place) -> Place:
+    """A run that FINN, our formulas, Yosys and Vivado have spoken about, each with numbers of its own."""
+    say: dict[Source, Iterator[int]] = {source: count(first) for source, first in FIRST.items()}
+    build = finished.run / BUILD
+    estimates = json.loads((build / "estimates.json").read_text(encoding="utf-8"))
+    formulas = estimates["formulas"]
+    for layer in (estimates["total"], *estimates["layers"]):
+        layer |= {name: float(next(say[FINN])) for name in ("LUT", "BRAM_18K", "DSP")}
+    for layer in (formulas["total"], *formulas["layers"]):
+        layer |= {name: next(say[FORMULAS]) for name in ("lut", "ff", "bram18", "dsp")}
+    (build / "estimates.json").write_text(json.dumps(estimates), encoding="utf-8")
+    restamp(build)
+    stamp = read_stamp(build)
+    assert stamp is not None
+    names = [layer["name"] for layer in formulas["layers"]]
+
+    def yosys() -> dict[str, int]:
+        counted = {name: next(say[YOSYS]) for name in ("lut", "ff", "dsp", "bram18_equivalents")}
+        return counted | {"lutram": 1, "srl": 2, "carry": 3, "bram36": 4}
+
+    def vivado() -> dict[str, int]:
+        return {name: next(say[VIVADO]) for name in ("LUT", "FF", "BRAM_18K", "DSP")}
+
+    parts = {"lut": 53_200, "ff": 106_400, "bram18": 280, "dsp": 220}
+    synthesis = {
+        "tool": "yosys", "version": "0", "kind": "synthesis", "part": "x", "board": parts, "usable": parts,
+        "layers": [{"name": name, **yosys()} for name in names], "total": yosys(),
+    }  # fmt: skip
+    routed = {
+        "vivado": "2024.1", "clock_mhz": 100.0, "wns_ns": 1.0, "whs_ns": 0.1, "fmax_mhz": 110.0,
+        "power": {"total_w": 1.5}, "above_budget": [], "layers": [{"name": names[0], **vivado()}], "used": vivado(),
+        "accelerator": vivado(),
+    }  # fmt: skip
+    for folder, file, content in (
+        ("synth", "synth.json", synthesis), ("synth_vivado", "synth.json", routed), ("sim", "sim.json", SIMULATED)
+    ):  # fmt: skip
+        (build / folder).mkdir()
+        (build / folder / file).write_text(json.dumps(content), encoding="utf-8")
+        restamp(build / folder, build=stamp.key)
+        stage = json.loads((build / folder / "stage.json").read_text(encoding="utf-8"))
+        (build / folder / "stage.json").write_text(json.dumps(stage | {"experiment": stamp.experiment}))
+    return finished
+
+
+def test_every_number_is_one_of_the_runs_sourced_figures(forged: Place) -> None:
+    facts = collect(forged.run)
+    known = {
+        number: one.source
+        for one in facts.resources
+        for amounts in (one.total, *one.nodes.values())
+        for number in amounts.values()
+    }
+    assert {one.source for one in facts.resources} == {FORMULAS, YOSYS, VIVADO}  # ours is the one estimate
+    assert forged("ip", "tiny.yaml").code == 0
+    assert forged("report", "tiny").code == 0 and forged("compare", "tiny", "tiny").code == 0
+    tables = (summary.hardware_table(facts), summary.synth_table(facts), summary.vivado_table(facts))
+    trial = Trial(Point(()), facts.experiment, forged.run.parent, "")
+    faces = {
+        "console": rendered(tables),
+        "results": forged("results").out,
+        "compare": forged("compare", "tiny", "tiny").out,
+        "comparison": (forged.run.parent / "compare.html").read_text(encoding="utf-8"),
+        "report": (forged.run / "report.html").read_text(encoding="utf-8"),
+        "datasheet": (forged.run / BUILD / "ip" / "datasheet.md").read_text(encoding="utf-8"),
+        "sweep": str(trial._hardware()),
+    }
+    for face, text in faces.items():
+        shown = numbers(re.sub(r'<text class="tick[^<]*', "", text))  # what an axis is marked with
+        assert shown and [number for number in shown if number not in known] == [], face
+        for source in {known[number] for number in shown} - ({FORMULAS} if face == "sweep" else set()):
+            assert source.name in text, (face, source.name)
+    assert set(numbers(faces["report"])) == {n for n, source in known.items()}  # nothing is kept back
+
+
+def rendered(tables: Iterable[Any]) -> str:
+    console = Console(width=10_000)
+    with console.capture() as captured:
+        for table in tables:
+            console.print(table)
+    return captured.get()
+
+
+def test_like_stands_beside_like(forged: Place) -> None:
+    """Two runs of one network, of which Yosys has counted one only."""
+    shutil.copytree(forged.run, forged.folder / "runs" / "other")
+    for stage in ("synth", "synth_vivado"):
+        shutil.rmtree(forged.folder / "runs" / "other" / BUILD / stage)
+    runs = [collect(forged.run), collect(forged.folder / "runs" / "other")]
+    for row in compare.rows(runs):
+        found = [source_of(number) for cell in row.cells for number in numbers(cell)]
+        assert len(set(found)) <= 1, row
+        if found and found[0] is not None:
+            assert row.name.endswith(f"({found[0].name})")
+            assert any(row.best) is False  # equal, or alone: nobody is the best
+    ours = next(row for row in compare.rows(runs) if row.name == f"LUT ({FORMULAS.name})")
+    assert ours.cells[0] == ours.cells[1] != ""
+    plot = compare.trade_off(runs)
+    assert plot is not None and plot.x_label == f"LUT ({FORMULAS.name})"  # the source that both have
+
+
+def test_a_smaller_design_is_the_best_of_its_family_only(forged: Place) -> None:
+    other = forged.folder / "runs" / "other"
+    shutil.copytree(forged.run, other)
+    path = other / BUILD / "estimates.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["formulas"]["total"]["lut"] -= 1
+    path.write_text(json.dumps(content), encoding="utf-8")
+    restamp(other / BUILD)
+    runs = [collect(forged.run), collect(other)]
+    name = f"LUT ({FORMULAS.name})"
+    assert next(row for row in compare.rows(runs) if row.name == name).best == [False, True]
+    elsewhere = [runs[0], replace(runs[1], board=BOARDS["zcu104"])]
+    assert next(row for row in compare.rows(elsewhere) if row.name == name).best == [False, False]
+
+
+def test_what_was_counted_of_an_earlier_build_is_not_shown(forged: Place) -> None:
+    """The results, too, once showed Yosys' counts beside a newer build's estimate."""
+    stage = forged.run / BUILD / "synth"
+    stamp = json.loads((stage / "stage.json").read_text(encoding="utf-8"))
+    stamp["inputs"]["build"] = "0" * 64
+    (stage / "stage.json").write_text(json.dumps(stamp), encoding="utf-8")
+    assert of_source(collect(forged.run).resources, YOSYS) is None
+    assert {source_of(number) for number in numbers(forged("results").out)} == {FORMULAS}
+
+
+def test_every_source_has_a_name_of_its_own() -> None:
+    assert len({source.name for source in SOURCES}) == len({source.short for source in SOURCES}) == len(SOURCES)
