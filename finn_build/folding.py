@@ -2,13 +2,18 @@
 
 An exact search. The layers form a chain, and what a layer costs depends on its own folding and, through the width
 converter between them, on its neighbour's. So the search walks the chain and keeps, for every width of the stream that
-leaves a layer, the cheapest ways to get there: by price alone first, which is exact where it stays within the budget,
-and else all ways that no other way beats in every resource.
+leaves a layer, the cheapest ways to get there: by price alone first, which is exact where it stays within the budget.
+Where it does not, prices that favour one resource or the other mostly prove that nothing fits, or find something that
+does; then all ways that no other way beats in every resource are followed, as far as they may still become the best.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from functools import lru_cache
+from itertools import pairwise, product
+
+import numpy as np
+from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from finn_build import costs
@@ -90,24 +95,12 @@ class Problem:
 
 def smallest(problem: Problem, cycles: int) -> Solution | None:
     """Return the cheapest design of at most `cycles` per image within the budget; None if there is none."""
-    options = [_options(problem, i, cycles) for i in range(len(problem.layers))]
-    if cycles < problem.stream_cycles or not all(options):
-        return None
-    cheapest = _walk(problem, options, _only_cheapest(problem))
-    if not cheapest or problem.budget.holds(cheapest[0].used):
-        return _solution(problem, cheapest)
-    return _solution(problem, _walk(problem, options, _unbeaten(problem.budget)))
+    return _Search(problem).smallest(cycles)
 
 
 def fastest(problem: Problem) -> Solution | None:
     """Return the cheapest of the designs with the fewest cycles per image within the budget; None if none fits."""
-    reachable = sorted({max(c, problem.stream_cycles) for layer in problem.layers for c in _all_cycles(layer)})
-    best, low, high = None, 0, len(reachable)
-    while low < high:  # a slower design never needs more
-        middle = (low + high) // 2
-        found = smallest(problem, reachable[middle])
-        best, low, high = (found, low, middle) if found else (best, middle + 1, high)
-    return best
+    return _Search(problem).fastest()
 
 
 def solve(problem: Problem, cycles: int | None) -> Solution:
@@ -121,21 +114,19 @@ def solve(problem: Problem, cycles: int | None) -> Solution:
             f"{cycles:,} cycles per image are less than the {problem.stream_cycles:,} in which the DMA of "
             f"{problem.board.name} sends one. Ask for at most {1 / problem.stream_cycles:.4g} images per cycle."
         )
-    found = fastest(problem) if cycles is None else smallest(problem, cycles)
+    search = _Search(problem)
+    found = search.fastest() if cycles is None else search.smallest(cycles)
     if found is not None:
         return found
-    nearest = fastest(problem)
+    nearest = None if cycles is None else search.fastest()
     if nearest is not None:
         raise ConfigError(
             f"no folding gives {cycles:,} cycles per image within {_budget(problem)}; the fastest that fits takes "
             f"{nearest.cycles:,}. Lower target_fps, or raise the budget."
         )
-    slowest = max(c for layer in problem.layers for c in _all_cycles(layer))
-    least = smallest(Problem(problem.layers, problem.board, Budget(*[10**9] * 3)), slowest)
-    assert least is not None
     raise ConfigError(
-        f"no folding fits into {_budget(problem)}: the cheapest takes {_amount(least.used)}. Make the network smaller "
-        "or its widths narrower."
+        f"no folding fits into {_budget(problem)}: the cheapest takes {_amount(search.cheapest().used)}. Make the "
+        "network smaller or its widths narrower."
     )
 
 
@@ -158,6 +149,7 @@ def cost(layer: Layer, folding: Folding, family: costs.Family) -> Resources:
     return costs.mvau_rtl(*sizes, family, ram_style=folding.ram_style, narrow_weights=layer.narrow_weights)
 
 
+@lru_cache(maxsize=1 << 16)
 def link(out_bits: int, in_bits: int, family: costs.Family) -> Resources:
     """Return what joins streams of these widths: nothing, or a width converter. FIFOs depend on both foldings."""
     return Resources() if out_bits == in_bits else costs.width_converter(out_bits, in_bits, family)
@@ -173,44 +165,6 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-@dataclass(frozen=True)
-class _Option:
-    """One folding of one layer, its own cost and the widths of its streams [bit]."""
-
-    folding: Folding
-    used: Resources
-    in_width: int
-    out_width: int
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A way to fold the chain up to some layer."""
-
-    used: Resources
-    foldings: tuple[Folding, ...]
-
-
-def _all_cycles(layer: Layer) -> set[int]:
-    return {layer.mw // simd * (layer.mh // pe) for pe, simd in product(divisors(layer.mh), divisors(layer.mw))}
-
-
-def _options(problem: Problem, i: int, cycles: int) -> list[_Option]:
-    """Return the foldings of layer i that are fast enough."""
-    layer, family = problem.layers[i], problem.board.yosys_family
-    options = []
-    for pe, simd in product(divisors(layer.mh), divisors(layer.mw)):
-        fold = layer.mw // simd * (layer.mh // pe)
-        if fold > cycles:
-            continue
-        weighted = layer.op_type != "Thresholding_rtl"
-        width_in = layer.in_bits * (simd if weighted else pe)
-        for style, in_luts in product(_styles(fold) if weighted else ("auto",), _units(layer)):
-            folding = Folding(pe, simd, style, in_luts)
-            options.append(_Option(folding, cost(layer, folding, family), width_in, layer.out_bits * pe))
-    return options
-
-
 def _styles(words: int) -> tuple[RamStyle, ...]:
     """A memory of a word or two is no memory."""
     return ("distributed", "block") if words > 2 else ("distributed",)
@@ -221,54 +175,208 @@ def _units(layer: Layer) -> tuple[bool, ...]:
     return (False, True) if layer.op_type == "MVAU_rtl" else (False,)
 
 
-def _walk(problem: Problem, options: list[list[_Option]], keep: Callable[[list[_Way]], list[_Way]]) -> list[_Way]:
-    """Return the ways through the whole chain that `keep` left, the cheapest first."""
-    family = problem.board.yosys_family
-    ways: dict[int, list[_Way]] = {}
-    for option in options[0]:
-        used = option.used + link(_input_width(problem, option), option.in_width, family)
-        ways.setdefault(option.out_width, []).append(_Way(used, (option.folding,)))
-    for layer in options[1:]:
-        longer: dict[int, list[_Way]] = {}
-        ways = {width: keep(list_) for width, list_ in ways.items()}
-        for option in layer:
-            for width, before in ways.items():
-                step = option.used + link(width, option.in_width, family)
-                longer.setdefault(option.out_width, []).extend(
-                    _Way(way.used + step, (*way.foldings, option.folding)) for way in before
-                )
-        ways = longer
-    return sorted(keep([way for list_ in ways.values() for way in list_]), key=lambda way: problem.price(way.used))
+# What ways through the chain take, as an array of integers, (k, 4): LUT, BRAM18, DSP, flip-flops.
+_Used = NDArray[np.int64]
+_Index = NDArray[np.int64]
+_Price = Callable[[_Used], NDArray[np.float64]]  # (..., 4) to (...)
+_Keep = Callable[[_Used], _Index]  # which ways are followed
+ROUNDING = 1e-9
 
 
-def _input_width(problem: Problem, first: _Option) -> int:
-    """Return the width of the accelerator's input stream [bit]."""
-    return 8 * problem.board.input_pixels(problem.layers[0].mw, first.folding.simd)
+def _row(used: Resources) -> tuple[int, int, int, int]:
+    return used.lut, used.bram18, used.dsp, used.ff
 
 
-def _only_cheapest(problem: Problem) -> Callable[[list[_Way]], list[_Way]]:
-    return lambda ways: [min(ways, key=lambda way: problem.price(way.used))]
+class _Stage:
+    """Every folding of one layer."""
+
+    def __init__(self, layer: Layer, family: costs.Family) -> None:
+        self.foldings: list[Folding] = []
+        weighted = layer.op_type != "Thresholding_rtl"
+        used, cycles, ins, outs = [], [], [], []
+        for pe, simd in product(divisors(layer.mh), divisors(layer.mw)):
+            fold = layer.mw // simd * (layer.mh // pe)
+            for style, in_luts in product(_styles(fold) if weighted else ("auto",), _units(layer)):
+                self.foldings.append(Folding(pe, simd, style, in_luts))
+                used.append(_row(cost(layer, self.foldings[-1], family)))
+                cycles.append(fold)
+                ins.append(layer.in_bits * (simd if weighted else pe))
+                outs.append(layer.out_bits * pe)
+        self.used, self.cycles = np.array(used), np.array(cycles)  # (n, 4), (n,)
+        # The widths that its streams can have [bit], and which of them each folding has.
+        self.in_widths, self.ins = np.unique(ins, return_inverse=True)
+        self.out_widths, self.outs = np.unique(outs, return_inverse=True)
 
 
-def _unbeaten(budget: Budget) -> Callable[[list[_Way]], list[_Way]]:
-    """Keep the ways within the budget that no other way beats in LUT, BRAM and DSP at once."""
+@dataclass(frozen=True)
+class _Ways:
+    """Ways to fold the chain up to some layer."""
 
-    def keep(ways: list[_Way]) -> list[_Way]:
-        fitting = sorted(
-            (way for way in ways if budget.holds(way.used)), key=lambda w: (w.used.lut, w.used.bram18, w.used.dsp)
-        )
-        kept: list[_Way] = []
-        for way in fitting:
-            if not any(k.used.bram18 <= way.used.bram18 and k.used.dsp <= way.used.dsp for k in kept):
-                kept.append(way)
-        return kept
+    used: _Used
+    before: _Index  # (k,) the way up to the layer before that each continues
+    option: _Index  # (k,) the layer's folding
+    out: _Index  # (k,) the width of the stream that leaves it
 
-    return keep
+    def take(self, index: _Index) -> "_Ways":
+        """Return some of them."""
+        return _Ways(self.used[index], self.before[index], self.option[index], self.out[index])
 
 
-def _solution(problem: Problem, ways: Sequence[_Way]) -> Solution | None:
-    if not ways:
-        return None
-    best = ways[0]
-    each = [cycles_of(layer, folding) for layer, folding in zip(problem.layers, best.foldings, strict=True)]
-    return Solution(best.foldings, max(problem.stream_cycles, *each), best.used)
+class _Search:
+    """All foldings of the layers and all that joins them, for searches at several rates."""
+
+    def __init__(self, problem: Problem) -> None:
+        family, first = problem.board.yosys_family, problem.layers[0]
+        self.problem = problem
+        self.stages = [_Stage(layer, family) for layer in problem.layers]
+        entry = np.zeros((1, len(self.stages[0].in_widths), 4), dtype=np.int64)
+        for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
+            dma = 8 * problem.board.input_pixels(first.mw, folding.simd)
+            entry[0, index] = _row(link(dma, first.in_bits * folding.simd, family))
+        # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
+        self.links = [entry] + [
+            np.array([[_row(link(int(v), int(w), family)) for w in after.in_widths] for v in before.out_widths])
+            for before, after in pairwise(self.stages)
+        ]
+
+    def fastest(self) -> Solution | None:
+        """Return the cheapest of the designs with the fewest cycles within the budget; None if none fits."""
+        least = self.problem.stream_cycles
+        reachable = sorted({max(int(cycles), least) for stage in self.stages for cycles in stage.cycles})
+        best, low, high = self.smallest(reachable[-1]), 0, len(reachable) - 1
+        while best is not None and low < high:  # a slower design never needs more
+            middle = (low + high) // 2
+            found = self.smallest(reachable[middle])
+            best, low, high = (found, low, middle) if found else (best, middle + 1, high)
+        return best
+
+    def cheapest(self) -> Solution:
+        """Return the cheapest design of all, however slow and whatever the budget."""
+        return self._walk([np.arange(len(stage.cycles)) for stage in self.stages], _cheapest(self._price))
+
+    def smallest(self, cycles: int) -> Solution | None:
+        """Return the cheapest design of at most `cycles` per image within the budget; None if there is none."""
+        options = [np.flatnonzero(stage.cycles <= cycles) for stage in self.stages]
+        if cycles < self.problem.stream_cycles or not all(map(len, options)):
+            return None
+        budget = self.problem.budget
+        cheapest = self._walk(options, _cheapest(self._price))
+        if budget.holds(cheapest.used):
+            return cheapest
+        limits, fitting = [], np.inf  # fitting: the price of some design that fits
+        for price in _bounds(budget):
+            found = self._walk(options, _cheapest(price)).used
+            if price(np.array(_row(found))) > 1 + ROUNDING:
+                return None
+            fitting = min(fitting, self.problem.price(found)) if budget.holds(found) else fitting
+            limits.append((price, 1.0))
+        return self._exact(options, [*limits, (self._price, fitting)])
+
+    def _price(self, used: _Used) -> NDArray[np.float64]:
+        return np.asarray(self.problem.board.lut_equivalents(used[..., 0], used[..., 1], used[..., 2]))  # type: ignore[arg-type]
+
+    def _exact(self, options: list[_Index], limits: list[tuple[_Price, float]]) -> Solution | None:
+        """Return the cheapest design within `limits`, following each way that no other beats in every resource.
+
+        A way is given up where the least that is still to come takes it beyond a limit.
+        """
+        rests = [self._rest(options, price) for price, _ in limits]
+
+        def hopeless(number: int, ways: _Ways) -> NDArray[np.bool_]:
+            over = [
+                price(ways.used) + rest[number][ways.out] > limit * (1 + ROUNDING)
+                for (price, limit), rest in zip(limits, rests, strict=True)
+            ]
+            return np.asarray(np.any(over, axis=0))
+
+        try:
+            return self._walk(options, _unbeaten, hopeless)
+        except _NothingLeftError:
+            return None
+
+    def _rest(self, options: list[_Index], price: _Price) -> list[NDArray[np.float64]]:
+        """Return, for every layer and every width that leaves it, the least price of all that is behind."""
+        rest = [np.zeros(len(self.stages[-1].out_widths))]
+        for stage, links, index in reversed(list(zip(self.stages, self.links, options, strict=True))):
+            least = np.full(len(stage.in_widths), np.inf)
+            np.minimum.at(least, stage.ins[index], price(stage.used[index]) + rest[0][stage.outs[index]])
+            rest.insert(0, np.asarray((price(links) + least).min(axis=1)))
+        return rest[1:]
+
+    def _walk(
+        self,
+        options: list[_Index],
+        keep: _Keep,
+        hopeless: Callable[[int, _Ways], NDArray[np.bool_]] = lambda _, ways: np.zeros(len(ways.used), dtype=bool),
+    ) -> Solution:
+        """Return the cheapest of the ways through the whole chain that `keep` leaves at every width of every layer.
+
+        Raises:
+            _NothingLeftError: all were `hopeless`.
+        """
+        trail: list[_Ways] = []
+        zero = np.zeros(1, dtype=np.int64)
+        ways = _Ways(np.zeros((1, 4), dtype=np.int64), zero, zero, zero)
+        for number, (stage, links, index) in enumerate(zip(self.stages, self.links, options, strict=True)):
+            arriving: dict[int, tuple[_Used, _Index]] = {}  # by the width that enters: what they take, and which
+            for width in np.unique(stage.ins[index]):
+                used = ways.used + links[ways.out, width]
+                kept = keep(used)
+                arriving[width] = used[kept], kept
+            before = [arriving[width] for width in stage.ins[index]]
+            chosen = np.repeat(index, [len(kept) for _, kept in before])
+            longer = _Ways(
+                np.concatenate([used for used, _ in before]) + stage.used[chosen],
+                np.concatenate([kept for _, kept in before]),
+                chosen,
+                stage.outs[chosen],
+            )
+            longer = longer.take(np.flatnonzero(~hopeless(number, longer)))
+            if not len(longer.used):
+                raise _NothingLeftError
+            groups = [np.flatnonzero(longer.out == width) for width in np.unique(longer.out)]
+            ways = longer.take(np.concatenate([group[keep(longer.used[group])] for group in groups]))
+            trail.append(ways)
+        last = keep(ways.used)
+        return self._solution(trail, int(last[np.argmin(self._price(ways.used[last]))]))
+
+    def _solution(self, trail: list[_Ways], at: int) -> Solution:
+        """Return way number `at` of the last layer."""
+        lut, bram18, dsp, ff = (int(n) for n in trail[-1].used[at])
+        foldings: list[Folding] = []
+        for stage, ways in zip(reversed(self.stages), reversed(trail), strict=True):
+            foldings.insert(0, stage.foldings[ways.option[at]])
+            at = int(ways.before[at])
+        each = [cycles_of(layer, folding) for layer, folding in zip(self.problem.layers, foldings, strict=True)]
+        return Solution(tuple(foldings), max(self.problem.stream_cycles, *each), Resources(lut, ff, bram18, dsp))
+
+
+class _NothingLeftError(Exception):
+    """No way through the chain is within the limits."""
+
+
+def _cheapest(price: _Price) -> _Keep:
+    return lambda used: np.array([np.argmin(price(used))])
+
+
+def _bounds(budget: Budget) -> list[_Price]:
+    """Return prices of which every design within the budget has at most 1: means of its shares of each resource."""
+
+    def mean(*weights: int) -> _Price:
+        have = np.array([budget.lut, budget.bram18, budget.dsp, np.inf]).clip(0.5)
+        factors = np.array([*weights, 0]) / sum(weights) / have
+        return lambda used: np.asarray(used @ factors)
+
+    return [mean(1, 0, 0), mean(0, 1, 0), mean(0, 0, 1), mean(1, 1, 0), mean(3, 1, 0), mean(1, 3, 0), mean(1, 1, 1)]
+
+
+def _unbeaten(used: _Used) -> _Index:
+    """Keep the ways that no other way beats in LUT, BRAM and DSP at once."""
+    order = np.lexsort((used[:, 2], used[:, 1], used[:, 0]))
+    kept: list[int] = []
+    corners: list[tuple[int, int]] = []  # (BRAM18, DSP) of those kept, without those that another one beats in both
+    for i, bram18, dsp in zip(order.tolist(), *used[order, 1:3].T.tolist(), strict=True):
+        if not any(b <= bram18 and d <= dsp for b, d in corners):
+            kept.append(i)
+            corners = [(b, d) for b, d in corners if b < bram18 or d < dsp] + [(bram18, dsp)]
+    return np.array(kept)
