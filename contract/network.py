@@ -71,7 +71,7 @@ class IntegerNetwork:
         for layer in self.layers:
             x = x @ layer.weights.T.astype(np.int64)
             if layer.thresholds is not None:
-                counts = [(x[:, [c]] >= t).sum(axis=1) for c, t in enumerate(layer.thresholds)]
+                counts = [(x[:, [c]] >= t).sum(axis=1, dtype=np.int64) for c, t in enumerate(layer.thresholds)]
                 x = np.stack(counts, axis=1)
                 if layer.bipolar:
                     x = 2 * x - 1
@@ -83,7 +83,7 @@ def save_network(path: Path, network: IntegerNetwork) -> None:
     """Write `network` to `path`, whole or not at all."""
     arrays: dict[str, NDArray[np.generic]] = {
         "format": np.array(FORMAT),
-        "image": np.array([network.height, network.width]),
+        "image": np.array([network.height, network.width], dtype=np.int64),  # on a 32-bit processor too
         "bipolar": np.array([layer.bipolar for layer in network.layers]),
     }
     for i, layer in enumerate(network.layers):

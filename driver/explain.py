@@ -82,11 +82,11 @@ class Explanation:
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what an .npz file holds: everything that is an exact integer."""
         return {
-            "logit": np.array(self.logit),
+            "logit": np.array(self.logit, dtype=np.int64),
             "differences": self.differences,
             "rows": self.windows.rows,
             "columns": self.windows.columns,
-            "size": np.array(self.windows.size),
+            "size": np.array(self.windows.size, dtype=np.int64),
             "sums": self.sums,
             "counts": self.counts,
         }

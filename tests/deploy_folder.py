@@ -11,7 +11,7 @@ from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, sa
 from contract.network import IntegerLayer, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
-from tests.random_networks import random_pixels
+from tests.integer_networks import random_pixels
 
 LANES = 4  # pixels per beat
 

@@ -6,12 +6,18 @@ reaches the buffer when it is invalidated. So software that forgets one of them 
 
 import threading
 from bisect import bisect_right
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 PAGE = 4096  # bytes; every allocation starts on a page
 GARBAGE = 0xA5  # what new memory holds
+
+
+def byte_size(shape: Any, dtype: Any) -> int:
+    """Return the bytes of an array; `shape` and `dtype` as numpy takes them."""
+    return int(np.prod(shape, dtype=np.int64)) * int(np.dtype(dtype).itemsize)
 
 
 class BusError(Exception):

@@ -10,10 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-
 from driver.simulated.device import SimulatedDevice
 from driver.simulated.hwh import write_hwh
+from driver.simulated.memory import byte_size
 from driver.simulated.windows import Window
 
 
@@ -73,9 +72,8 @@ def _board_class() -> type:
             return RuntimeMetadataParser(Metadata(input=str(hwh)))
 
         def allocate(self, shape: Any, dtype: Any, **kwargs: Any) -> Any:
-            size = int(np.prod(shape)) * np.dtype(dtype).itemsize
             memory = self._device.memory
-            address = memory.allocate(size)
+            address = memory.allocate(byte_size(shape, dtype))
             buffer = PynqBuffer(shape, dtype, device=self, device_address=address, bo=address, coherent=False)
             weakref.finalize(buffer, memory.free, address)
             buffer.invalidate()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from driver.simulated.device import AXI_DMA, Ip, SimulatedDevice
+from driver.simulated.memory import byte_size
 from driver.simulated.registers import HALTED, IDLE, RUN, S2MM, ChannelReg
 from driver.simulated.windows import Mmio
 
@@ -44,7 +45,7 @@ class StandIn:
 
     def allocate(self, shape: Any, dtype: Any = "u4", target: object = None, **_: Any) -> "Buffer":
         """Return memory that the device can reach."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = byte_size(shape, dtype)
         memory = self._device.memory
         address = memory.allocate(size)
         raw = np.frombuffer(bytearray(memory.read(address, size)), np.uint8)

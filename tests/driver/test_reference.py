@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from contract.errors import ArtifactError, DataError
 from contract.network import IntegerNetwork, save_network
 from driver.reference import Reference
-from tests.random_networks import random_integer_network
+from tests.integer_networks import random_integer_network
 
 
 def logits(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -1,0 +1,154 @@
+"""Integers of 64 bits where numpy's own choice has fewer: on a PYNQ-Z2's processor, numpy's default integer has 32.
+
+The kind: an array that numpy gives a type by itself (from a Python integer, `arange`, a sum of bits or bytes), or that
+somebody gave the default type. There a sum wraps without a word, a file has another type in it than on the host, and
+what one processor wrote the other one refuses. Each test needs more than 32 bits somewhere, or looks at the type that
+comes out. On a processor of 64 bits they all pass by themselves; they are run on one of 32 bits (tests/board), and
+`make board-check` takes back one `np.int64` of the code after the other there and wants a test of this file to fail.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from contract.decision import Decision
+from contract.manifest import load_manifest
+from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
+from contract.preprocess import area_average
+from driver.accelerator import Accelerator
+from driver.explain import Windows, explain, occlude, windows_of
+from driver.link import signed
+from driver.reference import Reference
+from driver.simulated.core import ReferenceCore
+from driver.simulated.device import SimulatedDevice, with_shell
+from driver.simulated.memory import byte_size
+from driver.simulated.stand_in import StandIn
+from tests.deploy_folder import write_deploy
+
+FAR = 2**30  # fits 32 bits; a few of them do not
+SIDE = 257  # so many pixels of 255 times weights of 127 need more than 32 bits
+
+
+def wide(*values: int) -> NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
+
+
+def assert_same(got: NDArray[Any], want: NDArray[Any]) -> None:
+    assert got.dtype == np.int64, got.dtype
+    np.testing.assert_array_equal(got, want)
+
+
+def test_ranges_of_accumulators() -> None:
+    layer = IntegerLayer(np.array([[127, -128, 5], [0, -1, 3]], dtype=np.int8), None)
+    least, greatest = layer.accumulator_range(-FAR, FAR)
+    assert_same(least, wide(-260 * FAR, -4 * FAR))
+    assert_same(greatest, wide(260 * FAR, 4 * FAR))
+    assert layer.partial_sum_bound(-FAR, FAR) == 260 * FAR
+
+
+def test_a_network_file_is_read_on_any_processor(tmp_path: Path) -> None:
+    thresholds = np.array([[-(2**62), -(2**33) - 1, 5, 2**33, 2**62], [0, 1, 2, 2**32, 2**32 + 1]], dtype=np.int64)
+    first = IntegerLayer(np.ones((2, 6), dtype=np.int8), thresholds)
+    save_network(tmp_path / "n.npz", IntegerNetwork(2, 3, (first, IntegerLayer(np.ones((1, 2), dtype=np.int8), None))))
+    with np.load(tmp_path / "n.npz") as arrays:
+        assert arrays["image"].dtype == np.int64
+    loaded = load_network(tmp_path / "n.npz")
+    assert loaded.layers[0].thresholds is not None
+    assert_same(loaded.layers[0].thresholds, thresholds)
+
+
+@pytest.mark.parametrize("levels", [1, 3, 40])
+def test_accumulators_and_logits_beyond_32_bits(levels: int) -> None:
+    """A white image reaches SIDE * SIDE * 255 * 127, more than 2**31, with thresholds on it and beside it."""
+    white = SIDE * SIDE * 255 * 127
+    weights = np.array([[127], [-127]], dtype=np.int8).repeat(SIDE * SIDE, axis=1)
+    thresholds = np.stack([wide(white - 10, *range(white, white + levels - 1)), wide(*range(-white, -white + levels))])
+    first = IntegerLayer(weights, thresholds)
+    network = IntegerNetwork(SIDE, SIDE, (first, IntegerLayer(np.array([[100, 1]], dtype=np.int8), None)))
+    pixels = np.full((2, SIDE, SIDE), 255, dtype=np.uint8)
+    pixels[1, 3, 4] = 254
+    hidden, logits = network.outputs(pixels)
+    # The last channel's darker image lies 127 above the white one's accumulator, beyond all of its thresholds.
+    assert_same(hidden, np.array([[min(levels, 2), 1], [0, levels]]))
+    assert_same(Reference(network)(pixels), logits[:, 0])
+    head = IntegerNetwork(SIDE, SIDE, (IntegerLayer(weights[:1], None),))
+    assert_same(head.outputs(pixels)[0], wide(white, white - 127)[:, None])
+    assert_same(Reference(head)(pixels), wide(white, white - 127))
+    signs = IntegerLayer(weights, thresholds[:, :1], bipolar=True)
+    bipolar = IntegerNetwork(SIDE, SIDE, (signs, network.layers[1]))
+    assert_same(bipolar.outputs(pixels)[0], np.array([[1, 1], [-1, 1]]))
+
+
+@pytest.mark.parametrize("shape", [(310_000, 29), (29, 310_000)], ids=str)
+def test_areas_of_many_pixels(shape: tuple[int, int]) -> None:
+    """An area of a white image sums to 255 times its pixels, in units of a 28th: far more than 2**31."""
+    size = {"height": 28, "width": 1} if shape[0] < shape[1] else {"height": 1, "width": 28}
+    pixels = np.full(shape, 255, dtype=np.uint8)
+    np.testing.assert_array_equal(area_average(pixels, **size), np.full((size["height"], size["width"]), 255))
+    pixels[shape[0] // 2 :, shape[1] // 2 :] = 1
+    assert area_average(pixels, **size).ravel()[[0, -1]].tolist() == [255, 128]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_results_as_bytes(size: int) -> None:
+    top = 1 << (8 * size - 1)
+    values = [0, 1, -1, top - 1, -top, -top + 1, top // 3]
+    raw = np.frombuffer(b"".join(v.to_bytes(size, "little", signed=True) for v in values), np.uint8)
+    assert_same(signed(raw.reshape(-1, size)), wide(*values))
+
+
+@pytest.mark.parametrize("shell", ["axi_dma", "finn_iodma"])
+def test_answers_of_a_device(shell: str, tmp_path: Path) -> None:
+    write_deploy(tmp_path)
+    hardware = load_manifest(tmp_path / "accelerator.json").hardware
+    assert hardware is not None
+    hardware = with_shell(hardware, shell)
+    decision = Decision(scale=1.0, offset=0.0, threshold=-2, rule="a test")
+    network = write_deploy(tmp_path, hardware=hardware, decision=decision)
+    device = SimulatedDevice(hardware, ReferenceCore(Reference(network), hardware.input))
+    pixels = np.random.default_rng(1).integers(0, 256, (9, 28, 28), dtype=np.uint8)
+    with Accelerator(tmp_path, "board", runtime=StandIn(device)) as accelerator:
+        found = accelerator.infer(pixels)
+        assert_same(found.logits, network.outputs(pixels)[-1][:, 0])
+        assert_same(found.index, wide(*range(9)))
+        assert_same(found.classes, wide(*(found.logits > -2).tolist()))
+        none = accelerator.infer([])
+        for values in (none.index, none.logits, none.classes):
+            assert_same(values, wide())
+
+
+def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
+    """On the CPU a logit may need more than 32 bits, and so may what all windows over a pixel take away."""
+    weights = np.full((1, 400 * 400), 127, dtype=np.int8)
+    write_deploy(tmp_path, IntegerNetwork(400, 400, (IntegerLayer(weights, None),)), hardware=None)
+    pixels = np.zeros((400, 400), dtype=np.uint8)
+    pixels[:, :200] = 255
+    with Accelerator(tmp_path, "cpu") as accelerator:
+        found = explain(accelerator, pixels, fill="mirror")
+        assert accelerator.infer(np.full((1, 400, 400), 255, dtype=np.uint8)).logits.tolist() == [160000 * 255 * 127]
+    assert found.logit == 80000 * 255 * 127
+    assert found.differences.max() == -found.differences.min() > 2**27
+    assert_same(found.sums, found.windows.cover(found.differences)[0])
+    assert np.abs(found.sums).max() > 2**31
+    for name, array in found.arrays().items():
+        assert array.dtype == np.int64, name  # the file is the same on every processor
+
+
+def test_windows_and_what_fills_them() -> None:
+    windows = windows_of(28, 28)
+    sums, counts = windows.cover(np.full((8, 8), FAR, dtype=np.int64))
+    assert_same(sums, counts * FAR)
+    for values in (windows.rows, windows.columns, counts):
+        assert values.dtype == np.int64
+    white = np.full((4096, 4096), 255, dtype=np.uint8)  # their sum has 32 bits, twice their sum 33
+    one = Windows(4096, 4096, 1, wide(0), wide(0))
+    assert (occlude(white, one, fill="mean") == 255).all()
+
+
+def test_sizes_of_buffers() -> None:
+    assert byte_size((65536, 65536), np.uint8) == 2**32
+    assert byte_size((2**20, 2**12, 3), "u4") == 3 * 2**34
+    assert byte_size(7, "<i4") == 28
