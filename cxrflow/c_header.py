@@ -20,6 +20,15 @@ _FINN_IODMA = (
     ("ADDRESS_HIGH", 0x14, "buffer address, high half"),
     ("REPS", 0x1C, "images per start"),
 )
+_LOGIT = """\
+/* The integer logit from the CXRFLOW_OUT_BYTES bytes of one result. */
+static inline int32_t cxrflow_logit(const uint8_t *result) {
+    const uint32_t sign = UINT32_C(1) << (8u * CXRFLOW_OUT_BYTES - 1u);
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < CXRFLOW_OUT_BYTES; i++) bits |= (uint32_t)result[i] << (8u * i);
+    return bits & sign ? -(int32_t)(sign - bits % sign - 1u) - 1 : (int32_t)bits;
+}
+"""
 
 
 def c_header(manifest: Manifest) -> str:
@@ -61,5 +70,6 @@ def _hardware(hardware: Hardware) -> list[str]:
         f"#define CXRFLOW_OUT_STREAM_BITS {sink.width_bits}u",
         f"#define CXRFLOW_OUT_BYTES {sink.packed_bytes}u /* per image, little-endian two's complement */",
         "",
+        _LOGIT,
         *(f"#define CXRFLOW_{prefix}_{name} 0x{offset:02X}u /* {meaning} */" for name, offset, meaning in registers),
     ]

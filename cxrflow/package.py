@@ -83,6 +83,11 @@ def package_run(run: "Run", out: Path) -> None:
     manifest = _manifest(run, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
+    copy_code(out)
+
+
+def copy_code(out: Path) -> None:
+    """Copy what every deploy folder holds: the driver and the page, their documents, the licence."""
     for pattern in CODE:
         for path in sorted(REPOSITORY.glob(pattern)):
             if str(path.relative_to(REPOSITORY)) in KEPT:
