@@ -25,6 +25,7 @@ from datasets.listing import XrayFile
 CONSTANT = 0.5  # an id that a larger share of all images carries is an anonymiser's, not a person's
 SUSPICIOUS = 0.1  # one that this share carries may be one, too,
 MANY = 10  # unless these are few images
+_NOBODY = "-2"  # what `number_people` numbers words for nobody
 _PERSON = re.compile(r"person(\d+)_(?:bacteria|virus)_\d", re.IGNORECASE)
 _NORMAL = re.compile(r"(?:NORMAL2-)?(IM)-(\d+)-\d", re.IGNORECASE)
 _FOLDERS = re.compile(r"(?:^|/)(patient\d{5}(?=/study\d)|p\d{8}(?=/s\d{8}))")  # CheXpert's and MIMIC-CXR's
@@ -100,19 +101,17 @@ def know_patients(files: Sequence[XrayFile], people: NDArray[np.int64]) -> Patie
 
 
 def _without_constant(ids: list[str | None], where: str, everyone: str) -> tuple[list[str | None], tuple[str, ...]]:
-    """Drop an id that most of the images carry, and say so."""
+    """Drop the ids that are no person's, a word for nobody and what most of the images carry, and say so."""
+    notes: tuple[str, ...] = ()
     counts = Counter(known for known in ids if known is not None)
-    constant, count = ("-2", counts["-2"]) if counts["-2"] else (counts.most_common(1) or [("", 0)])[0]
-    if constant != "-2" and count <= max(1, CONSTANT * len(ids)):
-        return ids, ()
-    carry = (
-        f"{everyone} carry one patient id"
-        if count == len(ids)
-        else (f"{count} of {len(ids)} images carry one patient id {where}")
-    )
-    return [None if known == constant else known for known in ids], (
-        f"{carry}, as anonymised ones do: it was not used.",
-    )
+    common, most = (counts.most_common(1) or [("", 0)])[0]
+    dropped = {_NOBODY} | ({common} if most > max(1, CONSTANT * len(ids)) else set())
+    for constant in sorted(dropped & counts.keys()):
+        count = counts[constant]
+        carry = f"{everyone} carry" if count == len(ids) else f"{count} of {len(ids)} images carry"
+        at = "" if count == len(ids) else f" {where}"
+        notes += (f"{carry} one patient id{at}, as anonymised ones do: it was not used.",)
+    return [None if known in dropped else known for known in ids], notes
 
 
 def _linked(kinds: Sequence[Sequence[str | None]]) -> NDArray[np.int64]:

@@ -20,7 +20,7 @@ from datasets.decode import Progress, decode_all
 from datasets.folder import FolderTree, list_folder
 from datasets.labels import Found, LabelRules, Verdict, settle
 from datasets.layout import HIDDEN, folders, is_clutter
-from datasets.listing import SPLIT_NAMES, Listing, XrayFile, left_out_note
+from datasets.listing import SPLIT_NAMES, Listing, XrayFile, left_out_note, shown
 from datasets.medmnist import list_medmnist
 from datasets.patients import duplicates, group_images, know_patients, same_images
 from datasets.split import validation_mask
@@ -85,6 +85,10 @@ def _head(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({err.strerror}); expected a readable file.") from err
 
 
+def _list_folder(path: Path, rules: LabelRules) -> Listing:
+    return list_folder(path, rules=rules)
+
+
 FORMATS = (  # the first that recognises a path reads it
     Format(
         "folder with a table (CSV) of its images or DICOM files",
@@ -94,7 +98,7 @@ FORMATS = (  # the first that recognises a path reads it
     Format(
         "folder {train,test}/{NORMAL,PNEUMONIA}, or of two classes",
         lambda path: path.is_dir(),
-        lambda path, rules: list_folder(path, rules=rules),
+        _list_folder,
     ),
     Format("MedMNIST .npz", _is_npz, lambda path, _: list_medmnist(path)),
     Format("zip of the release", _starts_like_zip, lambda path, rules: list_zip(path, rules=rules)),
@@ -118,7 +122,13 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
     if found is None:
         kind = "is empty" if path.is_file() and not path.stat().st_size else "is of no known format"
         raise DataError(f"{path}: {kind}; expected a {'; '.join(source.name for source in FORMATS)}.")
-    listing = found.list(path, rules)
+    try:
+        listing = found.list(path, rules)
+    except DataError as err:
+        if found.list is not _list_folder or not (tables := sorted(table.name for table in _tables(path))):
+            raise
+        names = ", ".join(map(shown, tables[:4]))
+        raise DataError(f"{err} Or give the table that names the images, as the source: {names}.") from err
     try:
         # Sorted, so that the split does not depend on the file system.
         yield replace(listing, files=tuple(sorted(listing.files, key=lambda file: file.name)))

@@ -29,12 +29,12 @@ def load(path: Path, **changes: Any) -> XrayData:
     return load_xrays(path, rules=rules, **{**options, **changes})
 
 
-def refused(path: Path, *words: str, **options: Any) -> None:
-    """One sentence that names the source, what was found, what was expected and what to do."""
+def refused(path: Path, *words: str, where: Path | None = None, **options: Any) -> None:
+    """One sentence that names the source, or the file at fault, what was found, what was expected and what to do."""
     with pytest.raises(DataError) as caught:
         load(path, **options)
     message = str(caught.value)
-    assert message.startswith(str(path)) and message.endswith((".", "?")) and "\n" not in message, message
+    assert message.startswith(str(where or path)) and message.endswith((".", "?")) and "\n" not in message, message
     for word in words:
         assert word in message, (word, message)
 
@@ -43,9 +43,9 @@ def image(seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (12, 16), dtype=np.uint8)
 
 
-def png(seed: int) -> bytes:
+def png(seed: int, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(image(seed)).save(stream, "PNG")
+    Image.fromarray(image(seed)).save(stream, kind)
     return stream.getvalue()
 
 
