@@ -1,12 +1,18 @@
-"""Files that are there whole or not at all, and the hash that a file's content is known by."""
+"""Files that are there whole or not at all, their hashes, and JSON files that may come from anywhere."""
 
 import contextlib
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from contract.errors import ArtifactError
 
 BLOCK = 1 << 20  # read at a time [byte]
+MAX_JSON_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
+MAX_JSON_DEPTH = 50  # objects within objects; the stages' own have five
 
 
 @contextlib.contextmanager
@@ -33,3 +39,44 @@ def hash_file(path: Path) -> str:
         while block := stream.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def read_json(path: Path, *, advice: str) -> Any:
+    """Return what a JSON file holds, of any type: the caller checks that.
+
+    Args:
+        path: the file.
+        advice: ends the messages: what to do about a missing or damaged file.
+
+    Raises:
+        ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth.
+    """
+    if not path.is_file():  # a pipe would be waited for
+        raise ArtifactError(f"{path} is {'no regular file' if path.exists() else 'not there'}. {advice}")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_JSON_BYTES + 1)
+        if len(content) > MAX_JSON_BYTES:
+            raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
+        value = json.loads(content.decode("utf-8"), parse_int=_integer)
+        _check_depth(value)
+    except (OSError, ValueError, RecursionError) as err:
+        raise ArtifactError(f"{path} is not JSON of a stage ({err}). {advice}") from err
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > 400:  # a float has no more; thousands of digits take Python long, or make its messages fail
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _check_depth(value: Any) -> None:
+    """Raise ValueError where a value is nested so deeply that others' recursion would end at it."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        containers = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [inner for container in containers for inner in container]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {MAX_JSON_DEPTH} deep")

@@ -7,14 +7,18 @@ forged manifest is one clear error and never a wrong answer.
 import json
 from dataclasses import asdict, dataclass, fields
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from reprlib import repr as shortened
 from typing import Any
 
 from contract.decision import Decision
 from contract.errors import ArtifactError
-from contract.files import write_whole
+from contract.files import read_json, write_whole
+from contract.network import MAX_SIDE
 
 SCHEMA = 1
+MAX_DIMENSIONS = 4  # of a stream's shape
+MAX_NAME = 200  # letters of a file's name
 ROLES = {"axi_dma": {"dma"}, "finn_iodma": {"input", "output"}}  # of each shell's cells in `Hardware.dma`
 DISCLAIMER = "Research use only, not a medical device."
 
@@ -69,12 +73,9 @@ def save_manifest(path: Path, manifest: Manifest) -> None:
 
 def load_manifest(path: Path) -> Manifest:
     """Read accelerator.json, trusting nothing. Raises ArtifactError naming the first wrong field."""
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is not there. Give a deploy folder, which holds accelerator.json.") from None
-    except (OSError, ValueError, RecursionError) as err:
-        raise ArtifactError(f"{path} is not JSON ({err}). Package the run again.") from err
+    raw = read_json(
+        path, advice="Give a deploy folder, which holds accelerator.json. Package the run again if it is damaged."
+    )
     try:
         return _manifest(raw)
     except _FieldError as err:
@@ -91,7 +92,7 @@ def _record(raw: object, kind: type, where: str) -> dict[str, Any]:
         raise _FieldError(f"{where or 'the file'} is {type(raw).__name__}, expected an object")
     want = {f.name for f in fields(kind)}
     for name in sorted(want ^ set(raw)):
-        raise _FieldError(f"{where}{name} is {'missing' if name in want else 'unknown'}")
+        raise _FieldError(f"{where}{name if name in want else name[:60]} is {'missing' if name in want else 'unknown'}")
     return dict(raw)
 
 
@@ -101,7 +102,7 @@ def _is(value: object, kind: type | tuple[type, ...], where: str, *, positive: b
     fits = number and -(2**63) < value < 2**63  # type: ignore[operator]
     if not isinstance(value, kind) or isinstance(value, bool) or (number and not fits):
         expected = "a finite number" if isinstance(kind, tuple) else kind.__name__
-        raise _FieldError(f"{where} is {value!r}, expected {expected}")
+        raise _FieldError(f"{where} is {shortened(value)}, expected {expected}")
     if positive and not value > 0:  # type: ignore[operator]
         raise _FieldError(f"{where} is {value!r}, expected more than 0")
 
@@ -110,19 +111,23 @@ def _values_are(record: dict[str, Any], kind: type | tuple[type, ...], where: st
     """Check the values of a JSON object."""
     for name, value in record.items():
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise _FieldError(f"{where}.{name} is {value!r}, expected a {'text' if kind is str else 'text or an int'}")
+            raise _FieldError(
+                f"{where}.{name[:60]} is {shortened(value)}, expected a {'text' if kind is str else 'text or an int'}"
+            )
 
 
 def _stream(raw: object, where: str) -> Stream:
     record = _record(raw, Stream, where)
     for name in ("shape", "folded_shape"):
         _is(record[name], list, where + name)
+        if len(record[name]) > MAX_DIMENSIONS:
+            raise _FieldError(f"{where}{name} has {len(record[name])} numbers, expected {MAX_DIMENSIONS} at most")
         for value in record[name]:
             _is(value, int, where + name, positive=True)
     for name in ("packed_bytes", "width_bits"):
         _is(record[name], int, where + name, positive=True)
     if record["datatype"] not in ("uint8", "int32"):
-        raise _FieldError(f"{where}datatype is {record['datatype']!r}, expected uint8 or int32")
+        raise _FieldError(f"{where}datatype is {shortened(record['datatype'])}, expected uint8 or int32")
     return Stream(**record)
 
 
@@ -132,7 +137,7 @@ def _hardware(raw: object) -> Hardware | None:
     record = _record(raw, Hardware, "hardware.")
     shell = record["shell"]
     if shell is not None and not (isinstance(shell, str) and shell in ROLES):
-        raise _FieldError(f"hardware.shell is {shell!r}, expected {', '.join(ROLES)} or null")
+        raise _FieldError(f"hardware.shell is {shortened(shell)}, expected {', '.join(ROLES)} or null")
     for name in ("board", "part"):
         _is(record[name], str, f"hardware.{name}")
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
@@ -143,7 +148,9 @@ def _hardware(raw: object) -> Hardware | None:
     record["output"] = _stream(record["output"], "hardware.output.")
     roles = ROLES[shell] if shell is not None else set()
     if set(record["dma"]) != roles:
-        raise _FieldError(f"hardware.dma has {sorted(record['dma'])}, expected {sorted(roles)} for this shell")
+        raise _FieldError(
+            f"hardware.dma has {shortened(sorted(record['dma']))}, expected {sorted(roles)} for this shell"
+        )
     return Hardware(**record)
 
 
@@ -164,18 +171,24 @@ def _check_streams(hardware: Hardware, pixels: int) -> None:
 def _manifest(raw: object) -> Manifest:
     record = _record(raw, Manifest, "")
     if record["schema"] != SCHEMA or type(record["schema"]) is not int:
-        raise _FieldError(f"schema is {record['schema']!r}, this version reads {SCHEMA}")
+        raise _FieldError(f"schema is {shortened(record['schema'])}, this version reads {SCHEMA}")
     for name in ("name", "disclaimer"):
         _is(record[name], str, name)
     for name in ("height", "width"):
         _is(record[name], int, name, positive=True)
+        if record[name] > MAX_SIDE:
+            raise _FieldError(f"{name} is {record[name]}, expected {MAX_SIDE} at most")
     _is(record["class_names"], list, "class_names")
     if len(record["class_names"]) != 2 or not all(isinstance(name, str) for name in record["class_names"]):
-        raise _FieldError(f"class_names is {record['class_names']!r}, expected two names")
+        raise _FieldError(f"class_names is {shortened(record['class_names'])}, expected two names")
     for name in ("preprocessing", "sha256", "versions", "provenance"):
         _is(record[name], dict, name)
     _values_are(record["preprocessing"], (int, str), "preprocessing")
     _values_are(record["sha256"], str, "sha256")
+    for name in record["sha256"]:
+        parts = PurePosixPath(name).parts
+        if "\0" in name or not parts or any(part in ("/", "..") or len(part) > MAX_NAME for part in parts):
+            raise _FieldError(f"sha256 names the file {shortened(name)}, outside its own folder")
     _values_are(record["versions"], str, "versions")
     if isinstance(record["decision"], dict):
         record["decision"] = {"operating_points": {}, **record["decision"]}
@@ -186,7 +199,7 @@ def _manifest(raw: object) -> Manifest:
     _is(decision["rule"], str, "decision.rule")
     _is(decision["operating_points"], dict, "decision.operating_points")
     for name, threshold in decision["operating_points"].items():
-        _is(threshold, int, f"decision.operating_points.{name}")
+        _is(threshold, int, f"decision.operating_points.{name[:60]}")
     record["decision"] = Decision(**decision)
     record["hardware"] = _hardware(record["hardware"])
     if record["hardware"] is not None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import hash_file, write_whole
+from contract.files import hash_file, read_json, write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -202,9 +202,8 @@ def require_files(folder: Path, command: str) -> Stamp:
 def read_stamp(folder: Path) -> Stamp | None:
     """Return what a finished stage was made from, or None if it is not a finished stage."""
     try:
-        content = json.loads((folder / STAMP).read_text(encoding="utf-8"))
-        stamp = Stamp(**content)
-    except (OSError, ValueError, TypeError, RecursionError):
+        stamp = Stamp(**read_json(folder / STAMP, advice=""))
+    except (ArtifactError, TypeError):
         return None
     whole = isinstance(stamp.key, str) and all(
         isinstance(getattr(stamp, field.name), dict) for field in fields(Stamp) if field.name != "key"

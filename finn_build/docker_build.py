@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from contract import errors
 from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError, VendorToolError
-from contract.files import hash_file
+from contract.files import hash_file, read_json
 
 if TYPE_CHECKING:
     from finn_build.boards import Board
@@ -90,9 +90,9 @@ def build_bitstream(build_dir: Path, export_dir: Path, out: Path, *, board: "Boa
 def _require_buildable(build_dir: Path, board: "Board") -> None:
     path = build_dir / "build.json"
     try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary = read_json(path, advice="Run `cxrflow build` first.")
         found, clk_ns, rtl = summary["board"], summary["clk_ns"], summary["rtl"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (KeyError, TypeError) as err:
         raise ArtifactError(f"{path} is missing or damaged ({err}). Run `cxrflow build` first.") from err
     if found != board.name:
         raise ConfigError(
@@ -347,9 +347,9 @@ def _require_success(code: int, work: Path) -> None:
 def _raise_what_it_met(path: Path) -> None:
     """Raise the error that the container wrote down, if it did."""
     try:
-        failure = json.loads(path.read_text(encoding="utf-8"))
+        failure = read_json(path, advice="")
         kind, message = getattr(errors, failure["kind"]), str(failure["message"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (ArtifactError, KeyError, TypeError, AttributeError):
         return
     if isinstance(kind, type) and issubclass(kind, CxrflowError):
         raise kind(message)
@@ -359,9 +359,9 @@ def _take_results(result: Path, out: Path, image: str) -> dict[str, Any]:
     """Check every file against the hashes written inside, add the image, and give the folder its name."""
     path = result / "bitstream.json"
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path, advice=f"No bitstream was taken over; {AGAIN}.")
         hashes, points = dict(content["sha256"]), list(content["verification"])
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (ArtifactError, ValueError, KeyError, TypeError) as err:
         raise ToolError(
             f"the container reports success but left no whole {path} ({err}). No bitstream was taken over; {AGAIN}."
         ) from err

@@ -4,7 +4,6 @@ Every step is `(model, config) -> model`. The loop in `build.py` saves each resu
 can forget that.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from contract.errors import ConfigError
+from contract.errors import ArtifactError, ConfigError
+from contract.files import read_json
 from finn_build.boards import BOARDS, Board
 from finn_build.config import BuildConfig
 from finn_build.fifos import LARGEST_IN_LUTS, fifo_depths, stages
@@ -72,11 +72,11 @@ def layer_of(model: ModelWrapper, node: Any) -> Layer:
 def _read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
     """Return the attributes that a folding file gives to nodes. Raises ConfigError."""
     try:
-        folding = json.loads(path.read_text(encoding="utf-8"))
+        folding = read_json(path, advice="Give an existing file, see folding.json of a build, or use target_fps.")
         wanted = {name: dict(values) for name, values in folding.items()}
-    except FileNotFoundError:
-        raise ConfigError(f"folding file {path} is not there. Give an existing file or use target_fps.") from None
-    except (OSError, ValueError, AttributeError, TypeError) as err:
+    except ArtifactError as err:
+        raise ConfigError(f"folding file {err}") from err
+    except (ValueError, AttributeError, TypeError) as err:
         raise ConfigError(
             f"folding file {path} is not a JSON object of objects ({err}). See folding.json of a build."
         ) from err

@@ -15,6 +15,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError, ConfigError, ToolError
+from contract.files import read_json
 from finn_build.portable_rtl import portable
 
 TOP = "accelerator"
@@ -181,7 +182,7 @@ def load_design(rtl: Path) -> Design:
     """Read back what `stitch` wrote into `rtl`. Raises ArtifactError."""
     path = rtl / "design.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path, advice="Run `cxrflow build` again.")
         return Design(
             nodes=tuple(Node(**node) for node in raw["nodes"]),
             sources=tuple(raw["sources"]),
@@ -189,7 +190,7 @@ def load_design(rtl: Path) -> Design:
             in_beats=raw["input"]["beats"],
             out_bits_used=raw["output"]["logit_bits"],
         )
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (KeyError, TypeError) as err:
         raise ArtifactError(f"{path} does not describe a design ({err}). Run `cxrflow build` again.") from err
 
 

@@ -1,15 +1,20 @@
 """Trained networks as files: written whole or not at all, and read without trusting them.
 
-A PyTorch file is a pickle, and a pickle can run any program. So files are read with weights_only=True, which admits
-tensors and plain containers only, and then checked against the spec that they carry.
+A PyTorch file is an archive of tensors and a pickle, and a pickle can run any program. So files are read with
+weights_only=True, which admits tensors and plain containers only, and then checked against the spec that they carry.
+Before that, they are looked at: torch allocates what a damaged file promises, and a hundred bytes of pickle, tuples of
+twice the same tuple, take it for ever.
 """
 
 import io
 import math
 import os
 import pickle
+import pickletools
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
@@ -22,6 +27,13 @@ from qnn.network import PixelMLP
 from qnn.spec import NetworkSpec
 
 FORMAT = 1
+MAX_BYTES = 2 << 30  # of a file
+MAX_PICKLE = 16 << 20  # bytes of what is not tensors
+MAX_SHARED = 16  # uses of a container that has been used before: torch's files have none
+MAX_SPEC = 1 << 16  # bytes
+# What torch's own files name; the storages end in "Storage".
+_GLOBALS = {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "collections OrderedDict"}
+_PLAIN = {"GLOBAL", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES"}
 KEYS = {"format", "spec", "state", "operating_point", "fingerprint"}
 
 
@@ -54,6 +66,7 @@ def load_torch(path: Path, *, advice: str) -> dict[str, Any]:
     if not path.is_file():
         raise ArtifactError(f"{path} is not there. {advice}")
     try:
+        _check_archive(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as err:
         raise ArtifactError(
@@ -64,6 +77,38 @@ def load_torch(path: Path, *, advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ArtifactError(f"{path} holds a {type(content).__name__}, expected a dict. {advice}")
     return content
+
+
+def _check_archive(path: Path) -> None:
+    """Stop at an archive whose tensors are larger than the file, and at a pickle that torch does not write.
+
+    Raises:
+        pickle.UnpicklingError: it is another kind of file, or such a one.
+    """
+    if not zipfile.is_zipfile(path) or path.stat().st_size > MAX_BYTES:
+        raise pickle.UnpicklingError("no archive, or too large")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.file_size != member.compress_size or member.compress_type for member in members):
+            raise pickle.UnpicklingError("compressed")
+        if sum(member.file_size for member in members) > path.stat().st_size:
+            raise pickle.UnpicklingError("overlapping members")
+        pickles = [member for member in members if member.filename.endswith("data.pkl")]
+        if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE:
+            raise pickle.UnpicklingError("no pickle, several, or a large one")
+        code = archive.read(pickles[0])
+    before, shared = "", 0
+    memo: dict[object, str] = {}
+    for operation, argument, _ in pickletools.genops(code):
+        name = operation.name
+        if name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = before if argument not in memo else "again"
+        elif name in ("BINGET", "LONG_BINGET"):
+            shared += memo.get(argument) not in _PLAIN
+        foreign = name == "GLOBAL" and argument not in _GLOBALS and not str(argument).endswith("Storage")
+        if foreign or shared > MAX_SHARED or name in ("DUP", "GET", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ"):
+            raise pickle.UnpicklingError(name)
+        before = name
 
 
 def save_checkpoint(path: Path, net: PixelMLP, *, operating_point: float, fingerprint: str) -> None:
@@ -100,13 +145,15 @@ def load_checkpoint(path: Path, *, expected: NetworkSpec | None = None) -> Check
     advice = "Train again, or give the checkpoint.pt of a finished training."
     content = load_torch(path, advice=advice)
     if set(content) != KEYS:
-        raise ArtifactError(f"{path} has the keys {sorted(map(str, content))}, expected {sorted(KEYS)}. {advice}")
-    if content["format"] != FORMAT:
-        raise ArtifactError(f"{path} has format {content['format']!r}, expected {FORMAT}. {advice}")
+        raise ArtifactError(
+            f"{path} has the keys {shortened(sorted(map(str, content)))}, expected {sorted(KEYS)}. {advice}"
+        )
+    if type(content["format"]) is not int or content["format"] != FORMAT:
+        raise ArtifactError(f"{path} has format {shortened(content['format'])}, expected {FORMAT}. {advice}")
     point, fingerprint = content["operating_point"], content["fingerprint"]
     if not isinstance(point, float) or not math.isfinite(point) or not isinstance(fingerprint, str):
         raise ArtifactError(
-            f"{path} has operating point {point!r} and fingerprint {fingerprint!r}, "
+            f"{path} has operating point {shortened(point)} and fingerprint {shortened(fingerprint)}, "
             f"expected a finite number and a text. {advice}"
         )
     spec = _read_spec(path, content["spec"], advice=advice)
@@ -116,17 +163,22 @@ def load_checkpoint(path: Path, *, expected: NetworkSpec | None = None) -> Check
             f"expected {expected.describe()} for {expected.height} x {expected.width}. "
             "Train again with this experiment."
         )
+    with torch.device("meta"):  # tensors without memory
+        promised = PixelMLP(spec)
+    size = sum(tensor.numel() * tensor.element_size() for tensor in promised.state_dict().values())
+    if isinstance(content["state"], dict) and size > path.stat().st_size:
+        raise ArtifactError(f"{path} describes a network of {size:,} bytes, more than it holds itself. {advice}")
+    _check_state(path, content["state"], promised, advice=advice)
     net = PixelMLP(spec).eval()
-    _check_state(path, content["state"], net, advice=advice)
     net.load_state_dict(content["state"])
     return Checkpoint(net, point, fingerprint)
 
 
 def _read_spec(path: Path, text: object, *, advice: str) -> NetworkSpec:
     try:
-        return NetworkSpec.model_validate_json(text if isinstance(text, str) else "")
+        return NetworkSpec.model_validate_json(text if isinstance(text, str) and len(text) <= MAX_SPEC else "")
     except ValidationError as err:
-        problem = err.errors()[0]["msg"]
+        problem = err.errors()[0]["msg"][:200]
         raise ArtifactError(f"{path} describes no valid network ({problem}). {advice}") from err
 
 
@@ -134,7 +186,7 @@ def _check_state(path: Path, state: object, net: PixelMLP, *, advice: str) -> No
     """Refuse tensors that do not fit `net` one by one, or are not finite."""
     wanted = net.state_dict()
     if not isinstance(state, dict) or set(state) != set(wanted):
-        found = sorted(map(str, state)) if isinstance(state, dict) else type(state).__name__
+        found = shortened(sorted(map(str, state))) if isinstance(state, dict) else type(state).__name__
         raise ArtifactError(f"{path} has the tensors {found}, expected {sorted(wanted)}. {advice}")
     for name, want in wanted.items():
         got = state[name]

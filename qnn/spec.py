@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 MAX_BITS = 8
 MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
 MAX_HIDDEN = 4096  # neurons in one layer
+MAX_LAYERS = 64  # hidden layers
 MAX_CONVOLUTIONS = 5  # each halves the image side
 MAX_CHANNELS = 512
 LARGEST_UNFOLDED = 7  # primes up to here are small enough to be computed in parallel as they are
@@ -67,6 +68,8 @@ class NetworkSpec(BaseModel):
         sizes = tuple(value)
         if not sizes:
             raise ValueError("hidden is empty, but a network needs at least one hidden layer, such as [64]")
+        if len(sizes) > MAX_LAYERS:
+            raise ValueError(f"hidden lists {len(sizes)} layers, but a network has at most {MAX_LAYERS}")
         for size in sizes:
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HIDDEN:
                 raise ValueError(f"hidden has a layer of size {size!r}, but sizes are 1..{MAX_HIDDEN}")

@@ -191,6 +191,26 @@ def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
         load_manifest(path)
 
 
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (("hardware", "input", "shape"), [2**62] * 100_000, "100000 numbers, expected 4 at most"),
+        (("height",), 2**40, "height is 1099511627776, expected 4096 at most"),
+        (("class_names",), ["x" * 10**6], r"class_names is \['xxx"),
+        (("sha256",), {"a" * 300: "0"}, "names the file 'aaa"),
+        (("sha256",), {"a/../../b": "0"}, "outside its own folder"),
+        (("sha256",), {"/dev/zero": "0"}, "outside its own folder"),
+    ],
+    ids=["shape", "height", "class_names", "long name", "outside", "device"],
+)
+def test_sizes_are_bounded_before_anything_is_computed(
+    tmp_path: Path, at: tuple[str, ...], value: object, message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=message) as caught:
+        load(tmp_path / "accelerator.json", replaced(at, value))
+    assert len(str(caught.value)) < 500
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"accelerator\.json is not there\. Give a deploy folder"):
         load_manifest(tmp_path / "accelerator.json")

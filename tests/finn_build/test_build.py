@@ -284,6 +284,9 @@ class TestChain:
         assert all(row["differing"] in (0, None) for row in summary["chain"])
 
 
+DEEP = '{"MVAU_rtl_0": ' * 100_000
+
+
 class TestFoldingFiles:
     def refusal(self, one: Built, tmp_path: Path, content: object) -> str:
         path = tmp_path / "folding.json"
@@ -298,9 +301,12 @@ class TestFoldingFiles:
         with pytest.raises(ConfigError, match="is not there"):
             build(one.export, tmp_path / "build", BuildConfig(folding=tmp_path / "folding.json"), quiet)
 
-    @pytest.mark.parametrize("content", ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"Defaults": 5}'])
+    @pytest.mark.parametrize(
+        "content", ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"Defaults": 5}', DEEP], ids=lambda text: text[:20]
+    )
     def test_no_folding(self, one: Built, tmp_path: Path, content: str) -> None:
-        assert "is not a JSON object of objects" in self.refusal(one, tmp_path, content)
+        expected = "is not JSON" if content in ("{", DEEP) else "is not a JSON object of objects"
+        assert expected in self.refusal(one, tmp_path, content)
 
     @pytest.mark.parametrize(
         ("layer", "values", "message"),

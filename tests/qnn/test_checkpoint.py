@@ -1,4 +1,6 @@
 import pickle
+import pickletools
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,51 @@ NAN = torch.full((8, 64), torch.nan)
 def test_inconsistent_files_are_refused(good: Path, change: dict[str, Any], message: str) -> None:
     torch.save({**content(good), **change}, good)
     with pytest.raises(ArtifactError, match=message):
+        load_checkpoint(good)
+
+
+def test_a_network_that_the_file_does_not_hold_is_not_made(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """64 layers of 4096 neurons in a few kilobytes: views of one number, or one storage for all."""
+    huge = NetworkSpec(height=128, width=128, hidden=(4096,) * 64)
+    with torch.device("meta"):
+        state = PixelMLP(huge).state_dict()
+    views = {name: torch.zeros((), dtype=want.dtype).expand(want.shape) for name, want in state.items()}
+    torch.save({**content(good), "spec": huge.model_dump_json(), "state": views}, good)
+    with pytest.raises(ArtifactError, match=r"describes a network of 4,5.* bytes, more than it holds itself"):
+        load_checkpoint(good)
+    deep = SPEC.model_dump_json().replace("[8,4]", str([4] * 65))
+    torch.save({**content(good), "spec": deep}, good)
+    with pytest.raises(ArtifactError, match="lists 65 layers, but a network has at most 64"):
+        load_checkpoint(good)
+
+
+def pickled(good: Path, code: bytes) -> None:
+    """Replace the pickle in the file."""
+    with zipfile.ZipFile(good) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(good, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, code if name.endswith("data.pkl") else data)
+
+
+def test_a_pickle_bomb_is_refused_unopened(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary's key that is a tuple of twice a tuple of twice ...: its hash takes for ever."""
+    monkeypatch.setattr(torch, "load", lambda *_args, **_kwargs: pytest.fail("it was opened"))
+    bomb = b"\x80\x02})" + b"".join(b"q%ch%c\x86" % (at, at) for at in range(60)) + b"K\x01s."
+    assert [op.name for op, _, _ in pickletools.genops(bomb)][3:6] == ["BINPUT", "BINGET", "TUPLE2"]
+    for code in bomb, bomb.replace(b"q\0", b"2\x86q\0"), b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.":
+        pickled(good, code)
+        with pytest.raises(ArtifactError, match="was not executed"):
+            load_checkpoint(good)
+
+
+def test_compressed_tensors_are_refused(good: Path) -> None:
+    with zipfile.ZipFile(good) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(good, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data + bytes(1 << 20))
+    with pytest.raises(ArtifactError, match="was not executed"):
         load_checkpoint(good)
 
 
