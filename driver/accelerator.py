@@ -369,7 +369,10 @@ def _golden(package: Package) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     package.prove(path.name)
     pixels, want = golden.get("pixels"), golden.get("logits")
     if pixels is None or want is None or pixels.dtype != np.uint8 or pixels.shape != (len(want), *shape):
-        raise ArtifactError(f"{path} holds no golden images. Package the run again.")
+        raise ArtifactError(
+            f"{path} holds no golden images that fit: accelerator.json says {shape[0]} x {shape[1]} pixels. "
+            "Package the run again."
+        )
     return pixels, want  # type: ignore[return-value]
 
 

@@ -343,7 +343,7 @@ def test_a_malicious_checkpoint_is_not_executed(finished: Any) -> None:
         ("export", "reference.npz", "build", ["reference.npz is not a whole .npz", "again"]),
         ("export", "golden.npz", "build", ["golden.npz is not a whole .npz", "again"]),
         ("export", "export.json", "package", ["export.json"]),
-        ("build/pynq-z2", "build.json", "simulate", ["build.json is not JSON", "Run `cxrflow build` first"]),
+        ("build/pynq-z2", "build.json", "simulate", ["build.json is damaged", "Run `cxrflow build` again"]),
     ],
 )  # fmt: skip
 def test_files_cut_short_or_gone(finished: Any, stage: str, name: str, command: str, words: list[str]) -> None:
