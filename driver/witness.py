@@ -8,7 +8,8 @@ it was given, A and B, whose logits are known and differ, and looks at all resul
   images. Two or more are found unless the last images' own logits happen to be the witness's.
 - A result too few never ends the transfer in time.
 - Beats too many in the input stream, now or left from before, cut the images at other places. A and B are chosen so
-  that B, with any number of A's beats in front of it, has another logit: always found, for up to MAX_CUTS numbers.
+  that B, with any number of A's beats in front of it, has another logit, and so this is found, too. Only a network of
+  few different logits that takes its pixels one by one leaves some numbers of beats: `Witness.unseen_cuts`.
 - Beats too few: a result is missing at the end, as above.
 - A result that was not written, or only in part, leaves poison: a number that this network cannot give. Where it can
   give every number that fits into the result, a transfer with such a result runs again over another poison.
@@ -21,6 +22,7 @@ compared when a device is opened and after every fault, find these where they pe
 The price is the accelerator's time for two images per transfer.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,9 +32,9 @@ from contract.errors import ArtifactError, DeviceError
 from driver.reference import Reference
 
 EXTRA = 2  # images, and results, that each transfer has beyond those that were asked for
-CANDIDATES = 24  # images among which a witness is looked for
+CANDIDATES = (24, 192)  # images among which a witness is looked for: few, and more where these do not do
 MAX_CUTS = 256  # places at which beats too many may cut the stream that are tried; evenly spread where there are more
-PAIRS = 8  # of candidates that are tried
+PAIRS = 16  # of candidates that are tried
 BLOCK_BYTES = 1 << 20  # of images that are computed at a time
 POISON = 0x5A5A_5A5A  # hardly a network reaches its upper byte, so half a result on top of it is found, too
 
@@ -46,7 +48,7 @@ class Witness:
     low: int  # the least logit of any image
     high: int  # the greatest
     poisons: tuple[int, int]  # what unwritten results look like; the second for where the first is a possible logit
-    unseen_cuts: int = 0  # of the places tried at which B keeps its logit; 0 unless the network hardly looks at B
+    unseen_cuts: int = 0  # of the places tried, at which B keeps its logit
 
     def ambiguous(self, results: NDArray[np.int64]) -> bool:
         """Tell whether a possible logit among the results looks like the poison."""
@@ -104,35 +106,40 @@ def find_witness(reference: Reference, images: NDArray[np.uint8], *, beat_bytes:
             f"the network gives {low} to {high}, which does not fit into the {result_bytes} bytes that "
             "accelerator.json says a result has. Package the run again."
         )
-    candidates = _candidates(reference, images)
+    poisons = _poisons(low, high, result_bytes)
+    found: list[Witness] = []
+    for count in CANDIDATES:
+        for a, b in _pairs(reference, _candidates(reference, images, count)):
+            logits = reference(np.stack((a, b))).tolist()
+            unseen = _unseen_cuts(reference, a, b, logits[1], beat_bytes)
+            pixels = np.concatenate((a.reshape(-1), b.reshape(-1)))
+            found.append(Witness(pixels, (logits[0], logits[1]), low, high, poisons, unseen))
+            if not unseen:
+                return found[-1]
+    return min(found, key=lambda witness: witness.unseen_cuts)
+
+
+def _pairs(
+    reference: Reference, candidates: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
+    """Yield the images whose logits are farthest apart, two by two: few other images have a logit like theirs."""
     logits = reference(candidates).tolist()
-    best: tuple[int, int, int] | None = None  # unnoticed cuts, A, B
-    # The farthest apart first: where A and B are alike in logit they may be alike in more.
     order = sorted(range(len(logits)), key=lambda i: int(logits[i]))
-    pairs = [(order[-1 - i], order[j]) for i in range(len(order)) for j in range(len(order) - 1 - i)]
-    for a, b in [pair for pair in pairs if logits[pair[0]] != logits[pair[1]]][:PAIRS]:
-        unseen = _unseen_cuts(reference, candidates[a], candidates[b], int(logits[b]), beat_bytes)
-        if best is None or unseen < best[0]:
-            best = (unseen, a, b)
-        if not unseen:
-            break
-    unseen, a, b = best or (0, 0, 0)  # all logits are equal: then a shifted one is, too
-    return Witness(
-        np.concatenate((candidates[a].reshape(-1), candidates[b].reshape(-1))),
-        (int(logits[a]), int(logits[b])),
-        low,
-        high,
-        _poisons(low, high, result_bytes),
-        unseen,
-    )
+    side = int(PAIRS**0.5)
+    for a in order[::-1][:side]:
+        for b in order[:side]:
+            if logits[a] != logits[b]:
+                yield candidates[a], candidates[b]
+    if logits[order[0]] == logits[order[-1]]:  # then a shifted logit is the right one
+        yield candidates[0], candidates[0]
 
 
-def _candidates(reference: Reference, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return (N, height, width) images unlike each other: of the given ones, and coarse and fine noise."""
+def _candidates(reference: Reference, images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return (count, height, width) images unlike each other: of the given ones, and coarse and fine noise."""
     height, width = reference.network.height, reference.network.width
     rng = np.random.default_rng(0)
     made = [*images[:1], *images[1:][-1:]]
-    while len(made) < CANDIDATES:
+    while len(made) < count:
         size = (1, 2, 4, 8)[len(made) % 4]  # of a block [pixel]
         blocks = 255 * rng.integers(0, 2, (-(-height // size), -(-width // size)), dtype=np.uint8)
         made.append(blocks.repeat(size, axis=0).repeat(size, axis=1)[:height, :width])

@@ -59,11 +59,13 @@ class SimulatedDevice:
         base = 0xA000_0000 if self.clock.zynqmp else 0x4000_0000  # where M_AXI_HPM0_FPD and M_AXI_GP0 start
         names = self.hardware.dma
         if self.hardware.shell == "axi_dma":
-            dma = AxiDmaModel(self.memory, self._streams, lambda: self._faults)
+            dma = AxiDmaModel(self.memory, self._streams, self.hardware.output.packed_bytes, lambda: self._faults)
             return [Ip(names["dma"], AXI_DMA, base, dma, _axi_dma_parameters(self.hardware))]
         engines = []
         for i, (role, stream) in enumerate((("input", self.hardware.input), ("output", self.hardware.output))):
-            model = FinnIodmaModel(self.memory, self._streams, stream.packed_bytes, output=role == "output")
+            model = FinnIodmaModel(
+                self.memory, self._streams, stream.packed_bytes, lambda: self._faults, output=role == "output"
+            )
             engines.append(Ip(names[role], f"{FINN_IODMA}{names[role]}:1.0", base + i * 0x10000, model, {}))
         return engines
 
@@ -104,14 +106,14 @@ class SimulatedDevice:
     def download(self) -> None:
         """Load the bitstream: everything in the programmable logic starts afresh. Raises OSError without a board."""
         self._require_board()
+        for ip in self.ips.values():
+            ip.registers.reset()
+        self._streams.reset()
         with self._streams.changed:
             vanishes_after, seen = self._faults.vanish_after, self._accesses
             self.faults = self._faults.mended()
             if vanishes_after is not None:
                 self._accesses = seen
-        for ip in self.ips.values():
-            ip.registers.reset()
-        self._streams.reset()
         self.downloads += 1
         self.timestamp = f"download {next(_DOWNLOADS)}"
 

@@ -16,7 +16,6 @@ from driver.simulated.memory import BusError, PhysicalMemory
 from driver.simulated.stream import Streams
 
 LENGTH_BITS = 26  # of the AXI DMA's length registers: the widest that the IP offers
-RESULT_BYTES = 4  # of one result on the accelerator's output stream
 _BUS_S = 0.0005  # the longest that reading the status of a busy engine takes [s]
 
 
@@ -85,9 +84,11 @@ class AxiDmaModel:
 
     size = 0x10000
 
-    def __init__(self, memory: PhysicalMemory, streams: Streams, faults: Callable[[], Faults]) -> None:
-        """Move data between `memory` and `streams`."""
-        self._memory, self._streams, self._faults = memory, streams, faults
+    def __init__(
+        self, memory: PhysicalMemory, streams: Streams, result_bytes: int, faults: Callable[[], Faults]
+    ) -> None:
+        """Move data between `memory` and `streams`. A result is `result_bytes` wide."""
+        self._memory, self._streams, self._result_bytes, self._faults = memory, streams, result_bytes, faults
         self._send, self._receive = _Channel(), _Channel()
         streams.taker = self._take
 
@@ -104,6 +105,9 @@ class AxiDmaModel:
             if register == ChannelReg.CONTROL:
                 return channel.control | (RUN if channel.running else 0)
             if register == ChannelReg.STATUS:
+                stuck = self._faults().status
+                if stuck is not None:
+                    return stuck
                 if channel.busy:
                     self._streams.changed.wait(_BUS_S)
                     channel, _ = self._decode(offset)
@@ -118,6 +122,8 @@ class AxiDmaModel:
         """See Registers."""
         with self._streams.changed:
             channel, register = self._decode(offset)
+            if self._faults().deaf:
+                return
             if register == ChannelReg.CONTROL:
                 self._control(channel, value)
             elif register == ChannelReg.STATUS:
@@ -169,7 +175,7 @@ class AxiDmaModel:
                 error = DmaError.DECODE
         with self._streams.changed:
             if channel is self._send and error is None:
-                channel.complete()
+                self._complete(channel)
             elif channel is self._send and error is not None:
                 self._fail(channel, error)
             self._streams.changed.notify_all()
@@ -185,20 +191,23 @@ class AxiDmaModel:
             result = self._streams.take()
             assert result is not None
             logit, last = result
-            if channel.received + RESULT_BYTES > channel.length:
+            if channel.received + self._result_bytes > channel.length:
                 self._fail(channel, DmaError.INTERNAL)  # more came than software has room for
                 return
             try:
-                self._memory.write(
-                    channel.address + channel.received, logit.to_bytes(RESULT_BYTES, "little", signed=True)
-                )
+                word = (logit & ((1 << 8 * self._result_bytes) - 1)).to_bytes(self._result_bytes, "little")
+                self._streams.store(self._memory, channel.address + channel.received, word)
             except BusError:
                 self._fail(channel, DmaError.DECODE)
                 return
-            channel.received += RESULT_BYTES
+            channel.received += self._result_bytes
             if last:
                 channel.length = channel.received
-                channel.complete()
+                self._complete(channel)
+
+    def _complete(self, channel: _Channel) -> None:
+        if not self._faults().no_end:
+            channel.complete()
 
     def _fail(self, channel: _Channel, error: DmaError) -> None:
         """End a transfer in an error. One channel's error stops the other one too."""
@@ -232,16 +241,26 @@ class FinnIodmaModel:
 
     size = 0x10000
 
-    def __init__(self, memory: PhysicalMemory, streams: Streams, image_bytes: int, *, output: bool) -> None:
+    def __init__(
+        self,
+        memory: PhysicalMemory,
+        streams: Streams,
+        image_bytes: int,
+        faults: Callable[[], Faults],
+        *,
+        output: bool,
+    ) -> None:
         """Move data between `memory` and `streams`.
 
         Args:
             memory: of the board.
             streams: of the accelerator.
             image_bytes: of one image, or of one result if `output`.
+            faults: what goes wrong.
             output: the engine writes results; otherwise it reads images.
         """
         self._memory, self._streams, self._image_bytes, self._output = memory, streams, image_bytes, output
+        self._faults = faults
         self.reset()
         if output:
             streams.taker = self._take
@@ -261,6 +280,9 @@ class FinnIodmaModel:
         with self._streams.changed:
             if offset != EngineReg.CTRL:
                 return self._plain.get(offset, 0)
+            stuck = self._faults().status
+            if stuck is not None:
+                return stuck
             if self._busy:
                 self._streams.changed.wait(_BUS_S)
             value = self._flags | (START if self._busy else ENGINE_IDLE)
@@ -270,6 +292,8 @@ class FinnIodmaModel:
     def write(self, offset: int, value: int) -> None:
         """See Registers."""
         with self._streams.changed:
+            if self._faults().deaf:
+                return
             if offset != EngineReg.CTRL:
                 self._plain[offset] = value
             elif value & START and not self._busy:
@@ -307,7 +331,7 @@ class FinnIodmaModel:
             size = self._image_bytes
             word = (result[0] & ((1 << 8 * size) - 1)).to_bytes(size, "little")
             try:
-                self._memory.write(address + self._received * size, word)
+                self._streams.store(self._memory, address + self._received * size, word)
             except BusError:
                 return
             self._received += 1
@@ -315,6 +339,8 @@ class FinnIodmaModel:
             self._complete()
 
     def _complete(self) -> None:
+        if self._faults().no_end:
+            return
         self._busy = False
         self._flags = DONE | READY
         self._streams.changed.notify_all()

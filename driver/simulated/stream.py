@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contract.manifest import Hardware
 from driver.simulated.core import Core, Result, beat_bytes
 from driver.simulated.faults import Faults
+from driver.simulated.memory import PhysicalMemory
 
 MAX_IMAGES = 32  # results that wait inside while nobody takes them, as in finn_build/stitch.py
 
@@ -37,6 +38,11 @@ class Streams:
         with self.changed:
             self._faults = faults
             self._computed = self._taken = 0  # results
+            self._beats = 0
+            self._held: Result | None = None  # until the next result has overtaken it
+            self._results.extend(
+                (logit, i == len(faults.spare_results)) for i, logit in enumerate(faults.spare_results, 1)
+            )
             self.taker()
             self.changed.notify_all()
 
@@ -77,6 +83,7 @@ class Streams:
             data = read(sent, count)
             data += bytes(-len(data) % self._beat_bytes)  # the rest of a beat; TKEEP is not looked at
             sent += count
+            data = self._bend(data)
             with self._core_lock:
                 if resets != self._resets:
                     return
@@ -103,6 +110,14 @@ class Streams:
         self.changed.notify_all()
         return self._results.popleft()
 
+    def store(self, memory: PhysicalMemory, address: int, word: bytes) -> None:
+        """Write the result that was taken last to memory. Raises BusError."""
+        index = self._taken - 1
+        if index == self._faults.tear_write:
+            word = word[:1]
+        if index != self._faults.lose_write:
+            memory.write(address, word)
+
     def ready(self) -> bool:
         """Tell whether `take` would return a result. Call it with the lock held."""
         stalled = self._faults.stall_after is not None and self._taken >= self._faults.stall_after
@@ -110,6 +125,17 @@ class Streams:
 
     def _room(self) -> int:
         return (MAX_IMAGES - len(self._results)) * self._image_bytes - self._partial
+
+    def _bend(self, data: bytes) -> bytes:
+        """Lose or repeat beats on their way to the core."""
+        with self.changed:
+            first, size = self._beats, self._beat_bytes
+            self._beats += len(data) // size
+            for fault, times in ((self._faults.add_beat, 2), (self._faults.drop_beat, 0)):
+                at = -1 if fault is None else (fault - first) * size
+                if 0 <= at < len(data):
+                    data = data[:at] + times * data[at : at + size] + data[at + size :]
+            return data
 
     def _disturb(self, result: Result) -> list[Result]:
         faults, index = self._faults, self._computed
@@ -122,5 +148,11 @@ class Streams:
         if index == faults.drop_result:
             return []
         if index == faults.add_result:
-            return [(logit, False), (logit, last)]
+            return [(logit, last and faults.add_tlast), (logit, last)]
+        if index == faults.swap_result:
+            self._held = logit, last
+            return []
+        if self._held is not None:
+            (other, first), self._held = self._held, None
+            return [(logit, first), (other, last)]
         return [(logit, last)]

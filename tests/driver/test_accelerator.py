@@ -4,98 +4,30 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from contract.decision import Decision
 from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, DeviceTimeoutError, MismatchError
-from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
-from contract.network import IntegerLayer, IntegerNetwork, save_network
-from contract.npz import save_npz
-from contract.preprocess import describe
+from contract.manifest import DISCLAIMER
 from driver import __main__ as command_line
 from driver.accelerator import Accelerator
 from driver.bench import NOT_AVAILABLE, bench
-from driver.reference import Reference
-from driver.simulated.core import ReferenceCore
-from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.faults import DmaError, Faults
 from driver.simulated.stand_in import StandIn
+from tests.driver.boards import RNG, SIDE, Bench, some_pixels, write_folder, write_manifest
 
-SIDE, SIMD = 8, 4
 TIMEOUT_S = 1.0  # of transfers that are made to fail
-RNG = np.random.default_rng(7)
-
-
-def tiny_network() -> IntegerNetwork:
-    hidden = IntegerLayer(
-        RNG.integers(-7, 8, (6, SIDE * SIDE), dtype=np.int8), np.sort(RNG.integers(-9000, 9000, (6, 15)), axis=1)
-    )
-    return IntegerNetwork(SIDE, SIDE, (hidden, IntegerLayer(RNG.integers(-7, 8, (1, 6), dtype=np.int8), None)))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A deploy folder without bitstream, as `cxrflow package` writes it."""
     out = tmp_path_factory.mktemp("deploy")
-    network = tiny_network()
-    pixels = RNG.integers(0, 256, (50, SIDE, SIDE), dtype=np.uint8)
-    save_network(out / "reference.npz", network)
-    save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
-    write_manifest(out)
+    write_folder(out)
     return out
-
-
-def write_manifest(out: Path, **changes: Any) -> None:
-    beats = SIDE * SIDE // SIMD
-    manifest = Manifest(
-        schema=SCHEMA,
-        name="tiny",
-        disclaimer=DISCLAIMER,
-        class_names=["NORMAL", "PNEUMONIA"],
-        preprocessing=describe(),
-        height=SIDE,
-        width=SIDE,
-        decision=Decision(scale=0.125, offset=-1.0, threshold=3, rule="test"),
-        hardware=Hardware(
-            shell=None,
-            board="pynq-z2",
-            part="xc7z020clg400-1",
-            clock_mhz=100.0,
-            input=Stream([SIDE, SIDE], "uint8", [beats, SIMD], beats * SIMD, 8 * SIMD),
-            output=Stream([1], "int32", [1, 1], 4, 32),
-            dma={},
-            cycles_per_image=beats,
-        ),
-        sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.npz"))},
-        versions={},
-        provenance={},
-    )
-    save_manifest(out / "accelerator.json", replace(manifest, **changes))
-
-
-class Bench:
-    """One simulated device around the folder's network, and accelerators on it."""
-
-    def __init__(self, folder: Path, shell: str) -> None:
-        self.folder = folder
-        hardware = load_manifest(folder / "accelerator.json").hardware
-        assert hardware is not None
-        self.hardware = with_shell(hardware, shell)
-        self.reference = Reference.load(folder / "reference.npz")
-        core = ReferenceCore(self.reference, self.hardware.input)
-        self.device = SimulatedDevice(self.hardware, core, memory_base=0x1_0000_0000)  # needs both address words
-
-    def open(self, **options: Any) -> Accelerator:
-        write_manifest(self.folder, hardware=self.hardware)
-        options = {"capacity": 16, **options}
-        return Accelerator(self.folder, "board", runtime=StandIn(self.device), **options)
 
 
 @pytest.fixture(params=["axi_dma", "finn_iodma"])
@@ -105,10 +37,6 @@ def board(request: pytest.FixtureRequest, folder: Path) -> Iterator[Bench]:
     yield bench
     bench.device.close()
     write_manifest(folder)
-
-
-def some_pixels(count: int) -> NDArray[np.uint8]:
-    return RNG.integers(0, 256, (count, SIDE, SIDE), dtype=np.uint8)
 
 
 class TestAnswers:
