@@ -349,13 +349,13 @@ class BoardLink:
     def close(self) -> None:
         """See Link. Raises nothing. Memory that a DMA may still write to is never given back."""
         if not self._quiet:
-            with contextlib.suppress(DeviceError):
+            with contextlib.suppress(CxrflowError):
                 self._load()
         if not self._quiet:
             _STILL_WRITTEN.extend(self._buffers)
             self._buffers.clear()
         while self._buffers:
-            with contextlib.suppress(DeviceError), device_errors("freeing a buffer"):
+            with contextlib.suppress(CxrflowError), device_errors("freeing a buffer"):
                 self._buffers.pop().freebuffer()
 
 

@@ -1,6 +1,8 @@
 """A tiny deploy folder and a simulated board around it, for tests of the driver."""
 
 import hashlib
+import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.stand_in import StandIn
 
 SIDE, SIMD = 8, 4
+VOUCHED = ("*.npz", "accelerator.bit", "accelerator.hwh", "sim/*")
 RNG = np.random.default_rng(7)
 
 
@@ -38,6 +41,52 @@ def write_folder(out: Path) -> None:
     save_network(out / "reference.npz", network)
     save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
     write_manifest(out)
+
+
+# Speaks the protocol of `harness --serve`: an image's logit is the sum of its bytes.
+PROGRAM = """#!{python}
+import struct, sys
+beats, size = int(sys.argv[2]), int(sys.argv[3])
+inside, cycles, stdin = b"", 0, sys.stdin.buffer
+while command := stdin.read(1):
+    results = []
+    if command == b"R":
+        inside = b""
+    else:
+        count, last = struct.unpack("<IB", stdin.read(5))
+        inside += stdin.read(count * size)
+        cycles += count
+        while len(inside) >= beats * size:
+            image, inside = inside[: beats * size], inside[beats * size :]
+            results.append((-sum(image), last and not inside))
+        if sum(image) == 0:
+            sys.exit("no light")
+    sys.stdout.buffer.write(struct.pack("<IQ", len(results), cycles))
+    for logit, last in results:
+        sys.stdout.buffer.write(struct.pack("<iB", logit, last))
+    sys.stdout.flush()
+"""
+
+
+def write_program(out: Path) -> Path:
+    """Write a program that sums bytes, as a simulator."""
+    program = out / "harness"
+    program.write_text(PROGRAM.format(python=sys.executable), encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
+
+
+def write_summing_folder(out: Path) -> IntegerNetwork:
+    """Write a deploy folder whose network sums pixels, and with it a simulator."""
+    network = IntegerNetwork(SIDE, SIDE, (IntegerLayer(np.full((1, SIDE * SIDE), -1, np.int8), None),))
+    pixels = some_pixels(20)
+    save_network(out / "reference.npz", network)
+    save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
+    (out / "sim").mkdir()
+    write_program(out / "sim")
+    (out / "sim" / "weights.dat").write_text("ff\n")
+    write_manifest(out)
+    return network
 
 
 def write_manifest(out: Path, **changes: Any) -> None:
@@ -62,7 +111,11 @@ def write_manifest(out: Path, **changes: Any) -> None:
             dma={},
             cycles_per_image=beats,
         ),
-        sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.npz"))},
+        sha256={
+            str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for pattern in VOUCHED
+            for p in sorted(out.glob(pattern))
+        },
         versions={},
         provenance={},
     )

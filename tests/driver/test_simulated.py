@@ -1,7 +1,5 @@
 """The simulated board: what its DMA delivers, and that every fault is one."""
 
-import stat
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from driver.simulated.faults import DmaError, Faults
 from driver.simulated.stand_in import StandIn
 from driver.simulated.stream import MAX_IMAGES
 from driver.simulated.verilated import VerilatedCore
+from tests.driver.boards import write_program
 from tests.driver.simulated_scenarios import BITFILE, PIXELS, REFERENCE, buffers, device, images, run, state, until
 
 
@@ -220,35 +219,8 @@ def test_a_core_that_fails_is_reported_where_software_looks() -> None:
         dma.sendchannel.wait()
 
 
-# Speaks the protocol of `harness --serve`: an image's logit is the sum of its bytes.
-PROGRAM = """#!{python}
-import struct, sys
-beats, size = int(sys.argv[2]), int(sys.argv[3])
-inside, cycles, stdin = b"", 0, sys.stdin.buffer
-while command := stdin.read(1):
-    results = []
-    if command == b"R":
-        inside = b""
-    else:
-        count, last = struct.unpack("<IB", stdin.read(5))
-        inside += stdin.read(count * size)
-        cycles += count
-        while len(inside) >= beats * size:
-            image, inside = inside[: beats * size], inside[beats * size :]
-            results.append((-sum(image), last and not inside))
-        if sum(image) == 0:
-            sys.exit("no light")
-    sys.stdout.buffer.write(struct.pack("<IQ", len(results), cycles))
-    for logit, last in results:
-        sys.stdout.buffer.write(struct.pack("<iB", logit, last))
-    sys.stdout.flush()
-"""
-
-
 def test_the_verilated_core_speaks_the_programs_protocol(tmp_path: Path) -> None:
-    program = tmp_path / "harness"
-    program.write_text(PROGRAM.format(python=sys.executable), encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    program = write_program(tmp_path)
     with VerilatedCore(program, tmp_path, beats=2, beat_bytes=3) as core:
         assert core.send(bytes(range(15)), True) == [(-15, False), (-51, False)]
         assert core.send(bytes([1, 2, 3]), True) == [(-(12 + 13 + 14 + 6), True)]
