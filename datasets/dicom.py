@@ -162,13 +162,14 @@ def read(content: bytes, *, name: str, secret: bytes) -> tuple[NDArray[np.uint8]
             low - half, high - half, -half, mask - half, _modality(header), _voi(header),
             invert=shape.photometric == "MONOCHROME1",
         )  # fmt: skip
+        person = _person(header, secret)
     except Exception as err:  # ours, and pydicom's for sequences that are none
         reason = str(err) if isinstance(err, _HeaderError) else "has a rescale, window or LUT that cannot be read"
         raise ImageError(f"{name}: {reason}; correct the file or leave it out.") from err
     gray = np.empty(words.shape, dtype=np.uint8)
     for top, end in parts:
         gray[top:end] = table[((words[top:end] & mask) ^ half) - low]
-    return gray, _person(header, secret)
+    return gray, person
 
 
 def describe(content: bytes, *, name: str) -> Shape:
@@ -553,8 +554,7 @@ def _person(header: Any, secret: bytes) -> bytes | None:
 
     They are worth nothing without the secret. NOBODY: there is an id, but it names nobody.
     """
-    parts = [header.get_item(tag) for tag in ("PatientID", "IssuerOfPatientID")]
-    values = [b"" if part is None or part.value is None else bytes(part.value).strip(b" \0") for part in parts]
+    values = [_value(header, tag).strip(b" \0") for tag in ("PatientID", "IssuerOfPatientID")]
     if not values[0]:
         return None
     if names_nobody(values[0].decode("latin-1")):

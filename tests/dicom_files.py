@@ -1,9 +1,13 @@
 """DICOM files for tests, made here: one gray image, and a patient that nobody may ever see."""
 
 import io
+import struct
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import imagecodecs
+import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -51,3 +55,19 @@ def content(ds: Dataset) -> bytes:
             stream, ds, enforce_file_format=True, implicit_vr=syntax == IMPLICIT, little_endian=syntax != BIG
         )
     return stream.getvalue()
+
+
+def run_lengths(words: NDArray[Any]) -> bytes:
+    """Return an RLE frame of (h, w) words of 16 bits: segments of high and of low bytes (PS3.5, annex G)."""
+    flat = words.astype(">u2").view(np.uint8).reshape(-1, 2)
+    high, low = (bytes(imagecodecs.packbits_encode(flat[:, i].tobytes())) for i in (0, 1))
+    return struct.pack("<16I", 2, 64, 64 + len(high), *[0] * 13) + high + low
+
+
+LOSSLESS_CODERS: dict[str, Callable[[NDArray[Any], int], Any]] = {
+    f"{IMPLICIT}.4.57": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=4),
+    f"{IMPLICIT}.4.70": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=1),
+    f"{IMPLICIT}.4.80": lambda v, bits: imagecodecs.jpegls_encode(v),  # of 16 bits, always
+    f"{IMPLICIT}.4.90": lambda v, bits: imagecodecs.jpeg2k_encode(v, codecformat="J2K", bitspersample=bits),
+    f"{IMPLICIT}.5": lambda v, bits: run_lengths(v),
+}

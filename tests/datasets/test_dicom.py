@@ -28,7 +28,7 @@ from pydicom.uid import UID
 
 from contract.errors import ImageError
 from datasets import codestream, dicom
-from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, NAME, content, encapsulated, make
+from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, LOSSLESS_CODERS, NAME, content, encapsulated, make, run_lengths
 
 P = "1.2.840.10008.1.2"
 BASELINE, LOSSLESS, J2K, RLE = (f"{P}.{end}" for end in ("4.50", "4.70", "4.90", "5"))
@@ -215,22 +215,6 @@ def lossless_jpeg(pixels: NDArray[np.uint16], bits: int) -> bytes:
         b"\xff\xd8", segment(0xC3, struct.pack(">BHHB", bits, h, w, 1) + bytes([1, 0x11, 0])),
         segment(0xC4, b"\0" + counts + bytes(range(17))), segment(0xDA, bytes([1, 1, 0, 1, 0, 0])), coded, b"\xff\xd9",
     ))  # fmt: skip
-
-
-def run_lengths(words: NDArray[Any]) -> bytes:
-    """Return an RLE frame of (h, w) words of 16 bits: segments of high and of low bytes (PS3.5, annex G)."""
-    flat = words.astype(">u2").view(np.uint8).reshape(-1, 2)
-    high, low = (bytes(imagecodecs.packbits_encode(flat[:, i].tobytes())) for i in (0, 1))
-    return struct.pack("<16I", 2, 64, 64 + len(high), *[0] * 13) + high + low
-
-
-LOSSLESS_CODERS: dict[str, Callable[[NDArray[Any], int], Any]] = {
-    f"{P}.4.57": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=4),
-    f"{P}.4.70": lambda v, bits: imagecodecs.jpeg_encode(v, lossless=True, bitspersample=bits, predictor=1),
-    f"{P}.4.80": lambda v, bits: imagecodecs.jpegls_encode(v),  # of 16 bits, always
-    f"{P}.4.90": lambda v, bits: imagecodecs.jpeg2k_encode(v, codecformat="J2K", bitspersample=bits),
-    f"{P}.5": lambda v, bits: run_lengths(v),
-}
 
 
 class TestCompressed:
