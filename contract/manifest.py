@@ -15,11 +15,11 @@ from contract.decision import Decision
 from contract.errors import ArtifactError
 from contract.files import read_json, write_whole
 from contract.network import MAX_SIDE
+from contract.shells import CELLS
 
 SCHEMA = 1
 MAX_DIMENSIONS = 4  # of a stream's shape
 MAX_NAME = 200  # letters of a file's name
-ROLES = {"axi_dma": {"dma"}, "finn_iodma": {"input", "output"}}  # of each shell's cells in `Hardware.dma`
 DISCLAIMER = "Research use only, not a medical device."
 
 
@@ -136,8 +136,8 @@ def _hardware(raw: object) -> Hardware | None:
         return None
     record = _record(raw, Hardware, "hardware.")
     shell = record["shell"]
-    if shell is not None and not (isinstance(shell, str) and shell in ROLES):
-        raise _FieldError(f"hardware.shell is {shortened(shell)}, expected {', '.join(ROLES)} or null")
+    if shell is not None and not (isinstance(shell, str) and shell in CELLS):
+        raise _FieldError(f"hardware.shell is {shortened(shell)}, expected {', '.join(CELLS)} or null")
     for name in ("board", "part"):
         _is(record[name], str, f"hardware.{name}")
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
@@ -146,7 +146,7 @@ def _hardware(raw: object) -> Hardware | None:
     _values_are(record["dma"], str, "hardware.dma")
     record["input"] = _stream(record["input"], "hardware.input.")
     record["output"] = _stream(record["output"], "hardware.output.")
-    roles = ROLES[shell] if shell is not None else set()
+    roles = set(CELLS[shell]) if shell is not None else set()
     if set(record["dma"]) != roles:
         raise _FieldError(
             f"hardware.dma has {shortened(sorted(record['dma']))}, expected {sorted(roles)} for this shell"

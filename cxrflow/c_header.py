@@ -1,25 +1,8 @@
 """A C header of an accelerator, for those who drive it without Python."""
 
 from contract.manifest import Hardware, Manifest
+from contract.shells import register_map
 
-_AXI_DMA = (
-    ("MM2S_DMACR", 0x00, "bit 0 run, bit 2 reset"),
-    ("MM2S_DMASR", 0x04, "bit 0 halted, bit 1 idle, bits 4..6 errors"),
-    ("MM2S_SA", 0x18, "source address, low half"),
-    ("MM2S_SA_MSB", 0x1C, "source address, high half"),
-    ("MM2S_LENGTH", 0x28, "bytes; writing it starts the transfer"),
-    ("S2MM_DMACR", 0x30, "as MM2S_DMACR"),
-    ("S2MM_DMASR", 0x34, "as MM2S_DMASR"),
-    ("S2MM_DA", 0x48, "destination address, low half"),
-    ("S2MM_DA_MSB", 0x4C, "destination address, high half"),
-    ("S2MM_LENGTH", 0x58, "bytes; start this one first"),
-)
-_FINN_IODMA = (
-    ("CTRL", 0x00, "bit 0 start, bit 1 done (cleared by reading), bit 2 idle"),
-    ("ADDRESS_LOW", 0x10, "buffer address, low half"),
-    ("ADDRESS_HIGH", 0x14, "buffer address, high half"),
-    ("REPS", 0x1C, "images per start"),
-)
 _LOGIT = """\
 /* The integer logit from the CXRFLOW_OUT_BYTES bytes of one result. */
 static inline int32_t cxrflow_logit(const uint8_t *result) {
@@ -60,7 +43,8 @@ def c_header(manifest: Manifest) -> str:
 
 def _hardware(hardware: Hardware) -> list[str]:
     source, sink = hardware.input, hardware.output
-    prefix, registers = ("AXI_DMA", _AXI_DMA) if hardware.shell != "finn_iodma" else ("IODMA", _FINN_IODMA)
+    shell = hardware.shell or "axi_dma"
+    prefix = "AXI_DMA" if shell == "axi_dma" else "IODMA"
     return [
         "",
         f"/* {hardware.board} ({hardware.part}) at {hardware.clock_mhz:g} MHz */",
@@ -71,5 +55,8 @@ def _hardware(hardware: Hardware) -> list[str]:
         f"#define CXRFLOW_OUT_BYTES {sink.packed_bytes}u /* per image, little-endian two's complement */",
         "",
         _LOGIT,
-        *(f"#define CXRFLOW_{prefix}_{name} 0x{offset:02X}u /* {meaning} */" for name, offset, meaning in registers),
+        *(
+            f"#define CXRFLOW_{prefix}_{name} 0x{offset:02X}u /* {meaning} */"
+            for name, offset, meaning in register_map(shell)
+        ),
     ]

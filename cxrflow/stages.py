@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import hash_file, replacing
-from contract.manifest import ROLES
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record, read_text
+from contract.shells import CELLS
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
@@ -516,8 +516,8 @@ class Run:
 
 def require_shell(shell: str) -> None:
     """Stop unless `shell` is one that a bitstream can have. Raises ConfigError."""
-    if shell not in ROLES:
-        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(ROLES)}.")
+    if shell not in CELLS:
+        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(CELLS)}.")
 
 
 def referred_run(path: Path, runs: Path) -> Path:

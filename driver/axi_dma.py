@@ -4,29 +4,14 @@ Source: PG021. pynq.lib.dma drives the same registers, but its start(), stop() a
 DMA that is held in reset, or a bus that answers 0, would keep a program for ever. Here all polling has a deadline.
 """
 
-from enum import IntEnum
 from typing import Any
 
 from contract.errors import DeviceError
+from contract.shells import DMA_CHANNELS, DMA_ERRORS, DMA_LENGTH_BITS, HALTED, IDLE, RESET, RUN, DmaReg
 from driver.link import SETTLE_S, BoardLink, wait_until
 from driver.witness import EXTRA
 
-
-class Reg(IntEnum):
-    """Byte offsets of one channel's registers."""
-
-    CONTROL = 0x00
-    STATUS = 0x04
-    ADDRESS = 0x18
-    ADDRESS_HIGH = 0x1C
-    LENGTH = 0x28  # bytes; writing it starts a transfer; afterwards S2MM's holds what was received
-
-
-CHANNELS = {"MM2S": 0x00, "S2MM": 0x30}  # memory to accelerator, and back: where their registers start
-RUN, RESET = 1 << 0, 1 << 2  # control
-HALTED, IDLE = 1 << 0, 1 << 1  # status
-ERRORS = {1 << 4: "internal error", 1 << 5: "slave error", 1 << 6: "decode error"}
-ERROR_BITS = sum(ERRORS)
+ERROR_BITS = sum(DMA_ERRORS)
 ALIGNED = 0xFFFF_FF80  # bits of an address that the widest DMA keeps
 
 
@@ -38,18 +23,20 @@ class AxiDmaLink(BoardLink):
     def _connect(self, overlay: Any) -> None:
         self._require_simple_mode(overlay.ip_dict[self._hardware.dma["dma"]].get("parameters", {}))
         self._dma = self._registers(overlay, "dma")
-        self._dma.write(Reg.CONTROL, RESET)  # of either channel: it resets both
-        self._settle(lambda: not any(self._dma.read(c + Reg.CONTROL) & RESET for c in CHANNELS.values()), "in reset")
-        for name, channel in CHANNELS.items():
-            status = self._dma.read(channel + Reg.STATUS)
+        self._dma.write(DmaReg.DMACR, RESET)  # of either channel: it resets both
+        self._settle(
+            lambda: not any(self._dma.read(c + DmaReg.DMACR) & RESET for c in DMA_CHANNELS.values()), "in reset"
+        )
+        for name, channel in DMA_CHANNELS.items():
+            status = self._dma.read(channel + DmaReg.DMASR)
             if not status & HALTED or status & ERROR_BITS:
                 raise DeviceError(
                     f"the DMA's {name} status reads 0x{status:08X} after a reset, expected bit 0 (halted) and no "
                     "error: what is loaded is not this design, or the bus is broken. Restart the board."
                 )
-            self._dma.require_memory(channel + Reg.ADDRESS, ALIGNED)
-        for channel in CHANNELS.values():
-            self._dma.write(channel + Reg.CONTROL, RUN)
+            self._dma.require_memory(channel + DmaReg.SA, ALIGNED)
+        for channel in DMA_CHANNELS.values():
+            self._dma.write(channel + DmaReg.DMACR, RUN)
         self._settle(lambda: not any(s & HALTED for s in self._statuses()), "halted after it was started")
         self._fresh = True
 
@@ -57,7 +44,7 @@ class AxiDmaLink(BoardLink):
         """Stop if the design's own description says that its DMA cannot do what this driver asks for."""
         if int(parameters.get("c_include_sg", 0)):
             raise DeviceError("the bitstream's DMA is in scatter-gather mode, expected simple mode. Build it again.")
-        largest = (1 << int(parameters.get("c_sg_length_width", 26))) - 1
+        largest = (1 << int(parameters.get("c_sg_length_width", DMA_LENGTH_BITS))) - 1
         wanted = self._total * max(self._bytes_in, self._bytes_out)
         if wanted > largest:
             raise DeviceError(
@@ -76,18 +63,18 @@ class AxiDmaLink(BoardLink):
             raise DeviceError(f"the DMA is busy before {total - EXTRA} images are sent: {self._describe()}")
         self._fresh = False
         # The receiver first: nothing may come out that nobody waits for.
-        self._begin(CHANNELS["S2MM"], self._outputs[slot], total * self._bytes_out)
-        self._begin(CHANNELS["MM2S"], self._inputs[slot], total * self._bytes_in)
+        self._begin(DMA_CHANNELS["S2MM"], self._outputs[slot], total * self._bytes_out)
+        self._begin(DMA_CHANNELS["MM2S"], self._inputs[slot], total * self._bytes_in)
 
     def _begin(self, channel: int, buffer: Any, size: int) -> None:
         address = int(buffer.device_address)
-        self._dma.write(channel + Reg.ADDRESS, address & 0xFFFFFFFF)
-        self._dma.write(channel + Reg.ADDRESS_HIGH, address >> 32)
-        self._dma.write(channel + Reg.LENGTH, size)
+        self._dma.write(channel + DmaReg.SA, address & 0xFFFFFFFF)
+        self._dma.write(channel + DmaReg.SA_MSB, address >> 32)
+        self._dma.write(channel + DmaReg.LENGTH, size)
 
     def _wait(self, total: int) -> None:
         self._poll(self._ended, total, self._describe)
-        received = self._dma.read(CHANNELS["S2MM"] + Reg.LENGTH)
+        received = self._dma.read(DMA_CHANNELS["S2MM"] + DmaReg.LENGTH)
         if received != total * self._bytes_out:
             raise DeviceError(
                 f"{received} bytes of results came for {total - EXTRA} images, expected {total * self._bytes_out} with "
@@ -102,12 +89,12 @@ class AxiDmaLink(BoardLink):
         return all(status & IDLE for status in statuses)
 
     def _statuses(self) -> list[int]:
-        return [self._dma.read(channel + Reg.STATUS) for channel in CHANNELS.values()]
+        return [self._dma.read(channel + DmaReg.DMASR) for channel in DMA_CHANNELS.values()]
 
     def _describe(self) -> str:
         words = []
-        for name, status in zip(CHANNELS, self._statuses(), strict=True):
-            meaning = [text for bit, text in ERRORS.items() if status & bit]
+        for name, status in zip(DMA_CHANNELS, self._statuses(), strict=True):
+            meaning = [text for bit, text in DMA_ERRORS.items() if status & bit]
             meaning += ["halted"] if status & HALTED else []
             words.append(
                 f"{name} status 0x{status:08X} ({', '.join(meaning or ['idle' if status & IDLE else 'busy'])})"

@@ -33,6 +33,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchEr
 from contract.files import hash_file
 from contract.golden import Golden, load_golden
 from contract.record import read_record
+from contract.shells import CELLS
 from finn_build.boards import BOARDS, Board
 from finn_build.build import build
 from finn_build.config import BuildConfig
@@ -42,7 +43,7 @@ from finn_build.portable_rtl import edited_library
 from finn_build.records import Built
 
 Say = Callable[[str], None]
-DMA = {"input": "idma0", "output": "odma0"}  # FINN's engines in the block design, as the driver looks for them
+DMA = CELLS["finn_iodma"]
 POINTS = ("folded_hls_cppsim", "stitched_ip_rtlsim")  # of FINN's verification: its Python model, Vivado's simulation
 SLACKS = ("WNS(ns)", "WHS(ns)", "WPWS(ns)")  # setup, hold, pulse width
 TOOLS = ("finn-plus", "qonnx", "onnx", "numpy")

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from contract.manifest import Hardware
+from contract.shells import CELLS
 from driver.simulated.core import Core
 from driver.simulated.faults import Faults
 from driver.simulated.memory import PhysicalMemory
@@ -12,7 +13,6 @@ from driver.simulated.stream import Streams
 
 DEAD = 0xFFFFFFFF  # what a register reads as when nothing answers
 AXI_DMA, FINN_IODMA = "xilinx.com:ip:axi_dma:7.1", "xilinx_finn:finn:"  # types of IP
-_NAMES = {"axi_dma": {"dma": "axi_dma_0"}, "finn_iodma": {"input": "idma0", "output": "odma0"}}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def with_shell(hardware: Hardware, shell: str = "axi_dma") -> Hardware:
     """Return `hardware` with its shell, or with the one given here if there is no bitstream yet."""
     if hardware.shell is not None:
         return hardware
-    return replace(hardware, shell=shell, dma=dict(_NAMES[shell]))
+    return replace(hardware, shell=shell, dma=dict(CELLS[shell]))
 
 
 class SimulatedDevice:

@@ -7,15 +7,26 @@ HLS; UG585 (SLCR) and UG1087 (CRL_APB) for the clocks. All addresses here are by
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Protocol
 
 from contract.manifest import Hardware
+from contract.shells import (
+    DMA_CHANNELS,
+    DMA_LENGTH_BITS,
+    DONE,
+    ENGINE_IDLE,
+    HALTED,
+    IDLE,
+    RESET,
+    RUN,
+    START,
+    DmaReg,
+    EngineReg,
+)
 from driver.simulated.faults import DmaError, Faults
 from driver.simulated.memory import BusError, PhysicalMemory
 from driver.simulated.stream import Streams
 
-LENGTH_BITS = 26  # of the AXI DMA's length registers: the widest that the IP offers
 _BUS_S = 0.0005  # the longest that reading the status of a busy engine takes [s]
 
 
@@ -34,19 +45,7 @@ class Registers(Protocol):
         """Return to the state after configuration."""
 
 
-class ChannelReg(IntEnum):
-    """Registers of one channel of the AXI DMA in simple mode; S2MM's start at 0x30."""
-
-    CONTROL = 0x00
-    STATUS = 0x04
-    ADDRESS = 0x18
-    ADDRESS_MSB = 0x1C
-    LENGTH = 0x28
-
-
-S2MM = 0x30
-RUN, RESET = 1 << 0, 1 << 2  # control
-HALTED, IDLE, IOC_IRQ, ERR_IRQ = 1 << 0, 1 << 1, 1 << 12, 1 << 14  # status
+IOC_IRQ, ERR_IRQ = 1 << 12, 1 << 14  # status
 _WRITABLE_CONTROL = 0xFFFF7008  # thresholds, interrupt enables, keyhole
 _CONTROL_DEFAULT = 0x00010002
 
@@ -102,9 +101,9 @@ class AxiDmaModel:
         """See Registers."""
         with self._streams.changed:
             channel, register = self._decode(offset)
-            if register == ChannelReg.CONTROL:
+            if register == DmaReg.DMACR:
                 return channel.control | (RUN if channel.running else 0)
-            if register == ChannelReg.STATUS:
+            if register == DmaReg.DMASR:
                 stuck = self._faults().status
                 if stuck is not None:
                     return stuck
@@ -112,11 +111,11 @@ class AxiDmaModel:
                     self._streams.changed.wait(_BUS_S)
                     channel, _ = self._decode(offset)
                 return channel.status
-            if register == ChannelReg.ADDRESS:
+            if register == DmaReg.SA:
                 return channel.address & 0xFFFFFFFF
-            if register == ChannelReg.ADDRESS_MSB:
+            if register == DmaReg.SA_MSB:
                 return channel.address >> 32
-            return channel.length if register == ChannelReg.LENGTH else 0
+            return channel.length if register == DmaReg.LENGTH else 0
 
     def write(self, offset: int, value: int) -> None:
         """See Registers."""
@@ -124,19 +123,20 @@ class AxiDmaModel:
             channel, register = self._decode(offset)
             if self._faults().deaf:
                 return
-            if register == ChannelReg.CONTROL:
+            if register == DmaReg.DMACR:
                 self._control(channel, value)
-            elif register == ChannelReg.STATUS:
+            elif register == DmaReg.DMASR:
                 channel.status &= ~(value & (IOC_IRQ | ERR_IRQ))
-            elif register == ChannelReg.ADDRESS:
+            elif register == DmaReg.SA:
                 channel.address = channel.address >> 32 << 32 | value
-            elif register == ChannelReg.ADDRESS_MSB:
+            elif register == DmaReg.SA_MSB:
                 channel.address = channel.address & 0xFFFFFFFF | value << 32
-            elif register == ChannelReg.LENGTH:
-                self._start(channel, value & ((1 << LENGTH_BITS) - 1))
+            elif register == DmaReg.LENGTH:
+                self._start(channel, value & ((1 << DMA_LENGTH_BITS) - 1))
 
     def _decode(self, offset: int) -> tuple[_Channel, int]:
-        return (self._receive, offset - S2MM) if offset >= S2MM else (self._send, offset)
+        start = DMA_CHANNELS["S2MM"]
+        return (self._receive, offset - start) if offset >= start else (self._send, offset)
 
     def _control(self, channel: _Channel, value: int) -> None:
         if value & RESET:
@@ -221,16 +221,7 @@ class AxiDmaModel:
 _ERRORS = DmaError.INTERNAL | DmaError.SLAVE | DmaError.DECODE
 
 
-class EngineReg(IntEnum):
-    """Registers of an engine of FINN (s_axilite of Vitis HLS, ap_ctrl_hs)."""
-
-    CTRL = 0x00
-    ADDRESS = 0x10
-    ADDRESS_MSB = 0x14
-    REPS = 0x1C
-
-
-START, DONE, ENGINE_IDLE, READY = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+READY = 1 << 3  # an engine's control, beside start, done and idle
 
 
 class FinnIodmaModel:
@@ -304,7 +295,7 @@ class FinnIodmaModel:
                     threading.Thread(target=self._feed, args=(self._transfer, *self._job()), daemon=True).start()
 
     def _job(self) -> tuple[int, int]:
-        address = self._plain.get(EngineReg.ADDRESS, 0) | self._plain.get(EngineReg.ADDRESS_MSB, 0) << 32
+        address = self._plain.get(EngineReg.ADDRESS_LOW, 0) | self._plain.get(EngineReg.ADDRESS_HIGH, 0) << 32
         return address, self._plain.get(EngineReg.REPS, 0)
 
     def _feed(self, transfer: object, address: int, reps: int) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from contract.shells import DMA_CHANNELS, HALTED, IDLE, RUN, DmaReg
 from driver.simulated.device import AXI_DMA, Ip, SimulatedDevice
 from driver.simulated.memory import byte_size
-from driver.simulated.registers import HALTED, IDLE, RUN, S2MM, ChannelReg
 from driver.simulated.windows import Mmio
 
 _ERROR_BITS = 0x70
@@ -200,7 +200,7 @@ class _Dma(_Ip):
         super().__init__(device, ip)
         self.buffer_max_size = (1 << int(ip.parameters["c_sg_length_width"])) - 1
         self.sendchannel = _Channel(self.mmio, self.buffer_max_size, _bytes(ip, "mm2s"), 0)
-        self.recvchannel = _Channel(self.mmio, self.buffer_max_size, _bytes(ip, "s2mm"), S2MM)
+        self.recvchannel = _Channel(self.mmio, self.buffer_max_size, _bytes(ip, "s2mm"), DMA_CHANNELS["S2MM"])
 
 
 def _bytes(ip: Ip, channel: str) -> int:
@@ -217,7 +217,7 @@ class _Channel:
         self.start()
 
     def _status(self) -> int:
-        return self._mmio.read(self._base + ChannelReg.STATUS)
+        return self._mmio.read(self._base + DmaReg.DMASR)
 
     @property
     def running(self) -> bool:
@@ -236,14 +236,14 @@ class _Channel:
 
     def start(self) -> None:
         """Let the channel run."""
-        self._mmio.write(self._base + ChannelReg.CONTROL, RUN)
+        self._mmio.write(self._base + DmaReg.DMACR, RUN)
         while not self.running:
             pass
         self._first = True
 
     def stop(self) -> None:
         """Halt the channel."""
-        self._mmio.write(self._base + ChannelReg.CONTROL, 0)
+        self._mmio.write(self._base + DmaReg.DMACR, 0)
         while self.running:
             pass
 
@@ -263,12 +263,12 @@ class _Channel:
             raise RuntimeError(
                 f"DMA does not support unaligned transfers; Starting address must be aligned to {self._align} bytes."
             )
-        if self._base != S2MM:
+        if self._base != DMA_CHANNELS["S2MM"]:
             array.flush()
         self.transferred = 0
-        self._mmio.write(self._base + ChannelReg.ADDRESS, address & 0xFFFFFFFF)
-        self._mmio.write(self._base + ChannelReg.ADDRESS_MSB, address >> 32 & 0xFFFFFFFF)
-        self._mmio.write(self._base + ChannelReg.LENGTH, size)
+        self._mmio.write(self._base + DmaReg.SA, address & 0xFFFFFFFF)
+        self._mmio.write(self._base + DmaReg.SA_MSB, address >> 32 & 0xFFFFFFFF)
+        self._mmio.write(self._base + DmaReg.LENGTH, size)
         self._buffer, self._first = array, False
 
     def wait(self) -> None:
@@ -283,7 +283,7 @@ class _Channel:
                         raise RuntimeError(text)
             if self.idle:
                 break
-        if self._base == S2MM:
+        if self._base == DMA_CHANNELS["S2MM"]:
             self._buffer.invalidate()
-        self.transferred = self._mmio.read(self._base + ChannelReg.LENGTH)
+        self.transferred = self._mmio.read(self._base + DmaReg.LENGTH)
         self._buffer = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from contract.errors import ConfigError
 from contract.record import read_record
+from contract.shells import CELLS, DMA_LENGTH_BITS
 from finn_build.boards import BOARDS
 from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
@@ -19,8 +20,7 @@ from finn_build.vivado.streams import Streams, plan_streams
 
 TEMPLATES = resources.files("finn_build") / "vivado" / "tcl"
 SCRIPTS = ("build", "block_design", "common", "memories", "synth")
-DMA_NAME = "axi_dma_0"  # the DMA's cell in the block design, by which the driver finds it
-LENGTH_BITS = 26  # of the DMA's length registers: the driver counts on 2**26 - 1 bytes
+DMA_NAME = CELLS["axi_dma"]["dma"]
 JOBS = 4  # processes that Vivado may use
 
 
@@ -61,7 +61,7 @@ def write_project(build_dir: Path, out: Path) -> None:
         "clock_mhz": f"{1e3 / build.clk_ns:.6f}",
         "design_name": "shell",
         "dma_name": DMA_NAME,
-        "length_bits": LENGTH_BITS,
+        "length_bits": DMA_LENGTH_BITS,
         "memory_bits": streams.memory,
         "dma_bits": streams.dma,
         "accelerator_bits": streams.accelerator,

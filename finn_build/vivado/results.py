@@ -10,10 +10,11 @@ from typing import Any
 from contract.errors import ArtifactError, ToolError
 from contract.files import hash_file
 from contract.record import read_record
+from contract.shells import CELLS, DMA_LENGTH_BITS
 from finn_build.boards import BOARDS, Board
 from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
-from finn_build.vivado.project import DMA_NAME, LENGTH_BITS, planned_streams, project_key
+from finn_build.vivado.project import DMA_NAME, planned_streams, project_key
 from finn_build.vivado.reports import (
     RESOURCES,
     layer_resources,
@@ -55,7 +56,7 @@ def collect_bitstream(build_dir: Path, project: Path, out: Path) -> dict[str, An
     facts = _facts(results / "facts.txt")
     content = {
         "shell": "axi_dma",
-        "dma": {"dma": DMA_NAME},
+        "dma": CELLS["axi_dma"],
         **content,
         "vivado": facts.get("vivado", ""),
         "board_file": facts.get("board_part", ""),
@@ -149,7 +150,7 @@ def _check_description(path: Path, streams: Streams) -> None:
     parameters = {p.get("NAME", "").lower(): p.get("VALUE") for p in modules[DMA_NAME].iter("PARAMETER")}
     wanted = {
         "c_include_sg": "0",
-        "c_sg_length_width": str(LENGTH_BITS),
+        "c_sg_length_width": str(DMA_LENGTH_BITS),
         "c_m_axis_mm2s_tdata_width": str(streams.dma),
         "c_s_axis_s2mm_tdata_width": str(LOGIT_BITS),
     }
