@@ -13,7 +13,7 @@ import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError, CxrflowError
+from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.manifest import Manifest
 from contract.npz import load_npz
 from cxrflow.serve.limits import Refusal
@@ -82,6 +82,7 @@ class Fleet:
             served = _serve(open_package(folder), devices, taken=self.runs.keys())
             self.runs[served.name] = served
         self._open: dict[str, tuple[str, Accelerator]] = {}
+        self._closed = False
         kinds = {kind for run in self.runs.values() for kind in run.devices}
         self._queues = {kind: anyio.CapacityLimiter(1) for kind in kinds}
         self._locks = {kind: Lock() for kind in kinds}
@@ -106,9 +107,14 @@ class Fleet:
             self._accelerator(served, device).prepare()
 
     def close(self) -> None:
-        """Close all devices."""
-        while self._open:
-            self._open.popitem()[1][1].close()
+        """Close all devices; a request that is on one is ended and refused, as are all after it."""
+        self._closed = True
+        for device, lock in self._locks.items():
+            _, accelerator = self._open.get(device, ("", None))
+            if accelerator is not None:
+                accelerator.close()  # without the lock, which a request may hold for long
+            with lock:  # and now nobody is opening another one
+                self._drop(device)
 
     def _work(self, served: Served, device: str, work: Callable[[Accelerator], T]) -> tuple[T, float]:
         try:
@@ -117,20 +123,33 @@ class Fleet:
                 accelerator.prepare()
                 start = time.perf_counter()
                 return work(accelerator), time.perf_counter() - start
+        except ArtifactError as err:
+            with self._locks[device]:
+                self._drop(device)  # so that the next request sees what is there by now
+            raise Refusal(503, "device", f"The device {device} does not answer: {err}") from err
         except CxrflowError as err:
             raise Refusal(503, "device", f"The device {device} does not answer: {err}") from err
 
     def _accelerator(self, served: Served, device: str) -> Accelerator:
         """Return the open accelerator. Only one is open per device: a board holds one bitstream."""
+        if self._closed:
+            raise ConfigError("the server is ending. Start it again.")
         name, accelerator = self._open.get(device, ("", None))
         if accelerator is not None and name == served.name:
             return accelerator
-        if accelerator is not None:
-            del self._open[device]
-            accelerator.close()
+        self._drop(device)
         opened = Accelerator(served.folder, device)
+        if opened.manifest != served.manifest:  # whose thresholds and classes go with the answers
+            opened.close()
+            raise ArtifactError(f"{served.name} was packaged again since the server started. Start the server again.")
         self._open[device] = served.name, opened
         return opened
+
+    def _drop(self, device: str) -> None:
+        """Close what is open on a device. Its lock is held."""
+        _, accelerator = self._open.pop(device, ("", None))
+        if accelerator is not None:
+            accelerator.close()
 
 
 def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served:
