@@ -45,6 +45,8 @@ def look(stream: bytes) -> Coded:
     scans = stream.count(b"\xff\xda")  # within a scan, 0xff is never followed by this
     if scans > _MAX_SCANS:
         raise ImageError(f"has {scans} JPEG scans, expected at most {_MAX_SCANS}; save it again.")
+    if stream.rfind(b"\xff\xd9") < stream.rfind(b"\xff\xda"):
+        raise ValueError("it ends early")  # of the pixels that are missing the decoder would make black ones
     for marker, body in _segments(stream, 2):
         if (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)) or marker == _SOF55:
             if len(body) < 6:

@@ -89,7 +89,7 @@ _MEMORY = {_PLAIN: 1, _PILLOW: 2, _LIBJPEG: 9, _OPENJPEG: 10, _RLE: 6}  # peak o
 _ITEM, _ITEMS_END, _IN_ITEMS = 0xE000FFFE, 0xE0DDFFFE, 0xFFFFFFFF
 _MAX_FRAGMENTS = 100_000
 _COUNT = re.compile(r"\+?\d{1,9}", re.ASCII)  # an integer string that cannot be negative
-_MAX_READS = 200_000  # of the parser; each element of the header takes one or a few
+_MAX_READS = 50_000  # of the parser; each element of the header takes one or a few
 _MAX_VALUE = 1024  # of a header value [byte]
 _MAX_SEQUENCE = 1 << 21  # of a sequence of LUTs [byte]
 _MAX_NUMBER = 10**12  # largest magnitude of a number in the header, and one over the smallest
@@ -497,8 +497,8 @@ def _lut(header: Any, tag: str, kind: str, *, signed: bool) -> _Lut | None:
     if not header[tag].value:
         return None
     item, order = header[tag].value[0], _order(header)
-    descriptor = _value(item, "LUTDescriptor")
-    count, first, bits = struct.unpack(f"{order}3H", descriptor)
+    count, first, bits = struct.unpack(f"{order}3H", _value(item, "LUTDescriptor"))
+    signed = signed or item.get_item("LUTDescriptor").VR == "SS"
     count = count or 1 << 16
     data = _value(item, "LUTData", most=_MAX_SEQUENCE)
     wide = len(data) >= 2 * count  # 16 bits per entry, unless there is room for 8 only

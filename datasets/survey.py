@@ -16,7 +16,7 @@ from datasets.listing import Listing
 class Survey:
     """What is stored, N readable headers."""
 
-    sizes: tuple[tuple[int, int], ...]  # (N,) width, height [pixel], upright
+    sizes: tuple[tuple[int, int], ...]  # (N,) width, height [pixel]
     kinds: tuple[tuple[str, str, int, int], ...]  # (format, mode, bits per channel, images), the most frequent first
 
 
@@ -45,4 +45,4 @@ def _look(
         shape = dicom.describe(content, name=name)
         return (shape.width, shape.height), ("DICOM", shape.photometric, shape.bits_stored)
     stored = look(content, name=name)
-    return stored.size, (stored.format, stored.mode, stored.bits)
+    return (stored.width, stored.height), (stored.format, stored.mode, stored.bits)

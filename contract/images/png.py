@@ -22,6 +22,7 @@ from contract.images.ifd import exif_orientation
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 200_000
 _MAX_PROFILE = 1 << 24  # unpacked [byte]
+_PIECE = 1 << 20  # unpacked at a time [byte]
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16)}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
@@ -34,7 +35,8 @@ _DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordina
 @dataclass
 class _Chunks:
     header: bytes = b""
-    read: dict[bytes, bytes] = field(default_factory=dict)  # of _READ, the first of each
+    read: dict[bytes, bytes] = field(default_factory=dict)  # of _READ
+    data: list[tuple[int, int]] = field(default_factory=list)  # begin and end of each IDAT
 
 
 def look(content: bytes) -> Stored:
@@ -49,8 +51,14 @@ def look(content: bytes) -> Stored:
     _require_display(chunks.read)
     modes, convert = _conversion(colour, depth, chunks.read)
 
+    samples = {_RGB: 3, _GRAY_ALPHA: 2, _RGB_ALPHA: 4}.get(colour, 1)
+
     def decode() -> NDArray[np.uint8]:
-        return gray_of(unpack(content, "PNG", width=width, height=height, modes=modes), convert)
+        image = unpack(content, "PNG", width=width, height=height, modes=modes)
+        # Of pixels that are missing Pillow makes zeros, if the compressed data have an end.
+        if interlace or not np.asarray(image.crop((0, height - 1, width, height))).any():
+            _require_all(content, chunks.data, _data_bytes(width, height, samples * depth, interlaced=interlace == 1))
+        return gray_of(image, convert)
 
     # Pillow keeps 4 bytes a pixel of everything but these, old versions of 16 bits too; the gray is ours.
     memory = (1 if colour in (_GRAY, _PALETTE) and depth <= 8 else 4) + 1
@@ -83,12 +91,38 @@ def _walk(content: bytes) -> _Chunks:
                 raise ValueError(f"chunk {ascii(kind)[2:-1]} occurs twice")
             else:
                 found.read[kind] = body
+        elif kind == b"IDAT":
+            found.data.append((at + 8, end - 4))
         at = end
         if kind == b"IEND":
             if len(found.header) != 13:
                 raise ValueError("its header is not one of a PNG")
             return found
     raise ImageError(f"has more than {_MAX_CHUNKS} PNG chunks; save it again.")
+
+
+def _data_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:
+    """Return the size of all rows, each of a filter byte and its pixels of so many bits."""
+    passes = [(0, 0, 1, 1)]
+    if interlaced:  # first column, first row, steps across and down
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    size = 0
+    for left, top, across, down in passes:
+        columns, rows = max(0, -(-(width - left) // across)), max(0, -(-(height - top) // down))
+        size += rows * (1 + -(-columns * bits // 8)) if columns else 0
+    return size
+
+
+def _require_all(content: bytes, parts: list[tuple[int, int]], size: int) -> None:
+    """Stop unless the compressed data unpack to that many bytes. Raises ValueError, zlib.error."""
+    unpacker, view = zlib.decompressobj(), memoryview(content)
+    for start, end in parts:
+        packed: bytes | memoryview = view[start:end]
+        while packed and size > 0 and not unpacker.eof:
+            size -= len(unpacker.decompress(packed, _PIECE))
+            packed = unpacker.unconsumed_tail
+    if size > 0:
+        raise ValueError("it ends early")
 
 
 def _require_display(chunks: dict[bytes, bytes]) -> None:

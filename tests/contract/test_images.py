@@ -330,6 +330,21 @@ class TestPng:
         for chunks in usual:
             np.testing.assert_array_equal(gray(png(GRAY, 8, 0, *chunks)), GRAY)
 
+    @pytest.mark.parametrize("made", [lambda p: png(p, 8, 0), lambda p: interlaced(p, 8, 0)], ids=["rows", "passes"])
+    def test_missing_pixels_are_damage_and_black_ones_are_not(self, made: Callable[[NDArray[Any]], bytes]) -> None:
+        """Pillow makes zeros of them, where the compressed data have an end but too few rows."""
+        black = GRAY.copy()
+        black[-1], black[::2, ::2] = 0, 0
+        whole = made(black)
+        np.testing.assert_array_equal(gray(whole), black)
+        at = whole.index(b"IDAT")
+        end = at + 4 + int.from_bytes(whole[at - 4 : at], "big")
+        for missing in (1, 46, 700):
+            data = b"IDAT" + zlib.compress(zlib.decompress(whole[at + 4 : end])[:-missing])
+            cut = whole[: at - 4] + struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+            with pytest.raises(ImageError, match="x: is damaged"):
+                gray(cut + whole[end + 4 :])
+
     def test_samples_are_full_scale_whatever_sbit_says(self) -> None:
         """The standard has twelve bits scaled to sixteen: white is 65535."""
         twelve = RNG.integers(0, 4096, (37, 45))

@@ -215,7 +215,7 @@ class TestRefusals:
         )
 
     def test_other_formats(self) -> None:
-        for kind in ("GIF", "WEBP", "PPM"):
+        for kind in ("GIF", "WEBP", "PPM", "JPEG2000", "TGA", "ICO"):
             assert "is not a JPEG, PNG, BMP or TIFF image" in refusal(encode(Image.fromarray(GRAY), kind))
 
     @pytest.mark.parametrize("size", [(1, 1), (27, 400), (400, 27)])
