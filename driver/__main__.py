@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (verify, infer, explain, benchmark):
         command.add_argument("--folder", type=Path, default=Path(), help="deploy folder (default: this one)")
         command.add_argument("--device", choices=DEVICES, default="auto")
+    infer.add_argument("--twice", action="store_true", help="let each image through twice, and compare")
     infer.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     infer.add_argument("--csv", type=Path, help="also write the answers to this file")
     explain.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print_anything()
     try:
-        with Accelerator(options.folder, options.device) as accelerator:
+        with Accelerator(options.folder, options.device, twice=getattr(options, "twice", False)) as accelerator:
             work = {"verify": _verify, "infer": _infer, "explain": _explain, "bench": _bench}[options.command]
             return int(work(accelerator, options))
     except CxrflowError as err:

@@ -17,7 +17,8 @@ it was given, A and B, whose logits are known and differ, and looks at all resul
 
 Not found: a wrong but possible logit in the right place, as from a flipped bit in a pixel or a result; two results of
 one transfer that changed places; two faults that make up for each other within one transfer. The golden images,
-compared when a device is opened and after every fault, find these where they persist.
+compared when a device is opened and after every fault, find these where they persist; `Accelerator(twice=True)` finds
+them where they do not.
 
 The price is the accelerator's time for two images per transfer.
 """

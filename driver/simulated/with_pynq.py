@@ -1,8 +1,8 @@
 """`python -m driver.simulated.with_pynq FOLDER`: a deploy folder's golden vectors through the real pynq package.
 
-What runs is pynq's own overlay, buffers and DMA driver; what is simulated is the board below them, with the RTL in
-Verilator. pynq 4.0.0 cannot load an overlay on Zynq-7000 (its metadata parser finds no clock there), so the simulated
-board is a ZCU104 whatever the folder was made for; the streams are the folder's own.
+What runs is pynq's own overlay, buffers, clocks and registers; what is simulated is the board below them, with the RTL
+in Verilator. pynq 4.0.0 cannot load an overlay on Zynq-7000 (its metadata parser finds no clock there), so the
+simulated board is a ZCU104 whatever the folder was made for; the streams are the folder's own.
 """
 
 import argparse

@@ -216,6 +216,7 @@ def test_bench_reports_every_figure(board: Bench) -> None:
     assert figures["golden_images_verified"] == 50 and figures["energy_uj_per_image"] == NOT_AVAILABLE
     assert [row["batch"] for row in figures["batches"]] == [1, 16, 256, 1024]
     assert figures["accelerator_us_per_image"] == pytest.approx(0.16)
+    assert [row["witness_us_per_image"] for row in figures["batches"][:2]] == pytest.approx([0.32, 0.02])
     assert figures["batches"][-1]["packing_share"] < 0.02
 
 
@@ -235,6 +236,8 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert command_line.main(["verify", *arguments]) == 0
     assert "all 50 golden logits are equal" in capsys.readouterr().out
     table = tmp_path / "answers.csv"
+    assert command_line.main(["infer", "--twice", *arguments, str(tmp_path / "a.png")]) == 0
+    assert "a.png  logit" in capsys.readouterr().out
     assert command_line.main(["infer", *arguments, "--csv", str(table), str(tmp_path / "a.png"), str(table)]) == 1
     said = capsys.readouterr()
     assert "a.png  logit" in said.out and DISCLAIMER in said.out and "answers.csv" in said.err

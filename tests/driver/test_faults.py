@@ -149,6 +149,40 @@ def test_what_is_not_found_is_as_documented(board: Bench, accelerator: Accelerat
     board.device.faults = Faults()
 
 
+class TestTwice:
+    """With `twice`, what the witness cannot find is found, too."""
+
+    @pytest.fixture(scope="class")
+    def twice(self, board: Bench) -> Iterator[Accelerator]:
+        board.device.faults = Faults()
+        with board.open(capacity=CAPACITY, timeout_s=TIMEOUT_S, twice=True) as opened:
+            assert opened.link.capacity == CAPACITY and opened.verify() == 50
+            yield opened
+
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            *[Faults(flip_result=n, flip_bit=0) for n in (0, 4, 9, 17)],
+            *[Faults(swap_result=n) for n in (0, 4, 13)],
+            Faults(add_result=2, drop_result=6),
+            Faults(add_result=7, drop_result=3),
+            Faults(add_result=2, drop_result=15),
+            Faults(spare_results=(5,), drop_result=9),
+            Faults(add_beat=2 * BEATS, drop_beat=4 * BEATS),
+        ],
+        ids=lambda faults: ", ".join(f"{k}={v}" for k, v in vars(faults).items() if v != vars(Faults())[k]),
+    )
+    def test_what_is_wrong_once_is_found(self, board: Bench, twice: Accelerator, faults: Faults) -> None:
+        pixels = some_pixels(99)
+        pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
+        board.device.faults = Faults()
+        twice.prepare()
+        board.device.faults = faults
+        assert right_or_refused(board, twice, pixels)
+        board.device.faults = Faults()
+        assert not right_or_refused(board, twice, pixels)
+
+
 class TestOpening:
     @pytest.mark.parametrize("kind", [k for k in KINDS if "status" in k] + ["deaf registers"])
     def test_registers_that_are_not_as_after_a_reset(self, board: Bench, kind: str) -> None:
