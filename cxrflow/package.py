@@ -24,6 +24,7 @@ from cxrflow.runs import REPOSITORY, git_commit
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
 from export.records import Exported
+from finn_build.licences import write_licences
 from finn_build.records import Bitstream, Built, Simulated, Stitched
 from qnn.records import Metrics
 
@@ -88,7 +89,7 @@ def package_run(run: "Run", out: Path) -> None:
 
 
 def copy_code(out: Path) -> None:
-    """Copy what every deploy folder holds: the driver and the page, their documents, the licence."""
+    """Copy what every deploy folder holds: the driver and the page, their documents, the licences."""
     for pattern in CODE:
         for path in sorted(REPOSITORY.glob(pattern)):
             if str(path.relative_to(REPOSITORY)) in KEPT:
@@ -98,7 +99,7 @@ def copy_code(out: Path) -> None:
             shutil.copyfile(path, copied)
     for template in sorted(TEMPLATES.iterdir()):
         shutil.copyfile(template, out / template.name)
-    shutil.copyfile(REPOSITORY / "LICENSE", out / "LICENSE")
+    write_licences(out)
 
 
 def write_archive(folder: Path) -> Path:

@@ -21,6 +21,7 @@ from contract.golden import Golden, load_golden
 from contract.record import read_record
 from finn_build.boards import BOARDS, Board
 from finn_build.ip_xact import Bus, Port, Vlnv, component
+from finn_build.licences import write_licences
 from finn_build.records import Built, Estimates, Folded, Simulated, Synthesis
 from finn_build.resources import TITLES, Sourced, sourced
 from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
@@ -28,7 +29,6 @@ from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
 TEMPLATES = resources.files("finn_build") / "ip"
 CONSTRAINTS = f"constraints/{TOP}_ooc.xdc"
 GOLDEN_IMAGES = 8  # streamed by the testbench
-LICENSE = Path(__file__).parent.parent / "LICENSE"
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> Non
     (out / CONSTRAINTS).write_text(f"# Only for synthesis of the IP on its own.\n{clock}", encoding="utf-8")
     (out / "component.xml").write_text(_component(ip), encoding="utf-8")
     (out / f"{ip.vlnv.name}.core").write_text(_core(ip), encoding="utf-8")
-    shutil.copyfile(LICENSE, out / "LICENSE")
+    write_licences(out)
 
 
 def _read_ip(build_dir: Path, name: str) -> Ip:

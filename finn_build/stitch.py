@@ -16,6 +16,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError, ConfigError, ToolError
 from contract.files import read_json
+from finn_build.licences import write_licences
 from finn_build.portable_rtl import portable
 
 TOP = "accelerator"
@@ -100,6 +101,7 @@ def stitch(model: ModelWrapper, rtl: Path) -> Design:
         )
     (rtl / f"{TOP}.v").write_text(_top(design), encoding="utf-8")
     (rtl / "sim_top.v").write_text(_sim_top(design), encoding="utf-8")
+    write_licences(rtl)
     (rtl / "design.json").write_text(json.dumps(_describe(design), indent=2) + "\n", encoding="utf-8")
     return design
 

@@ -13,6 +13,7 @@ from contract.errors import ConfigError
 from contract.record import read_record
 from contract.shells import CELLS, DMA_LENGTH_BITS
 from finn_build.boards import BOARDS
+from finn_build.licences import write_licences
 from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
 from finn_build.vivado.listed import LISTED
@@ -50,6 +51,7 @@ def write_project(build_dir: Path, out: Path) -> None:
         shutil.copyfile(rtl / name, out / "hdl" / name)
     for script in SCRIPTS:
         (out / f"{script}.tcl").write_text((TEMPLATES / f"{script}.tcl").read_text(encoding="utf-8"), encoding="utf-8")
+    write_licences(out)
     clock = f"create_clock -period {build.clk_ns:.3f} -name ap_clk [get_ports ap_clk]\n"
     (out / "clock.xdc").write_text(f"# Only for synthesis of the accelerator alone.\n{clock}", encoding="ascii")
     settings: dict[str, object] = {

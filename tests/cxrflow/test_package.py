@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finn_build.licences import FINN, NOTICE
 from tests.cxrflow.conftest import REPOSITORY, Place
+from tests.licences import require_licences
 from tests.notebooks import execute
 from tests.served import File, Served, png
 
@@ -112,8 +114,9 @@ class TestElsewhere:
         names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "explained", "__pycache__")}
         assert names == {
             "accelerator.json", "board.ipynb", "contract", "cxrflow", "cxrflow_accel.h", "datasets", "driver",
-            "golden.npz", "LICENSE", "README.md", "reference.npz", "run_on_board.sh", "sim",
+            "golden.npz", "LICENSE", FINN, NOTICE, "README.md", "reference.npz", "run_on_board.sh", "sim",
         }  # fmt: skip
+        require_licences(unpacked)
         for path in unpacked.rglob("*"):
             if path.is_file() and path.suffix in (".py", ".sh", ".md", ".json", ".h", ".ipynb", ".dat"):
                 assert str(REPOSITORY) not in path.read_text(encoding="utf-8"), path

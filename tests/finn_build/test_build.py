@@ -23,6 +23,7 @@ from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.witness import streamline
+from tests.licences import require_headers, require_licences
 from tests.random_networks import export_random, small_spec
 
 HIDDEN = (16, 8)
@@ -125,7 +126,9 @@ class TestEachFolding:
             assert (built.rtl / name).read_bytes() == (tmp_path / "again" / "rtl" / name).read_bytes(), name
 
 
-def test_rtl_names_no_absolute_path(one: Built) -> None:
+def test_rtl_names_no_absolute_path_and_the_licences(one: Built) -> None:
+    require_licences(one.rtl)
+    require_headers(one.rtl)
     for path in one.rtl.iterdir():
         text = path.read_text(encoding="utf-8")
         assert str(one.build) not in text and not re.search(r'"/[^"\n]+"', text), path.name

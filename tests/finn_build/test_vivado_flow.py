@@ -16,6 +16,7 @@ import pytest
 from contract.errors import ArtifactError, CxrflowError, VendorToolError
 from contract.record import read_record
 from finn_build.boards import BOARDS
+from finn_build.licences import FINN, NOTICE
 from finn_build.records import Routed
 from finn_build.vivado import run as run_module
 from finn_build.vivado.flow import build_bitstream, synthesize
@@ -23,6 +24,7 @@ from finn_build.vivado.listed import LISTED
 from finn_build.vivado.project import write_project
 from finn_build.vivado.run import command_line
 from tests.finn_build.vivado_model import HWH, Scenario, timing_report, utilization_report, write_build
+from tests.licences import require_licences
 
 
 class Bench:
@@ -309,7 +311,8 @@ class TestElsewhere:
     def test_nothing_in_the_folder_is_absolute_or_unneeded(self, bench: Bench) -> None:
         names = {str(p.relative_to(bench.project)) for p in bench.project.rglob("*") if p.is_file()}
         scripts = {"build.tcl", "block_design.tcl", "common.tcl", "memories.tcl", "synth.tcl", "settings.tcl"}
-        assert names == scripts | {"clock.xdc"} | {
+        require_licences(bench.project)
+        assert names == scripts | {"clock.xdc", "LICENSE", FINN, NOTICE} | {
             f"hdl/{name}" for name in ("mvu_pkg.sv", "mvu.sv", "accelerator.v", "MVAU_rtl_0_weights.dat")
         }
         for name in names:
