@@ -24,6 +24,7 @@ from datasets.cache import Decoded
 from datasets.listing import XrayFile
 from datasets.patients import number_people
 
+DARK = 64  # gray that no X-ray's brightest part is below, and that 14 bits in a file of 16 never reach
 Progress = Callable[[int, int], None]  # images done, images in all
 
 
@@ -47,6 +48,20 @@ def decode_all(
         decoded = _decode(files, height, width, progress)
         pixel_cache.store(cache, key, decoded)
     return decoded
+
+
+def dark_note(names: Sequence[str], pixels: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Say which of N images, (N, H, W), are nearly black.
+
+    Twelve bits in a file of 16 are: white is the largest value of the bits that a file declares.
+    """
+    dark = np.flatnonzero(pixels.reshape(len(pixels), -1).max(axis=1) < DARK)
+    if not dark.size:
+        return ()
+    return (
+        f"{dark.size} of {len(pixels)} images are nearly black, {names[dark[0]][:80]} the first: white is the largest "
+        "value of the bits that a file declares; write them with the bits that they use, or scaled, if they are not.",
+    )
 
 
 def _decode(files: Sequence[XrayFile], height: int, width: int, progress: Progress | None) -> Decoded:

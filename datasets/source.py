@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from contract.errors import DataError, ImageError
 from datasets.archive import list_zip, open_zip
 from datasets.csv_rows import is_text
-from datasets.decode import Progress, decode_all
+from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
 from datasets.labels import Found, LabelRules, Verdict, settle
 from datasets.layout import HIDDEN, folders, is_clutter
@@ -201,7 +201,7 @@ def load_xrays(
                 test,
                 duplicates=duplicates(names, copies),
                 unreadable=unreadable,
-                warnings=(*overlooked, *who.warnings),
+                warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings),
                 notes=(*listing.notes, *unread, *label_notes, *who.notes, *notes, *val_notes),
             ),
         )

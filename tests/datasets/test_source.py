@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from contract.preprocess import area_average
 from datasets.source import TEST_FRACTION
@@ -219,6 +220,18 @@ class TestTwoClasses:
         notes = " ".join(data.report.notes)
         assert "'healthy' counts as NORMAL and 'sick' as PNEUMONIA" in notes
         assert "8 images, about 20%, were set aside by images" in notes and "No patient is known" in notes
+
+    def test_nearly_black_images_are_named(self, tmp_path: Path) -> None:
+        """Twelve bits in a file of sixteen: the file says that they are dark, but whoever made it hardly meant it."""
+        root = self.folder(tmp_path / "x")
+        assert not load(root).report.warnings
+        twelve = np.random.default_rng(0).integers(0, 4096, (SIZE, SIZE)).astype(np.uint16)
+        for name, values in (("sick/7.png", twelve), ("sick/8.png", twelve.T * 16)):  # the latter fill their bits
+            stream = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(values)).save(stream, "PNG")
+            write(root, {name: stream.getvalue()})
+        (warning,) = load(root).report.warnings
+        assert warning.startswith("1 of 40 images are nearly black, sick/7.png the first: white is the largest value")
 
     def test_known_patients_stay_together(self, tmp_path: Path) -> None:
         files = {}
