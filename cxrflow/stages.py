@@ -34,11 +34,13 @@ from finn_build.records import Built, Estimates, Synthesis
 from qnn.records import Metrics
 
 if TYPE_CHECKING:
+    from datasets.seen import Seen
     from datasets.xray import XrayData
     from qnn.teacher import Source
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
 BUILT = (*TRAINED, "build")
+SEEN = "images.npz"  # in a training: which images it used
 WARNED_IMAGES = 10  # unreadable images that are named one by one
 
 
@@ -169,6 +171,7 @@ class Run:
         return Source(load_checkpoint(checkpoint).net, split, folder.name, hash_file(checkpoint))
 
     def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any], test: bool) -> None:
+        from datasets.seen import save_seen
         from qnn.checkpoint import save_checkpoint
         from qnn.report import finish
         from qnn.training import train, training_device
@@ -198,6 +201,7 @@ class Run:
                 "Run the same command again to go on where it stopped."
             )
         finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from, test=test)
+        save_seen(out / SEEN, self.data())
         shutil.rmtree(workdir, ignore_errors=True)
         (self.folder / "interrupted.pt").unlink(missing_ok=True)
 
@@ -220,6 +224,7 @@ class Run:
         Returns:
             The new folder with evaluation.json and figures.
         """
+        from datasets.seen import count_seen
         from qnn.checkpoint import load_checkpoint
         from qnn.evaluation import merge
         from qnn.report import report_evaluation
@@ -233,12 +238,9 @@ class Run:
             )
         checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
         data = self.data()
-        if everything and data.fingerprint == checkpoint.fingerprint:
-            raise ConfigError(
-                f"{data.source} is what {self.experiment.name} was trained on, so --all would measure on training "
-                "images. Leave --all out to take its test images."
-            )
         split = merge([data.train, data.val, data.test]) if everything else data.test
+        seen = count_seen(self.folder / "train" / SEEN, split.pixels)
+        self._warn_seen(seen, everything=everything, same_source=data.fingerprint == checkpoint.fingerprint)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.source)[:40] + f"-{data.fingerprint[:8]}"
         folder = self.folder / "evaluation" / name
         rule = self.experiment.train.operating_point
@@ -246,10 +248,31 @@ class Run:
             replace_folder(
                 folder,
                 lambda out: report_evaluation(
-                    checkpoint.net, split, points, rule, out, with_shifts=with_shifts, source=data.source
+                    checkpoint.net, split, points, rule, out, with_shifts=with_shifts, source=data.source, seen=seen
                 ),
             )
         return folder
+
+    def _warn_seen(self, seen: "Seen | None", *, everything: bool, same_source: bool) -> None:
+        """Say how many of the images to be measured the training has used; stop where they are most of them.
+
+        Args:
+            seen: how many; None: a training of an earlier version did not keep that.
+            everything: not the source's test images alone.
+            same_source: the images are of the data set that was trained on.
+        """
+        source, name = self.data().source, self.experiment.name
+        if (seen is not None and seen.used > seen.images / 2) or (seen is None and everything and same_source):
+            found = f"{source} is what {name} was trained on" if seen is None else f"{source}: {seen} of {name}"
+            advice = "Leave --all out to take its test images" if everything and same_source else "Give other X-rays"
+            raise ConfigError(f"{found}, so this would measure on training images. {advice}.")
+        if seen is None:
+            self.console.warn(
+                f"nothing says which images {name} was trained on: an earlier version trained it. Where it was on some "
+                "of these, the figures flatter it."
+            )
+        elif seen.used:
+            self.console.warn(f"{seen}: what was learnt by heart flatters the figures.")
 
     def export(self) -> bool:
         """Export the trained network and prove the export. Returns whether anything had to be done."""

@@ -108,7 +108,9 @@ def evaluation_tables(found: Evaluation) -> list[RenderableType]:
         (_words(name), _figure(found.value(name)), _interval(found.intervals.get(name))) for name in names
     ]
     rows.append(("calibration error", _figure(found.ece), _interval(found.intervals.get("ece"))))
-    title = f"{found.n} images of {found.source}. {DISCLAIMER}"
+    used = found.seen.train + found.seen.val if found.seen is not None else 0
+    known = f", of which the training has used {used}" if used else ""
+    title = f"{found.n} images of {found.source}{known}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
     headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
     rows = [

@@ -99,11 +99,19 @@ class ShiftLevel(Record):
     balanced_accuracy: Share | None = None
 
 
+class SeenImages(Record):
+    """How many of the measured images the training has used."""
+
+    train: Count  # to fit the weights
+    val: Count  # to choose by
+
+
 class Evaluation(Measured):
     """evaluation.json."""
 
     command = "evaluate"
     source: Text
+    seen: SeenImages | None = None  # unknown where an earlier version trained
     shifts: Annotated[list[ShiftLevel], Field(max_length=200, default_factory=list)]
 
 

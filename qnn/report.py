@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.seen import Seen
 from datasets.xray import Split, XrayData
 from qnn.calibration import reliability
 from qnn.checkpoint import save_checkpoint
@@ -157,6 +158,7 @@ def report_evaluation(
     *,
     source: str,
     with_shifts: bool,
+    seen: Seen | None = None,
 ) -> dict[str, Any]:
     """Measure a trained network on other images; write evaluation.json and figures into the new folder `out`.
 
@@ -168,12 +170,14 @@ def report_evaluation(
         out: folder.
         source: one line for people: where the images came from.
         with_shifts: measure under the grid of shifts as well.
+        seen: how many of the images the training has used; None: unknown.
 
     Returns:
         What evaluation.json holds.
     """
     logits = predict_logits(net, split.pixels)
     found: dict[str, Any] = {"note": FOOTER, "source": source, "operating_point_rule": RULES[rule]}
+    found["seen"] = None if seen is None else asdict(seen)
     found |= evaluate_split(logits, split, points, rule=rule)
     out.mkdir(parents=True)
     if len(np.unique(split.labels)) == 2:

@@ -101,9 +101,9 @@ class Place:
         )
 
 
-def draw_xrays(root: Path, *, train: int = 24, test: int = 8) -> None:
+def draw_xrays(root: Path, *, train: int = 24, test: int = 8, seed: int = 0) -> None:
     """Write a release folder of 16 x 16 noise; pneumonia has a bright square."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     for split, count in (("train", train), ("test", test)):
         for label, class_name in enumerate(("NORMAL", "PNEUMONIA")):
             folder = root / split / class_name

@@ -137,7 +137,7 @@ def test_evaluate_on_its_own_and_on_other_images(taught: Place) -> None:
     assert (file.parent / "shifts.png").exists() and "rotation" in own.out
     taught("evaluate", "teacher", "--all").assert_refused("would measure on training images")
 
-    draw_xrays(taught.folder / "elsewhere", train=10, test=6)
+    draw_xrays(taught.folder / "elsewhere", train=10, test=6, seed=1)
     outcome = taught("evaluate", taught.folder / "runs" / "teacher", "--data", "elsewhere", "--all")
     assert outcome.code == 0 and "32 images of folder elsewhere" in outcome.out
     shutil.copytree(taught.folder / "runs" / "teacher", taught.folder / "runs" / "old")
