@@ -117,6 +117,7 @@ def load_experiment(
     strict: bool = False,
     name: str | None = None,
     board: str | None = None,
+    fields: Sequence[str] = (),
 ) -> Experiment:
     """Read an experiment file.
 
@@ -126,15 +127,16 @@ def load_experiment(
         strict: makes an unreadable image an error, whatever the file says.
         name: replaces the file's name of the run.
         board: replaces the file's board.
+        fields: FIELD=VALUE, each of which replaces a field of the file's `data` section.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
     raw = read_fields(path)
-    replaced = ({"source": str(data)} if data is not None else {}) | ({"strict": True} if strict else {})
+    replaced = _replaced(data, strict=strict, fields=fields)
     section = raw.get("data") or {}
     if replaced and isinstance(section, dict):
-        raw["data"] = section | replaced
+        raw["data"] = {name: value for name, value in (section | replaced).items() if value is not None}
     if name is not None:
         raw["name"] = name
     if board is not None and isinstance(raw.get("build"), dict):
@@ -148,6 +150,30 @@ def load_experiment(
         raise ConfigError(
             f"{path}: 'data.source', 'build.folding' or another field is no usable path ({_one_line(err)})."
         ) from err
+
+
+def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -> DataConfig:
+    """Return the data section of an experiment that has nothing else. Arguments and errors as in `load_experiment`."""
+    raw: dict[str, Any] = {"data": _replaced(source, strict=strict, fields=fields)}
+    try:
+        _resolve_paths(raw, Path())
+        return DataConfig.model_validate({name: value for name, value in raw["data"].items() if value is not None})
+    except ValidationError as err:
+        raise ConfigError(f"--set: {explain(err, DataConfig, example='See docs/data.md.')}") from err
+    except (OSError, ValueError, RuntimeError) as err:  # as above
+        raise ConfigError(f"--data is no usable path ({_one_line(err)}). Give a folder, zip, .npz or table.") from err
+
+
+def _replaced(data: Path | None, *, strict: bool, fields: Sequence[str]) -> dict[str, Any]:
+    """Return what the command line puts into the `data` section."""
+    found: dict[str, Any] = {"source": str(data)} if data is not None else {}
+    found |= {"strict": True} if strict else {}
+    for text in fields:
+        name, is_set, value = text.partition("=")
+        if not is_set:
+            raise ConfigError(f"--set is {text[:60]!r}, expected FIELD=VALUE, such as label=Pneumonia.")
+        found[name.strip()] = value or None  # nothing behind the sign: as if the field were not there
+    return found
 
 
 def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
