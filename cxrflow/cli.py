@@ -190,10 +190,13 @@ def train(
     ] = None,
 ) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
+    first = _run(file, data, runs, strict, fields=fields)
+    for doubt in first.doubts():
+        first.console.warn(doubt)
     if seeds is not None:
-        _train_seeds(_run(file, data, runs, strict, fields=fields), seeds)
+        _train_seeds(first, seeds)
         return
-    with _run(file, data, runs, strict, fields=fields).locked() as run:
+    with first.locked() as run:
         _stage(run, "train", run.train)
         _show_metrics(run)
 
