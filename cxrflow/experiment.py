@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -17,7 +19,8 @@ from qnn.spec import NetworkSpec, TrainConfig
 if TYPE_CHECKING:
     from datasets.labels import LabelRules
 
-MAX_FILE_BYTES = 1 << 20  # an experiment is a page of text
+MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and PyYAML reads 50 kB/s
+MAX_DEPTH = 20  # fields within fields
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 
 
@@ -95,18 +98,27 @@ class Experiment(BaseModel):
 class _PlainYaml(yaml.SafeLoader):
     """YAML without what an experiment has no use for."""
 
+    _depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases: a few lines of them can expand to gigabytes."""
+        """Refuse aliases, a few lines of which can expand to gigabytes, and deep nesting, which takes PyYAML long."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed here")
-        return super().compose_node(parent, index)
+        if self._depth == MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         """Refuse a field that is given twice: the last one would win in silence."""
         keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"'{twice}' is given twice, from line {node.start_mark.line + 1} on; keep one of them")
+        if len(set(keys)) < len(keys):
+            twice = Counter(keys).most_common(1)[0][0]
+            raise yaml.YAMLError(
+                f"'{twice[:60]}' is given twice, from line {node.start_mark.line + 1} on; keep one of them"
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -227,7 +239,10 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "a huge number"
     return text if len(text) <= 60 else text[:60] + "..."
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import hash_file, read_json, write_whole
+from contract.files import hash_file, is_inside, read_json, write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -208,7 +208,13 @@ def read_stamp(folder: Path) -> Stamp | None:
     whole = isinstance(stamp.key, str) and all(
         isinstance(getattr(stamp, field.name), dict) for field in fields(Stamp) if field.name != "key"
     )
-    return stamp if whole else None
+    reads = stamp.inputs.get("reads", {}) if whole else None
+    return stamp if whole and _vouches(reads) and _vouches(stamp.files) else None
+
+
+def _vouches(files: object) -> bool:
+    """Return whether this maps names of files, inside their folder, to hashes."""
+    return isinstance(files, dict) and all(is_inside(name) and isinstance(h, str) for name, h in files.items())
 
 
 def _write_stamp(folder: Path, stamp: Stamp) -> None:
