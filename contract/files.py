@@ -1,30 +1,65 @@
-"""Files that are there whole or not at all, their hashes, and JSON files that may come from anywhere."""
+"""Files that are there whole or not at all, their hashes, and texts and JSON files that may come from anywhere."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from contract.errors import ArtifactError
+from contract.errors import ArtifactError, ConfigError
 
 BLOCK = 1 << 20  # read at a time [byte]
-MAX_NAME = 1000  # letters of a file's name, its folders included
-MAX_JSON_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
+MAX_TEXT_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
 MAX_JSON_DEPTH = 50  # objects within objects; the stages' own have five
+# What a path or its disk can be to blame for; other errors of the system are bugs.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+UNUSABLE = (
+    *FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+    errno.EILSEQ, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ESTALE, errno.ENOTEMPTY, errno.EBUSY,
+)  # fmt: skip
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Hand out a path beside `path` to write to. It takes `path`'s place if the block ends without an exception."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}.partial")  # no longer than a name may be
     try:
         yield partial
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def output(path: Path, *, parents: bool = False) -> Iterator[Path]:
+    """Hand out a path to write to for a file that somebody asked for by its name; otherwise like `replacing`.
+
+    Args:
+        path: a link is followed.
+        parents: make the folders that it lies in.
+
+    Raises:
+        ConfigError: it is no place for a file, or there is no room.
+    """
+    try:
+        place = path.resolve()
+        if place.exists() and not place.is_file():
+            raise ConfigError(f"{path} is no regular file, expected the name of a file to write. Choose another.")
+        if parents:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(place) as partial:
+            yield partial
+    except (OSError, RuntimeError) as err:  # RuntimeError: links that lead to each other
+        known = isinstance(err, OSError) and err.errno not in (*UNUSABLE, errno.ENOENT, errno.EEXIST)
+        if known or (isinstance(err, RuntimeError) and "ymlink" not in str(err)):
+            raise
+        why = (isinstance(err, OSError) and err.strerror) or "its links lead to each other"
+        raise ConfigError(
+            f"{path} cannot be written ({why}), expected a file in a folder that you may write to. Choose another."
+        ) from err
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -42,34 +77,44 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_inside(name: object) -> bool:
-    """Return whether a text that a file of ours calls a file's name can be one, and stays inside its folder."""
-    if not isinstance(name, str) or "\0" in name or len(name) > MAX_NAME:
-        return False
-    parts = PurePosixPath(name).parts
-    return bool(parts) and not any(part in ("/", "..") or len(part.encode(errors="replace")) > 255 for part in parts)
-
-
-def read_json(path: Path, *, advice: str) -> Any:
-    """Return what a JSON file holds, of any type: the caller checks that.
+def read_text(path: Path, *, advice: str) -> str:
+    """Return a text file, UTF-8, that may come from anywhere.
 
     Args:
         path: the file.
         advice: ends the messages: what to do about a missing or damaged file.
 
     Raises:
-        ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth.
+        ArtifactError: it is missing, is no regular file, or is no text of a sane size.
     """
     if not path.is_file():  # a pipe would be waited for
         raise ArtifactError(f"{path} is {'no regular file' if path.exists() else 'not there'}. {advice}")
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_JSON_BYTES + 1)
-        if len(content) > MAX_JSON_BYTES:
-            raise ValueError(f"it has more than {MAX_JSON_BYTES:,} bytes")
-        value = json.loads(content.decode("utf-8"), parse_int=_integer)
+            content = stream.read(MAX_TEXT_BYTES + 1)
+        if len(content) > MAX_TEXT_BYTES:
+            raise ValueError(f"it has more than {MAX_TEXT_BYTES:,} bytes")
+        return content.decode("utf-8")
+    except (OSError, ValueError) as err:
+        raise damaged(path, err, advice=advice) from err
+
+
+def damaged(path: Path, why: object, *, advice: str) -> ArtifactError:
+    """Return the error that says what is wrong with a file, in one sentence, and what to do."""
+    text = " ".join(str(why).split())[:200].rstrip(".")
+    return ArtifactError(f"{path} is damaged ({text}), expected what its stage wrote. {advice}")
+
+
+def read_json(path: Path, *, advice: str) -> Any:
+    """Return what a JSON file holds, of any type: the caller checks that. Arguments as for `read_text`.
+
+    Raises:
+        ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth.
+    """
+    try:
+        value = json.loads(read_text(path, advice=advice), parse_int=_integer)
         _check_depth(value)
-    except (OSError, ValueError, RecursionError) as err:
+    except (ValueError, RecursionError) as err:
         raise ArtifactError(f"{path} is not JSON of a stage ({err}). {advice}") from err
     return value
 

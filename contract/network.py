@@ -105,7 +105,8 @@ def load_network(path: Path) -> IntegerNetwork:
     except KeyError as err:
         raise ArtifactError(f"{path} does not hold a network (it has no {err}). Export the run again.") from err
     except (ValueError, TypeError) as err:
-        raise ArtifactError(f"{path} does not hold a network ({err}). Export the run again.") from err
+        why = " ".join(str(err).split())[:200]  # an array is written on many lines
+        raise ArtifactError(f"{path} does not hold a network ({why}). Export the run again.") from err
 
 
 def _to_network(arrays: dict[str, NDArray[np.generic]]) -> IntegerNetwork:

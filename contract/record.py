@@ -9,9 +9,8 @@ from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from contract.errors import ArtifactError
+from contract.files import damaged, read_text
 
-MAX_BYTES = 4 << 20  # of one text file; those of the stages have a few kB
 Text = Annotated[str, Field(max_length=300)]
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e12, le=1e12)]
 Share = Annotated[float, Field(allow_inf_nan=False, ge=0, le=1)]
@@ -55,38 +54,11 @@ T = TypeVar("T", bound=BaseModel)
 
 def read_record(path: Path, kind: type[T]) -> T:
     """Return a JSON file as `kind`. Raises ArtifactError, which names the first field that is wrong."""
-    command = str(getattr(kind, "command", ""))
+    command = f"run `cxrflow {getattr(kind, 'command', '')}`"
+    advice = f"Delete {path.parent} and {command} again." if path.exists() else f"{command.capitalize()} first."
     try:
-        return kind.model_validate_json(read_text(path, command))
+        return kind.model_validate_json(read_text(path, advice=advice))
     except ValidationError as err:
         first = err.errors()[0]
         where = ".".join(map(str, first["loc"]))[:200] or "the file"
-        raise damaged(path, f"'{where}': {first['msg']}", command) from err
-
-
-def read_text(path: Path, command: str = "") -> str:
-    """Return a text file of a stage, which `command` makes. Raises ArtifactError."""
-    if not path.exists():
-        raise ArtifactError(f"{path} is not there. {_run(command)} first.")
-    if not path.is_file():  # a pipe would be waited for
-        raise damaged(path, "it is no file", command)
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            raise damaged(path, f"it has more than {MAX_BYTES:,} bytes", command)
-        return content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as err:
-        raise damaged(path, str(err), command) from err
-
-
-def damaged(path: Path, why: str, command: str = "") -> ArtifactError:
-    """Return the error that says what is wrong with a file, in one sentence."""
-    why = " ".join(why.split())[:200].rstrip(".")
-    return ArtifactError(
-        f"{path} is damaged ({why}), expected what its stage wrote. Delete {path.parent}. {_run(command)} again."
-    )
-
-
-def _run(command: str) -> str:
-    return f"Run `cxrflow {command}`" if command else "Run its stage"
+        raise damaged(path, f"'{where}': {first['msg']}", advice=advice) from err

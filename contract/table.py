@@ -11,8 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-from contract.errors import ConfigError
-from contract.files import replacing
+from contract.files import output
 
 
 def shown(text: str) -> str:
@@ -45,16 +44,8 @@ def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object
     Raises:
         ConfigError: it cannot be written.
     """
-    if path.exists() and not path.is_file():
-        raise ConfigError(f"{shown(str(path))} is no regular file, expected the name of a CSV file to write.")
-    try:
-        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-            csv.writer(stream).writerow(columns)
-            # Every text is quoted: a spreadsheet that divides at semicolons must not find new cells in a name.
-            writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
-            writer.writerows([cell(value) for value in row] for row in rows)
-    except OSError as err:
-        raise ConfigError(
-            f"{shown(str(path))} cannot be written ({err.strerror}), expected a file in a folder that you may "
-            "write to. Choose another."
-        ) from err
+    with output(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerow(columns)
+        # Every text is quoted: a spreadsheet that divides at semicolons must not find new cells in a name.
+        writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
+        writer.writerows([cell(value) for value in row] for row in rows)

@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from contract.errors import ConfigError, CxrflowError
+from contract.files import UNUSABLE, output
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything, write_csv
 from cxrflow.console import Console, duration
-from cxrflow.runs import locked, writing
+from cxrflow.runs import locked, make_folder, unusable, writing
 
 if TYPE_CHECKING:
     from cxrflow.report.facts import Facts
@@ -43,12 +44,6 @@ Data = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error.")]
-Fields = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Field of the experiment's 'data', as label=Pneumonia; repeatable."
-    ),
-]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")]
 Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
@@ -61,14 +56,12 @@ def _run(
     strict: bool = False,
     name: str | None = None,
     board: str | None = None,
-    fields: Sequence[str] | None = None,
 ) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=fields or ())
-    return Run(experiment, runs, Console())
+    return Run(load_experiment(file, data=data, strict=strict, name=name, board=board), runs, Console())
 
 
 def _stage(run: "Run", name: str, work: Callable[[], bool]) -> None:
@@ -105,24 +98,23 @@ def data_check(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
-    fields: Fields = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this PNG file.")] = None,
 ) -> None:
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
     from cxrflow import summary
     from cxrflow.data_check import draw, survey_source
-    from cxrflow.experiment import DataConfig, data_of, load_experiment
+    from cxrflow.experiment import DataConfig, absolute, load_experiment
     from cxrflow.stages import load_source
     from qnn.spec import NetworkSpec
 
     console = Console()
     if file is not None:
-        experiment = load_experiment(file, data=data, strict=strict, fields=fields or ())
+        experiment = load_experiment(file, data=data, strict=strict)
         config, network = experiment.data, experiment.network
     elif data is not None and str(data) == "phantom":
         config, network = DataConfig(), NetworkSpec()
     elif data is not None:
-        config, network = data_of(data, strict=strict, fields=fields or ()), NetworkSpec()
+        config, network = DataConfig(source=absolute(data), strict=strict), NetworkSpec()
     else:
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
@@ -133,8 +125,9 @@ def data_check(
         print(sentence)
     if figure is None:
         figure = runs / "data-check" / f"{loaded.fingerprint[:12]}.png"
-    with writing(figure.parent):
-        print(f"Figure: {draw(figure, loaded, survey)}. {DISCLAIMER}")
+    with output(figure, parents=True) as partial:
+        draw(partial, loaded, survey)
+    print(f"Figure: {figure}. {DISCLAIMER}")
 
 
 Folder = Annotated[Path, typer.Option("--to", help="Folder to fetch into.")]
@@ -183,20 +176,16 @@ def train(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
-    fields: Fields = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
     ] = None,
 ) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
-    first = _run(file, data, runs, strict, fields=fields)
-    for doubt in first.doubts():
-        first.console.warn(doubt)
     if seeds is not None:
-        _train_seeds(first, seeds)
+        _train_seeds(_run(file, data, runs, strict), seeds)
         return
-    with first.locked() as run:
+    with _run(file, data, runs, strict).locked() as run:
         _stage(run, "train", run.train)
         _show_metrics(run)
 
@@ -221,7 +210,6 @@ def evaluate(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
-    fields: Fields = None,
     every: Annotated[bool, typer.Option("--all", help="All images, not the test images only.")] = False,
     shifts: Annotated[
         bool, typer.Option("--shifts", help="Also rotated, scaled, brighter, noisy, compressed.")
@@ -234,8 +222,7 @@ def evaluate(
     from qnn.records import Evaluation
 
     folder = referred_run(run, runs)
-    file = folder / "experiment.yaml"
-    with _run(file, data, folder.parent, strict, folder.name, fields=fields).locked() as trained:
+    with _run(folder / "experiment.yaml", data, folder.parent, strict, folder.name).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
         _show(trained, *summary.evaluation_tables(read_record(out / "evaluation.json", Evaluation)))
         print(out)
@@ -352,14 +339,13 @@ def run_all(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
-    fields: Fields = None,
     wave: Wave = None,
     name: Name = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
     from cxrflow import summary
 
-    with _run(file, data, runs, strict, name, fields=fields).locked() as run:
+    with _run(file, data, runs, strict, name).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         _show(run, summary.data_table(run.data()))
@@ -395,7 +381,8 @@ def report(
     from cxrflow.stages import referred_run
 
     folder = referred_run(run, runs)
-    with locked(folder) if folder.is_dir() else contextlib.nullcontext():  # no lock is left for what is no run
+    a_run = (folder / "experiment.yaml").is_file()
+    with locked(folder) if a_run else contextlib.nullcontext():  # no lock is left for what is no run
         print(f"{_report(folder)}. {DISCLAIMER}")
 
 
@@ -571,6 +558,7 @@ def explain(
     from driver.accelerator import Accelerator
     from driver.explain import explain_files, explained_row
 
+    make_folder(out)
     with Accelerator(folder, device) as accelerator, writing(out):
         explained, failures = explain_files(accelerator, expand(images), out, fill=fill)
         used = accelerator.device
@@ -620,14 +608,28 @@ def main() -> None:
     """Run the command line; a user's mistake is one message, a bug keeps its traceback."""
     print_anything()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where it is one sentence that there is no room for it
     except CxrflowError as err:
-        Console().error(str(err))
-        sys.exit(err.exit_code)
+        _stop(err)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as err:
+        if err.errno not in UNUSABLE:
+            raise
+        _stop(unusable(err))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
             Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
         raise
+
+
+def _stop(err: CxrflowError) -> NoReturn:
+    Console().error(str(err))
+    sys.exit(err.exit_code)
 
 
 if __name__ == "__main__":

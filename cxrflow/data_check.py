@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contract.manifest import DISCLAIMER
+from contract.table import shown
 from cxrflow.console import Console
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
         _draw_balance(last, data)
     for axes in (gray, mean, last):
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(f"{data.source}, fingerprint {data.fingerprint[:12]}. {DISCLAIMER}", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    title = f"{shown(data.source)}, fingerprint {data.fingerprint[:12]}. {DISCLAIMER}"
+    figure.suptitle(title, fontsize=8, parse_math=False)  # a name may have $ in it
     figure.savefig(path, format="png", metadata={"Software": None})  # the bytes depend on the content only
     return path
 

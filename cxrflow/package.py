@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from contract.decision import Decision, integer_threshold
-from contract.errors import MismatchError
+from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
@@ -126,7 +126,10 @@ def _check_reference(out: Path) -> int:
 def _copy_simulator(build: Path, out: Path) -> None:
     """Copy the compiled RTL and the memory files that it reads."""
     out.mkdir()
-    shutil.copy(build / "sim" / "harness", out / "harness")
+    program = build / "sim" / "harness"
+    if not program.is_file():
+        raise ArtifactError(f"{program} is not there. Delete {program.parent}. Run `cxrflow simulate` again.")
+    shutil.copy(program, out / "harness")
     for memory in sorted((build / "rtl").glob("*.dat")):
         shutil.copyfile(memory, out / memory.name)
 

@@ -6,7 +6,6 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 """
 
 import contextlib
-import errno
 import fcntl
 import functools
 import hashlib
@@ -15,18 +14,16 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import hash_file, is_inside, read_json, write_whole
+from contract.files import FULL, UNUSABLE, hash_file, read_json, write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
 MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -41,35 +38,48 @@ class Stamp:
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Turn a read-only or full disk into one sentence."""
+    """Turn a full disk and a place that cannot be used into one sentence."""
     try:
         yield
     except OSError as err:
-        if err.errno in _NO_SPACE:
-            raise ConfigError(
-                f"the disk that holds {folder} is full ({os.strerror(err.errno)}). "
-                "Free some space and run the same command again."
-            ) from err
-        if err.errno in _NO_ACCESS:
-            raise _not_writable(err, folder) from err
+        if err.errno in UNUSABLE:
+            raise unusable(err, folder) from err
         raise
 
 
-def _not_writable(err: OSError, folder: Path) -> ConfigError:
+def unusable(err: OSError, place: Path | None = None) -> ConfigError:
+    """Return the sentence about a path or a disk that the system refuses; `place` is where the work was."""
+    path = err.filename if place is None else place
+    if err.errno in FULL:
+        return ConfigError(
+            f"the disk that holds {path or 'the output'} is full ({err.strerror}). "
+            "Free some space and run the same command again."
+        )
+    if place is None:
+        return ConfigError(f"{path or 'a file'} cannot be used ({err.strerror}), expected a path that you may use.")
     return ConfigError(
-        f"{err.filename or folder} cannot be written ({err.strerror}), expected a folder that you may write to. "
+        f"{err.filename or path} cannot be written ({err.strerror}), expected a folder that you may write to. "
         "Choose another with --runs."
     )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder that somebody asked for, if it is not there. Raises ConfigError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise unusable(err, folder) from err
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder, which need not exist yet, for this process alone."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = (folder.parent / f".{folder.name}.lock").open("w")
+        place = Path(os.path.realpath(folder))  # which knows no ring of links
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = place.with_name(f".{place.name}.lock").open("w")
     except OSError as err:
-        raise _not_writable(err, folder.parent) from err
+        raise unusable(err, folder.parent) from err
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,18 +213,19 @@ def read_stamp(folder: Path) -> Stamp | None:
     """Return what a finished stage was made from, or None if it is not a finished stage."""
     try:
         stamp = Stamp(**read_json(folder / STAMP, advice=""))
-    except (ArtifactError, TypeError):
+        reads = stamp.inputs.get("reads", {})
+        named = isinstance(stamp.key, str) and isinstance(stamp.experiment, dict) and _hashes(stamp.files | reads)
+    except (ArtifactError, TypeError, AttributeError):
         return None
-    whole = isinstance(stamp.key, str) and all(
-        isinstance(getattr(stamp, field.name), dict) for field in fields(Stamp) if field.name != "key"
+    return stamp if named else None
+
+
+def _hashes(files: dict[str, str]) -> bool:
+    """Whether these are names of files within the run, and hashes."""
+    return all(
+        isinstance(digest, str) and "\0" not in name and not Path(name).is_absolute() and ".." not in Path(name).parts
+        for name, digest in files.items()
     )
-    reads = stamp.inputs.get("reads", {}) if whole else None
-    return stamp if whole and _vouches(reads) and _vouches(stamp.files) else None
-
-
-def _vouches(files: object) -> bool:
-    """Return whether this maps names of files, inside their folder, to hashes."""
-    return isinstance(files, dict) and all(is_inside(name) and isinstance(h, str) for name, h in files.items())
 
 
 def _write_stamp(folder: Path, stamp: Stamp) -> None:

@@ -1,20 +1,18 @@
 """The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
 
 import contextlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
-from contract.files import hash_file, replacing
+from contract.files import hash_file, output, read_json
 from contract.preprocess import PREPROCESS_VERSION
-from contract.record import read_record, read_text
+from contract.record import read_record
 from contract.shells import CELLS
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
@@ -33,12 +31,10 @@ from cxrflow.runs import (
 )
 from finn_build.records import Built, Estimates, Synthesis
 from qnn.records import Metrics
-from qnn.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from datasets.seen import Seen
     from datasets.xray import XrayData
-    from finn_build.foresight import Shape
     from qnn.teacher import Source
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
@@ -90,7 +86,6 @@ class Run:
         Raises:
             ConfigError: the network cannot become hardware.
         """
-        from finn_build.foresight import foresee
         from finn_build.simulate import missing_tools
 
         if not self.experiment.network.is_quantized:
@@ -99,17 +94,7 @@ class Run:
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
         missing = missing_tools()
-        found = [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
-        return [*foresee(_shapes(self.experiment.network), self.experiment.build), *found]
-
-    def doubts(self) -> list[str]:
-        """Return why the network that a training gives may not become hardware; float layers are not meant to."""
-        if not self.experiment.network.is_quantized:
-            return []
-        try:
-            return self.foresee()
-        except ConfigError as err:
-            return [f"trained all the same, but {err}"]
+        return [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
 
     def data(self) -> "XrayData":
         """Load the experiment's X-rays, from the cache if nothing changed."""
@@ -150,7 +135,7 @@ class Run:
         folder = self.folder / "train"
         if self._metrics().test is not None:
             return False
-        metrics = json.loads(read_text(folder / "metrics.json"))
+        metrics = read_json(folder / "metrics.json", advice="Run `cxrflow train` again.")
         net = load_checkpoint(folder / "checkpoint.pt", expected=self.experiment.network).net
         amend_stage(folder, lambda out: add_test(net, self.data(), self.experiment.train, metrics, out))
         return True
@@ -371,7 +356,7 @@ class Run:
         rtl = self.build_folder / "rtl"
         pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
-        with writing(wave), replacing(wave) as partial:
+        with output(wave, parents=True) as partial:
             write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
 
     def synth(self) -> bool:
@@ -549,18 +534,6 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
-
-
-def _shapes(network: NetworkSpec) -> "list[Shape]":
-    """Return what is known of a quantized network's layers before its training."""
-    from finn_build.foresight import Shape
-
-    sizes = (network.inputs, *network.hidden, 1)
-    widths = zip(network.weight_bits_per_layer, (*network.act_bits_per_layer, None), strict=True)
-    return [
-        Shape(mw, mh, int(weight_bits), None if act_bits is None else int(act_bits))
-        for (mw, mh), (weight_bits, act_bits) in zip(pairwise(sizes), widths, strict=True)
-    ]
 
 
 def require_shell(shell: str) -> None:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootMod
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 from finn_build.boards import BOARDS
 
-MOST_NODES = 400  # of a design: 64 hidden layers of two nodes, with two converters and two FIFOs, and the ends
+MOST_NODES = 300  # of a design
 Amounts = Mapping[str, int]  # lut, ff, bram18, dsp -> how many; one that nobody counted is absent
 Layers = Field(max_length=MOST_NODES)
 
@@ -20,6 +20,8 @@ def _known(board: str) -> str:
 
 
 KnownBoard = Annotated[Text, AfterValidator(_known)]
+Width = Annotated[int, Field(ge=0, lt=2**31)]
+Bits = Annotated[int, Field(ge=1, lt=2**20)]  # of a stream
 # Between images: of one image there is none. Python's JSON has NaN for it.
 PerImage = Annotated[Number | None, BeforeValidator(lambda v: None if v != v else v)]
 
@@ -112,33 +114,41 @@ class Estimates(Record):
 
 
 class Node(Record):
-    """One node of the stitched design."""
+    """One node of the stitched design; stitch.Node says what each field is."""
 
-    name: Text
+    name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,99}$")]  # of a Verilog module, and of files
     op_type: Text
-    in_bits: Count
-    out_bits: Count
+    in_bits: Bits
+    out_bits: Bits
+    weight_bits: Width
+    pe: Width
+    out_element_bits: Width
+    cycles: Count
+    bipolar: bool = False
+    depth: Width = 0
 
 
 class InputStream(Record):
     """The accelerator's input."""
 
-    bits: Count  # of TDATA
-    beats: Count  # per image
-    pixels_per_beat: Count
+    bits: Bits  # of TDATA
+    beats: Width  # per image
+    pixels_per_beat: Width
 
 
 class OutputStream(Record):
     """The accelerator's output."""
 
-    bits: Count  # of TDATA
-    beats: Count  # per image
+    bits: Bits  # of TDATA
+    beats: Width  # per image
+    logit_bits: Annotated[int, Field(ge=1, le=64)]
 
 
 class Stitched(Record):
-    """rtl/design.json, as far as it is of interest outside; `stitch.load_design` reads the rest."""
+    """rtl/design.json."""
 
     command = "build"
+    sources: Annotated[list[Annotated[str, Field(pattern=r"^\w[\w-]{0,99}\.s?v$")]], Layers]
     input: InputStream
     output: OutputStream
     nodes: Annotated[list[Node], Field(min_length=1, max_length=MOST_NODES)]

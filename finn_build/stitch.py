@@ -14,10 +14,11 @@ from pathlib import Path
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from contract.errors import ArtifactError, ConfigError, ToolError
-from contract.files import read_json
+from contract.errors import ConfigError, ToolError
+from contract.record import read_record
 from finn_build.licences import write_licences
 from finn_build.portable_rtl import portable
+from finn_build.records import Stitched
 
 TOP = "accelerator"
 LOGIT_BITS = 32  # the result stream: one sign-extended integer logit per beat
@@ -182,18 +183,14 @@ def _relative_memory(text: str, name: str) -> str:
 
 def load_design(rtl: Path) -> Design:
     """Read back what `stitch` wrote into `rtl`. Raises ArtifactError."""
-    path = rtl / "design.json"
-    try:
-        raw = read_json(path, advice="Run `cxrflow build` again.")
-        return Design(
-            nodes=tuple(Node(**node) for node in raw["nodes"]),
-            sources=tuple(raw["sources"]),
-            simd=raw["input"]["pixels_per_beat"],
-            in_beats=raw["input"]["beats"],
-            out_bits_used=raw["output"]["logit_bits"],
-        )
-    except (KeyError, TypeError) as err:
-        raise ArtifactError(f"{path} does not describe a design ({err}). Run `cxrflow build` again.") from err
+    raw = read_record(rtl / "design.json", Stitched)
+    return Design(
+        nodes=tuple(Node(**node.model_dump()) for node in raw.nodes),
+        sources=tuple(raw.sources),
+        simd=raw.input.pixels_per_beat,
+        in_beats=raw.input.beats,
+        out_bits_used=raw.output.logit_bits,
+    )
 
 
 def _describe(design: Design) -> dict[str, object]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 import numpy as np
 from pydantic import Field
 
-from contract.record import Count, Number, Record, Share, Text, Versions, damaged, read_text
+from contract.files import damaged, read_text
+from contract.record import Count, Number, Record, Share, Text, Versions
 
 Few: Any = Field(max_length=20, default_factory=dict)
 
@@ -136,7 +137,8 @@ class Epoch:
 
 def read_history(path: Path) -> list[Epoch]:
     """Return history.csv. Raises ArtifactError."""
+    advice = f"Delete {path.parent} and run `cxrflow train` again."
     try:
-        return [Epoch.of(row) for row in csv.DictReader(read_text(path, "train").splitlines())]
+        return [Epoch.of(row) for row in csv.DictReader(read_text(path, advice=advice).splitlines())]
     except (ValueError, KeyError, TypeError, csv.Error) as err:
-        raise damaged(path, f"{type(err).__name__}: {err}", "train") from err
+        raise damaged(path, f"{type(err).__name__}: {err}", advice=advice) from err

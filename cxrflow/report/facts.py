@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
-from contract.files import hash_file
+from contract.files import hash_file, read_text
 from contract.golden import Labelled, load_labelled
-from contract.record import Chain, Link, Record, read_record, read_text
+from contract.record import Chain, Link, Record, read_record
+from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.package import Deployed
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files
@@ -150,7 +151,7 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     missing = _missing(folder, stamps)
     here = {name: place(folder, of.name, name) for name in looked_at if name not in missing}
     found = Facts(
-        name=folder.resolve().name,
+        name=shown(folder.resolve().name),
         experiment=experiment,
         board=of,
         command=_command(folder),
@@ -271,10 +272,8 @@ def _missing(run: Path, stamps: dict[str, Stamp | None]) -> dict[str, str]:
 
 def _command(folder: Path) -> str:
     """Return how to call a subcommand for this run, with {} for its name; no path outside the folder of runs."""
-    runs = folder.resolve().parent.name
-    return f"cxrflow {{}} {runs}/{folder.resolve().name}/experiment.yaml" + (
-        "" if runs == "runs" else f" --runs {runs}"
-    )
+    runs, name = shown(folder.resolve().parent.name), shown(folder.resolve().name)
+    return f"cxrflow {{}} {runs}/{name}/experiment.yaml" + ("" if runs == "runs" else f" --runs {runs}")
 
 
 def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, str]) -> tuple[Stopped, ...]:
@@ -284,14 +283,18 @@ def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, st
         stage = place(run, board, name)
         failed = stage.with_name(f"{stage.name}.failed")
         if failed.is_dir() and (name in missing or failed.stat().st_mtime > stage.stat().st_mtime):
-            said = read_text(failed / MISMATCH).strip() if (failed / MISMATCH).is_file() else "not kept"
+            said = (
+                read_text(failed / MISMATCH, advice="Delete it.").strip()
+                if (failed / MISMATCH).is_file()
+                else "not kept"
+            )
             found.append(Stopped(name, said[:1000].replace(f"{run}/", ""), str(failed.relative_to(run))))
     return tuple(found)
 
 
 def _is_vivado(path: Path) -> bool:
     """Whether a bitstream.json has Vivado's figures: FINN's own shell leaves others."""
-    return '"wns_ns"' in read_text(path)
+    return '"wns_ns"' in read_text(path, advice=f"Delete {path.parent} and run `cxrflow bitstream` again.")
 
 
 def _without_paths(experiment: Experiment) -> dict[str, Any]:

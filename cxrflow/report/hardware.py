@@ -28,7 +28,9 @@ def parts(facts: Facts) -> list[Part]:
     if facts.design is not None:
         nodes = facts.design.nodes
     else:  # FINN has no RTL for a layer: there are estimates only
-        nodes = [Node(name=layer.name, op_type="", in_bits=0, out_bits=0) for layer in facts.estimates.layers]
+        nodes = [
+            Node.model_construct(name=layer.name, op_type="", in_bits=0, out_bits=0) for layer in facts.estimates.layers
+        ]
     depths = {fifo.name: fifo for fifo in (facts.simulated.fifos if facts.simulated else [])}
     found, layers, activations = [], 0, 0
     for node in nodes:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jinja2
 
-from contract.files import write_whole
+from contract.files import output, write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report import compare, view
 from cxrflow.report.facts import Facts, collect, require_test
@@ -35,9 +35,8 @@ def write_report(run: Path) -> Path:
 def write_comparison(runs: Sequence[Facts], path: Path) -> Path:
     """Write a page with runs side by side; return its path. Raises ConfigError if it cannot be written."""
     text = render("compare.html.j2", compare.page(runs))
-    with writing(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+    with output(path, parents=True) as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

@@ -90,6 +90,8 @@ def forged(finished: Place) -> Place:
         ("synth", "synth.json", synthesis), ("synth_vivado", "synth.json", routed), ("sim", "sim.json", SIMULATED)
     ):  # fmt: skip
         (build / folder).mkdir()
+        if folder == "sim":
+            (build / folder / "harness").write_text("")
         (build / folder / file).write_text(json.dumps(content), encoding="utf-8")
         restamp(build / folder, build=stamp.key)
         stage = json.loads((build / folder / "stage.json").read_text(encoding="utf-8"))

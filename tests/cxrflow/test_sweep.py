@@ -148,6 +148,24 @@ def test_the_cost_model_is_judged_on_layers_it_was_not_fitted_on(tmp_path: Path)
         model.formulas(tmp_path)
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"status": "finished"}', "[" * 10_000, "\0"])
+def test_a_damaged_trial_is_a_row_that_says_so(text: str, tmp_path: Path) -> None:
+    for run, content in (("bad", text), ("good", json.dumps(RUNNING))):
+        (tmp_path / run).mkdir()
+        (tmp_path / run / "trial.json").write_text(content, encoding="utf-8")
+    bad, good = table.rows(tmp_path)
+    assert good == RUNNING
+    assert (bad["run"], bad["status"]) == ("bad", table.DAMAGED) and "bad/trial.json is damaged" in bad["error"]
+    table.save([bad, good], tmp_path)
+    assert pd.read_csv(tmp_path / "results.csv")["status"].tolist() == [table.DAMAGED, "running"]
+
+
+RUNNING = {
+    "key": "k", "run": "good", "status": "running", "error": "", "node": "", "experiment": "e", "seed": 0,
+    "values": {"network.hidden": [8]}, "network": "64-8-1 W4A4",
+}  # fmt: skip
+
+
 def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path) -> None:
     base = load_experiment(written(tmp_path).parent / "tiny.yaml")
     chosen = Point((("network.weight_bits", 4),))
