@@ -305,7 +305,8 @@ class TestCompressed:
         for syntax in LOSSLESS_CODERS:
             frame = bytes(LOSSLESS_CODERS[syntax](pixels, 12))
             frame += b"\0" * (len(frame) % 2)
-            for data in (encapsulate([frame, frame]), encapsulate([frame, frame], has_bot=False)):
+            two_offsets = struct.pack("<HHIII", 0xFFFE, 0xE000, 8, 0, 0) + encapsulate([frame], has_bot=False)[8:]
+            for data in (encapsulate([frame, frame]), encapsulate([frame, frame], has_bot=False), two_offsets):
                 ds = encapsulated(make(pixels, bits=12), syntax, frame)
                 ds.PixelData = data
                 with pytest.raises(ImageError, match="damaged DICOM file"):
@@ -493,7 +494,8 @@ def flood(count: int, *, nested: bool) -> bytes:
     item = struct.pack("<HH2sHIHHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF, 0xFFFE, 0xE000, 0xFFFFFFFF)
     if nested:
         return data[:at] + item * count + data[at:]
-    return data[:at] + item + struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 0) * count + data[at:]
+    end = struct.pack("<HHIHHI", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
+    return data[:at] + item + struct.pack("<HH2sH", 0x0008, 0x0060, b"CS", 0) * count + end + data[at:]
 
 
 class TestBounds:
@@ -503,6 +505,7 @@ class TestBounds:
         "data", [flood(1_000_000, nested=False), flood(100_000, nested=True)], ids=["wide", "deep"]
     )
     def test_elements(self, data: bytes) -> None:
+        dicom.read(flood(1000, nested=False), name="x.dcm", secret=b"s")
         with pytest.raises(ImageError, match="damaged DICOM file"):
             dicom.read(data, name="x.dcm", secret=b"s")
 
