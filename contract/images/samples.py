@@ -22,9 +22,10 @@ def unpack_bits(rows: NDArray[np.uint8], count: int, bits: int, order: str = ">"
         return rows[:, :count]
     if bits == 16:
         return np.ascontiguousarray(rows[:, : 2 * count]).view(f"{order}u2").astype(np.uint16)
-    single = np.unpackbits(rows, axis=1)[:, : count * bits].reshape(len(rows), count, bits)
-    width = 8 if bits < 8 else 16
-    padded = np.zeros((len(rows), count, width), dtype=np.uint8)
-    padded[:, :, width - bits :] = single
-    packed = np.packbits(padded, axis=2)
-    return packed[:, :, 0] if width == 8 else packed.view(">u2")[:, :, 0].astype(np.uint16)
+    first = np.arange(count) * bits  # the bit of a row at which a sample begins; it ends within three bytes
+    byte, shift = first >> 3, (24 - bits - (first & 7)).astype(np.uint32)
+    padded = np.pad(rows, ((0, 0), (0, 2)))
+    words = padded[:, byte].astype(np.uint32) << 16
+    words |= padded[:, byte + 1].astype(np.uint32) << 8
+    words |= padded[:, byte + 2]
+    return ((words >> shift) & ((1 << bits) - 1)).astype(np.uint8 if bits < 8 else np.uint16)

@@ -205,7 +205,7 @@ def _header_pixels(content: bytes, kind: str) -> int:
 
 
 def _preview(gray: NDArray[np.uint8]) -> bytes:
-    """Return a small picture of (h, w) pixels; the browser cannot show DICOM, and would turn what EXIF says."""
+    """Return a small picture of (h, w) pixels, upright as they were read; the browser cannot show DICOM."""
     image = Image.fromarray(gray)
     image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), reducing_gap=2.0)
     stream = io.BytesIO()
