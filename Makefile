@@ -68,8 +68,9 @@ bench: $(STAMP) ## Interval against FINN's estimate, CPU reference against its p
 	$(VENV)/bin/python -m benchmarks.reference
 	$(VENV)/bin/python -m benchmarks.training $(DATA)
 
-fuzz: $(STAMP) ## Ten thousand hostile requests to the server of `cxrflow serve`
-	$(VENV)/bin/python -m tests.fuzz_serve 10000
+FUZZ := $(patsubst tests/%.py,tests.%,$(wildcard tests/fuzz_*.py))
+fuzz: $(STAMP) ## Ten thousand hostile inputs to every reader of files, and as many requests to the server; what fails is kept
+	@failed=0; for part in $(FUZZ); do echo "== $$part"; $(VENV)/bin/python -m $$part 10000 || failed=1; done; exit $$failed
 
 docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
 	docker/build.sh

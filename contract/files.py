@@ -6,12 +6,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError
 
 BLOCK = 1 << 20  # read at a time [byte]
+MAX_NAME = 1000  # letters of a file's name, its folders included
 MAX_TEXT_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
 MAX_JSON_DEPTH = 50  # objects within objects; the stages' own have five
 # What a path or its disk can be to blame for; other errors of the system are bugs.
@@ -75,6 +76,14 @@ def hash_file(path: Path) -> str:
         while block := stream.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def is_inside(name: object) -> bool:
+    """Return whether a text that a file of ours calls a file's name can be one, and stays inside its folder."""
+    if not isinstance(name, str) or "\0" in name or len(name) > MAX_NAME:
+        return False
+    parts = PurePosixPath(name).parts
+    return bool(parts) and not any(part in ("/", "..") or len(part.encode(errors="replace")) > 255 for part in parts)
 
 
 def read_text(path: Path, *, advice: str) -> str:

@@ -7,19 +7,18 @@ forged manifest is one clear error and never a wrong answer.
 import json
 from dataclasses import asdict, dataclass, fields
 from math import prod
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
 from contract.decision import Decision
 from contract.errors import ArtifactError
-from contract.files import read_json, write_whole
+from contract.files import is_inside, read_json, write_whole
 from contract.network import MAX_SIDE
 from contract.shells import CELLS
 
 SCHEMA = 1
 MAX_DIMENSIONS = 4  # of a stream's shape
-MAX_NAME = 200  # letters of a file's name
 DISCLAIMER = "Research use only, not a medical device."
 
 
@@ -186,8 +185,7 @@ def _manifest(raw: object) -> Manifest:
     _values_are(record["preprocessing"], (int, str), "preprocessing")
     _values_are(record["sha256"], str, "sha256")
     for name in record["sha256"]:
-        parts = PurePosixPath(name).parts
-        if "\0" in name or not parts or any(part in ("/", "..") or len(part) > MAX_NAME for part in parts):
+        if not is_inside(name):
             raise _FieldError(f"sha256 names the file {shortened(name)}, outside its own folder")
     _values_are(record["versions"], str, "versions")
     if isinstance(record["decision"], dict):

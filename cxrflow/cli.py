@@ -44,6 +44,12 @@ Data = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error.")]
+Fields = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Field of the experiment's 'data', as label=Pneumonia; repeatable."
+    ),
+]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")]
 Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
@@ -56,12 +62,14 @@ def _run(
     strict: bool = False,
     name: str | None = None,
     board: str | None = None,
+    fields: Sequence[str] | None = None,
 ) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    return Run(load_experiment(file, data=data, strict=strict, name=name, board=board), runs, Console())
+    experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=fields or ())
+    return Run(experiment, runs, Console())
 
 
 def _stage(run: "Run", name: str, work: Callable[[], bool]) -> None:
@@ -98,23 +106,24 @@ def data_check(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
+    fields: Fields = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this PNG file.")] = None,
 ) -> None:
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
     from cxrflow import summary
     from cxrflow.data_check import draw, survey_source
-    from cxrflow.experiment import DataConfig, absolute, load_experiment
+    from cxrflow.experiment import DataConfig, data_of, load_experiment
     from cxrflow.stages import load_source
     from qnn.spec import NetworkSpec
 
     console = Console()
     if file is not None:
-        experiment = load_experiment(file, data=data, strict=strict)
+        experiment = load_experiment(file, data=data, strict=strict, fields=fields or ())
         config, network = experiment.data, experiment.network
     elif data is not None and str(data) == "phantom":
         config, network = DataConfig(), NetworkSpec()
     elif data is not None:
-        config, network = DataConfig(source=absolute(data), strict=strict), NetworkSpec()
+        config, network = data_of(data, strict=strict, fields=fields or ()), NetworkSpec()
     else:
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
@@ -176,16 +185,20 @@ def train(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
+    fields: Fields = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
     ] = None,
 ) -> None:
     """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
+    first = _run(file, data, runs, strict, fields=fields)
+    for doubt in first.doubts():
+        first.console.warn(doubt)
     if seeds is not None:
-        _train_seeds(_run(file, data, runs, strict), seeds)
+        _train_seeds(first, seeds)
         return
-    with _run(file, data, runs, strict).locked() as run:
+    with first.locked() as run:
         _stage(run, "train", run.train)
         _show_metrics(run)
 
@@ -210,6 +223,7 @@ def evaluate(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
+    fields: Fields = None,
     every: Annotated[bool, typer.Option("--all", help="All images, not the test images only.")] = False,
     shifts: Annotated[
         bool, typer.Option("--shifts", help="Also rotated, scaled, brighter, noisy, compressed.")
@@ -222,7 +236,8 @@ def evaluate(
     from qnn.records import Evaluation
 
     folder = referred_run(run, runs)
-    with _run(folder / "experiment.yaml", data, folder.parent, strict, folder.name).locked() as trained:
+    file = folder / "experiment.yaml"
+    with _run(file, data, folder.parent, strict, folder.name, fields=fields).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
         _show(trained, *summary.evaluation_tables(read_record(out / "evaluation.json", Evaluation)))
         print(out)
@@ -339,13 +354,14 @@ def run_all(
     data: Data = None,
     runs: Runs = Path("runs"),
     strict: Strict = False,
+    fields: Fields = None,
     wave: Wave = None,
     name: Name = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
     from cxrflow import summary
 
-    with _run(file, data, runs, strict, name).locked() as run:
+    with _run(file, data, runs, strict, name, fields=fields).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         _show(run, summary.data_table(run.data()))

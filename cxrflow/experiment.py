@@ -2,6 +2,8 @@
 
 import difflib
 import re
+import reprlib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -17,7 +19,8 @@ from qnn.spec import NetworkSpec, TrainConfig
 if TYPE_CHECKING:
     from datasets.labels import LabelRules
 
-MAX_FILE_BYTES = 1 << 20  # an experiment is a page of text
+MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and PyYAML reads 50 kB/s
+MAX_DEPTH = 20  # fields within fields
 LONGEST_NUMBER = 40  # characters
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 
@@ -96,18 +99,27 @@ class Experiment(BaseModel):
 class _PlainYaml(yaml.SafeLoader):
     """YAML without what an experiment has no use for."""
 
+    _depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases: a few lines of them can expand to gigabytes."""
+        """Refuse aliases, a few lines of which can expand to gigabytes, and deep nesting, which takes PyYAML long."""
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed here")
-        return super().compose_node(parent, index)
+        if self._depth == MAX_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
         """Refuse a field that is given twice: the last one would win in silence."""
         keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise yaml.YAMLError(f"'{twice}' is given twice, from line {node.start_mark.line + 1} on; keep one of them")
+        if len(set(keys)) < len(keys):
+            twice = Counter(keys).most_common(1)[0][0]
+            raise yaml.YAMLError(
+                f"'{twice[:60]}' is given twice, from line {node.start_mark.line + 1} on; keep one of them"
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -123,14 +135,6 @@ for _kind in ("int", "float"):
     _PlainYaml.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
 
 
-def absolute(path: Path) -> Path:
-    """Return a path that does not depend on where we are. Raises ConfigError."""
-    try:
-        return path.expanduser().resolve()
-    except (OSError, ValueError, RuntimeError) as err:  # too long, a NUL, the home folder of nobody, a ring of links
-        raise ConfigError(f"{path} is no usable path ({_one_line(err)}). Choose another.") from err
-
-
 def load_experiment(
     path: Path,
     *,
@@ -138,6 +142,7 @@ def load_experiment(
     strict: bool = False,
     name: str | None = None,
     board: str | None = None,
+    fields: Sequence[str] = (),
 ) -> Experiment:
     """Read an experiment file.
 
@@ -147,15 +152,16 @@ def load_experiment(
         strict: makes an unreadable image an error, whatever the file says.
         name: replaces the file's name of the run.
         board: replaces the file's board.
+        fields: FIELD=VALUE, each of which replaces a field of the file's `data` section.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
     raw = read_fields(path)
-    replaced = ({"source": str(data)} if data is not None else {}) | ({"strict": True} if strict else {})
+    replaced = _replaced(data, strict=strict, fields=fields)
     section = raw.get("data") or {}
     if replaced and isinstance(section, dict):
-        raw["data"] = section | replaced
+        raw["data"] = {name: value for name, value in (section | replaced).items() if value is not None}
     if name is not None:
         raw["name"] = name
     if board is not None and isinstance(raw.get("build"), dict):
@@ -169,6 +175,30 @@ def load_experiment(
         raise ConfigError(
             f"{path}: 'data.source', 'build.folding' or another field is no usable path ({_one_line(err)})."
         ) from err
+
+
+def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -> DataConfig:
+    """Return the data section of an experiment that has nothing else. Arguments and errors as in `load_experiment`."""
+    raw: dict[str, Any] = {"data": _replaced(source, strict=strict, fields=fields)}
+    try:
+        _resolve_paths(raw, Path())
+        return DataConfig.model_validate({name: value for name, value in raw["data"].items() if value is not None})
+    except ValidationError as err:
+        raise ConfigError(f"--set: {explain(err, DataConfig, example='See docs/data.md.')}") from err
+    except (OSError, ValueError, RuntimeError) as err:  # as above
+        raise ConfigError(f"--data is no usable path ({_one_line(err)}). Give a folder, zip, .npz or table.") from err
+
+
+def _replaced(data: Path | None, *, strict: bool, fields: Sequence[str]) -> dict[str, Any]:
+    """Return what the command line puts into the `data` section."""
+    found: dict[str, Any] = {"source": str(data)} if data is not None else {}
+    found |= {"strict": True} if strict else {}
+    for text in fields:
+        name, is_set, value = text.partition("=")
+        if not is_set:
+            raise ConfigError(f"--set is {text[:60]!r}, expected FIELD=VALUE, such as label=Pneumonia.")
+        found[name.strip()] = value or None  # nothing behind the sign: as if the field were not there
+    return found
 
 
 def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
@@ -222,7 +252,10 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
 
 
 def _shortened(value: object) -> str:
-    text = repr(value)
+    try:
+        text = reprlib.repr(value)
+    except ValueError:  # Python writes no integer of thousands of digits
+        return "a huge number"
     return text if len(text) <= 60 else text[:60] + "..."
 
 

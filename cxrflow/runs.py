@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import FULL, UNUSABLE, hash_file, read_json, write_whole
+from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, write_whole
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -222,10 +222,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 def _hashes(files: dict[str, str]) -> bool:
     """Whether these are names of files within the run, and hashes."""
-    return all(
-        isinstance(digest, str) and "\0" not in name and not Path(name).is_absolute() and ".." not in Path(name).parts
-        for name, digest in files.items()
-    )
+    return all(is_inside(name) and isinstance(digest, str) for name, digest in files.items())
 
 
 def _write_stamp(folder: Path, stamp: Stamp) -> None:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +32,12 @@ from cxrflow.runs import (
 )
 from finn_build.records import Built, Estimates, Synthesis
 from qnn.records import Metrics
+from qnn.spec import NetworkSpec
 
 if TYPE_CHECKING:
     from datasets.seen import Seen
     from datasets.xray import XrayData
+    from finn_build.foresight import Shape
     from qnn.teacher import Source
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
@@ -86,6 +89,7 @@ class Run:
         Raises:
             ConfigError: the network cannot become hardware.
         """
+        from finn_build.foresight import foresee
         from finn_build.simulate import missing_tools
 
         if not self.experiment.network.is_quantized:
@@ -94,7 +98,17 @@ class Run:
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
         missing = missing_tools()
-        return [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
+        found = [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
+        return [*foresee(_shapes(self.experiment.network), self.experiment.build), *found]
+
+    def doubts(self) -> list[str]:
+        """Return why the network that a training gives may not become hardware; float layers are not meant to."""
+        if not self.experiment.network.is_quantized:
+            return []
+        try:
+            return self.foresee()
+        except ConfigError as err:
+            return [f"trained all the same, but {err}"]
 
     def data(self) -> "XrayData":
         """Load the experiment's X-rays, from the cache if nothing changed."""
@@ -534,6 +548,18 @@ class Run:
             self.folder.mkdir(exist_ok=True)
             save_experiment(self.folder / "experiment.yaml", self.experiment)
         return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+
+
+def _shapes(network: NetworkSpec) -> "list[Shape]":
+    """Return what is known of a quantized network's layers before its training."""
+    from finn_build.foresight import Shape
+
+    sizes = (network.inputs, *network.hidden, 1)
+    widths = zip(network.weight_bits_per_layer, (*network.act_bits_per_layer, None), strict=True)
+    return [
+        Shape(mw, mh, int(weight_bits), None if act_bits is None else int(act_bits))
+        for (mw, mh), (weight_bits, act_bits) in zip(pairwise(sizes), widths, strict=True)
+    ]
 
 
 def require_shell(shell: str) -> None:

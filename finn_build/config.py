@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from finn_build.boards import BOARDS, Board, Share
 
@@ -13,7 +13,7 @@ class BuildConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     board: str = "pynq-z2"
-    clk_ns: PositiveFloat = 10.0  # target clock period [ns]
+    clk_ns: float = Field(default=10.0, ge=1, le=1000)  # target clock period [ns]; no part is faster
     target_fps: PositiveInt | Literal["max"] | None = None  # images/s: the smallest folding that reaches it; or max
     folding: Path | None = None  # or the folding is read from this JSON file, in FINN's own format
     budget: dict[Literal["lut", "bram18", "dsp"], Share] = {}  # of the part that may be filled, instead of the board's

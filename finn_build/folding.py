@@ -8,7 +8,7 @@ does; then all ways that no other way beats in every resource are followed, as f
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from itertools import pairwise, product
 
@@ -34,6 +34,8 @@ class Layer:
     weight_bits: int = 0
     accu_bits: int = 0
     narrow_weights: bool = True  # the most negative weight does not occur
+    guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
+    hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,12 @@ class Budget:
     def holds(self, used: Resources) -> bool:
         """Whether `used` fits."""
         return used.lut <= self.lut and used.bram18 <= self.bram18 and used.dsp <= self.dsp
+
+
+def budget(board: Board) -> Budget:
+    """Return what a design may take of a board."""
+    usable = board.usable
+    return Budget(usable["lut"], usable["bram18"], usable["dsp"])
 
 
 @dataclass(frozen=True)
@@ -142,7 +150,9 @@ def _amount(used: Resources) -> str:
 def cost(layer: Layer, folding: Folding, family: costs.Family) -> Resources:
     """Return what one layer takes."""
     if layer.op_type == "Thresholding_rtl":
-        return costs.thresholding(layer.mh, folding.pe, layer.in_bits, layer.out_bits, family)
+        widths = layer.guesses or (layer.in_bits,)
+        possible = [costs.thresholding(layer.mh, folding.pe, bits, layer.out_bits, family) for bits in widths]
+        return Resources(*map(min if layer.hopeful else max, zip(*map(astuple, possible), strict=True)))
     sizes = (layer.mw, layer.mh, folding.pe, folding.simd, layer.weight_bits, layer.in_bits, layer.accu_bits)
     if layer.op_type == "LutMVAU_rtl" or folding.in_luts:
         return costs.lut_mvau(*sizes, family, ram_style=folding.ram_style)
@@ -208,6 +218,11 @@ class _Stage:
         self.out_widths, self.outs = np.unique(outs, return_inverse=True)
 
 
+@lru_cache(maxsize=128)
+def _stage(layer: Layer, family: costs.Family) -> _Stage:
+    return _Stage(layer, family)
+
+
 @dataclass(frozen=True)
 class _Ways:
     """Ways to fold the chain up to some layer."""
@@ -228,7 +243,7 @@ class _Search:
     def __init__(self, problem: Problem) -> None:
         family, first = problem.board.yosys_family, problem.layers[0]
         self.problem = problem
-        self.stages = [_Stage(layer, family) for layer in problem.layers]
+        self.stages = [_stage(replace(layer, name=""), family) for layer in problem.layers]
         entry = np.zeros((1, len(self.stages[0].in_widths), 4), dtype=np.int64)
         for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
             dma = 8 * problem.board.input_pixels(first.mw, folding.simd)

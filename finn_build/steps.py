@@ -18,7 +18,7 @@ from contract.files import read_json
 from finn_build.boards import BOARDS, Board
 from finn_build.config import BuildConfig
 from finn_build.fifos import LARGEST_IN_LUTS, fifo_depths, stages
-from finn_build.folding import Budget, Layer, Problem, divisors, solve
+from finn_build.folding import Layer, Problem, budget, divisors, solve
 
 FOLDED = ("PE", "SIMD", "ram_style", "resType")  # what a folding file may set, as far as a node has it
 CHOICES = {"ram_style": ("auto", "block", "distributed"), "resType": ("auto", "dsp", "lut")}
@@ -30,7 +30,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
     from finn_build.lut_mvau import replace_chosen_mvau
 
     if config.folding is not None:
-        for name, values in _read_folding(model, config.folding).items():
+        for name, values in read_folding(model, config.folding).items():
             for attribute, value in values.items():
                 getCustomOp(model.get_node_from_name(name)).set_nodeattr(attribute, value)
         return replace_chosen_mvau(model)
@@ -44,9 +44,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
 
 def folding_problem(model: ModelWrapper, board: Board) -> Problem:
     """Return what there is to fold, within the budget of `board`."""
-    usable = board.usable
-    budget = Budget(usable["lut"], usable["bram18"], usable["dsp"])
-    return Problem(tuple(layer_of(model, node) for node in model.graph.node), board, budget)
+    return Problem(tuple(layer_of(model, node) for node in model.graph.node), board, budget(board))
 
 
 def layer_of(model: ModelWrapper, node: Any) -> Layer:
@@ -55,7 +53,7 @@ def layer_of(model: ModelWrapper, node: Any) -> Layer:
     in_bits, out_bits = inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth()
     if node.op_type == "Thresholding_rtl":
         return Layer(node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), in_bits, out_bits)
-    weights = inst.get_input_datatype(1)
+    weights, constant = inst.get_input_datatype(1), model.get_initializer(node.input[1])
     return Layer(
         node.name,
         node.op_type,
@@ -65,11 +63,11 @@ def layer_of(model: ModelWrapper, node: Any) -> Layer:
         out_bits,
         weight_bits=weights.bitwidth(),
         accu_bits=inst.get_accumulator_datatype().bitwidth(),
-        narrow_weights=bool(model.get_initializer(node.input[1]).min() > weights.min()),
+        narrow_weights=constant is None or bool(constant.min() > weights.min()),
     )
 
 
-def _read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
+def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
     """Return the attributes that a folding file gives to nodes. Raises ConfigError."""
     try:
         folding = read_json(path, advice="Give an existing file, see folding.json of a build, or use target_fps.")

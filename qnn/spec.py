@@ -1,7 +1,7 @@
 """What a network and its training are: every choice that changes the trained weights is a field here.
 
-A spec describes hardware as well as software: bit widths per layer, and layer sizes that can be folded. So it refuses
-what could be trained but never be built.
+A spec describes hardware as well as software: bit widths per layer and layer sizes. It refuses what no board could
+hold; what a certain board cannot is refused before a run by `finn_build.foresight`.
 """
 
 from collections.abc import Iterable
@@ -16,16 +16,11 @@ MAX_HIDDEN = 4096  # neurons in one layer
 MAX_LAYERS = 64  # hidden layers
 MAX_CONVOLUTIONS = 5  # each halves the image side
 MAX_CHANNELS = 512
-LARGEST_UNFOLDED = 7  # primes up to here are small enough to be computed in parallel as they are
 
 Bits = int | Literal["float"]
 # How the threshold is chosen, on augmented validation images: even odds at equal class sizes, the largest Youden's J,
 # or the highest threshold that still finds 95 % of the pneumonias.
 OperatingRule = Literal["balanced", "youden", "sensitivity_95"]
-
-
-def _is_prime(n: int) -> bool:
-    return n > 1 and all(n % d for d in range(2, int(n**0.5) + 1))
 
 
 def _check_bits(name: str, bits: object) -> Bits:
@@ -73,11 +68,6 @@ class NetworkSpec(BaseModel):
         for size in sizes:
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HIDDEN:
                 raise ValueError(f"hidden has a layer of size {size!r}, but sizes are 1..{MAX_HIDDEN}")
-            if size > LARGEST_UNFOLDED and _is_prime(size):
-                raise ValueError(
-                    f"hidden has a layer of size {size}, a prime: no folding divides it. "
-                    f"The nearest usable sizes are {size - 1} and {size + 1}"
-                )
         return sizes
 
     @field_validator("convolutions")

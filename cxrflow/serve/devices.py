@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
+from contract.golden import load_golden
 from contract.manifest import Manifest
-from contract.npz import load_npz
 from cxrflow.serve.limits import Refusal
 from driver.accelerator import DEVICES, Accelerator, board_missing
 from driver.package import Package, open_package
@@ -177,7 +177,7 @@ def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served
 
 def _examples(package: Package) -> NDArray[np.uint8]:
     """Return golden images from the lowest logit to the highest."""
-    golden = load_npz(package.folder / "golden.npz")
-    order = np.argsort(golden["logits"], kind="stable")
+    golden = load_golden(package.folder / "golden.npz")
+    order = np.argsort(golden.logits, kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).astype(np.int64)]
-    return golden["pixels"][chosen].astype(np.uint8)
+    return golden.pixels[chosen]

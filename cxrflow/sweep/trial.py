@@ -107,6 +107,7 @@ class Trial:
         self.write("running", node=node)
         try:
             run = Run(self.experiment, self.runs, Console(), on_epoch=on_epoch)
+            run.foresee()
             with run.locked():
                 run.train(test=False)
                 run.export()

@@ -192,12 +192,23 @@ def test_hundreds_of_bad_images_do_not_fill_the_screen(bare: Any) -> None:
     [
         ({"network": {"weight_bits": "float"}}, ["float layers, expected 1 to 8 bits", "`cxrflow train`"]),
         ({"train": {"batch_size": 500}}, ["batch_size is 500", "training images", "Choose a batch_size of at most"]),
-        ({"network": {"hidden": [13]}}, ["size 13, a prime", "12 and 14"]),
+        (
+            {"network": {"hidden": [4096, 4096]}},
+            ["weights have 68,173 Kbit", "memory for 6,512", "'network.hidden': [896, 896]."],
+        ),
+        ({"build": {"target_fps": 99_000_000}}, ["in which the DMA of pynq-z2", "'build.target_fps': 12500000."]),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_training(bare: Any, changes: dict[str, Any], words: list[str]) -> None:
     bare(*("run", bare.experiment(**changes))).assert_refused(*words)
     assert not (bare.run / "train").exists()
+
+
+def test_a_training_alone_warns_of_what_cannot_be_built(bare: Any) -> None:
+    outcome = bare("train", bare.experiment(build={"target_fps": 99_000_000}))
+    assert outcome.code == 0, outcome.err
+    assert "trained all the same, but this network cannot be built: 1 cycles per image are less" in outcome.err
+    assert (bare.run / "train").exists()
 
 
 def test_a_missing_compiler_is_foretold_and_refused(finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,3 +242,41 @@ def test_a_wrong_checksum_is_refused(bare: Any, served: bytes, monkeypatch: pyte
 
 def test_a_size_that_is_not_published(bare: Any) -> None:
     bare("data", "fetch", "pneumoniamnist", "--size", "32").assert_refused("--size is 32", "28, 64, 128, 224 pixels")
+
+
+# --- fields on the command line
+
+
+def findings(folder: Path) -> Path:
+    """A table with a column per finding, as CheXpert's is, and two images that say nothing or are not sure."""
+    lines = ["Path,Edema,Pneumonia"]
+    for i in range(40):
+        (folder / "x").mkdir(exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / f"x/{i}.png")
+        lines.append(f"{i}.png,1,{('0.0', '1.0')[i % 2] if i > 1 else ('', '-1.0')[i]}")
+    (folder / "x/train.csv").write_text("\n".join(lines))
+    return folder / "x/train.csv"
+
+
+def test_fields_of_the_data_section_may_be_given_on_the_command_line(bare: Any) -> None:
+    table = findings(bare.folder)
+    check = ("data", "check", "--data", table)
+    bare(*check).assert_refused("set 'data.label' to the column that holds the label or the finding")
+    bare(*check, "--set", "label=Pneumonia").assert_refused("line 2 has no usable label", "set 'data.blank' to drop")
+    fields = ["--set", "label=Pneumonia", "--set", "blank=negative", "--set", "uncertain=drop"]
+    outcome = bare(*check, *fields)
+    assert outcome.code == 0 and "1 of 40 images have no label: counted as NORMAL" in outcome.err
+    assert "1 of 40 images have an uncertain label or two that contradict each other: left out" in outcome.err
+    assert bare("train", "tiny.yaml", "--data", table, *fields).code == 0
+    written = yaml.safe_load((bare.run / "experiment.yaml").read_text())["data"]
+    assert (written["label"], written["blank"], written["uncertain"]) == ("Pneumonia", "negative", "drop")
+    assert bare("export", "runs/tiny/experiment.yaml").code == 0  # the run's own file says it all
+    bare("export", "tiny.yaml", "--data", table).assert_refused("was made for another experiment: data.blank was neg")
+    bare(*check, "--set", "lable=x").assert_refused("'lable' is not a known field; did you mean 'label'?")
+    bare(*check, "--set", "label").assert_refused("--set is 'label', expected FIELD=VALUE")
+    bare(*check, "--set", "blank=maybe").assert_refused("'blank' is 'maybe', expected 'refuse', 'drop'")
+
+
+@pytest.mark.parametrize("path", ["x" * 300, "~nobody-here/x"])
+def test_a_path_that_is_none(bare: Any, path: str) -> None:
+    bare("data", "check", "--data", path).assert_refused("--data is no usable path")

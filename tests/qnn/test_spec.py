@@ -34,7 +34,6 @@ def test_json_round_trip() -> None:
         ({"weight_bits": [8, 8, "int"]}, r"weight_bits\[2\] is 'int', but widths"),
         ({"weight_bits": [8, 8]}, r"weight_bits lists 2 widths, but the network has 3 weight layers"),
         ({"act_bits": [8, 8, 8]}, r"act_bits lists 3 widths, but the network has 2 activations"),
-        ({"hidden": [64, 67]}, r"size 67, a prime: no folding divides it\. The nearest usable sizes are 66 and 68"),
         ({"hidden": []}, r"hidden is empty"),
         ({"hidden": [0]}, r"size 0, but sizes are 1\.\.4096"),
         ({"hidden": 64}, r"expected a list of layer sizes"),

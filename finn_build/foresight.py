@@ -1,0 +1,200 @@
+"""Before a training: whether the network that it will give can be built.
+
+How wide sums are is known only afterwards, so the folding is searched for twice: with the widest sums that the layers
+can have, and with the narrowest. What fits with the widest is sure to be built. What does not even fit with the
+narrowest is refused, with the nearest that is sure. In between nobody knows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from contract.errors import ConfigError
+from contract.network import PIXEL_MAX
+from finn_build.config import BuildConfig
+from finn_build.folding import Layer, Problem, budget, fastest, smallest, solve
+from finn_build.plan import Node, Sizes, plan, signed_type, width
+
+FEW = 64  # ternary weights, of which by chance all may be -1 or +1: binary ones, for another unit
+STEPS = 32  # of the sizes that are tried to find the nearest that fits
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is known of a layer before its training."""
+
+    inputs: int
+    outputs: int
+    weight_bits: int  # 1 is bipolar; the largest weight of a layer has all its bits
+    act_bits: int | None  # 1 is bipolar; None: the head
+
+
+def foresee(network: Sequence[Shape], config: BuildConfig) -> list[str]:
+    """Return sentences about what may stop the build of a network with these layers.
+
+    Raises:
+        ConfigError: it cannot be built, with this folding file, or at this rate within this budget.
+    """
+    if config.folding is not None:
+        _foresee_folding(network, config)
+        return []
+    weights, room = _weight_bits(network), _room(config)
+    if weights > 2 * room:  # far too many: no need to search
+        raise ConfigError(
+            f"this network cannot be built: its weights have {weights // 1000:,} Kbit, but the budget of "
+            f"{config.board} has memory for {room // 1000:,}. {_nearest_sizes(network, config)}"
+        )
+    try:
+        for by_chance in _chances(network):
+            solve(_problem(network, config, hopeful=False, by_chance=by_chance), config.cycles)
+    except ConfigError as err:
+        reason = str(err)
+    else:
+        return []
+    hopeful = (_problem(network, config, hopeful=True, by_chance=by_chance) for by_chance in _chances(network))
+    if any(_fits(problem, config.cycles) for problem in hopeful):
+        return [f"the build may fail, which only the trained weights decide: {reason}"]
+    raise ConfigError(f"this network cannot be built: {reason} {_nearest(network, config)}")
+
+
+def _fits(problem: Problem, cycles: int | None) -> bool:
+    slowest = max(problem.stream_cycles, *(layer.mw * layer.mh for layer in problem.layers))
+    return smallest(problem, slowest if cycles is None else cycles) is not None
+
+
+def _sure(network: Sequence[Shape], config: BuildConfig) -> bool:
+    if _weight_bits(network) > 2 * _room(config):
+        return False
+    problems = (_problem(network, config, hopeful=False, by_chance=by_chance) for by_chance in _chances(network))
+    return all(_fits(problem, config.cycles) for problem in problems)
+
+
+def _weight_bits(network: Sequence[Shape]) -> int:
+    return sum(shape.inputs * shape.outputs * shape.weight_bits for shape in network)
+
+
+def _room(config: BuildConfig) -> int:
+    """Return the bits that all block RAMs and LUTs of the budget hold."""
+    most = budget(config.filled)
+    return 18 * 1024 * most.bram18 + 64 * most.lut
+
+
+def _nearest(network: Sequence[Shape], config: BuildConfig) -> str:
+    """Return a sentence with the fastest rate at which the network is sure to fit, or else with sizes that are."""
+    found = [fastest(_problem(network, config, hopeful=False, by_chance=chance)) for chance in _chances(network)]
+    if all(found):
+        slowest = max(solution.cycles for solution in found if solution is not None)
+        return f"The nearest that is sure to fit is 'build.target_fps': {_rate(slowest, config)}."
+    return _nearest_sizes(network, config)
+
+
+def _nearest_sizes(network: Sequence[Shape], config: BuildConfig) -> str:
+    """Return a sentence with the largest hidden layers, of the same proportions, that are sure to fit."""
+    low, high = 0, STEPS  # shares of the sizes: fits (0: not known to), does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _sure(_scaled(network, middle), config) else (low, middle)
+    if not low:
+        return "Not even a small part of it fits: use a smaller image, a larger board, or a lower 'build.target_fps'."
+    sizes = [shape.outputs for shape in _scaled(network, low)[:-1]]
+    return f"The nearest sizes that are sure to fit are 'network.hidden': {sizes}."
+
+
+def _rate(cycles: int, config: BuildConfig) -> int:
+    """Return the highest target_fps [images/s] that allows as many cycles per image."""
+    rate = int(1e9 / (config.clk_ns * cycles))
+    while int(1e9 / (config.clk_ns * rate)) < cycles:
+        rate -= 1
+    return rate
+
+
+def _scaled(network: Sequence[Shape], share: int) -> list[Shape]:
+    """Return the network with a share, of STEPS, of the neurons in every hidden layer, in eights if they are many."""
+    sizes = [network[0].inputs]
+    for shape in network[:-1]:
+        size = max(1, shape.outputs * share // STEPS)
+        sizes.append(size // 8 * 8 if size > 8 else size)
+    sizes.append(network[-1].outputs)
+    return [replace(shape, inputs=mw, outputs=mh) for shape, (mw, mh) in zip(network, pairwise(sizes), strict=True)]
+
+
+def _foresee_folding(network: Sequence[Shape], config: BuildConfig) -> None:
+    """Refuse a folding file that does not fit the layers."""
+    from finn_build import lut_mvau, steps
+    from finn_build.hardware_graph import outline
+
+    assert config.folding is not None
+    lut_mvau.register()
+    refusals = []
+    for by_chance in _chances(network):
+        try:
+            steps.read_folding(outline(_sizes(network, narrow=True, by_chance=by_chance)), config.folding)
+        except ConfigError as err:
+            refusals.append(err)
+        else:
+            return
+    raise refusals[0]
+
+
+def _chances(network: Sequence[Shape]) -> tuple[bool, ...]:
+    return (False, True) if any(_may_be_binary(shape) for shape in network) else (False,)
+
+
+def _may_be_binary(shape: Shape) -> bool:
+    return shape.weight_bits == 2 and shape.inputs * shape.outputs <= FEW
+
+
+def _problem(network: Sequence[Shape], config: BuildConfig, *, hopeful: bool, by_chance: bool) -> Problem:
+    """Return a problem that is no harder (`hopeful`), or no easier, than that of any such network once trained."""
+    narrow, wide = (
+        [node for nodes in plan(_sizes(network, narrow=n, by_chance=by_chance)) for node in nodes]
+        for n in (True, False)
+    )
+    layers = tuple(_layer(least, most, hopeful=hopeful) for least, most in zip(narrow, wide, strict=True))
+    return Problem(layers, config.filled, budget(config.filled))
+
+
+def _layer(least: Node, most: Node, *, hopeful: bool) -> Layer:
+    """Return a node whose widths are those of `least`, those of `most` or in between."""
+    node = least if hopeful else most
+    layer = Layer(node.name, node.kind, node.mw, node.mh, width(node.source), width(node.result))
+    if node.weights:
+        return replace(layer, weight_bits=width(node.weights), accu_bits=width(node.accumulator))
+    return replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful)
+
+
+def _sizes(network: Sequence[Shape], *, narrow: bool, by_chance: bool) -> list[Sizes]:
+    """Return the layers with the narrowest or the widest sums that they can have.
+
+    Args:
+        network: the layers.
+        narrow: which of the two.
+        by_chance: whether a few ternary weights turn out as binary ones.
+    """
+    low, high = 0, PIXEL_MAX
+    layers = []
+    for shape in network:
+        bits = 1 if by_chance and _may_be_binary(shape) else shape.weight_bits
+        largest = max(1, 2 ** (bits - 1) - 1)
+        weights = "BIPOLAR" if bits == 1 else signed_type(-largest, largest)
+        if not narrow:
+            reach = shape.inputs * largest * high
+            sums, margins = (-reach, reach), (-2 * reach - 1, 2 * reach)
+        else:
+            sums = _narrow_sums(shape.inputs if bits == 1 else 1, largest, low, high)
+            half = (sums[1] - sums[0] + 1) // 2
+            margins = (-half, sums[1] - sums[0] - half)
+        layers.append(Sizes(shape.inputs, shape.outputs, weights, sums, margins, shape.act_bits))
+        if shape.act_bits is not None:
+            low, high = (-1, 1) if shape.act_bits == 1 else (0, 2**shape.act_bits - 1)
+    return layers
+
+
+def _narrow_sums(count: int, largest: int, low: int, high: int) -> tuple[int, int]:
+    """Return the sums that need the fewest bits, with at least `count` weights of the size `largest`."""
+    if low < 0:
+        return -count * largest, count * largest
+    balanced = (-(count // 2) * largest * high, (count - count // 2) * largest * high)
+    positive = (0, count * largest * high)
+    bits = 1 + max((~balanced[0]).bit_length(), balanced[1].bit_length())
+    return balanced if count > 1 and bits < positive[1].bit_length() else positive
