@@ -3,6 +3,7 @@
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,9 @@ LONGEST_TIMEOUT_S = 86400.0
 DEVICE_TREE = Path("/proc/device-tree/compatible")  # the kernel's own word on which chip it runs
 CHIP_OF_PART = {"xc7z": b"xlnx,zynq-7000", "xczu": b"xlnx,zynqmp", "xck2": b"xlnx,zynqmp"}
 
+_HOLDERS: "weakref.WeakValueDictionary[int, Accelerator]" = weakref.WeakValueDictionary()  # by the id of the runtime
+_CHANGING_HANDS = threading.Lock()
+
 File = str | Path | bytes | BinaryIO
 Images = NDArray[np.uint8] | Sequence[File]
 
@@ -63,7 +67,8 @@ class Accelerator:
     `close` ends a call that is under way after the transfer it is in; that call and those in the queue raise.
 
     Processes: one at a time per board. A second one is refused when it opens, and after a fork only the process that
-    opened the accelerator can use or close it.
+    opened the accelerator can use or close it. Within a process, opening another accelerator on a board closes the one
+    before, which says so when it is used.
 
     The folder may be replaced meanwhile: bitstream, reference and golden images are those that were there at opening,
     also when the device is reset after a fault. Only a simulator has to be started again from the disk, and is refused
@@ -114,9 +119,17 @@ class Accelerator:
         self._verified = self._needs_reset = False
         self._process = os.getpid()
         self._turn = threading.RLock()
-        self._in_turn = self._closed = False
+        self._in_turn = False
+        self._closed: str | None = None  # why
         self._cleanup = contextlib.ExitStack()
+        with self._turn:  # nobody may close what is half open
+            self._open(runtime, capacity, timeout_s, twice=twice)
+
+    def _open(self, runtime: Any, capacity: int, timeout_s: float, *, twice: bool) -> None:
         try:
+            if self.device == "board":
+                runtime = runtime or _pynq(self._package)
+                self._take_board(runtime)
             transfer = 2 * capacity if twice else capacity
             self.link, self._simulator = _open_link(
                 self._package, self.device, runtime, self._cleanup, self._golden[0], transfer, timeout_s
@@ -127,6 +140,16 @@ class Accelerator:
         self._cleanup.callback(self.link.close)
         if twice:
             self.link = TwiceLink(self.link)
+
+    def _take_board(self, runtime: Any) -> None:
+        """Close the accelerator of this process that has the board; lock out other processes. Raises ConfigError."""
+        with _CHANGING_HANDS:
+            before = _HOLDERS.get(id(runtime))  # it keeps its runtime alive, so no other one can have this id
+            _HOLDERS[id(runtime)] = self
+        if before is not None:
+            before._close("closed: another one was opened on its board, which holds one design at a time")
+        if getattr(runtime, "__name__", None) == "pynq":
+            self._cleanup.enter_context(only_process_on_the_board())
 
     def infer(self, images: Images) -> Answers:
         """Answer for images: a uint8 array (N, height, width), or files. Streams any number through fixed buffers.
@@ -173,9 +196,12 @@ class Accelerator:
 
     def close(self) -> None:
         """Free the device's buffers and end a simulator. Once is enough, more do no harm."""
+        self._close("closed")
+
+    def _close(self, why: str) -> None:
         if os.getpid() != self._process:
             return  # of a fork: the device is the parent's
-        self._closed = True  # ends a call under way in another thread
+        self._closed = self._closed or why  # ends a call under way in another thread
         with self._turn:
             if not self._in_turn:  # else this thread is within a call of its own, which closes at its end
                 self._cleanup.close()
@@ -211,7 +237,7 @@ class Accelerator:
                 "both would use the same device. Open it after the fork, in one process only."
             )
         if self._closed:
-            raise ConfigError("the accelerator is closed. Open it again.")
+            raise ConfigError(f"the accelerator is {self._closed}. Open it again.")
 
     def _prepare(self) -> None:
         self._recover_if_needed()
@@ -420,12 +446,6 @@ def _open_link(
 
         runtime, hardware, simulator = open_simulated(package, hardware)
         cleanup.callback(simulator.close)
-    elif runtime is None:
-        why = board_missing(package)
-        if why is not None:
-            raise ConfigError(f"no board to run on: {why}.")
-        cleanup.enter_context(only_user_of_the_board())
-        runtime = _pynq()
     witness = find_witness(
         reference, golden, beat_bytes=hardware.input.folded_shape[-1], result_bytes=hardware.output.packed_bytes
     )
@@ -444,8 +464,16 @@ def _open_link(
     return link, simulator
 
 
-def _pynq() -> Any:
-    """Return the pynq module, its board found. That happens here because pynq wants an event loop in that thread."""
+def _pynq(package: Package) -> Any:
+    """Return the pynq module, its board found. That happens here because pynq wants an event loop in that thread.
+
+    Raises:
+        ConfigError: the folder cannot run here.
+        DeviceError: pynq finds no board.
+    """
+    why = board_missing(package)
+    if why is not None:
+        raise ConfigError(f"no board to run on: {why}.")
     import pynq
 
     with device_errors("looking for the board"):
@@ -454,8 +482,8 @@ def _pynq() -> Any:
 
 
 @contextlib.contextmanager
-def only_user_of_the_board() -> Iterator[None]:
-    """Lock the board for this process and this accelerator. Raises ConfigError if another one has it.
+def only_process_on_the_board() -> Iterator[None]:
+    """Lock the board for this process. Raises ConfigError if another one has it.
 
     The lock is on a file of the kernel, so there is nothing to be left behind, and it ends with the process.
     """
@@ -466,8 +494,8 @@ def only_user_of_the_board() -> Iterator[None]:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                "the board is in use by another program, or by another accelerator of this one: a board holds one "
-                "design at a time. Close it first; `lslocks` shows its process."
+                "the board is in use by another program, and holds one design at a time. End that program first; "
+                "`lslocks` shows its process."
             ) from None
         yield
         # A fork holds the same lock as long as it lives, unless it is given back.

@@ -93,7 +93,7 @@ def find_witness(reference: Reference, images: NDArray[np.uint8], *, beat_bytes:
 
     Args:
         reference: the network on the CPU.
-        images: (N, height, width) some that it was made for; the first and last of them are candidates.
+        images: (N, height, width) some that it was made for, for where noise does not do.
         beat_bytes: bytes of one beat of the input stream; they divide an image's.
         result_bytes: bytes of one result, 1 to 4.
 
@@ -136,10 +136,13 @@ def _pairs(
 
 
 def _candidates(reference: Reference, images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return (count, height, width) images unlike each other: of the given ones, and coarse and fine noise."""
+    """Return (count, height, width) images unlike each other: coarse and fine noise; where they are many, given ones.
+
+    Noise first: nobody asks about it, so hardly ever are the last images of a transfer the witness's own.
+    """
     height, width = reference.network.height, reference.network.width
     rng = np.random.default_rng(0)
-    made = [*images[:1], *images[1:][-1:]]
+    made = [] if count == CANDIDATES[0] else [*images[:1], *images[1:][-1:]]
     while len(made) < count:
         size = (1, 2, 4, 8)[len(made) % 4]  # of a block [pixel]
         blocks = 255 * rng.integers(0, 2, (-(-height // size), -(-width // size)), dtype=np.uint8)

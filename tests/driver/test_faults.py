@@ -123,6 +123,7 @@ def test_any_fault_during_any_calls(
 ) -> None:
     pixels = some_pixels(40)
     assume((kind, images) != ("two results left over", "the witness's"))  # the one coincidence that is documented
+    accelerator._needs_reset = True  # what an earlier example left would be a second fault
     if images == "all equal":
         pixels[:] = pixels[0]
     elif images == "golden":

@@ -20,7 +20,7 @@ import pytest
 
 from contract.errors import ArtifactError, ConfigError, DeviceError, DeviceTimeoutError, ToolError
 from driver import accelerator as module
-from driver.accelerator import Accelerator, only_user_of_the_board
+from driver.accelerator import Accelerator, only_process_on_the_board
 from driver.package import open_package
 from driver.reference import Reference
 from driver.simulated.core import ReferenceCore
@@ -206,26 +206,56 @@ class TestProcesses:
         other = (
             "import sys; from pathlib import Path; import driver.accelerator as module\n"
             f"module.DEVICE_TREE = Path({str(tree)!r})\n"
-            "with module.only_user_of_the_board(): print('mine', flush=True); sys.stdin.read()"
+            "with module.only_process_on_the_board(): print('mine', flush=True); sys.stdin.read()"
         )
         with subprocess.Popen(
             [sys.executable, "-c", other], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:
             assert process.stdout is not None and process.stdout.readline() == "mine\n"
-            with pytest.raises(ConfigError, match="the board is in use by another program"), only_user_of_the_board():
+            with (
+                pytest.raises(ConfigError, match="the board is in use by another program"),
+                only_process_on_the_board(),
+            ):
                 pass
             process.communicate("")
-        with only_user_of_the_board():
-            with pytest.raises(ConfigError, match="another accelerator of this one"), only_user_of_the_board():
+        with only_process_on_the_board():
+            with pytest.raises(ConfigError, match="in use by another"), only_process_on_the_board():
                 pass
             child = os.fork()  # which lives on with a copy of everything
             if not child:
                 time.sleep(30)
                 os._exit(0)
-        with only_user_of_the_board():
+        with only_process_on_the_board():
             pass
         os.kill(child, 9)
         os.waitpid(child, 0)
+
+    def test_of_one_program_the_last_accelerator_has_the_board(self, board: Bench) -> None:
+        write_manifest(board.folder, hardware=board.hardware)
+        runtime = StandIn(board.device)
+        pixels = some_pixels(30)
+        wrong: list[str] = []
+
+        def work(opened: Accelerator) -> None:
+            while True:
+                try:
+                    same = np.array_equal(opened.infer(pixels).logits, board.reference(pixels))
+                except ConfigError as err:
+                    wrong.extend([] if "closed: another one was opened on its board" in str(err) else [str(err)])
+                    return
+                wrong.extend([] if same else ["another's answers"])
+
+        threads = []
+        for _ in range(4):
+            opened = Accelerator(board.folder, "board", runtime=runtime)
+            threads.append(threading.Thread(target=work, args=(opened,)))
+            threads[-1].start()
+        for thread in threads[:-1]:
+            thread.join(20)
+        assert threads[-1].is_alive() and not any(thread.is_alive() for thread in threads[:-1])
+        with Accelerator(board.folder, "board", runtime=runtime) as last:
+            threads[-1].join(20)
+            assert len(last.infer(pixels).logits) == 30 and not wrong
 
     def test_another_overlay_of_the_same_program_is_noticed(self, board: Bench) -> None:
         write_manifest(board.folder, hardware=board.hardware)
