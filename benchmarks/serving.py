@@ -7,10 +7,12 @@ result counts as shown when the picture, its map and the figures are on the scre
 enlarged to 1024 x 1024 pixels, a usual size of a chest X-ray file.
 """
 
+import contextlib
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -68,19 +70,46 @@ def at_once(server: Served, files: list[Path]) -> list[float]:
         return list(pool.map(one, contents))
 
 
-def peak_mib(process: int) -> int:
-    """Return the most memory that a process has had [MiB]."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-    assert found is not None
-    return int(found[1]) >> 10
+class Memory(threading.Thread):
+    """Looks again and again how much memory a process and its children have together."""
+
+    def __init__(self, process: int) -> None:
+        """Begin."""
+        super().__init__(daemon=True)
+        self._process, self._peak = process, 0
+        self._ended = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        """Look until it is told to end."""
+        while not self._ended.wait(0.02):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread or decoder that has just ended
+                threads = Path(f"/proc/{self._process}/task").iterdir()
+                children = [child for thread in threads for child in (thread / "children").read_text().split()]
+                self._peak = max(self._peak, sum(map(self._resident, [self._process, *map(int, children)])))
+
+    def _resident(self, process: int) -> int:
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+        return int(found[1]) if found else 0
+
+    def peak_mib(self) -> int:
+        """Return the most until now [MiB]."""
+        return self._peak >> 10
+
+    def end(self) -> None:
+        """Look no more."""
+        self._ended.set()
+        self.join()
 
 
 def worst(server: Served) -> list[int]:
-    """Send the largest images that are accepted, eight at a time; return the statuses."""
+    """Send the largest images that are accepted, in every kind, four at a time; return the statuses."""
     tile = np.tile(noise(100), (50, WIDE // 100))
-    deep = content(make(tile.astype(np.uint16) << 4, bits=12, WindowCenter="2000", WindowWidth="900"))
-    large = [png(tile), png(tile, "JPEG"), png(np.repeat(tile[..., None], 3, axis=2)), deep] * 4
-    with ThreadPoolExecutor(8) as pool:
+    wide = tile.astype(np.uint16)
+    deep = content(make(wide << 4, bits=12, WindowCenter="2000", WindowWidth="900"))
+    kinds = [png(tile), png(tile, "JPEG"), png(np.stack([tile] * 3, axis=2)), png(np.stack([tile] * 4, axis=2)), deep]
+    large = [*kinds, png(wide * 257)] * 4
+    with ThreadPoolExecutor(4) as pool:
         return [reply.status for reply in pool.map(lambda data: server.post("/api/explain", File(data)), large)]
 
 
@@ -90,9 +119,10 @@ def report(page: NDArray[np.float64], together: NDArray[np.float64], statuses: l
     print(f"{AT_ONCE} uploads at once: no error, the last answer after {together.max():.0f} ms")
     accepted, busy = statuses.count(200), statuses.count(503)
     assert accepted + busy == len(statuses), statuses
-    print(f"{len(statuses)} images of {WIDE} x 5000 pixels, 8 at a time: {accepted} answered, {busy} told to wait")
+    print(f"{len(statuses)} images of {WIDE} x 5000 pixels, 4 at a time: {accepted} answered, {busy} told to wait")
     print(
-        f"most memory of the server [MiB]: {memory[0]} at its start, {memory[1]} before these, {memory[2]} after them"
+        "most memory of the server and its decoders [MiB]: "
+        f"{memory[0]} at its start, {memory[1]} before these, {memory[2]} after them"
     )
 
 
@@ -106,12 +136,15 @@ def main() -> None:
             url = process.stdout.readline().strip()
             server = Served(int(url.split(":")[2].strip("/")))
             try:
-                began = peak_mib(process.pid)
+                memory = Memory(process.pid)
+                time.sleep(2)
+                began = memory.peak_mib()
                 page = np.array(page_ms(url, files))
                 together = np.array(at_once(server, files))
-                usual = peak_mib(process.pid)
+                usual = memory.peak_mib()
                 statuses = worst(server)
-                report(page, together, statuses, [began, usual, peak_mib(process.pid)])
+                report(page, together, statuses, [began, usual, memory.peak_mib()])
+                memory.end()
             finally:
                 process.terminate()
 

@@ -181,7 +181,11 @@ def _listen(child: _Child, step: int, outcome: Outcome) -> tuple[bool, list[tupl
     findings: list[tuple[int, str, str]] = []
     try:
         while child.answers.poll():
-            kind, text, seconds, peak = child.answers.recv()
+            answer = child.answers.recv()
+            if answer is None:  # an input is made, and begins to be read
+                child.begun, child.used = time.monotonic(), _used(child.process.pid)
+                continue
+            kind, text, seconds, peak = answer
             outcome.slowest, outcome.peak = max(outcome.slowest, seconds), max(outcome.peak, peak)
             match kind:
                 case "accepted":
@@ -255,6 +259,7 @@ def _work(target: Target, seed: int, indices: range, scratch: Path, answers: Con
         given: bytes | Path = content if isinstance(content, bytes) else scratch / str(index)
         if isinstance(given, Path):
             _write(given, content)
+        answers.send(None)
         start = time.process_time()
         kind, text = _verdict(target, given)
         seconds = time.process_time() - start
