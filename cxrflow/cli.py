@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -623,6 +625,7 @@ def doctor() -> None:
 def main() -> None:
     """Run the command line; a user's mistake is one message, a bug keeps its traceback."""
     print_anything()
+    _heed_signals()
     try:
         try:
             app()
@@ -641,6 +644,13 @@ def main() -> None:
         if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
             Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
         raise
+
+
+def _heed_signals() -> None:
+    """Take being terminated like Ctrl-C: what we started ends, and what is half done goes."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.default_int_handler)
 
 
 def _stop(err: CxrflowError) -> NoReturn:

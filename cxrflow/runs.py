@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, writ
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
+# Where stages lie in a run, for those who clear up what a killed command left.
+PLACES = ("train", "export", "evaluation/*", "build/*", "build/*/*", "deploy/*")
 MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
 
 
@@ -87,7 +90,38 @@ def locked(folder: Path) -> Iterator[None]:
             raise ConfigError(
                 f"another cxrflow is working in {folder}. Wait for it, or give this run another name."
             ) from None
+        with writing(folder):
+            _clear_up(folder)
         yield
+
+
+def _clear_up(run: Path) -> None:
+    """Put back, or remove, what a killed command left in a run folder that we hold; never what is not ours.
+
+    A stage's `.NAME.old` without a NAME is the stage itself: the command ended between two renames. Beside a NAME it is
+    the one before. A `.NAME.partial` is what nobody finished.
+    """
+    for place in PLACES:
+        above, _, name = place.rpartition("/")
+        for parent in run.glob(above) if above else [run]:
+            for aside in parent.glob(f".{name}.old"):
+                stage = parent / aside.name.removeprefix(".").removesuffix(".old")
+                if not stage.exists() and read_stamp(aside) is not None:
+                    aside.rename(stage)
+                elif aside.is_dir() or aside.is_symlink():
+                    _remove(aside)
+            for partial in (*parent.glob(f".{name}.partial"), *parent.glob(f".{name}.*.partial")):
+                if partial.is_dir() and not partial.is_symlink():
+                    _remove(partial)
+                elif _PARTIAL_FILE.fullmatch(partial.name):
+                    partial.unlink()
+    for name in ("experiment.yaml", "report.html", "trial.json", "interrupted.pt"):
+        for partial in run.glob(f".{name}.*.partial"):
+            partial.unlink()
+    _remove(run / ".wave")
+
+
+_PARTIAL_FILE = re.compile(r"\..+\.\d+\.partial")  # contract.files.replacing
 
 
 def run_stage(
@@ -299,5 +333,8 @@ def _replace(new: Path, old: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    if folder.exists():
+    """Remove a folder of ours; of a link that somebody put in its place, the link."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
         shutil.rmtree(folder)

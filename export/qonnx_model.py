@@ -8,7 +8,6 @@ of two, so moving it into the batch norm is exact.
 import contextlib
 import copy
 import io
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.general.intquant import int_quant
 from qonnx.util.cleanup import cleanup_model
 
+from contract.scratch import scratch
 from export.integer_network import integer_weights
 from qnn.network import PixelMLP, act_scale, activation, linear
 
@@ -66,9 +66,9 @@ def to_qonnx(net: PixelMLP, path: Path) -> None:
     """Write `net`, which `canonical` returned, to the file `path`."""
     network = integer_logit_network(net)
     example = torch.zeros(1, net.spec.height * net.spec.width)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+    with scratch("export") as folder, warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # the exporter warns about itself
-        raw = str(Path(folder) / "raw.onnx")
+        raw = str(folder / "raw.onnx")
         # torch's other exporter writes a bias-free QuantLinear as a Gemm that neither qonnx nor hls4ml can read.
         export_qonnx(network, args=example, export_path=raw, opset_version=OPSET, dynamo=False)
         model = cleanup_model(ModelWrapper(raw))

@@ -4,11 +4,12 @@ The harness streams any number of images back to back and records every logit, t
 stream how often it moved, waited for its sink (stalled) or waited for its source (starved).
 """
 
+import atexit
+import contextlib
 import functools
 import os
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import MismatchError, ToolError
+from contract.scratch import scratch
+from finn_build import child
 from finn_build.stitch import Design
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
@@ -67,9 +70,11 @@ def missing_tools() -> list[str]:
 
 
 @functools.cache
-def _runtime() -> "tempfile.TemporaryDirectory[str]":
+def _runtime() -> Path:
     """Keep the objects of Verilator's own code: they are half of the work for a small design, and always the same."""
-    return tempfile.TemporaryDirectory(prefix="cxrflow-verilator-")
+    kept = contextlib.ExitStack()
+    atexit.register(kept.close)
+    return kept.enter_context(scratch("verilator"))
 
 
 def verilate(
@@ -101,7 +106,7 @@ def verilate(
     # What runs once, a third of the code, is not worth optimizing.
     makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
     makeflags += " OPT_FAST=-O0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
-    runtime = Path(_runtime().name) / f"quick-{quick}-wave-{wave}"
+    runtime = _runtime() / f"quick-{quick}-wave-{wave}"
     known = [Path(shutil.copy(path, build)).name for path in sorted(runtime.glob("*.o"))]
     makeflags += " VM_GLOBAL_FAST=" if known else ""
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
@@ -115,10 +120,9 @@ def verilate(
         *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
         *known,
     ]  # fmt: skip
-    environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-    done = subprocess.run(
-        command, cwd=rtl, env=environment, capture_output=True, text=True, errors="replace", check=False
-    )
+    # Temporary files of a compiler that is killed go with the build folder.
+    environment = {**os.environ, "VERILATOR_ROOT": str(root), "TMPDIR": str(build.resolve())}
+    done = child.run(command, cwd=rtl, env=environment)
     if done.returncode:
         log = build / "verilator.log"
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
@@ -191,19 +195,17 @@ def simulate(
 def _run(command: list[str | Path], cwd: Path, images: int, progress: Progress | None) -> tuple[list[str], int, str]:
     """Run the harness and pass its progress on; return its other lines, its exit code and its errors."""
     lines: list[str] = []
-    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipe = subprocess.PIPE
+    with child.running(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True) as process:
         assert process.stdout is not None and process.stderr is not None
-        try:
-            for line in process.stdout:
-                if not line.startswith("progress"):
-                    lines.append(line)
-                elif progress is not None:
-                    progress(int(line.split()[1]), images)
-            errors = process.stderr.read()
-        except BaseException:
-            process.kill()
-            raise
-    return lines, process.returncode, errors
+        for line in process.stdout:
+            if not line.startswith("progress"):
+                lines.append(line)
+            elif progress is not None:
+                progress(int(line.split()[1]), images)
+        errors = process.stderr.read()
+        code = process.wait()
+    return lines, code, errors
 
 
 def _result(lines: list[str], logits: Path, seconds: float) -> SimResult:

@@ -6,6 +6,7 @@ few gates. A result is kept under a hash of all that decides it: a folding searc
 changed, and equal nodes once, whatever their names.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -18,9 +19,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata, resources
 from pathlib import Path
+from typing import Any
 
 from contract.errors import ConfigError, ToolError
+from contract.files import write_whole
 from contract.record import read_record
+from finn_build import child
 from finn_build.boards import Board
 from finn_build.costs import Family
 from finn_build.records import Built
@@ -56,10 +60,8 @@ _MAP_LUTS = (
     "opt_lut_ins -tech xilinx",
 )
 
-# Ctrl-C must end Yosys in the middle of a pass, so the interpreter gives the signal back its default.
 _PROGRAM = """\
-import signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
+import sys
 from pyosys import libyosys
 libyosys.run_pass("script " + sys.argv[1])
 """
@@ -397,23 +399,20 @@ def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str |
 
 def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
     """Run Yosys in every folder, one process per core at a time; tell `done` about each that succeeded."""
-    waiting, running = list(folders), dict[Path, subprocess.Popen[bytes]]()
-    try:
+    waiting, running = list(folders), dict[Path, subprocess.Popen[Any]]()
+    with contextlib.ExitStack() as started:
         while waiting or running:
             while waiting and len(running) < _cores():
                 folder = waiting.pop(0)
                 with (folder / "yosys.log").open("wb") as log:
                     command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
-                    running[folder] = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+                    process = child.running(command, cwd=folder, stdout=log, stderr=log)
+                    running[folder] = started.enter_context(process)
             time.sleep(0.02)
             for folder in [folder for folder, process in running.items() if process.poll() is not None]:
                 if running.pop(folder).returncode:
                     raise _refused(folder)
                 done(folder)
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
 
 
 def _refused(folder: Path) -> ToolError:
@@ -471,6 +470,4 @@ def _load(path: Path) -> Usage | None:
 
 
 def _save(path: Path, usage: Usage) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(asdict(usage)) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, json.dumps(asdict(usage)) + "\n")
