@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
 BUILT = (*TRAINED, "build")
+BROUGHT = ("results", "synth_results")  # in the folder vivado/: what Vivado leaves, perhaps on another machine
 SEEN = "images.npz"  # in a training: which images it used
 WARNED_IMAGES = 10  # unreadable images that are named one by one
 
@@ -333,6 +334,7 @@ class Run:
             from finn_build.build import build
 
             build(self.folder / "export", out, config, self.console.detail)
+            self._set_aside()
 
         ran = self._stage(self.build_folder, BUILT, inputs, work)
         return ran
@@ -450,8 +452,30 @@ class Run:
             from finn_build.vivado.project import write_project
 
             write_project(self.build_folder, out)
+            self._set_aside()
 
-        return self._stage(self.build_folder / "vivado", BUILT, inputs, work)
+        ran = self._stage(self.build_folder / "vivado", BUILT, inputs, work)
+        for name in BROUGHT:
+            aside, place = self._aside / name, self.build_folder / "vivado" / name
+            if aside.is_dir() and not place.exists():
+                aside.rename(place)  # whether they are of this project is seen by whoever takes them
+        return ran
+
+    @property
+    def _aside(self) -> Path:
+        """Where Vivado's results wait while the folder that they lie in is made anew."""
+        return self.build_folder.with_name(f"{self.build_folder.name}.brought")
+
+    def _set_aside(self) -> None:
+        """Keep Vivado's results, which hours or a person brought: they are not ours to delete."""
+        for name in BROUGHT:
+            results = self.build_folder / "vivado" / name
+            if results.is_dir():
+                self._aside.mkdir(exist_ok=True)
+                if (self._aside / name).exists():
+                    shutil.rmtree(self._aside / name)  # of a build before the one that these are of
+                results.rename(self._aside / name)
+                self.console.detail(f"Vivado's {name} of the earlier build wait in {self._aside}")
 
     def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
         """Build the bitstream, with Vivado or in FINN's container. Returns whether anything had to be done."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from contract.manifest import load_manifest
 from driver.package import open_package
@@ -65,6 +66,21 @@ def test_without_vivado_everything_up_to_it_is_done(verified: Place) -> None:
     assert load_manifest(verified.run / "deploy" / "pynq-z2" / "accelerator.json").hardware is None  # as it was
     alone = verified("synth", "tiny.yaml", "--tool", "vivado")
     alone.assert_refused("-log synth.log -source synth.tcl", "`cxrflow synth --tool vivado`", code=3)
+
+
+def test_a_new_build_keeps_what_somebody_brought_from_vivado(verified: Place) -> None:
+    """Hours of another machine: neither a new build nor a new project deletes them or takes them for its own."""
+    verified("bitstream", "tiny.yaml").assert_refused("Vivado is not on PATH", code=3)
+    results = verified.run / "build" / "pynq-z2" / "vivado" / "results"
+    results.mkdir()
+    (results / "accelerator.bit").write_text("brought")
+    source = yaml.safe_load((verified.folder / "tiny.yaml").read_text(encoding="utf-8"))["data"]
+    verified.experiment(data=source, build={"target_fps": 1000})
+    outcome = verified("build", "tiny.yaml")
+    assert outcome.code == 0 and "Vivado's results of the earlier build wait in" in outcome.err, outcome.err
+    assert not results.exists()
+    verified("bitstream", "tiny.yaml").assert_refused("Vivado is not on PATH", code=3)
+    assert (results / "accelerator.bit").read_text() == "brought"
 
 
 def test_with_vivado_the_deploy_folder_has_the_bitstream(
