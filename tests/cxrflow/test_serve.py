@@ -336,7 +336,7 @@ class TestDecodersThatFail:
 
     @pytest.fixture(scope="class")
     def attacked(self, folder: Path, network: IntegerNetwork) -> Iterator[Served]:
-        limits = Limits(patience_s=0.2, decode_s=3, decode_bytes=100 << 20)
+        limits = Limits(patience_s=0.2, decode_s=6, decode_bytes=100 << 20)  # a busy machine starts a process in 3 s
         with serving(folder, limits=limits, decoder=HOSTILE) as served:
             yield served
 
@@ -363,7 +363,7 @@ class TestDecodersThatFail:
             assert attacked.ask("GET", "/healthz").status == 200 and time.monotonic() - start < 1
             assert attacked.post("/api/predict", File(png(noise()))).status == 200
             assert not hangs.done()
-            hangs.result().assert_refused(422, "unusable", "takes more than 3 s to decode")
+            hangs.result().assert_refused(422, "unusable", "takes more than 6 s to decode")
         assert attacked.post("/api/predict", File(png(noise()))).status == 200
 
     def test_many_that_hang_delay_others_by_no_more_than_their_own_time(self, attacked: Served) -> None:
@@ -373,7 +373,7 @@ class TestDecodersThatFail:
             time.sleep(0.2)
             start = time.monotonic()
             assert attacked.post("/api/predict", File(png(noise()))).status == 200
-            assert time.monotonic() - start < 9
+            assert time.monotonic() - start < 20
             assert {reply.result().status for reply in hanging} == {422}
 
     def test_what_codecs_print_is_lost(self, attacked: Served, capfd: pytest.CaptureFixture[str]) -> None:
