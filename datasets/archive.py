@@ -5,15 +5,16 @@ objects, and everything in it before any image is read; reading is bounded by th
 stops at the size that the directory names.
 """
 
+import re
 import stat
 import zipfile
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from contract.errors import DataError, ImageError
 from contract.preprocess import MAX_FILE_BYTES
 from datasets.labels import LabelRules
-from datasets.layout import HIDDEN, MAX_DEPTH, is_clutter, list_tree
+from datasets.layout import HIDDEN, MAX_DEPTH, folders, is_clutter, list_tree
 from datasets.listing import SPLIT_NAMES, Listing, file_state, shown, too_many_bytes
 
 MAX_MEMBERS = 500_000
@@ -23,36 +24,70 @@ _ZIP64_END = 76  # bytes between the directory and its end record in a zip64 fil
 _ENTRY = b"PK\1\2"  # begins every entry of the directory
 MAX_RATIO = 200  # unpacked to packed bytes of the whole archive; images hardly shrink
 RATIO_FREE_BYTES = 256 << 20  # unpacked to less than this, any ratio is harmless
+_ELSEWHERE = re.compile(r"\\|^[^/]*:|(?:^|/)\.{0,2}(?:/|$)")  # a backslash, a drive, an empty name, . or ..
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 class ZipTree:
     """A folder inside a zip."""
 
-    def __init__(self, archive: zipfile.ZipFile, path: Path, members: dict[str, zipfile.ZipInfo], top: str) -> None:
-        """Take the checked members, by name with "/", and the folder ("" or ending in "/") that is the root."""
-        self.root = path / top
-        self._archive, self._top = archive, top
-        self._members = {name.removeprefix(top): info for name, info in members.items() if name.startswith(top)}
-        self._children: dict[str, dict[str, bool]] = {}
-        for name in self._members:
-            parts = PurePosixPath(name).parts
-            for depth, part in enumerate(parts):
-                within = self._children.setdefault("/".join(parts[:depth]) or ".", {})
-                within[part] = within.get(part, False) or depth < len(parts) - 1 or name.endswith("/")
+    def __init__(self, archive: zipfile.ZipFile, path: Path, members: dict[str, zipfile.ZipInfo]) -> None:
+        """Take the checked members, by name with "/". The root is the zip itself until `enter`."""
+        self.root = path
+        self._archive, self._members, self._top = archive, members, ""
+        self._children: dict[str, dict[str, bool]] = {"": {}}
+        for name in members:
+            folder, _, base = name.removesuffix("/").rpartition("/")
+            within = self._add_folder(folder)
+            within[base] = within.get(base, False) or name.endswith("/")
+
+    def _add_folder(self, folder: str) -> dict[str, bool]:
+        """Return what lies directly in a folder, which is added, with those that it lies in, if it is new."""
+        found = self._children.get(folder)
+        if found is None:
+            found = self._children[folder] = {}
+            above, _, base = folder.rpartition("/")
+            self._add_folder(above)[base] = True
+        return found
+
+    def enter(self) -> str:
+        """Make the folder that holds train and test the root, else the first that holds several things; return it.
+
+        Of two such folders the one nearest to the top, then the first by name: the release's zip has its copy one
+        deeper.
+        """
+        tops = [
+            top
+            for top, names in self._children.items()
+            if not _is_hidden(top) and {"train", "test"} <= {SPLIT_NAMES.get(name.lower()) for name in names}
+        ]
+        top = min(tops, key=lambda top: (top.count("/"), bool(top), top), default=None)
+        if top is None:
+            top = ""
+            while len(inside := folders(self, top or ".")) == 1:
+                deeper = f"{top}/{inside[0]}".removeprefix("/")
+                if not folders(self, deeper):
+                    break
+                top = deeper
+        self._top = f"{top}/" if top else ""
+        self.root = self.root / top
+        return self._top
+
+    def _inside(self, path: str) -> str:
+        return self._top.removesuffix("/") if path == "." else f"{self._top}{path}"
 
     def children(self, folder: str) -> list[tuple[str, bool]]:
         """See Tree."""
-        return list(self._children.get(folder, {}).items())
+        return list(self._children.get(self._inside(folder), {}).items())
 
     def state(self, name: str) -> tuple[int | str, ...]:
         """See Tree."""
-        info = self._members.get(name)
+        info = self._members.get(self._inside(name))
         return ("folder",) if info is None else (info.file_size, info.CRC)
 
     def read(self, name: str) -> bytes:
         """See Tree."""
-        info = self._members.get(name)
+        info = self._members.get(self._inside(name))
         if info is None or info.is_dir():
             raise ImageError(f"{name}: is not a regular file; expected an image file.")
         if info.file_size > MAX_FILE_BYTES:
@@ -103,9 +138,10 @@ def list_zip(path: Path, *, rules: LabelRules) -> Listing:
     """
     archive = open_zip(path)
     try:
-        members = _checked(archive, path)
-        top = _find_top(members)
-        listing = list_tree(ZipTree(archive, path, members, top), kind="zip", rules=rules)
+        members = checked_members(archive, path)
+        tree = ZipTree(archive, path, members)
+        top = tree.enter()
+        listing = list_tree(tree, kind="zip", rules=rules)
     except BaseException:
         archive.close()
         raise
@@ -124,7 +160,7 @@ def damaged(path: Path, err: Exception) -> DataError:
     )
 
 
-def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+def checked_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
     """Return all members by name, after looking for everything that a zip should not hold."""
     members: dict[str, zipfile.ZipInfo] = {}
     infos = archive.infolist()
@@ -154,7 +190,7 @@ def _problem(info: zipfile.ZipInfo) -> str:
     name = info.filename
     if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:  # before it is taken apart
         return f"has a path of {len(name):,} characters in {name.count('/'):,} folders"
-    if name.startswith("/") or "\\" in name or ":" in name.split("/")[0] or {"", ".", ".."} & set(_parts(name)):
+    if _ELSEWHERE.search(name.removesuffix("/")):
         return "has a path that leads elsewhere"
     if not name.isprintable():
         return "has a name that cannot be printed"
@@ -167,38 +203,5 @@ def _problem(info: zipfile.ZipInfo) -> str:
     return ""
 
 
-def _parts(name: str) -> list[str]:
-    return name.removesuffix("/").split("/")
-
-
 def _is_hidden(name: str) -> bool:
-    return any(is_clutter(part) for part in _parts(name))
-
-
-def _find_top(members: dict[str, zipfile.ZipInfo]) -> str:
-    """Return the folder, "" or ending in "/", that holds train and test, or else the first that holds several things.
-
-    Of two such folders the one nearest to the top, then the first by name: the release's zip has its copy one deeper.
-    """
-    inside: dict[str, set[str]] = {}
-    for name in members:
-        if _is_hidden(name):
-            continue
-        parts = _parts(name)
-        for depth, part in enumerate(parts):
-            if depth < len(parts) - 1 or name.endswith("/"):  # folders only
-                inside.setdefault("".join(f"{p}/" for p in parts[:depth]), set()).add(part)
-    tops = [
-        top
-        for top, names in inside.items()
-        if {"train", "test"} <= {SPLIT_NAMES.get(name.lower(), "") for name in names}
-    ]
-    if tops:
-        return min(tops, key=lambda top: (top.count("/"), top))
-    top = ""
-    while len(inside.get(top, ())) == 1:
-        deeper = f"{top}{next(iter(inside[top]))}/"
-        if deeper not in inside:
-            break
-        top = deeper
-    return top
+    return any(map(is_clutter, name.removesuffix("/").split("/"))) if name else False

@@ -79,10 +79,10 @@ def _numbered(table: Path, reader: Any, lines: "_Lines") -> Iterator[tuple[int, 
             return
         if len(cells) > MAX_COLUMNS:
             raise DataError(f"{table}: line {begun} has {len(cells):,} cells, expected at most {MAX_COLUMNS:,}.")
+        count += 1
+        if count > MAX_ROWS:
+            raise DataError(f"{table}: has more than {MAX_ROWS:,} lines, expected at most so many; split it.")
         if any(cell.strip() for cell in cells):
-            count += 1
-            if count > MAX_ROWS:
-                raise DataError(f"{table}: has more than {MAX_ROWS:,} lines, expected at most so many; split it.")
             yield reader.line_num, cells
         begun, lines.taken = reader.line_num + 1, 0
 

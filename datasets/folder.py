@@ -23,7 +23,9 @@ class FolderTree:
             with os.scandir(place) as entries:
                 return [(entry.name, entry.is_dir() and not _leads_back(entry)) for entry in entries]
         except OSError as err:
-            raise DataError(f"{place}: cannot be listed ({err.strerror}); expected a readable folder.") from err
+            raise DataError(
+                f"{shown(str(place))}: cannot be listed ({err.strerror}); expected a readable folder."
+            ) from err
 
     def state(self, name: str) -> tuple[int | str, ...]:
         """See Tree."""

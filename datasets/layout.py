@@ -124,7 +124,9 @@ def _release_files(tree: Tree) -> tuple[list[XrayFile], tuple[str, ...], tuple[s
             _add_once(tree, places, SPLIT_NAMES[name.lower()], name)
     for required in ("train", "test"):
         if required not in places:
-            found = ", ".join(map(shown, folders(tree))) or "no folders"
+            names = [shown(name)[:80] for name in folders(tree)]
+            more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
+            found = ", ".join(names[:8]) + more or "no folders"
             raise DataError(
                 f"{tree.root}: has no folder {required!r}, found {found}; point at the folder that holds train and "
                 "test, at one with a folder per class, or at a table of paths and labels."
@@ -197,14 +199,14 @@ def _class_name(folder: Path) -> str:
         return name
     near = difflib.get_close_matches(name, CLASS_NAMES, n=1)
     advice = f"did you mean {near[0]}?" if near else "rename or remove it."
-    raise DataError(f"{folder}: is no class folder, expected {' or '.join(CLASS_NAMES)}; {advice}")
+    raise DataError(f"{shown(str(folder))}: is no class folder, expected {' or '.join(CLASS_NAMES)}; {advice}")
 
 
 def _add_once(tree: Tree, known: dict[str, str], key: str, folder: str) -> None:
     """Add a folder under its canonical name; train and Train side by side are a mistake."""
     if key in known:
         raise DataError(
-            f"{tree.root / folder}: means the same as {PurePosixPath(known[key]).name} beside it; "
+            f"{shown(str(tree.root / folder))}: means the same as {shown(PurePosixPath(known[key]).name)} beside it; "
             "expected one of them, so merge them."
         )
     known[key] = folder

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError
 from contract.npz import MAX_UNPACKED_BYTES
-from datasets.archive import damaged, open_zip
+from datasets.archive import checked_members, damaged, open_zip
 from datasets.listing import Listing, XrayFile, file_state
 
 SPLITS = ("train", "val", "test")
+MAX_IMAGES = 1_000_000  # of a split; the largest MedMNIST set has a fifth of it
 _MAX_HEADER = 10_000  # bytes of an array's description
 
 
@@ -31,6 +32,8 @@ def list_medmnist(path: Path) -> Listing:
     Raises:
         DataError: the file is damaged, an array is missing, pickled or of another shape, or two arrays do not match.
     """
+    with open_zip(path) as archive:
+        checked_members(archive, path)
     shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
     files = []
     for split in SPLITS:
@@ -109,8 +112,11 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
             "fetch the original file."
         )
     right = (len(shape) == 3 and dtype == np.uint8) if kind == "images" else (_is_column(shape) and dtype.kind in "uib")
-    if not right:
-        raise DataError(f"{path}: {name} is {dtype} of shape {shape}, expected {wanted}; fetch the original file.")
+    if not right or not all(0 < length <= MAX_IMAGES for length in shape):
+        found = f"{dtype} of shape {shape}" if len(shape) < 9 else f"{dtype} of {len(shape)} dimensions"
+        raise DataError(
+            f"{path}: {name} is {found[:200]}, expected {wanted}, none above {MAX_IMAGES:,}; fetch the original file."
+        )
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > MAX_UNPACKED_BYTES or size > unpacked:
         raise DataError(

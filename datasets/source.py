@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
-from datasets.archive import list_zip, open_zip
+from datasets.archive import list_zip
 from datasets.csv_rows import is_text
 from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
@@ -63,9 +63,9 @@ def _starts_like_zip(path: Path) -> bool:
 def _is_npz(path: Path) -> bool:
     if not _starts_like_zip(path):
         return False
-    with open_zip(path) as archive:
-        names = archive.namelist()
-    return any(name.endswith(".npy") for name in names) or path.suffix == ".npz"
+    head = _head(path)
+    first = head[30 : 30 + int.from_bytes(head[26:28], "little")]  # name of the first entry
+    return first.endswith(b".npy") or path.suffix == ".npz"
 
 
 def _is_table(path: Path) -> bool:

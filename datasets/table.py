@@ -42,6 +42,7 @@ _JOINS = (
     "patient_id",
 )  # ids of two tables
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}  # ChestX-ray14's files -> the split they list
+MAX_LABEL = 2000  # characters of a cell
 _FINDINGS = "|"  # between the findings of one cell
 
 
@@ -134,6 +135,7 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         values = {key: cells[at].strip() for key, at in columns.items()}
         if not values["path"] or "\0" in values["path"]:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
+        _check_label(table, line, values.get("label", ""))
         patient, split = values.get("patient"), _split(table, line, values.get("split"))
         row = _Row(line, values["path"], values.get("label", ""), None, split, values.get("rater", ""))
         row = row if patient is None or names_nobody(patient) else replace(row, patient=patient)
@@ -149,6 +151,14 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
                 )
             rows += [replace(row, label=label, rater=rater) for label, rater in said]
     return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+
+
+def _check_label(table: Path, line: int, label: str) -> None:
+    if len(label) > MAX_LABEL:
+        raise DataError(
+            f"{table}: line {line} has a label of {len(label):,} characters, expected a class or findings of at most "
+            f"{MAX_LABEL:,}; is 'data.label' the right column?"
+        )
 
 
 class _Labels:
@@ -171,11 +181,10 @@ class _Labels:
         for line, cells in lines:
             if len(cells) <= max(*at, *columns.values()):
                 raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {len(own)}; complete it.")
-            label, rater = (
-                cells[columns["label"]].strip(),
-                cells[columns["rater"]].strip() if "rater" in columns else "",
-            )
-            self._said.setdefault(tuple(_same_id(cells[i]) for i in at), []).append((label, rater))
+            values = {key: cells[i].strip() for key, i in columns.items()}
+            _check_label(table, line, values["label"])
+            said = self._said.setdefault(tuple(_same_id(cells[i]) for i in at), [])
+            said.append((values["label"], values.get("rater", "")))
 
     def of(self, cells: list[str]) -> list[tuple[str, str]]:
         """Return (label, rater) of every line for the image of these cells."""
@@ -417,8 +426,8 @@ def _once(table: Path, row: _Row, index: dict[str, list[Path]]) -> tuple[Path | 
     paths = index.get(row.path, [])
     if len(paths) > 1:
         raise DataError(
-            f"{table}: line {row.line} names {row.path!r}, which is {paths[0]} and {paths[1]}; expected one file, so "
-            "write the path out."
+            f"{table}: line {row.line} names {row.path[:120]!r}, which is {shown(str(paths[0]))} and "
+            f"{shown(str(paths[1]))}; expected one file, so write the path out."
         )
     return (paths[0], _stat(paths[0])) if paths else (None, None)
 

@@ -127,6 +127,28 @@ class TestZip:
             archive.writestr("train/NORMAL/IM-0000-0000.png", b"other")
         refused(path, "occurs twice")
 
+    def test_a_directory_of_an_absurd_size(self, tmp_path: Path) -> None:
+        """Half a million entries take half a gigabyte as objects: they are counted before there are any."""
+        path = tmp_path / "x.zip"
+        entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0) + b"x"
+        for count, length, words in (
+            (500_001, len(entry) * 500_001, "holds 500,001 entries, expected at most 500,000"),
+            (1, 200 << 20, "holds a directory of 209,715,200 bytes"),
+        ):
+            end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, length, 0, 0)
+            path.write_bytes(b"PK\3\4" + entry * count + end)
+            refused(path, words)
+
+    @pytest.mark.parametrize("depth", [40, 20_000])
+    def test_a_path_of_many_folders(self, tmp_path: Path, depth: int) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files() | {"a/" * depth + "x": b"x"})
+        refused(path, f"has a path of {2 * depth + 1:,} characters in {depth:,} folders")
+
+    def test_a_name_that_is_no_text(self, tmp_path: Path) -> None:
+        path = write_zip(tmp_path / "x.zip", release_files() | {"é.png": b"x"})
+        path.write_bytes(path.read_bytes().replace("é.png".encode(), b"\xff\xfe.png"))
+        refused(path, "names an entry in a way that is no UTF-8")
+
     def test_cut_short_empty_or_without_xrays(self, tmp_path: Path) -> None:
         path = write_zip(tmp_path / "x.zip", release_files())
         path.write_bytes(path.read_bytes()[:-300])
@@ -201,6 +223,35 @@ class TestMedMnist:
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr("train_images.npy", header.getvalue())
         refused(path, "train_images claims 100,000,000,000,000 bytes but holds", "expected a whole array")
+
+    @pytest.mark.parametrize(
+        ("shape", "words"),
+        [
+            ("(-1, 8, 8)", "train_images is uint8 of shape (-1, 8, 8), expected uint8"),
+            ("(0, 0, 0)", "is uint8 of shape (0, 0, 0)"),
+            ("(200000000, 1, 1)", "is uint8 of shape (200000000, 1, 1)"),
+            (f"(16, {'9' * 4000}, 1)", "is uint8 of shape (16, 999"),
+            (f"({'1, ' * 40})", "is uint8 of 40 dimensions"),
+            ("(" * 200, "is cut short or damaged"),
+        ],
+        ids=["negative", "nothing", "many", "digits", "dimensions", "nested"],
+    )
+    def test_headers_that_lie(self, tmp_path: Path, shape: str, words: str) -> None:
+        text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n"
+        path = medmnist(tmp_path, train_images=None)
+        with zipfile.ZipFile(path, "a") as archive:
+            header = b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text.encode()
+            archive.writestr("train_images.npy", header + bytes(1000))
+        refused(path, words)
+
+    def test_columns_first_is_the_same_image(self, tmp_path: Path) -> None:
+        images = np.asfortranarray(np.load(medmnist(tmp_path))["train_images"])
+        other = medmnist(tmp_path, name="other.npz", train_images=images)
+        assert_same_images(load(other), load(tmp_path / "pneumoniamnist.npz"))
+
+    def test_an_array_that_unpacks_to_gigabytes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("datasets.archive.RATIO_FREE_BYTES", 1 << 20)
+        refused(medmnist(tmp_path, train_images=np.zeros((20, 2000, 2000), np.uint8)), "claims to unpack from")
 
     def test_images_smaller_than_the_network(self, tmp_path: Path) -> None:
         refused(medmnist(tmp_path), "34 of 34 images are unreadable", "is 8 x 8 pixels", height=16, width=16)
@@ -419,9 +470,13 @@ class TestTable:
             ('path,label\n"x\ny,1\n', ["what begins in line 2 is no line of a table (unexpected end of data)"]),
             ("path,label,path\nx,1,y\n", ["has 2 columns called 'path', expected one"]),
             ("path,class,target\nx,1,1\n", ["has the columns class and target, each of which could be the label"]),
+            (
+                "path,label\nx," + "|" * 3000 + "\n",
+                ["line 2 has a label of 3,000 characters, expected a class or find"],
+            ),
             ("path,x\ny,1\n", ["expected one called 'path' and one called 'label'", "or set 'data.label'"]),
         ],
-        ids=["line", "columns", "open quote", "open quote at the end", "twice", "two labels", "no label"],
+        ids=["line", "columns", "open quote", "open quote at the end", "twice", "two labels", "long label", "no label"],
     )
     def test_tables_of_an_absurd_shape(self, tmp_path: Path, content: str, words: list[str]) -> None:
         (tmp_path / "x.csv").write_text(content)
