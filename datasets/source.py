@@ -251,7 +251,9 @@ def _own_splits(
         return splits, ()
     rest = np.flatnonzero(splits == "train")
     try:
-        mask = validation_mask(every.labels[rest], every.patients[rest], val_fraction=TEST_FRACTION, seed=0)
+        mask = validation_mask(
+            every.labels[rest], every.patients[rest], val_fraction=TEST_FRACTION, seed=0, for_test=True
+        )
     except DataError as err:
         raise DataError(f"{listing.root}: has no test split, and none can be drawn from it: {err}") from err
     splits[rest[mask]] = "test"

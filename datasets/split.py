@@ -12,7 +12,7 @@ from datasets.xray import CLASS_NAMES
 
 
 def validation_mask(
-    labels: NDArray[np.int64], patients: NDArray[np.int64], *, val_fraction: float, seed: int
+    labels: NDArray[np.int64], patients: NDArray[np.int64], *, val_fraction: float, seed: int, for_test: bool = False
 ) -> NDArray[np.bool_]:
     """Return (N,) true where an image is for validation: one of round(1 / val_fraction) folds of whole patients.
 
@@ -21,25 +21,30 @@ def validation_mask(
         patients: (N,) group numbers; a group is never divided.
         val_fraction: wanted share of validation images, up to 0.5; met as closely as whole patients allow.
         seed: chooses the folds; of these the first with the truest class counts is taken.
+        for_test: the images are for testing, and neither number is the user's: messages do not ask to change them.
     """
     if not 0 < val_fraction <= 0.5:
         raise ConfigError(f"val_fraction is {val_fraction:g}, but it must be above 0 and at most 0.5; 0.1 is usual.")
     folds = round(1 / val_fraction)
+    whose = "" if for_test else "training "
+    share = f"a test split of {val_fraction:.0%}" if for_test else f"val_fraction {val_fraction:g}"
     for label, class_name in enumerate(CLASS_NAMES):
         found = len(np.unique(patients[labels == label]))
         if found < folds:
             raise DataError(
-                f"the training images of class {class_name} come from {found} patients, but val_fraction "
-                f"{val_fraction:g} needs at least {folds}; add images or raise val_fraction."
+                f"the {whose}images of class {class_name} come from {found} patients, but {share} needs at least "
+                f"{folds}; add images{'' if for_test else ' or raise val_fraction'}."
             )
     mask = np.zeros(len(labels), dtype=np.bool_)
     mask[_best_fold(labels, patients, folds, seed)] = True
+    other = "test" if for_test else "validation"
+    advice = "; add patients" if for_test else f" with {share} and seed {seed}; add patients or change one of the two"
     for label, class_name in enumerate(CLASS_NAMES):
         in_val = int((mask & (labels == label)).sum())
         if in_val in (0, int((labels == label).sum())):  # possible when one patient has most images of a class
             raise DataError(
-                f"the images of class {class_name} cannot be divided between training and validation patient by "
-                f"patient with val_fraction {val_fraction:g} and seed {seed}; add patients or change one of the two."
+                f"the images of class {class_name} cannot be divided between training and {other} patient by patient"
+                f"{advice}."
             )
     return mask
 

@@ -302,7 +302,11 @@ class TestTwoClasses:
         assert all(label == int(name.startswith("a")) for name, (_, label) in everything(data).items())
 
     def test_too_few_patients_for_a_test_split(self, tmp_path: Path) -> None:
-        refused(self.folder(tmp_path / "x", count=4), "has no test split, and none can be drawn from it")
+        refused(
+            self.folder(tmp_path / "x", count=4),
+            "none can be drawn from it: the images of class NORMAL come from 4",
+            "patients, but a test split of 20% needs at least 5; add images.",
+        )
 
     def test_one_class_after_the_unreadable_are_gone(self, tmp_path: Path) -> None:
         root = self.folder(tmp_path / "x")
