@@ -1,0 +1,214 @@
+"""Any integer network, whoever made it, becomes the hardware that computes it.
+
+Of every kind that reference.npz can hold: layers of size 1 and of primes, 1 bit next to 8, weights that are all 0 or
+all of one sign, any number of levels, thresholds that all or no sums reach, sums beyond what float32 counts.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from qonnx.core.datatype import DataType
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
+
+from contract.golden import Golden
+from contract.network import IntegerLayer, IntegerNetwork
+from finn_build import lut_mvau, steps, thresholding
+from finn_build.build import build_network, simulate_network
+from finn_build.config import BuildConfig
+from finn_build.graph import execute, hardware_tensors
+from finn_build.hardware_graph import hardware_graph
+from finn_build.thresholding import stage_words
+
+SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 31, 64])
+Weights = str | tuple[int, int]  # "binary", or the least and the greatest
+RANGES: st.SearchStrategy[Weights] = st.sampled_from(
+    ["binary", (-1, 1), (0, 3), (-4, 0), (0, 0), (-8, 7), (-31, 31), (-127, 127), (-128, 127)]
+)
+LEVELS = st.sampled_from([0, 1, 2, 3, 5, 7, 15, 100, 255])  # 0: bipolar
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered() -> None:
+    lut_mvau.register()
+    thresholding.register()
+
+
+def make(
+    layers: list[tuple[int, Weights, int]], head: Weights, *, height: int, width: int, seed: int, fitted: bool = True
+) -> tuple[IntegerNetwork, Golden]:
+    """Return a network and golden images. A layer is its size, its weights and its levels.
+
+    `fitted` is what a file must be: no threshold beyond the first that no sum reaches.
+    """
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (12, height, width), dtype=np.uint8)
+    pixels[0], pixels[1] = 0, 255
+    made: list[IntegerLayer] = []
+    x = pixels.reshape(len(pixels), -1).astype(np.int64)
+    for size, weights, levels in [*layers, (1, head, -1)]:
+        shape = (size, x.shape[1])
+        w = rng.choice([-1, 1], shape) if isinstance(weights, str) else rng.integers(*weights, shape, endpoint=True)
+        layer = IntegerLayer(w.astype(np.int8), None)
+        low, high = (0, 255) if not made else made[-1].output_range()
+        if levels >= 0:
+            least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
+            sums = x @ w.T
+            near = np.rint(rng.normal(sums.mean(axis=0)[:, None], 2 * sums.std() + 1, (size, max(levels, 1))))
+            near[rng.random(near.shape) < 0.05] = -(10**9)  # reached by every sum, and by none
+            near[rng.random(near.shape) < 0.05] = 10**9
+            thresholds = np.sort(near.astype(np.int64), axis=1)
+            thresholds = thresholds.clip(least, greatest + 1) if fitted else thresholds
+            layer = IntegerLayer(layer.weights, thresholds, bipolar=levels == 0)
+        made.append(layer)
+        x = IntegerNetwork(height, width, tuple(made)).outputs(pixels)[-1]
+    network = IntegerNetwork(height, width, tuple(made))
+    return network, Golden(pixels, network.outputs(pixels)[-1][:, 0])
+
+
+@st.composite
+def networks(draw: st.DrawFn, most: int = 5, *, fitted: bool = True) -> tuple[IntegerNetwork, Golden]:
+    layers = draw(st.lists(st.tuples(SIZES, RANGES, LEVELS), max_size=most))
+    height, width = draw(st.sampled_from([(1, 1), (3, 5), (8, 8), (9, 7), (1, 13)]))
+    seed = draw(st.integers(0, 10**6))
+    return make(layers, draw(RANGES), height=height, width=width, seed=seed, fitted=fitted)
+
+
+def require_same(model: ModelWrapper, network: IntegerNetwork, golden: Golden) -> None:
+    """Every layer's output is the network's, and every number fits the width that the hardware has for it."""
+    tensors = hardware_tensors(model, golden.pixels)
+    outputs = iter(network.outputs(golden.pixels))
+    for node in model.graph.node:
+        values, inst = tensors[node.output[0]], getCustomOp(node)
+        kind = inst.get_output_datatype()
+        assert kind == model.get_tensor_datatype(node.output[0])
+        assert kind.min() <= values.min() and values.max() <= kind.max()
+        reader = model.find_consumer(node.output[0])
+        assert reader is None or getCustomOp(reader).get_input_datatype(0) == kind
+        if reader is None or not reader.op_type.startswith("Thresholding"):
+            np.testing.assert_array_equal(values, next(outputs))
+        for constant, name in enumerate(node.input[1:]):
+            values, kind = model.get_initializer(name), model.get_tensor_datatype(name)
+            assert all(kind.allowed(v) for v in (values.min(), values.max()))
+            assert constant or inst.get_input_datatype(1) == kind
+    assert next(outputs, None) is None
+
+
+@settings(max_examples=80, deadline=None)
+@given(networks(fitted=False), st.sampled_from([1, 10_000, 1_000_000]))
+def test_every_layer_of_any_network_is_the_networks(made: tuple[IntegerNetwork, Golden], rate: int) -> None:
+    network, golden = made
+    model = hardware_graph(network)
+    require_same(model, network, golden)
+    plenty = BuildConfig(target_fps=rate, board="zcu104")
+    require_same(steps.fold(model, plenty), network, golden)
+
+
+def compared(node: Any, model: ModelWrapper, values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Search as thresholding.sv does for values, (n, channels), in what the memory files of a node hold."""
+    inst = getCustomOp(node)
+    pe, bits = inst.get_nodeattr("PE"), inst.get_input_datatype(1).bitwidth()
+    words = stage_words(model.get_initializer(node.input[1]), pe=pe, bits=bits)
+    signed = inst.get_input_datatype(0).signed()
+    if bits < inst.get_input_datatype(0).bitwidth():  # then thresholding_axi.sv saturates what it compares
+        ends = DataType[f"{'' if signed else 'U'}INT{bits}"]
+        values = values.clip(int(ends.min()), int(ends.max()))
+    counts = np.zeros_like(values)
+    stages = max(stage for _, stage in words) + 1
+    for i, row in enumerate(values):
+        for channel, value in enumerate(row.tolist()):
+            place = 0
+            for stage in range(stages):
+                word = int(words[channel % pe, stage][(channel // pe << stage) + place], 16)
+                threshold = word - 2**bits if signed and word >> (bits - 1) else word
+                place = 2 * place + (threshold <= value)
+            counts[i, channel] = place
+    return counts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(st.sampled_from([2, 3, 4, 6]), RANGES, st.sampled_from([1, 2, 3, 5, 15])),
+    st.sampled_from([(3, 5), (128, 128)]),
+    st.integers(0, 10**6),
+)
+def test_memory_files_hold_the_thresholds(layer: tuple[int, Weights, int], size: tuple[int, int], seed: int) -> None:
+    network, golden = make([layer], (-3, 3), height=size[0], width=size[1], seed=seed)
+    model = hardware_graph(network)
+    (node,) = model.get_nodes_by_op_type("Thresholding_rtl") or [None]
+    if node is None:  # binary weights, and a sign
+        return
+    getCustomOp(node).set_nodeattr("PE", 2 if layer[0] % 2 == 0 else 1)
+    first = network.layers[0]
+    assert first.thresholds is not None
+    sums = golden.pixels.reshape(len(golden.pixels), -1).astype(np.int64) @ first.weights.T.astype(np.int64)
+    ends = np.stack([v for end in first.accumulator_range(0, 255) for v in (end, end)])
+    edges = np.stack([first.thresholds[:, 0], first.thresholds[:, 0] - 1, first.thresholds[:, -1]])
+    values = np.concatenate([sums, ends, edges]).clip(*(v[None] for v in first.accumulator_range(0, 255)))
+    want = (values[:, :, None] >= first.thresholds).sum(axis=2)
+    np.testing.assert_array_equal(compared(node, model, values), want)
+
+
+@pytest.mark.parametrize("lowest", [-128, -127, -2, -1, 0, 127, 128])
+def test_a_sum_below_all_thresholds_stays_below(lowest: int) -> None:
+    """Where the thresholds need fewer bits than the sums, -1000 is compared as the least number of those bits."""
+    weights = np.array([[-100, 100]] * 2, dtype=np.int8)
+    first = IntegerLayer(weights, np.array([[lowest, lowest, 200]] * 2))
+    network = IntegerNetwork(1, 2, (first, IntegerLayer(np.ones((1, 2), dtype=np.int8), None)))
+    model = hardware_graph(network)
+    (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
+    values = np.array([[-25_500, 0], [-1000, 0], [lowest - 1, lowest - 1], [lowest, lowest], [0, 25_500]])
+    want = (values[:, :, None] >= first.thresholds).sum(axis=2)
+    np.testing.assert_array_equal(compared(node, model, values), want)
+
+
+def test_thresholds_beyond_float32_are_exact() -> None:
+    """784 * 255 * 127 is more than 2**24, where float32 knows even numbers only."""
+    weights = np.full((1, 784), 127, dtype=np.int8)
+    odd = np.array([[2**24 + 1, 2**24 + 3, 25_000_001]])
+    network = IntegerNetwork(28, 28, (IntegerLayer(weights, odd), IntegerLayer(np.ones((1, 1), dtype=np.int8), None)))
+    model = hardware_graph(network)
+    (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
+    np.testing.assert_array_equal(model.get_initializer(node.input[1]), odd)
+    words = stage_words(odd, pe=1, bits=25)
+    assert words == {(0, 0): ["1000003"], (0, 1): ["1000001", f"{25_000_001:07x}"]}
+    pixels = np.full((2, 28, 28), 255, dtype=np.uint8)
+    pixels[1].flat[: (28 * 28 * 255 * 127 - 2**24) // 127 // 255 + 1] = 0
+    golden = network.outputs(pixels)[-1][:, 0]
+    assert execute(model, pixels).tolist() == golden.tolist() == [3, 0]
+
+
+@settings(max_examples=6, deadline=None)
+@given(networks(most=3), st.sampled_from([1000, 100_000]))
+def test_any_network_is_built(made: tuple[IntegerNetwork, Golden], rate: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "build"
+        summary = build_network(*made, out, BuildConfig(target_fps=rate), lambda _: None)
+        assert [row["stage"] for row in summary["chain"]] == ["hardware_graph", "fold", "insert_fifos", "hw_codegen"]
+        assert (out / "rtl" / "accelerator.v").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("layers", "size", "rate"),
+    [
+        ([(1, "binary", 0), (13, (-128, 127), 255), (1, (-1, 1), 7), (7, "binary", 15)], (9, 7), 200_000),
+        ([(8, (0, 3), 100), (2, "binary", 1), (5, (-4, 0), 2), (3, (0, 0), 5), (4, (0, 3), 0)], (8, 8), 1_000_000),
+        ([(6, (-127, 127), 255), (3, (-127, 127), 15)], (128, 128), 5_000),
+    ],
+    ids=["size 1, primes, 1 bit next to 8", "any levels, one sign, zeros", "sums beyond 2**24"],
+)
+def test_the_rtl_of_any_network_gives_its_integers(
+    layers: list[tuple[int, Weights, int]], size: tuple[int, int], rate: int, tmp_path: Path
+) -> None:
+    network, golden = make(layers, (-127, 127), height=size[0], width=size[1], seed=1)
+    build_network(network, golden, tmp_path / "build", BuildConfig(target_fps=rate), lambda _: None)
+    sim = simulate_network(tmp_path / "build", network, golden, tmp_path / "sim", lambda _: None)
+    assert (sim["images"], sim["differing"]) == (12, 0)
+    assert sim["initiation_interval"] == sim["estimated_interval"]
