@@ -10,7 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo bitstream docker-build results accuracy test formal lint check bench fuzz clean
+.PHONY: help install demo bitstream docker-build results accuracy test board-check formal lint check bench fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and
 
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	$(VENV)/bin/pytest -n auto --dist loadfile --no-loadscope-reorder
+
+board-check: $(STAMP) $(VENV)-pynq/installed ## A deploy folder, the page, pynq and C on emulated ARM processors; minutes
+	$(VENV)/bin/pytest -s tests/board/test_on_arm.py tests/board/everything.py
 
 formal: $(STAMP) ## The proofs about our RTL alone
 	$(VENV)/bin/pytest tests/rtl/test_formal.py

@@ -12,6 +12,7 @@ Source: Umuroglu et al., "FINN", arXiv:1612.07119.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ class IntegerNetwork:
 
         The last one is the (N, 1) logits. Slow and plain on purpose; `driver.reference` is the fast one.
         """
-        x = pixels.reshape(len(pixels), -1).astype(np.int64)
+        x: NDArray[Any] = pixels.reshape(len(pixels), -1)
         outputs = []
         for layer in self.layers:
             x = x @ layer.weights.T.astype(np.int64)

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import requires, version
@@ -32,7 +33,13 @@ GROUPS = {  # what some tests need besides, at this environment's own versions
     "page": ("fastapi", "uvicorn", "python-multipart", "pydicom"),
     "tests": ("pytest", "hypothesis"),
 }
+# The real pynq's dependencies that are compiled, and what of them Debian has. What is not compiled is the same
+# everywhere, and may be taken from .venv-pynq.
+COMPILED = ("grpcio", "grpcio-tools", "protobuf", "pydantic_core", "rpds-py", "wcwidth")
+PYNQ_PACKAGES = ("python3-cffi", "python3-distutils", "python3-psutil")
+PYNQ_LOCK = ROOT / "requirements-pynq.lock"
 LAYOUT = 1  # another number after every change of what is unpacked and how
+UNUSED_S = 30 * 86400.0  # after which a folder in the cache makes room for a new one
 FETCH_S = 600.0  # for one call of apt or pip
 LINKS = {"blas": "libblas.so.3", "lapack": "liblapack.so.3"}  # what update-alternatives would make
 
@@ -48,6 +55,7 @@ class Processor:
     wheels: str
     packages: tuple[str, ...] = ()  # Debian's
     pinned: tuple[str, ...] = ()  # wheels
+    pynq: bool = False  # with a group "pynq" of COMPILED, too
 
     @property
     def compiler(self) -> str:
@@ -95,7 +103,7 @@ class Board:
         return [self.processor.qemu, "-L", str(self.root), str(program)]
 
     def environment(self, folder: Path, *groups: str, **variables: str) -> dict[str, str]:
-        """Return a process' environment with the modules of `folder` and the packages of some GROUPS."""
+        """Return an environment with the modules of `folder` and the packages of GROUPS, or in other folders."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LD_"))}
         paths = [str(folder), *(str(self.folder / name) for name in ("wheels", *groups))]
         return {**kept, "PYTHONPATH": os.pathsep.join(paths), **variables}
@@ -106,11 +114,10 @@ class Board:
         cwd: Path,
         groups: Sequence[str] = (),
         timeout_s: float = 300.0,
-        prefix: Sequence[str] = (),
         **variables: str,
     ) -> "subprocess.CompletedProcess[str]":
         """Run Python to its end. After `timeout_s` all of it is killed, whatever the emulator does."""
-        command = [*prefix, str(self.python), *map(str, arguments)]
+        command = [str(self.python), *map(str, arguments)]
         return finish(command, cwd=cwd, env=self.environment(cwd, *groups, **variables), timeout_s=timeout_s)
 
 
@@ -140,15 +147,26 @@ def open_board(processor: Processor) -> Board:
         raise MissingError(f"{KEYRING} is not there: install debian-archive-keyring.")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrflow" / "board"
     wanted = {name: _closure(names) for name, names in GROUPS.items()}
-    key = hashlib.sha256(repr((LAYOUT, MIRROR, SUITE, processor, LINKS, wanted)).encode()).hexdigest()[:12]
+    if processor.pynq:
+        locked = PYNQ_LOCK.read_text(encoding="utf-8").splitlines()
+        wanted["pynq"] = [line for line in locked if line.split("==")[0] in COMPILED]
+    packages = ["python3", *processor.packages, *(PYNQ_PACKAGES if processor.pynq else ())]
+    key = hashlib.sha256(repr((LAYOUT, MIRROR, SUITE, processor, packages, LINKS, wanted)).encode()).hexdigest()[:12]
     folder = cache / f"{processor.debian}-{key}"
-    with _alone(cache, processor.debian):
-        if not folder.is_dir():
-            with _whole(folder) as new:
-                _unpack(processor, new / "root")
-                _wrap(processor, new / "root", folder / "root")
-                for name, pins in {"wheels": list(processor.pinned), **wanted}.items():
-                    _install(processor, pins, new / name)
+    try:
+        with _alone(cache, processor.debian):
+            if not folder.is_dir():
+                for old in cache.glob(f"{processor.debian}-*"):
+                    if time.time() - old.stat().st_mtime > UNUSED_S:
+                        shutil.rmtree(old, ignore_errors=True)
+                with _whole(folder) as new:
+                    _unpack(processor, packages, new / "root")
+                    _wrap(processor, new / "root", folder / "root")
+                    for name, pins in {"wheels": list(processor.pinned), **wanted}.items():
+                        _install(processor, pins, new / name)
+            os.utime(folder)
+    except OSError as err:
+        raise MissingError(f"{cache} cannot be used ({err.strerror or err}): it holds what is emulated.") from err
     return Board(processor, folder)
 
 
@@ -173,8 +191,8 @@ def _whole(folder: Path) -> Iterator[Path]:
         inside.rename(folder)
 
 
-def _unpack(processor: Processor, root: Path) -> None:
-    """Fetch Python and `processor.packages` with all that they depend on, and unpack them."""
+def _unpack(processor: Processor, packages: Sequence[str], root: Path) -> None:
+    """Fetch Debian's packages with all that they depend on, and unpack them."""
     with tempfile.TemporaryDirectory() as name:
         state = Path(name)
         for part in ("lists/partial", "archives/partial"):
@@ -189,7 +207,6 @@ def _unpack(processor: Processor, root: Path) -> None:
             'Dir::Etc::preferencesparts "/dev/null";\nDir::Etc::preferences "/dev/null";\n'
         )
         environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
-        packages = ["python3", *processor.packages]
         _fetch(["apt-get", "-qq", "update"], environment)
         _fetch(["apt-get", "-qqy", "--download-only", "install", *packages], environment)
         for archive in sorted((state / "archives").glob("*.deb")):

@@ -1,0 +1,77 @@
+"""The places of the code that ask numpy for 64 bits by name, and copies of the code in which one of them does not."""
+
+import ast
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.board.emulated import ROOT
+
+CODE = ("contract", "driver")
+TEST = "tests/driver/test_wide_integers.py"
+NEEDED = ("pyproject.toml", TEST, "tests/deploy_folder.py", "tests/integer_networks.py")
+# Where 32 bits would do; the line says so.
+NARROW = {
+    "return ((510 * np.arange(top + 1, dtype=np.int64) + top) // (2 * top)).astype(np.uint8)": "top < 2**16",
+    "value |= raw[:, i].astype(np.int64) << (8 * i)": "three bytes at most, into an array of 64 bits",
+    "numbers = np.unique(np.linspace(1, beats - 1, min(MAX_CUTS, beats - 1)).astype(np.int64))": "beats of an image",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """One `np.int64` that is computed with."""
+
+    file: str  # below the repository
+    line: int
+    column: int
+    text: str  # the line
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+def places() -> list[Place]:
+    """All of them but what NARROW names and what only annotates."""
+    found: list[Place] = []
+    for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in _computed(ast.parse(text)):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "np.int64":
+                file, line = str(path.relative_to(ROOT)), lines[node.lineno - 1].strip()
+                found.append(Place(file, node.lineno, node.col_offset, line))
+    return [place for place in found if place.text not in NARROW]
+
+
+def unused_excuses() -> set[str]:
+    """What NARROW names though no line reads so any more."""
+    text = "\n".join(path.read_text(encoding="utf-8") for folder in CODE for path in (ROOT / folder).rglob("*.py"))
+    return {line for line in NARROW if line not in text}
+
+
+def write_mutant(place: Place, out: Path) -> None:
+    """Copy the code to the new folder `out`, with numpy's default integer in one place."""
+    for folder in CODE:
+        shutil.copytree(ROOT / folder, out / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in NEEDED:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, out / name)
+    path = out / place.file
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    line = lines[place.line - 1]
+    assert line[place.column :].startswith("np.int64")
+    lines[place.line - 1] = line[: place.column] + "np.int_" + line[place.column + len("np.int64") :]
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _computed(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield every node but annotations and arguments of types, such as NDArray[np.int64]."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns") or (name == "slice" and ast.unparse(value) == "np.int64"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                yield from _computed(child)
