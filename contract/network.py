@@ -22,6 +22,7 @@ from contract.npz import load_npz, save_npz
 
 FORMAT = 1
 PIXEL_MAX = 255
+FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 MAX_SIDE = 4096  # height and width of an image that a file may ask for [pixels]
 
 
@@ -61,6 +62,11 @@ class IntegerNetwork:
     def input_ranges(self) -> list[tuple[int, int]]:
         """Return the smallest and the largest input of each layer."""
         return [(0, PIXEL_MAX), *(layer.output_range() for layer in self.layers[:-1])]
+
+    def exact_in_float32(self) -> bool:
+        """Whether float32 holds every sum on the way, in any order of summation."""
+        bounds = (layer.partial_sum_bound(*ends) for layer, ends in zip(self.layers, self.input_ranges(), strict=True))
+        return max(bounds) <= FLOAT32_EXACT
 
     def outputs(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
         """Return every layer's (N, MH) output for images, (N, height, width): the definition above, in int64.

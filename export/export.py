@@ -17,15 +17,13 @@ from numpy.typing import NDArray
 
 from contract.decision import integer_threshold, sigmoid
 from contract.errors import MismatchError
-from contract.network import save_network
+from contract.network import FLOAT32_EXACT, save_network
 from contract.npz import save_npz
 from datasets.xray import Split
 from export.integer_network import Extracted, canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP, predict_logits
-
-FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 
 
 def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]:

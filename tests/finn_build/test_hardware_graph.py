@@ -155,7 +155,7 @@ def test_memory_files_hold_the_thresholds(layer: tuple[int, Weights, int], size:
     np.testing.assert_array_equal(compared(node, model, values), want)
 
 
-@pytest.mark.parametrize("lowest", [-128, -127, -2, -1, 0, 127, 128])
+@pytest.mark.parametrize("lowest", [-257, -256, -255, -128, -1, 0, 128])
 def test_a_sum_below_all_thresholds_stays_below(lowest: int) -> None:
     """Where the thresholds need fewer bits than the sums, -1000 is compared as the least number of those bits."""
     weights = np.array([[-100, 100]] * 2, dtype=np.int8)
