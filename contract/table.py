@@ -13,6 +13,9 @@ from pathlib import Path
 
 from contract.files import output
 
+SIGNS = "=+-\u2212@|%"  # begin a formula, or a call of another program
+BLANK = "\u115f\u1160\u2800"  # letters and signs without ink: two fillers (NFKD of all), and Braille without dots
+
 
 def shown(text: str) -> str:
     """Return `text` with a backslash escape for what is not printable, and for bytes that were no UTF-8."""
@@ -26,16 +29,23 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def cell(value: object) -> object:
-    """Return a value for a spreadsheet: a text on one line that is no formula, other values as they are.
+def is_formula(text: str) -> bool:
+    """Return whether some spreadsheet might execute a cell of this text. The web page's script has the same rule.
 
-    Spreadsheets take full-width and small forms of a formula's first character for the character, and skip blanks.
+    Spreadsheets take full-width and small forms of a formula's first character for the character. They skip what
+    cannot be seen, each of them other characters: so here every blank, mark, format and control character is skipped.
     """
+    seen = (
+        c for c in unicodedata.normalize("NFKD", text) if unicodedata.category(c)[0] not in "CZM" and c not in BLANK
+    )
+    return text.startswith(("\t", "\r", "\n")) or next(seen, "a") in SIGNS
+
+
+def cell(value: object) -> object:
+    """Return a value for a spreadsheet: a text on one line that is no formula, other values as they are."""
     if not isinstance(value, str):
         return value
-    text = shown(value)
-    first = unicodedata.normalize("NFKC", text).lstrip()[:1]
-    return f"'{text}" if first in ("=", "+", "-", "@") else text
+    return f"'{shown(value)}" if is_formula(value) else shown(value)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

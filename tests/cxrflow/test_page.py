@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from contract.network import IntegerNetwork
+from contract.table import is_formula
 from cxrflow.serve.limits import Limits
 from tests import dicom_files
 from tests.browser import accessibility_findings, requests_of, screenshot
@@ -121,12 +123,29 @@ def downloaded(page: Page, path: Path) -> list[dict[str, str]]:
 
 def test_no_name_in_the_table_is_a_formula(page: Page, server: Served, tmp_path: Path) -> None:
     opened(page, server)
-    begins = ["=", "+", "-", "@", "  =", "\t=", "\u3000=", "\u200b=", *"\uff1d\uff0b\uff0d\uff20"]
+    begins = ["=", "+", "-", "@", "  =", "\t=", "\u3000=", "\u200b=", "\ufeff|", *"\u2212|%\uff1d\uff0b\uff0d\uff20"]
     names = [*(f"{begin}1" for begin in begins), "a=1"]
     page.set_input_files("#files", [FilePayload(name=name, mimeType="image/png", buffer=b"none") for name in names])
     expect(page.locator("#status")).to_have_text(f"{len(names)} of {len(names)} images answered.")
     rows = downloaded(page, tmp_path / "table.csv")
     assert [row["file"] for row in rows] == [*(f"'{name}" for name in names[:-1]), "a=1"]
+
+
+def test_the_page_and_python_take_the_same_texts_for_formulas(page: Page, server: Served) -> None:
+    """Characters are tried before a sign and as the sign; but not what Unicode has not given out yet."""
+    opened(page, server)
+    known = [
+        n
+        for n in (*range(0x10000), *range(0x1D000, 0x1F000), *range(0xE0000, 0xE0200))
+        if unicodedata.category(chr(n)) not in ("Cn", "Cs")
+    ]
+    script = """async ([known, rests]) => {
+        const { isFormula } = await import("/page.js");
+        return rests.map((rest) => known.filter((n) => isFormula(String.fromCodePoint(n) + rest)));
+    }"""
+    rests = ["=1", "1"]
+    expected = [[n for n in known if is_formula(chr(n) + rest)] for rest in rests]
+    assert page.evaluate(script, [known, rests]) == expected
 
 
 def test_many_files_some_bad_and_a_table_of_them(page: Page, server: Served, files: Path, tmp_path: Path) -> None:

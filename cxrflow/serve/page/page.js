@@ -259,10 +259,13 @@ function row(item) {
   return line;
 }
 
+// Whether a spreadsheet might execute a cell of this text: the rule of is_formula in contract/table.py, which says why.
+export function isFormula(text) {
+  return /^[\p{C}\p{Z}\p{M}\u115f\u1160\u2800]*[=+\-\u2212@|%]/u.test(text.normalize("NFKD")) || /^[\t\r\n]/.test(text);
+}
+
 function csv() {
-  // A cell that begins like a formula would be run by spreadsheets, which skip blanks and know full-width signs.
-  const formula = (text) => /^[\s\p{C}]*[=+\-@]|^[\t\r\n]/u.test(text.normalize("NFKC"));
-  const quote = (value) => `"${typeof value === "string" && formula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
+  const quote = (value) => `"${typeof value === "string" && isFormula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
   const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "error", "note"];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
