@@ -3,13 +3,16 @@
 A cell or a folder's name is compared without regard to case, spaces, dashes, underscores and a trailing ".0". Some
 words are no class at all, whatever is beside them: "nan" or an empty cell means that nothing was said, "-1" that the
 reader was not sure. Neither may become a class by accident, so both are refused until the user says what they count
-as. An image that is labelled both ways, by two raters, two lines or two files of one content, is an uncertain one too.
+as. Which of two classes is positive is guessed only where both names are known: beside a known one, a word that
+nobody thought of may be a class, and may be a label that is missing. An image that is labelled both ways, by two
+raters, two lines or two files of one content, is an uncertain one too.
 
 Source: Irvin et al., "CheXpert", arXiv:1901.07031: blank is "not mentioned", -1 is "uncertain"; MIMIC-CXR-JPG does the
 same.
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,16 +25,35 @@ from contract.errors import DataError
 Choice = Literal["refuse", "drop", "negative", "positive"]  # what an image without a certain label counts as
 REST = "*"  # as 'data.negative': every class but the positive one
 
-_NEGATIVE = {"0", "control", "false", "healthy", "neg", "negative", "no", "no finding", "normal"}
-_POSITIVE = {"1", "abnormal", "lung opacity", "pneumonia", "pos", "positive", "sick", "true", "yes"}
+_NEGATIVE = {
+    "0", "clear", "control", "false", "healthy", "neg", "negative", "no", "no finding", "no findings", "nofinding",
+    "nofindings", "normal", "unremarkable", "well",
+}  # fmt: skip
+_POSITIVE = {"+", "1", "abnormal", "diseased", "ill", "pos", "positive", "sick", "true", "yes"}
+_FINDINGS = {  # one of these words in a name makes it a finding, unless the name denies it
+    "abnormality", "atelectasis", "bronchitis", "cardiomegaly", "consolidation", "covid", "covid19", "disease", "edema",
+    "effusion", "emphysema", "fibrosis", "fracture", "hernia", "infection", "infiltrate", "infiltration", "lesion",
+    "mass", "nodule", "oedema", "opacities", "opacity", "pneumonia", "pneumonitis", "pneumothorax", "sars", "tb",
+    "tuberculosis", "tumor", "tumour",
+}  # fmt: skip
+_DENIES = {"no", "non", "not", "without"}  # before a class: the other one
 _BLANK = {
-    "", "-", "missing", "n/a", "na", "nan", "nil", "none", "not available", "not mentioned", "null", "unknown",
-    "unlabeled", "unlabelled", "<na>",
+    "-", "-2", "-3", "-8", "-9", "-99", "-999", "-9999", "blank", "broken", "discard", "discarded", "empty", "error",
+    "exclude", "excluded", "fixme", "ignore", "ignored", "invalid", "missing", "n.a", "n.d", "n/a", "na", "nan", "nd",
+    "nil", "no data", "no label", "nodata", "nolabel", "none", "not applicable", "not assessed", "not assigned",
+    "not available", "not classified", "not done", "not evaluated", "not labeled", "not labelled", "not mentioned",
+    "not read", "not reported", "not reviewed", "not specified", "null", "open", "pending", "reject", "rejected",
+    "removed", "skip", "skipped", "tba", "tbc", "tbd", "to be determined", "to do", "todo", "unannotated", "unassigned",
+    "unclassified", "undefined", "unknown", "unlabeled", "unlabelled", "unmarked", "unread", "unreviewed",
+    "unspecified", "untagged", "value", "void",
 }  # fmt: skip
 _UNCERTAIN = {
-    "-1", "?", "ambiguous", "doubtful", "equivocal", "indeterminate", "maybe", "possible", "u", "uncertain", "unclear",
-    "unsure",
+    "-1", "ambiguous", "borderline", "conflict", "disputed", "don't know", "dont know", "doubt", "doubtful",
+    "equivocal", "inconclusive", "indeterminate", "likely", "maybe", "not certain", "not sure", "possible", "possibly",
+    "probable", "probably", "questionable", "suspect", "suspected", "suspicious", "u", "uncertain", "unclear",
+    "undecided", "undetermined", "unresolved", "unsure",
 }  # fmt: skip
+_CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes are others; statistics packages write them
 
 
 @dataclass(frozen=True)
@@ -68,20 +90,55 @@ class Found:
 
 def plain(name: str) -> str:
     """Return what two spellings of one class have in common."""
-    text = " ".join(name.casefold().replace("_", " ").split())
+    text = unicodedata.normalize("NFKC", "".join(char for char in name if unicodedata.category(char) != "Cf"))
+    text = " ".join(text.casefold().replace("_", " ").split())
     if number := re.fullmatch(r"[+]?(-?)0*(\d+)(?:[.,]0*)?", text):
         return f"{number[1] if number[2] != '0' else ''}{number[2]}"
     return " ".join(text.replace("-", " ").split()) or text
 
 
 def says_nothing(name: str) -> bool:
-    """Return whether a name is no class but a word for a missing label."""
-    return plain(name) in _BLANK
+    """Return whether a name is no class but a word, or a mark, for a missing label."""
+    known = plain(name)
+    if known in _POSITIVE or says_uncertain(name):
+        return False
+    return _bare(known) in _BLANK or not any(map(str.isalnum, known))
 
 
 def says_uncertain(name: str) -> bool:
-    """Return whether a name is no class but a word for doubt."""
-    return plain(name) in _UNCERTAIN
+    """Return whether a name is no class but a word, or a mark, for doubt."""
+    known = plain(name)
+    return _bare(known) in _UNCERTAIN or (set(known) <= {"?"} and known != "")
+
+
+def says_healthy(column: str) -> bool:
+    """Return whether a column's name says that a 1 in it is no finding, such as "No Finding" or "is_normal"."""
+    words = plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)).strip("?! ").split()
+    kept = [word for word in words if word not in ("flag", "is", "label", "status")]
+    return bool(kept) and (_sense(" ".join(kept)) == Verdict.NEGATIVE or kept[0] in _DENIES)
+
+
+def _bare(known: str) -> str:
+    """Return a name without the marks around it, as in #N/A, <unknown>, (pending) or n.a."""
+    return known.strip("#<>()[]{}.!*'\"? ")
+
+
+def _sense(known: str) -> Verdict | None:
+    """Return the class that a plain name means whatever is beside it; None: it could be either."""
+    if known in _NEGATIVE:
+        return Verdict.NEGATIVE
+    if known in _POSITIVE:
+        return Verdict.POSITIVE
+    words = known.split()
+    if len(words) > 1 and words[0] in _DENIES and words[1] not in _DENIES:
+        denied = _sense(" ".join(words[1:]))
+        return None if denied is None else Verdict(1 - denied)
+    if any(word in _FINDINGS or word.startswith("pneumonia") for word in words):
+        if words[-1] in ("neg", "negative") or words[0] in ("neg", "negative"):
+            return Verdict.NEGATIVE
+        doubtful = any(word in _DENIES or word in _UNCERTAIN or word in _NEGATIVE for word in words)
+        return None if doubtful else Verdict.POSITIVE
+    return None
 
 
 class Classes:
@@ -101,7 +158,9 @@ class Classes:
         self._rules = rules
         self._plain = {name: plain(name) for name in names}
         chosen = {plain(name) for name in (rules.positive, rules.negative) if name is not None}
-        self._nothing, self._doubt = _BLANK - chosen, _UNCERTAIN - chosen
+        self._nothing = {known for name, known in self._plain.items() if says_nothing(name)} - chosen
+        self._doubt = {known for name, known in self._plain.items() if says_uncertain(name)} - chosen
+        self._nothing |= _codes(set(self._plain.values()) - self._nothing - self._doubt) - chosen
         self._spelling: dict[str, str] = {}
         for name, known in self._plain.items():
             if known not in self._nothing | self._doubt:
@@ -160,19 +219,15 @@ class Classes:
                     "correct it."
                 )
             return _ordered(plain(given), found, positive=field == "positive")
-        negatives, positives = (
-            [name for name in found if name in _NEGATIVE],
-            [name for name in found if name in _POSITIVE],
-        )
-        if len(negatives) == 1:
-            return _ordered(negatives[0], found, positive=False)
-        if len(positives) == 1:
-            return _ordered(positives[0], found, positive=True)
+        senses = [_sense(name) for name in found]
+        # One word that is known says nothing about the other: beside a 1 may be a word for "not read yet".
+        if None not in senses and len(set(senses)) == len(found):
+            return _ordered(found[0], found, positive=senses[0] == Verdict.POSITIVE)
         if len(found) == 1 and (others := self._choices() - {"drop"}):
             return _ordered(found[0], found, positive="positive" not in others)
         raise DataError(
             f"{where}: nothing tells which of {shown} is pneumonia; expected names such as NORMAL and PNEUMONIA, so "
-            "set 'data.positive' in the experiment to one of the two."
+            "set 'data.positive' in the experiment to one of the two; the other counts as NORMAL."
         )
 
     def _require(self, given: str, field: str, spelling: dict[str, str], where: str) -> None:
@@ -205,6 +260,13 @@ class Classes:
             if name is not None
         ]
         return (" and ".join(said).replace("{}", "counts as", 1).replace("{}", "as", 1) + ".",) if said else ()
+
+
+def _codes(classes: set[str]) -> set[str]:
+    """Return the numbers among the names of classes that stand for a missing label: 9 beside 0 and 1."""
+    others = classes - _CODES
+    two = others == {"0", "1"} or (len(others) == 2 and None not in map(_sense, others))
+    return classes & _CODES if two else set()
 
 
 def _ordered(one: str, found: Sequence[str], *, positive: bool) -> tuple[str | None, str | None]:

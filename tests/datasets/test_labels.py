@@ -1,7 +1,8 @@
 """A label that is none must not become a class, and one image must not have two, in whatever kind of source.
 
 The kinds of fault: a word for "nothing was said" or "not sure" taken for a class; a contradiction that nobody sees,
-because the two labels are on two spellings of one path, on a link, on a copy, or come from two raters.
+because the two labels are on two spellings of one path, on a link, on a copy, or come from two raters; a class that is
+guessed because the other one is known, or a column that means the opposite, and then every image is labelled wrong.
 """
 
 import io
@@ -20,8 +21,10 @@ from contract.errors import DataError
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, plain, settle
 from tests.datasets.made import everything, image, load, medmnist, png, refused, table, write, write_zip
 
-NOTHING = ["", "nan", "NaN", "NA", "n/a", "None", "null", "<NA>", "-", "not mentioned", "unknown"]
-DOUBT = ["-1", "-1.0", "-1.", "uncertain", "U", "?", "Equivocal"]
+NOTHING = ["", "nan", "NaN", "NA", "n/a", "None", "null", "<NA>", "-", "not mentioned", "unknown",
+           "pending", "TBD", "todo", ".", "not_labeled", "unlabelled", "rejected", "#N/A",
+           "(pending)", "-2", "-9"]  # fmt: skip
+DOUBT = ["-1", "-1.0", "-1.", "uncertain", "U", "?", "??", "Equivocal", "suspected", "undecided"]
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,41 @@ DOUBT = ["-1", "-1.0", "-1.", "uncertain", "U", "?", "Equivocal"]
 )  # fmt: skip
 def test_spellings_of_one_class(spellings: list[str], same: str) -> None:
     assert {plain(name) for name in spellings} == {same}
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive"),
+    [("0", "1"), ("NORMAL", "PNEUMONIA"), ("No Finding", "Bacterial Pneumonia"), ("normal", "Tuberculosis"),
+     ("No", "Yes"), ("no pneumonia", "pneumonia"), ("TB negative", "TB positive"), ("Normal", "Not Normal"),
+     ("not sick", "COVID-19"), ("\uff10", "\ufeff1")],
+)  # fmt: skip
+def test_two_known_names_need_no_answer(negative: str, positive: str) -> None:
+    for names in ([negative, positive], [positive, negative]):
+        classes = Classes(dict.fromkeys(names, ""), LabelRules(), where="x")
+        assert [classes.verdict([name]) for name in (negative, positive)] == [Verdict.NEGATIVE, Verdict.POSITIVE]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("1", "2"), ("1", "99"), ("0", "2"), ("0", "9"), ("0.1", "0.9"), ("1", "other"), ("0", "x"), ("NORMAL", "batch 2"),
+     ("pneumonia", "misc"), ("COVID-19", "PNEUMONIA"), ("healthy", "normal"), ("no tb", "no pneumonia"),
+     ("pneumonia", "possible pneumonia"), ("Viral Pneumonia", "Bacterial Pneumonia"), ("normal", "not quite"),
+     ("0", "no " * 600 + "tb")],
+)  # fmt: skip
+def test_one_known_name_says_nothing_of_the_other(names: tuple[str, str]) -> None:
+    with pytest.raises(DataError, match=r"nothing tells which of .* set 'data\.positive'"):
+        Classes(dict.fromkeys(names, ""), LabelRules(), where="x")
+    for one, other in (names, names[::-1]):
+        classes = Classes(dict.fromkeys(names, ""), LabelRules(positive=one), where="x")
+        assert [classes.verdict([name]) for name in (other, one)] == [Verdict.NEGATIVE, Verdict.POSITIVE]
+
+
+@pytest.mark.parametrize("code", ["9", "99", "999.0"])
+def test_a_code_for_missing_beside_the_classes(code: str) -> None:
+    for names in (("0", "1"), ("normal", "pneumonia")):
+        assert Classes(dict.fromkeys((*names, code), ""), LabelRules(), where="x").verdict([code]) == Verdict.BLANK
+    rules = LabelRules(positive=code, negative="0")
+    assert Classes(dict.fromkeys(("0", "1", code), ""), rules, where="x").verdict([code]) == Verdict.POSITIVE
 
 
 def rows(label: str, other: str) -> list[tuple[str, str]]:
