@@ -32,6 +32,7 @@ import logging
 import math
 import re
 import struct
+import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -50,7 +51,7 @@ from contract.images.packbits import packbits
 from contract.preprocess import require_memory, require_size
 from datasets import codestream
 
-DICOM_VERSION = 3  # raise it when any output pixel of any file, or who it is said to be of, can change
+DICOM_VERSION = 4  # raise it when any output pixel of any file, or who it is said to be of, can change
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _TAGS = [
     "PatientID", "IssuerOfPatientID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",
@@ -557,8 +558,10 @@ def _person(header: Any, secret: bytes) -> bytes | None:
     values = [_value(header, tag).strip(b" \0") for tag in ("PatientID", "IssuerOfPatientID")]
     if not values[0]:
         return None
-    if names_nobody(values[0].decode("latin-1")):
+    patient = values[0].decode("latin-1")
+    if names_nobody(patient):
         return NOBODY
+    values[0] = same_id(patient).encode()
     return b"".join(hashlib.blake2b(value, key=secret, digest_size=PERSON_BYTES).digest() for value in values if value)
 
 
@@ -566,6 +569,15 @@ def names_nobody(patient: str) -> bool:
     """Return whether a patient id is a word for none, such as an anonymiser writes into every file."""
     word = "".join(char for char in patient.casefold() if char.isalnum())
     return word in _NOBODY or not word.strip("x")
+
+
+def same_id(patient: str) -> str:
+    """Return what all spellings of one patient's id have in common: no blanks, case, leading zeros, or a float's ".0".
+
+    Two patients may get one id by this, which costs nothing; one with two would be on both sides of a split.
+    """
+    text = re.sub(r"\s", "", unicodedata.normalize("NFKC", patient)).casefold()
+    return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^([+-]?\d+)[.,]0*$", r"\1", text))
 
 
 def _version(package: str) -> str | None:

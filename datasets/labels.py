@@ -115,7 +115,8 @@ def says_healthy(column: str) -> bool:
     """Return whether a column's name says that a 1 in it is no finding, such as "No Finding" or "is_normal"."""
     words = plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)).strip("?! ").split()
     kept = [word for word in words if word not in ("flag", "is", "label", "status")]
-    return bool(kept) and (_sense(" ".join(kept)) == Verdict.NEGATIVE or kept[0] in _DENIES)
+    sense = _sense(" ".join(kept))
+    return bool(kept) and sense != Verdict.POSITIVE and (sense == Verdict.NEGATIVE or kept[0] in _DENIES)
 
 
 def _bare(known: str) -> str:

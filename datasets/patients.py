@@ -135,7 +135,7 @@ def _said(known: Sequence[bool], keys: NDArray[np.int64]) -> tuple[str, ...]:
     if largest >= max(MANY, SUSPICIOUS * n):
         notes.append(
             f"One patient has {largest} of {n} images ({largest / n:.0%}): if that is no person but an anonymiser's "
-            "id, give a table with a column 'patient'."
+            "id, give a table whose column 'patient' has the right ids."
         )
     return tuple(notes)
 

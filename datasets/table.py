@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
-from datasets.dicom import names_nobody
+from datasets.dicom import names_nobody, same_id
 from datasets.folder import FolderTree
-from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
+from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
 
@@ -138,7 +138,7 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         _check_label(table, line, values.get("label", ""))
         patient, split = values.get("patient"), _split(table, line, values.get("split"))
         row = _Row(line, values["path"], values.get("label", ""), None, split, values.get("rater", ""))
-        row = row if patient is None or names_nobody(patient) else replace(row, patient=patient)
+        row = row if patient is None or names_nobody(patient) else replace(row, patient=same_id(patient))
         if joined is None:
             rows.append(row)
         else:
@@ -230,8 +230,13 @@ def _label_column(
                 f"{table}: has no column {rules.label!r}, which 'data.label' asks for, found {_some(heading)}; correct "
                 "it."
             )
+        if says_healthy(rules.label) and rules.positive is None and rules.negative is None:
+            raise DataError(
+                f"{table}: 'data.label' is {rules.label!r}, which names what is not there, expected the column of a "
+                "finding; give that one, or set 'data.positive' to the cell of this column that counts as PNEUMONIA."
+            )
         return {"label": normal(rules.label)}
-    if len(there) > 1 and there[0] != "label":
+    if len(there) > 1:
         raise DataError(
             f"{table}: has the columns {' and '.join(there)}, each of which could be the label; set 'data.label' to "
             "one."

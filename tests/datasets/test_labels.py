@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from contract.errors import DataError
-from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, plain, settle
+from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, plain, says_healthy, settle
 from tests.datasets.made import everything, image, load, medmnist, png, refused, table, write, write_zip
 
 NOTHING = ["", "nan", "NaN", "NA", "n/a", "None", "null", "<NA>", "-", "not mentioned", "unknown",
@@ -90,6 +90,21 @@ def test_a_word_for_nothing_is_no_class(images: Path, word: str) -> None:
     data = load(path, blank="positive")
     assert {label for name, (_, label) in everything(data).items() if int(name[7:-4]) % 2} == {1}
     assert "20 of 40 images have no label: counted as PNEUMONIA, as 'data.blank' says." in data.report.notes
+
+
+@pytest.mark.parametrize(
+    "column", ["No Finding", "Normal", "healthy", "Negative", "NoFinding", "is_normal", "Not Pneumonia", "no_tb"]
+)
+def test_a_column_that_means_healthy_is_no_finding(images: Path, column: str) -> None:
+    path = table(images / "labels.csv", rows("1", "0"), f"path,{column}")
+    refused(path, f"'data.label' is {column!r}, which names what is not there", "'data.positive'", label=column)
+    data = load(path, label=column, positive="0")
+    assert all(label == int(name[7:-4]) % 2 for name, (_, label) in everything(data).items())
+
+
+def test_columns_that_mean_a_finding() -> None:
+    for column in ("Pneumonia", "Abnormal", "label", "Not Normal?", "Norma", "Nodule", "target", "Non-Small Cell", ""):
+        assert says_healthy(column) == column.startswith("Non-")
 
 
 @pytest.mark.parametrize("word", DOUBT)

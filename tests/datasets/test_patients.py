@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets.dicom import same_id
 from datasets.patients import duplicates, group_images, patient_key, same_images
 
 
@@ -24,6 +25,28 @@ from datasets.patients import duplicates, group_images, patient_key, same_images
 )
 def test_patient_key(name: str, key: str) -> None:
     assert patient_key(name) == key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("12.0", "12"),
+        ("012", "12"),
+        ("p 12", "P12"),
+        ("\uff11\uff12", "12"),
+        ("P-007", "p-7"),
+        ("12,", "12"),
+        ("0", "000"),
+    ],
+)
+def test_an_id_has_many_spellings(one: str, other: str) -> None:
+    """The kind of fault: one patient on both sides, because the two ids are of two programs."""
+    assert same_id(one) == same_id(other)
+
+
+@pytest.mark.parametrize(("one", "other"), [("12", "120"), ("1.20", "1.2"), ("p1", "p10"), ("-1", "1")])
+def test_two_ids_stay_two(one: str, other: str) -> None:
+    assert same_id(one) != same_id(other)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=20))

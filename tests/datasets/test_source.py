@@ -473,6 +473,10 @@ class TestTable:
             ('path,label\n"x\n' + "y\n" * 700_000, ["what begins in line 2 is no line of a table (field larger than"]),
             ('path,label\n"x\ny,1\n', ["what begins in line 2 is no line of a table (unexpected end of data)"]),
             ("path,label,path\nx,1,y\n", ["has 2 columns called 'path', expected one"]),
+            (
+                "path,label,target\nx,1,0\n",
+                ["has the columns label and target, each of which could be", "'data.label'"],
+            ),
             ("path,class,target\nx,1,1\n", ["has the columns class and target, each of which could be the label"]),
             (
                 "path,label\nx," + "|" * 3000 + "\n",
@@ -480,7 +484,17 @@ class TestTable:
             ),
             ("path,x\ny,1\n", ["expected one called 'path' and one called 'label'", "or set 'data.label'"]),
         ],
-        ids=["line", "columns", "open quote", "open quote at the end", "twice", "two labels", "long label", "no label"],
+        ids=[
+            "line",
+            "columns",
+            "open quote",
+            "open quote at the end",
+            "twice",
+            "label",
+            "two labels",
+            "long label",
+            "no label",
+        ],
     )
     def test_tables_of_an_absurd_shape(self, tmp_path: Path, content: str, words: list[str]) -> None:
         (tmp_path / "x.csv").write_text(content)
