@@ -43,6 +43,7 @@ _JOINS = (
 )  # ids of two tables
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}  # ChestX-ray14's files -> the split they list
 MAX_LABEL = 2000  # characters of a cell
+MAX_READINGS = 200  # different labels of one image or study in a label table
 _FINDINGS = "|"  # between the findings of one cell
 
 
@@ -184,7 +185,14 @@ class _Labels:
             values = {key: cells[i].strip() for key, i in columns.items()}
             _check_label(table, line, values["label"])
             said = self._said.setdefault(tuple(_same_id(cells[i]) for i in at), [])
-            said.append((values["label"], values.get("rater", "")))
+            if (reading := (values["label"], values.get("rater", ""))) in said:
+                continue
+            said.append(reading)
+            if len(said) > MAX_READINGS:
+                raise DataError(
+                    f"{table}: line {line} is one of more than {MAX_READINGS} different labels of one "
+                    f"{' and '.join(shared)}, expected those of an image or a study; correct 'data.label_table'."
+                )
 
     def of(self, cells: list[str]) -> list[tuple[str, str]]:
         """Return (label, rater) of every line for the image of these cells."""

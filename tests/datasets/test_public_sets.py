@@ -170,6 +170,19 @@ def test_mimic(tmp_path: Path) -> None:
             label_table=tmp_path / "x.csv", **options)  # fmt: skip
 
 
+def test_a_label_table_that_says_the_same_again_and_again(tmp_path: Path) -> None:
+    """Joining every line with every line would be millions: what is said twice counts once, and too much is refused."""
+    split, said = mimic(tmp_path)
+    options: dict[str, Any] = {"label_table": said, "label": "Pneumonia", "uncertain": "drop", "blank": "drop"}
+    expected = load(split, **options)
+    rows = said.read_text().splitlines()
+    lines(said, *rows, *[rows[1]] * 3000)
+    lines(split, *split.read_text().splitlines(), *[split.read_text().splitlines()[1]] * 3000)
+    assert load(split, **options).fingerprint == expected.fingerprint
+    lines(said, *rows, *[f"{rows[1].rpartition(',')[0]},{i}" for i in range(300)])
+    refused(split, "is one of more than 200 different labels of one study_id and subject_id", where=said, **options)
+
+
 def test_mimics_patients_are_in_the_paths(tmp_path: Path) -> None:
     split, _ = mimic(tmp_path)
     rows = ["path,label"]
