@@ -2,16 +2,21 @@
 
 Four components are CMYK, stored inverted, if an Adobe segment says so; without one nothing does. EXIF says which side
 is up. Arithmetic coding, lossless and hierarchical files and 12 bits are refused, and so are files of several images.
+
+Where coded data end early the decoder makes up the rest, from zero bits and then middle gray, and Pillow keeps its
+warning for itself. So scans that are missing altogether are noticed here, and the decoder is asked once more, with junk
+after the data of each scan: data that are whole are followed by nothing that matters.
 """
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ImageError
-from contract.images.gray import Stored, gray_of, unpack
+from contract.images.gray import Stored, bands, gray_of, unpack
 from contract.images.icc import require_display
 from contract.images.ifd import exif_orientation, read_ifd
 
@@ -22,7 +27,11 @@ _MAX_SEGMENTS = 10_000
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan, and fill bytes
 _FRAMES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}
 _READ = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}  # the frames that are read
+_RESTART = re.compile(rb"(?<!\xff)\xff+[\xd0-\xd7]")
+_JUNK = bytes([0x35, 0xA6, 0x9B, 0x4C, 0xD3, 0x1A, 0xE5, 0x72]) * 8  # coded data that mean something else than zeros do
+_MIDDLE = range(112, 145)  # gray of a block that the decoder made up is 128, give or take its neighbours' colours
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_DRI, _PROGRESSIVE = 0xDD, 0xC2
 _IMAGES = 0xB001  # tag of the index of a multi-picture file: how many there are
 
 
@@ -35,7 +44,11 @@ class Segments:
     width: int = 0
     height: int = 0
     sampling: list[tuple[int, int]] = field(default_factory=list)  # of each component, across and down
-    scans: int = 0
+    identities: bytes = b""  # of the components
+    scans: list[tuple[int, int]] = field(default_factory=list)  # begin and end of the coded data of each
+    coded: dict[int, list[int]] = field(default_factory=dict)  # lowest bit that is coded of each of 64 coefficients
+    interval: int = 0  # units from one restart marker to the next, 0 without
+    restarts: int = 0  # restart markers in all scans
     jfif: bool = False
     adobe: int | None = None  # transform of the Adobe segment
     exif: bytes | None = None
@@ -47,6 +60,11 @@ class Segments:
         """Samples per pixel of the components as they are coded."""
         across, down = (max(factor[axis] for factor in self.sampling) for axis in (0, 1))
         return sum(h * v for h, v in self.sampling) / (across * down)
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is but one scan, in which all of a block is coded at once."""
+        return len(self.scans) == 1 and self.frame != _PROGRESSIVE
 
 
 def segments(content: bytes) -> Segments:
@@ -71,7 +89,7 @@ def segments(content: bytes) -> Segments:
             raise ValueError("a segment is cut off")
         at += size
         if marker == _SOS:
-            found.scans += 1
+            _scan(found, body, content, at)
         elif marker in _FRAMES:
             _frame(found, marker, body)
         else:
@@ -84,13 +102,50 @@ def _frame(found: Segments, marker: int, body: bytes) -> None:
         raise ValueError("a frame header is damaged")
     found.frame, found.bits = marker, body[0]
     found.height, found.width = int.from_bytes(body[1:3], "big"), int.from_bytes(body[3:5], "big")
+    found.identities = body[6::3]
     found.sampling = [(factors >> 4, factors & 15) for factors in body[7::3]]
     if any(not 1 <= factor <= 4 for pair in found.sampling for factor in pair):
         raise ValueError("a frame header is damaged")
 
 
+def _scan(found: Segments, body: bytes, content: bytes, start: int) -> None:
+    if len(body) < 6 or len(body) != 4 + 2 * body[0]:
+        raise ValueError("a scan header is damaged")
+    match = _MARKER.search(content, start)
+    end = len(content) if match is None else match.start()
+    while end > start and content[end - 1] == 0xFF:  # fill bytes belong to the marker
+        end -= 1
+    found.scans.append((start, end))
+    if found.interval:
+        expected = max(0, -(-_units(found, body[1:-3:2]) // found.interval) - 1)
+        found.restarts += expected
+        if sum(1 for _ in islice(_RESTART.finditer(content, start, end), expected)) < expected:
+            raise ValueError("its pixel data end early")
+    first, last, low = (body[-3], body[-2], body[-1] & 15) if found.frame == _PROGRESSIVE else (0, 63, 0)
+    for identity in body[1:-3:2]:
+        coefficients = found.coded.setdefault(identity, [16] * 64)
+        coefficients[first : last + 1] = [low] * len(coefficients[first : last + 1])
+
+
+def _units(found: Segments, identities: bytes) -> int:
+    """Return the number of blocks of a scan of one component, or of groups of blocks of one of several."""
+    factors = dict(zip(found.identities, found.sampling, strict=True))
+    if not factors or any(identity not in factors for identity in identities):
+        raise ValueError("a scan header is damaged")
+    count = 1
+    for axis, size in ((0, found.width), (1, found.height)):
+        largest = max(factor[axis] for factor in found.sampling)
+        if len(identities) == 1:
+            size = -(-size * factors[identities[0]][axis] // largest)
+            largest = 1
+        count *= -(-size // (8 * largest))
+    return count
+
+
 def _application(found: Segments, marker: int, body: bytes) -> None:
-    if marker == _APP0 and body.startswith(b"JFIF\0"):
+    if marker == _DRI:
+        found.interval = int.from_bytes(body, "big")
+    elif marker == _APP0 and body.startswith(b"JFIF\0"):
         found.jfif = True
     elif marker == _APP1 and body.startswith(b"Exif\0") and found.exif is None:
         found.exif = body[6:]
@@ -121,21 +176,56 @@ def look(content: bytes) -> Stored:
     if components == 3 and found.jfif and found.adobe == 0:
         raise ImageError("is a JPEG that says both YCbCr (JFIF) and RGB (Adobe) of its colours; save it as gray.")
     _require_profile(found.profile, components)
-    width, height, scans = found.width, found.height, found.scans
+    width, height, scans = found.width, found.height, len(found.scans)
     if scans > _MAX_SCANS:
         raise ImageError(f"has {scans} JPEG scans, expected at most {_MAX_SCANS}; save it again.")
     if scans * width * height > _MAX_SCANNED > width * height:
         raise ImageError(f"has {scans} JPEG scans of {width} x {height} pixels, expected fewer; save it again.")
-    # The decoder keeps 1 or 4 bytes a pixel, and of several scans all coefficients, of 2 bytes; the gray is ours.
-    several = scans > 1 or found.frame == 0xC2
-    memory = (1 if components == 1 else 4) + 1 + (2 * found.work if several else 0)
+    if any(any(found.coded.get(identity, [16])) for identity in found.identities):
+        raise ValueError("its pixel data end early")
+    # The decoder keeps 1 or 4 bytes a pixel, and of several scans all coefficients, of 2 bytes; the gray is ours, and
+    # so is the file with junk.
+    memory = (1 if components == 1 else 4) + 1 + (0 if found.plain else 2 * found.work)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[components]
 
     def decode() -> NDArray[np.uint8]:
-        return gray_of(unpack(content, "JPEG", width=width, height=height, modes=(mode,)))
+        gray = gray_of(unpack(content, "JPEG", width=width, height=height, modes=(mode,)))
+        if not (found.plain and not found.restarts and components != 4 and _has_end(found, gray)):
+            _require_all(content, found, gray, mode)
+        return gray
 
     side = 1 if found.exif is None else exif_orientation(found.exif)
-    return Stored("JPEG", mode, 8, width, height, side, round(memory * width * height), decode)
+    return Stored("JPEG", mode, 8, width, height, side, round(memory * width * height) + len(content), decode)
+
+
+def _has_end(found: Segments, gray: NDArray[np.uint8]) -> bool:
+    """Return whether the last unit of a plain scan was coded, at least its beginning: it is not what is made up."""
+    across, down = (8 * max(factor[axis] for factor in found.sampling) for axis in (0, 1))
+    if len(found.sampling) == 1:
+        across = down = 8  # a scan of one component is in blocks
+    rows, columns = (size - (size - 1) // unit * unit for size, unit in zip(gray.shape, (down, across), strict=True))
+    end = gray[-rows:, -columns:]
+    return int(end.min()) < _MIDDLE[0] or int(end.max()) > _MIDDLE[-1]
+
+
+def _require_all(content: bytes, found: Segments, gray: NDArray[np.uint8], mode: str) -> None:
+    """Stop unless pixels stay the same with junk after all coded data. Raises ValueError."""
+    view, at = memoryview(content), 0
+    parts: list[bytes | memoryview] = []
+    for start, end in found.scans:
+        parts.append(view[at:start])
+        if found.restarts:
+            parts.append(_RESTART.sub(lambda match: _JUNK[:16] + match[0], view[start:end], count=found.restarts))
+        else:
+            parts.append(view[start:end])
+        parts.append(_JUNK)
+        at = end
+    longer = b"".join([*parts, view[at:]])
+    width, height = found.width, found.height
+    image = unpack(longer, "JPEG", width=width, height=height, modes=(mode,))
+    for top, end in bands(height, width):
+        if not np.array_equal(gray_of(image.crop((0, top, width, end))), gray[top:end]):
+            raise ValueError("its pixel data end early")
 
 
 def _require_profile(parts: list[tuple[int, int, bytes]], components: int) -> None:

@@ -7,6 +7,7 @@ standard's formula as the reference, or refused.
 
 import io
 import itertools
+import re
 import struct
 import subprocess
 import sys
@@ -242,6 +243,44 @@ class TestJpeg:
                  segment(0xFE, b"\xff\xd9\xff\xd8\xff a comment")]  # fmt: skip
         np.testing.assert_array_equal(gray(with_segments(JPEG, *added)), gray(JPEG))
         np.testing.assert_array_equal(gray(JPEG + b"a trailer"), gray(JPEG))
+
+
+JPEG_KINDS: dict[str, dict[str, Any]] = {
+    "gray": {"mode": "L"}, "colour": {}, "4:2:2": {"subsampling": 1}, "4:4:4": {"subsampling": 0},
+    "progressive": {"progressive": True}, "progressive gray": {"mode": "L", "progressive": True},
+    "restarts": {"restart_marker_blocks": 2},
+    "progressive with restarts": {"progressive": True, "restart_marker_rows": 1},
+    "CMYK": {"mode": "CMYK"}, "middle gray": {"level": 128}, "black": {"level": 0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", JPEG_KINDS)
+def test_a_jpeg_has_all_its_coded_data(kind: str) -> None:
+    """The kind of fault: where data are missing before a proper end, a decoder makes pixels up and says nothing."""
+    options = dict(JPEG_KINDS[kind])
+    mode, level = options.pop("mode", "RGB"), options.pop("level", None)
+    for height, width in ((64, 80), (57, 89), (33, 17), (9, 7), (1, 1)):
+        noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        if level is not None:
+            noise[height // 2 :] = level
+        content = save(Image.fromarray(noise).convert(mode), "JPEG", quality=90, **options)
+        read = Image.open(io.BytesIO(content))
+        expected = np.asarray((read.convert("RGB") if mode == "CMYK" else read).convert("L"))
+        np.testing.assert_array_equal(gray(content), expected)
+        if height < 33:
+            continue
+        start, frame = content.index(b"\xff\xda") + 14, re.search(rb"\xff[\xc0\xc2]", content)
+        assert frame is not None
+        at = frame.start() + 5
+        taller = content[:at] + struct.pack(">H", height + 32) + content[at + 2 :]
+        parts = [content[: start + (len(content) - start) * percent // 100] for percent in (1, 30, 50, 80)]
+        ends = [match.start() for match in re.finditer(rb"\xff\xda", content)][1:]  # between scans
+        intervals = [match.start() for match in re.finditer(rb"\xff[\xd0-\xd7]", content)][:3]
+        for short in (*parts, *(content[:end] for end in (*ends, *intervals))):
+            with pytest.raises(ImageError, match=r"x: is damaged .*; replace the file\."):
+                gray(short + b"\xff\xd9")
+        with pytest.raises(ImageError, match="its pixel data end early"):
+            gray(taller)
 
 
 JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
