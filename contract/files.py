@@ -35,20 +35,22 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def output(path: Path, *, parents: bool = False) -> Iterator[Path]:
+def output(path: Path, *, parents: bool = False, option: str | None = None) -> Iterator[Path]:
     """Hand out a path to write to for a file that somebody asked for by its name; otherwise like `replacing`.
 
     Args:
         path: a link is followed.
         parents: make the folders that it lies in.
+        option: of the command line, that chose the place.
 
     Raises:
         ConfigError: it is no place for a file, or there is no room.
     """
+    advice = f"Choose another with {option}." if option else "Choose another."
     try:
         place = path.resolve()
         if place.exists() and not place.is_file():
-            raise ConfigError(f"{path} is no regular file, expected the name of a file to write. Choose another.")
+            raise ConfigError(f"{path} is no regular file, expected the name of a file to write. {advice}")
         if parents:
             place.parent.mkdir(parents=True, exist_ok=True)
         with replacing(place) as partial:
@@ -59,7 +61,7 @@ def output(path: Path, *, parents: bool = False) -> Iterator[Path]:
             raise
         why = (isinstance(err, OSError) and err.strerror) or "its links lead to each other"
         raise ConfigError(
-            f"{path} cannot be written ({why}), expected a file in a folder that you may write to. Choose another."
+            f"{path} cannot be written ({why}), expected a file in a folder that you may write to. {advice}"
         ) from err
 
 

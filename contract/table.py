@@ -48,13 +48,15 @@ def cell(value: object) -> object:
     return f"'{shown(value)}" if is_formula(value) else shown(value)
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all; the names of the columns are ours.
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], *, option: str | None = None
+) -> None:
+    """Write a CSV file, whole or not at all; the names of the columns are ours. `option`: see `output`.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    with output(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
+    with output(path, option=option) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerow(columns)
         # Every text is quoted: a spreadsheet that divides at semicolons must not find new cells in a name.
         writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)

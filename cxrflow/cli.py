@@ -134,9 +134,10 @@ def data_check(
         console.out.print(table)
     for sentence in summary.check_sentences(loaded):
         print(sentence)
+    option = "--runs" if figure is None else "--figure"
     if figure is None:
         figure = runs / "data-check" / f"{loaded.fingerprint[:12]}.png"
-    with output(figure, parents=True) as partial:
+    with output(figure, parents=True, option=option) as partial:
         draw(partial, loaded, survey)
     print(f"Figure: {figure}. {DISCLAIMER}")
 
@@ -422,7 +423,8 @@ def compare(
     if found:
         table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
         Console().out.print(table)
-        print(f"{write_comparison(found, out or runs / 'compare.html')}. {DISCLAIMER}")
+        option = "--runs" if out is None else "--out"
+        print(f"{write_comparison(found, out or runs / 'compare.html', option=option)}. {DISCLAIMER}")
     _tell(damaged)
 
 
@@ -542,7 +544,7 @@ def infer(
 
     results, failures, used = infer_files(folder, images, device=device)
     if csv is not None:
-        write_csv(csv, COLUMNS, [[row[name] for name in COLUMNS] for row in results])
+        write_csv(csv, COLUMNS, [[row[name] for name in COLUMNS] for row in results], option="--csv")
     _show_answers(results, failures, used, table=summary.infer_table, as_json=as_json)
 
 
@@ -576,8 +578,8 @@ def explain(
     from driver.accelerator import Accelerator
     from driver.explain import explain_files, explained_row
 
-    make_folder(out)
-    with Accelerator(folder, device) as accelerator, writing(out):
+    make_folder(out, option="--out")
+    with Accelerator(folder, device) as accelerator, writing(out, option="--out"):
         explained, failures = explain_files(accelerator, expand(images), out, fill=fill)
         used = accelerator.device
     rows = [explained_row(done) for done in explained]

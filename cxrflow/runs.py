@@ -40,17 +40,17 @@ class Stamp:
 
 
 @contextlib.contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Turn a full disk and a place that cannot be used into one sentence."""
+def writing(folder: Path, *, option: str = "--runs") -> Iterator[None]:
+    """Turn a full disk and a place that cannot be used into one sentence; `option` of the command line chose it."""
     try:
         yield
     except OSError as err:
         if err.errno in UNUSABLE:
-            raise unusable(err, folder) from err
+            raise unusable(err, folder, option) from err
         raise
 
 
-def unusable(err: OSError, place: Path | None = None) -> ConfigError:
+def unusable(err: OSError, place: Path | None = None, option: str = "--runs") -> ConfigError:
     """Return the sentence about a path or a disk that the system refuses; `place` is where the work was."""
     path = err.filename if place is None else place
     if err.errno in FULL:
@@ -62,16 +62,16 @@ def unusable(err: OSError, place: Path | None = None) -> ConfigError:
         return ConfigError(f"{path or 'a file'} cannot be used ({err.strerror}), expected a path that you may use.")
     return ConfigError(
         f"{err.filename or path} cannot be written ({err.strerror}), expected a folder that you may write to. "
-        "Choose another with --runs."
+        f"Choose another with {option}."
     )
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder that somebody asked for, if it is not there. Raises ConfigError."""
+def make_folder(folder: Path, *, option: str) -> None:
+    """Make a folder that somebody asked for with `option`, if it is not there. Raises ConfigError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as err:
-        raise unusable(err, folder) from err
+        raise unusable(err, folder, option) from err
 
 
 @contextlib.contextmanager

@@ -372,7 +372,7 @@ class Run:
         rtl = self.build_folder / "rtl"
         pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
-        with output(wave, parents=True) as partial:
+        with output(wave, parents=True, option="--wave") as partial:
             write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
 
     def synth(self) -> bool:

@@ -1,12 +1,14 @@
 """`python -m driver`, the command line of a deploy folder: verify, infer, explain, bench. It needs only the folder."""
 
 import argparse
+import errno
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
-from contract.errors import CxrflowError
+from contract.errors import ConfigError, CxrflowError
+from contract.files import UNUSABLE
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
@@ -58,14 +60,22 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
         print(f"{shown(row['file'])}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
     print(DISCLAIMER)
     if options.csv is not None:
-        write_csv(options.csv, COLUMNS, [[row[name] for name in COLUMNS] for row in rows])
+        write_csv(options.csv, COLUMNS, [[row[name] for name in COLUMNS] for row in rows], option="--csv")
     for message in answers.failures.values():
         print(f"error: {shown(message)}", file=sys.stderr)
     return 1 if answers.failures else 0
 
 
 def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
-    explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
+    try:
+        explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
+    except OSError as err:
+        if err.errno not in (*UNUSABLE, errno.EEXIST):
+            raise
+        raise ConfigError(
+            f"{err.filename or options.out} cannot be written ({err.strerror}), expected a folder that you may "
+            "write to, with room. Choose another with --out."
+        ) from err
     for row in map(explained_row, explained):
         print(shown("  ".join(f"{key} {value}" for key, value in row.items())))
     print(DISCLAIMER)

@@ -32,10 +32,10 @@ def write_report(run: Path) -> Path:
     return run / REPORT
 
 
-def write_comparison(runs: Sequence[Facts], path: Path) -> Path:
-    """Write a page with runs side by side; return its path. Raises ConfigError if it cannot be written."""
+def write_comparison(runs: Sequence[Facts], path: Path, *, option: str) -> Path:
+    """Write a page with runs side by side; return its path, which `option` chose. Raises ConfigError: see `output`."""
     text = render("compare.html.j2", compare.page(runs))
-    with output(path, parents=True) as partial:
+    with output(path, parents=True, option=option) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 

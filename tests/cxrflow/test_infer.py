@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.errors import ConfigError
 from contract.preprocess import load_pixels
+from cxrflow.console import Console
+from cxrflow.experiment import load_experiment
+from cxrflow.stages import Run
+from driver.__main__ import main as drive
 from tests.cxrflow.conftest import Place
 
 
@@ -136,6 +141,41 @@ def test_names_that_are_programs_lines_or_no_text(finished: Any, deployed: Path,
     with (place / "out.csv").open(newline="", encoding="utf-8") as stream:
         assert [row["file"] for row in csv.DictReader(stream)] == list(cells.values())
     assert '"\'-1;=2.png",' in (place / "out.csv").read_text(encoding="utf-8")  # a semicolon begins no new cell
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--csv", "infer DEPLOY IMAGE"),
+        ("--out", "explain DEPLOY IMAGE"),
+        ("--out", "compare tiny tiny"),
+        ("--figure", "data check tiny.yaml"),
+        ("--runs", "train tiny.yaml"),
+    ],
+)
+def test_a_place_that_cannot_be_written_names_its_option(
+    finished: Any, deployed: Path, images: list[Path], option: str, command: str
+) -> None:
+    """The kind: an output of the user's choice; the advice names what chose it."""
+    places = {"DEPLOY": deployed, "IMAGE": images[0]}
+    outcome = finished(*(places.get(word, word) for word in command.split()), option, "tiny.yaml/place")
+    outcome.assert_refused(f"Choose another with {option}.")
+
+
+@pytest.mark.parametrize(("command", "option"), [("infer", "--csv"), ("explain", "--out")])
+def test_the_driver_names_it_too(
+    finished: Any, deployed: Path, images: list[Path], command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(finished.folder / "tiny.yaml" / "place")
+    assert drive([command, str(images[0]), "--folder", str(deployed), "--device", "cpu", option, place]) == 2
+    assert capsys.readouterr().err.endswith(f"Choose another with {option}.\n")
+
+
+def test_a_waveform_that_cannot_be_written(finished: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    run = Run(load_experiment(Path("tiny.yaml")), Path("runs"), Console())
+    with pytest.raises(ConfigError, match=r"cannot be written .*Choose another with --wave\."):
+        run._write_wave(Path("tiny.yaml/a.fst"))
 
 
 def test_a_csv_is_whole_or_not_there(finished: Any, deployed: Path, images: list[Path]) -> None:
