@@ -9,6 +9,7 @@ from collections import Counter
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+import h11
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,6 +29,8 @@ SECURITY = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+
+MALFORMED = Refusal(400, "bad-request", "The request is not HTTP as its standard has it. Send it with an HTTP library.")
 
 
 def is_loopback(host: str) -> bool:
@@ -175,6 +178,18 @@ class Patient(H11Protocol):
             self._stop_waiting()
         elif self._timer is None:  # the header of a further request has begun
             self._wait()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered as any other, and no package that uvicorn would name is missing."""
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP: the application never sees it."""
+        answer = refuse(MALFORMED)
+        headers = [*answer.raw_headers, *((name.lower().encode(), value.encode()) for name, value in SECURITY.items())]
+        response = h11.Response(status_code=400, headers=[*headers, (b"connection", b"close")], reason=b"Bad Request")
+        for event in (response, h11.Data(data=bytes(answer.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     def pause_writing(self) -> None:  # noqa: D102
         super().pause_writing()

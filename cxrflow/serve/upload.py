@@ -5,6 +5,7 @@ names are looked at only to refuse those that hold a path; they are not kept, lo
 """
 
 import logging
+import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -33,7 +34,9 @@ class Part:
 
     def require_file(self) -> None:
         """Stop unless this is a file that its sender calls an X-ray. Raises Refusal."""
-        _, options = parse_options_header(self.header.get(b"content-disposition", b""))
+        # The parser cuts the folders off a Windows path, which is a path all the same; a slash it leaves as it is.
+        disposition = re.sub(rb'\\(?!")', b"/", self.header.get(b"content-disposition", b""))
+        _, options = parse_options_header(disposition)
         name = options.get(b"filename")
         if name is None or options.get(b"name", b"").decode("latin-1") != FIELD:
             raise Refusal(400, "bad-form", f"The form may hold files only, in the field '{FIELD}'.")

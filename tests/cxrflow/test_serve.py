@@ -1,6 +1,8 @@
 """The server: its answers, what it refuses, what it never does, and how many it can serve at once."""
 
 import contextlib
+import http.client
+import json
 import logging
 import os
 import signal
@@ -216,6 +218,9 @@ BAD: dict[str, tuple[Callable[[], list[File]], int, str, str]] = {
     "a small DICOM": (lambda: [File(dicom_file(noise(20)))], 422, "too-small", "20 x 20 pixels"),
     "a path as name": (lambda: [File(png(noise()), "../../etc/passwd")], 400, "file-name", "holds a path"),
     "a Windows path": (lambda: [File(png(noise()), "..\\\\boot.ini")], 400, "file-name", "holds a path"),
+    "a Windows drive": (lambda: [File(png(noise()), "C:\\\\x.png")], 400, "file-name", "holds a path"),
+    "a Windows drive, not escaped": (lambda: [File(png(noise()), "C:\\x.png")], 400, "file-name", "holds a path"),
+    "a Windows share": (lambda: [File(png(noise()), "\\\\\\\\host\\\\x.png")], 400, "file-name", "holds a path"),
     "a control character": (lambda: [File(png(noise()), "a\x00.png")], 400, "file-name", "control characters"),
     "another field": (lambda: [File(png(noise()), field="image")], 400, "bad-form", "field 'files'"),
     "no file": (lambda: [], 400, "bad-form", ""),
@@ -251,6 +256,31 @@ class TestRefusals:
         server.ask("POST", "/api/predict", nameless, Content_Type=kind).assert_refused(400, "bad-form", "files only")
         wide = whole.replace(b"Content-Type", b"X: " + b"y" * 9000 + b"\r\nContent-Type")
         server.ask("POST", "/api/predict", wide, Content_Type=kind).assert_refused(400, "bad-form")
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"", b"Host: localhost\r\nHost: localhost", b"Host: localhost\r\nContent-Length: -1", b"Host: ?\r\n: x",
+            b"Host: localhost\r\nContent-Length: 1" + b"0" * 30,
+            b"Host: localhost\r\nTransfer-Encoding: x, chunked\r\nContent-Length: 5",
+            b"Host: localhost\r\nX: " + b"y" * 200_000,
+        ],
+        ids=["no host", "two hosts", "negative", "nameless", "huge", "two lengths", "endless"],
+    )  # fmt: skip
+    def test_what_is_not_http_is_refused_in_json_too(self, server: Served, header: bytes) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as raw:
+            raw.sendall(b"POST /api/predict HTTP/1.1\r\n" + header + b"\r\n\r\n")
+            response = http.client.HTTPResponse(raw)
+            response.begin()
+            answer = json.loads(response.read())
+        assert (response.status, answer["status"], answer["code"]) == (400, 400, "bad-request")
+        assert response.getheader("X-Content-Type-Options") == "nosniff"
+
+    def test_an_upgrade_is_an_ordinary_request_and_no_advice(
+        self, server: Served, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        assert server.ask("GET", "/healthz", Connection="Upgrade", Upgrade="websocket").status == 200
+        assert caplog.text == ""
 
     @pytest.mark.parametrize("trickle", [False, True], ids=["silent", "a byte now and then"])
     def test_an_upload_that_never_ends_is_cut_off_and_hinders_nobody(self, impatient: Served, trickle: bool) -> None:
