@@ -69,9 +69,12 @@ def in_python(model: ModelWrapper) -> ModelWrapper:
 def _with_batch(model: ModelWrapper, rows: int) -> ModelWrapper:
     """Return a copy whose activations have `rows` rows instead of 1."""
     model = copy.deepcopy(model)
-    constants = {tensor.name for tensor in model.graph.initializer}
+    activations = {model.graph.input[0].name}
+    for node in model.graph.node:
+        if activations.intersection(node.input):
+            activations.update(node.output)
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         dims = value.type.tensor_type.shape.dim
-        if value.name not in constants and len(dims) == 2 and dims[0].dim_value == 1:
+        if value.name in activations and len(dims) == 2 and dims[0].dim_value == 1:
             dims[0].dim_value = rows
     return model

@@ -279,12 +279,23 @@ class TestChain:
         for path in one.rtl.iterdir():
             assert path.read_bytes() == (tmp_path / "build" / "rtl" / path.name).read_bytes(), path.name
 
-    def test_a_network_that_finn_cannot_treat_is_built_all_the_same(self, tmp_path: Path) -> None:
+    def test_a_network_that_finn_cannot_treat_is_built_all_the_same(
+        self, one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_: ModelWrapper) -> ModelWrapper:
+            raise KeyError("no such node")
+
+        monkeypatch.setattr("finn_build.witness.streamline", refuse)
+        summary = build(one.export, tmp_path / "build", BuildConfig(folding=one.folding), quiet)
+        notes = [(row["stage"], row["note"]) for row in summary["chain"] if "note" in row]
+        assert notes == [("streamline", "FINN cannot treat this network: 'no such node'")]
+        assert all(row["differing"] in (0, None) for row in summary["chain"])
+
+    def test_layers_of_one_neuron_are_witnessed_too(self, tmp_path: Path) -> None:
         export_random(tmp_path / "export", small_spec(4, 4, (1, 3)), count=20)
         summary = build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=100_000), quiet)
-        notes = [row["note"] for row in summary["chain"] if "note" in row]
-        assert len(notes) == 1 and notes[0].startswith("FINN cannot treat this network: ")
-        assert all(row["differing"] in (0, None) for row in summary["chain"])
+        found = {row["stage"]: row["differing"] for row in summary["chain"]}
+        assert found["qonnx_float32"] == found["qonnx_to_finn"] == found["streamline"] == found["hardware_graph"] == 0
 
 
 DEEP = '{"MVAU_rtl_0": ' * 100_000
