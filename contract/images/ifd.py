@@ -1,5 +1,8 @@
 """Read a directory of tags as TIFF has it; EXIF and the index of a multi-picture JPEG are the same structure."""
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 
 from contract.errors import ImageError
@@ -8,6 +11,7 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4"}  # numpy's names of the unsigned integer types
 _MOST = 1024  # entries of a directory
 ORIENTATION = 274
+_XMP_SIDE = re.compile(rb"(?<!/)tiff:Orientation\s*(?:=\s*[\"']|>)\s*([0-9]{1,3})")
 
 
 class Ifd:
@@ -43,6 +47,10 @@ class Ifd:
             raise ValueError(f"tag {tag} has {count} values of type {kind}")
         values = np.frombuffer(self._data, dtype=self._order + _INTEGERS[kind], count=count, offset=where)
         return [int(value) for value in values.tolist()]
+
+    def integers(self, tag: int) -> bool:
+        """Return whether the values of a tag are unsigned integers."""
+        return self._value(tag)[0] in _INTEGERS
 
     def number(self, tag: int, default: int | None = None) -> int:
         """Return the one integer of a tag, or the default where there is no such tag."""
@@ -97,3 +105,15 @@ def exif_orientation(exif: bytes) -> int:
         raise ImageError(
             f"has EXIF data that cannot be read ({err}), so that nothing tells which side is up; remove them."
         ) from err
+
+
+def xmp_orientations(packet: bytes) -> set[int]:
+    """Return which sides are up, as an XMP packet says it in tiff:Orientation, if it does."""
+    return {int(value) for value in _XMP_SIDE.findall(packet)}
+
+
+def require_agreement(side: int, others: Iterable[int]) -> None:
+    """Stop at other places of a file that name another side than `side`, except 1, which is often a mere default."""
+    for other in others:
+        if other not in (side, 0, 1):
+            raise ImageError(f"says in one place that its orientation is {side}, in another {other}; save it upright.")

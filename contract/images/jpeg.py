@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from contract.errors import ImageError
 from contract.images.gray import Stored, bands, gray_of, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import exif_orientation, read_ifd
+from contract.images.ifd import exif_orientation, read_ifd, require_agreement, xmp_orientations
 
 MAGIC = b"\xff\xd8\xff"
 _MAX_SCANS = 100  # a progressive file has about ten
@@ -51,7 +51,8 @@ class Segments:
     restarts: int = 0  # restart markers in all scans
     jfif: bool = False
     adobe: int | None = None  # transform of the Adobe segment
-    exif: bytes | None = None
+    sides: set[int] = field(default_factory=set)  # which is up, as EXIF segments say
+    xmp_sides: set[int] = field(default_factory=set)
     profile: list[tuple[int, int, bytes]] = field(default_factory=list)  # number, how many, part
     images: int = 1
 
@@ -147,8 +148,10 @@ def _application(found: Segments, marker: int, body: bytes) -> None:
         found.interval = int.from_bytes(body, "big")
     elif marker == _APP0 and body.startswith(b"JFIF\0"):
         found.jfif = True
-    elif marker == _APP1 and body.startswith(b"Exif\0") and found.exif is None:
-        found.exif = body[6:]
+    elif marker == _APP1 and body.startswith(b"Exif\0"):
+        found.sides.add(exif_orientation(body[6:]))
+    elif marker == _APP1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
+        found.xmp_sides |= xmp_orientations(body)
     elif marker == _APP2 and body.startswith(b"ICC_PROFILE\0") and len(body) >= 14:
         found.profile.append((body[12], body[13], body[14:]))
     elif marker == _APP2 and body.startswith(b"MPF\0"):
@@ -194,7 +197,10 @@ def look(content: bytes) -> Stored:
             _require_all(content, found, gray, mode)
         return gray
 
-    side = 1 if found.exif is None else exif_orientation(found.exif)
+    side = max(found.sides, default=1)
+    if len(found.sides) > 1:
+        raise ImageError("has EXIF data that disagree about which side is up; save it upright.")
+    require_agreement(side, found.xmp_sides)
     return Stored("JPEG", mode, 8, width, height, side, round(memory * width * height) + len(content), decode)
 
 

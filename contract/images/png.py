@@ -2,7 +2,8 @@
 
 Samples are full scale in the depth of the header, whatever sBIT says of their history. What is transparent is
 composited over black, and bKGD is not asked. Values are taken for display as they are, so that gamma (gAMA), profile
-(iCCP) and signal (cICP) must be usual ones. eXIf says which side is up. Of 16-bit colour Pillow gives only the high
+(iCCP) and signal (cICP) must be usual ones. eXIf says which side is up; where
+texts say it too, as some programs write EXIF and XMP, they must agree. Of 16-bit colour Pillow gives only the high
 bytes: it is refused.
 """
 
@@ -17,18 +18,21 @@ from PIL import Image
 from contract.errors import ImageError
 from contract.images.gray import Stored, full_scale, gray_of, look_up, palette_table, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import exif_orientation
+from contract.images.ifd import exif_orientation, require_agreement, xmp_orientations
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _MAX_CHUNKS = 200_000
-_MAX_PROFILE = 1 << 24  # unpacked [byte]
+_MAX_PROFILE = 1 << 24  # of a colour profile or text, unpacked [byte]
 _PIECE = 1 << 20  # unpacked at a time [byte]
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16)}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _SEVERAL = (b"acTL", b"fcTL", b"fdAT", b"sTER")  # an animation, or the two images of a stereo pair
 _READ = (b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"cICP", b"eXIf")
-_DISPLAY_GAMMA = range(40_000, 60_001)  # gAMA that means display values; 45455 is 1/2.2, 100000 linear
+_DISPLAY_GAMMA = range(45_000, 46_001)  # gAMA that means display values; 45455 is 1/2.2, 100000 linear
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_XMP = b"XML:com.adobe.xmp"
+_RAW = (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")  # in hexadecimal digits
 _DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordinary screens
 
 
@@ -36,6 +40,7 @@ _DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordina
 class _Chunks:
     header: bytes = b""
     read: dict[bytes, bytes] = field(default_factory=dict)  # of _READ
+    sides: dict[bytes, set[int]] = field(default_factory=dict)  # which is up, as texts say, by their names
     data: list[tuple[int, int]] = field(default_factory=list)  # begin and end of each IDAT
 
 
@@ -64,6 +69,7 @@ def look(content: bytes) -> Stored:
     memory = (1 if colour in (_GRAY, _PALETTE) and depth <= 8 else 4) + 1
     exif = chunks.read.get(b"eXIf")
     side = 1 if exif is None else exif_orientation(exif)
+    require_agreement(side, (other for sides in chunks.sides.values() for other in sides))
     mode = f"I;{depth}" if depth == 16 else modes[0]
     return Stored("PNG", mode, depth, width, height, side, memory * width * height, decode)
 
@@ -91,6 +97,12 @@ def _walk(content: bytes) -> _Chunks:
                 raise ValueError(f"chunk {ascii(kind)[2:-1]} occurs twice")
             else:
                 found.read[kind] = body
+        elif kind in _TEXTS:
+            name = content[at + 8 : min(at + 8 + 80, end - 4)].partition(b"\0")[0]
+            if name in found.sides:
+                raise ImageError(f"has the text {ascii(name)[2:-1]} twice; save it upright, without metadata.")
+            if name == _XMP or name in _RAW:
+                found.sides[name] = _text_sides(kind, name, content[at + 8 : end - 4])
         elif kind == b"IDAT":
             found.data.append((at + 8, end - 4))
         at = end
@@ -99,6 +111,30 @@ def _walk(content: bytes) -> _Chunks:
                 raise ValueError("its header is not one of a PNG")
             return found
     raise ImageError(f"has more than {_MAX_CHUNKS} PNG chunks; save it again.")
+
+
+def _text_sides(kind: bytes, name: bytes, body: bytes) -> set[int]:
+    """Return which sides are up, as EXIF data or XMP in a text say. Raises ImageError, ValueError, zlib.error."""
+    body = body[len(name) + 1 :]
+    packed = kind == b"zTXt"
+    if kind == b"zTXt":
+        body = body[1:]  # a byte for the compression
+    elif kind == b"iTXt":
+        packed = body[:1] == b"\1"
+        body = body[2:].partition(b"\0")[2].partition(b"\0")[2]  # the language, and the name in it
+    if packed:
+        unpacker = zlib.decompressobj()
+        body = unpacker.decompress(body, _MAX_PROFILE)
+        if not unpacker.eof:
+            raise ValueError("a text is damaged or too long")
+    if name == _XMP:
+        return xmp_orientations(body)
+    profile = bytes.fromhex(b"".join(body.split()[2:]).decode("ascii"))  # after a name and the size
+    if profile.startswith(b"Exif\0\0"):
+        profile = profile[6:]
+    if profile[:2] in (b"II", b"MM"):
+        return {exif_orientation(profile)}
+    return xmp_orientations(profile)
 
 
 def _data_bytes(width: int, height: int, bits: int, *, interlaced: bool) -> int:

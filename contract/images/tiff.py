@@ -9,6 +9,7 @@ Refused, because nothing we could make of them would be sure to be right: severa
 floating-point samples, other compressions and colours, and tags that bend the ramp between black and white.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from PIL import Image
 from contract.errors import ImageError
 from contract.images.gray import Stored, bands, full_scale, look_up, luma, over_black, palette_table, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import Ifd, orientation, read_ifd
+from contract.images.ifd import Ifd, orientation, read_ifd, require_agreement, xmp_orientations
 from contract.images.packbits import packbits
 from contract.images.samples import unpack_bits
 
@@ -32,6 +33,7 @@ _NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254
 _FILL_ORDER, _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 266, 273, 277, 278, 279, 281, 284
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 317, 320, 322, 323, 324, 325, 338
 _FORMAT, _PROFILE = 339, 34675
+_DESCRIPTION, _SMALLEST_SAMPLE, _LARGEST_SAMPLE, _XMP, _GDAL = 270, 340, 341, 700, 42112
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _DEPTHS = {
@@ -51,6 +53,7 @@ _BATCH = 1 << 22  # unpacked LZW data that are asked for at a time [byte]
 _ONLY = {  # tags that must have one of these values, or be absent
     _SUBFILE: ((1, 3), "a reduced copy of another image"),
     _FILL_ORDER: ((1,), "bits in reversed order"),
+    346: ((0,), "samples that are colours of a palette (Indexed)"),
     332: ((1,), "inks that are not CMYK"),
     32997: ((1,), "a volume of several slices"),
     32998: ((1,), "a volume of several slices"),
@@ -60,7 +63,10 @@ _NEVER = {
     301: "a curve of its values (TransferFunction)",
     330: "further images (SubIFDs)",
     336: "a range of its own for its inks (DotRange)",
+    342: "a range of its own for its curve (TransferRange)",
+    433: "a range of its own for its samples (Decode)",
     532: "a range of its own for black and white (ReferenceBlackWhite)",
+    37439: "a scale of its own for brightness (StoNits)",
     50706: "raw values of a camera (DNG)",
 }
 
@@ -95,11 +101,14 @@ def look(content: bytes) -> Stored:
     tags = read_ifd(content)
     _require_single(tags)
     layout = _layout(tags, content)
+    _require_described(tags, layout.samples)
     table = _table(tags, layout)
     if _PROFILE in tags:
         if layout.photometric == _CMYK:
             raise ImageError("is CMYK with a colour profile, expected gray or RGB; save it as gray.")
         require_display(tags.content(_PROFILE))
+    side = orientation(tags)
+    require_agreement(side, xmp_orientations(tags.content(_XMP)) if _XMP in tags else ())
     mode = {_RGB: "RGB", _PALETTE: "P", _CMYK: "CMYK"}.get(layout.photometric)
     if mode is None:
         mode = f"I;{layout.bits}" if layout.bits > 8 else "1" if layout.bits == 1 else "L"
@@ -110,7 +119,7 @@ def look(content: bytes) -> Stored:
         layout.bits,
         layout.width,
         layout.height,
-        orientation(tags),
+        side,
         layout.width * layout.height + held,
         lambda: _decode(content, layout, table),
     )
@@ -128,6 +137,23 @@ def _require_single(tags: Ifd) -> None:
     for tag, what in _NEVER.items():
         if tag in tags:
             raise ImageError(f"has {what}, which is not read; save it as plain gray.")
+
+
+def _require_described(tags: Ifd, samples: int) -> None:
+    """Stop at descriptions that programs write into texts: more images behind the first, or a scale of its values."""
+    text = tags.content(_DESCRIPTION) if _DESCRIPTION in tags else b""
+    several = False
+    if text.startswith(b"ImageJ="):
+        several = any(int(count) > 1 for count in re.findall(rb"^images=([0-9]{1,9})\s*$", text, re.MULTILINE))
+    elif b"<OME" in text or b":OME" in text:
+        for axis, count in re.findall(rb"\bSize([ZCT])\s*=\s*[\"']([0-9]{1,9})", text):
+            several |= int(count) > (samples if axis == b"C" else 1)
+    if several:
+        raise ImageError(
+            "is described as several images (ImageJ, OME), expected exactly one; save the one that is meant."
+        )
+    if _GDAL in tags and re.search(rb"role\s*=\s*[\"'](?:scale|offset)", tags.content(_GDAL)):
+        raise ImageError("has a scale or offset of its values (GDAL), which is not read; save it as plain gray.")
 
 
 def _layout(tags: Ifd, content: bytes) -> _Layout:
@@ -181,14 +207,21 @@ def _depth(tags: Ifd, samples: int) -> int:
 
 
 def _require_full_scale(tags: Ifd, bits: int, samples: int) -> None:
-    """Stop at a largest value that another depth than that of the file would have, such as 4095 in 16 bits.
+    """Stop at another largest value than that of the depth, such as 4095 in 16 bits.
 
-    The standard has that tag for statistics, and only BitsPerSample for white; but who writes such a number means it.
+    The standard has that tag for statistics, and only BitsPerSample for white; but of more than 8 bits, who writes such
+    a number may mean it.
     """
+    for tag, expected in ((_SMALLEST_SAMPLE, 0), (_LARGEST_SAMPLE, 2**bits - 1)):
+        if tag in tags and (not tags.integers(tag) or set(tags.numbers(tag, samples)) != {expected}):
+            raise ImageError(
+                f"has a range of its own for black and white (SMinSampleValue, SMaxSampleValue), expected 0 and "
+                f"{2**bits - 1} of {bits} bits; save it without, scaled."
+            )
     if bits <= 8 or _LARGEST not in tags:
         return
     largest = max(tags.numbers(_LARGEST, samples))
-    if largest & (largest + 1) == 0 and 255 <= largest < 2**bits - 1:
+    if largest != 2**bits - 1:
         raise ImageError(
             f"says that its largest value is {largest} (MaxSampleValue), but its {bits} bits have white at "
             f"{2**bits - 1}; save it with the bits that it uses, or scaled."

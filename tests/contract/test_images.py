@@ -64,6 +64,10 @@ REPOSITORY = Path(__file__).parents[2]
 OLDEST = REPOSITORY / ".venv-oldest/bin/python"  # the oldest numpy and Pillow that the driver supports
 
 
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+RAW_EXIF = b"\nexif\n      32\n" + (b"Exif\0\0" + exif(6)).hex().encode() + b"\n"
+
+
 def gray(content: bytes) -> NDArray[np.uint8]:
     return load_gray(content, height=1, width=1, name="x")
 
@@ -190,6 +194,17 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("mixed bits", lambda: tiff(COLOUR, 8, photometric=2, tags={258: (SHORT, [8, 8, 4])}), "has samples of 4 and 8 bi"),
     ("colour bits", lambda: tiff(COLOUR, 12, photometric=2), "has 12 bits per sample, expected 1 to 16 of gray, 8 or"),
     ("4095 of 65535", lambda: tiff(GRAY, 16, tags={281: (SHORT, [4095])}), "its largest value is 4095 (MaxSampleValue"),
+    ("3000 of 65535", lambda: tiff(GRAY, 16, tags={281: (SHORT, [3000])}), "its largest value is 3000 (MaxSampleValue"),
+    ("sample range", lambda: tiff(GRAY, 8, tags={341: (SHORT, [127])}), "a range of its own for black and white (SMin"),
+    ("from 9", lambda: tiff(GRAY, 8, tags={340: (SHORT, [9])}), "a range of its own for black and white (SMin"),
+    ("transfer range", lambda: tiff(GRAY, 8, tags={342: (SHORT, [0, 255] * 3)}), "for its curve (TransferRange)"),
+    ("decode", lambda: tiff(GRAY, 8, tags={433: (LONG, [0, 1])}), "a range of its own for its samples (Decode)"),
+    ("indexed", lambda: tiff(GRAY, 8, tags={346: (SHORT, [1])}), "samples that are colours of a palette (Indexed)"),
+    ("nits", lambda: tiff(GRAY, 8, tags={37439: (LONG, [2, 0])}), "a scale of its own for brightness (StoNits)"),
+    ("GDAL", lambda: tiff(GRAY, 8, tags={42112: (UNDEFINED, b'<Item role="scale">2</Item>')}), "a scale or offset of"),
+    ("ImageJ", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b"ImageJ=1.53\nimages=3\n\0")}), "described as several"),
+    ("OME", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b'<OME><Pixels SizeZ="3"/></OME>')}), "described as several"),
+    ("XMP", lambda: tiff(GRAY, 8, tags={700: (UNDEFINED, XMP)}), "orientation is 1, in another 6"),
     ("bit order", lambda: tiff(GRAY, 8, tags={266: (SHORT, [2])}), "has bits in reversed order"),
     ("fax", lambda: tiff(GRAY, 8, tags={259: (SHORT, [4])}), "is a TIFF of compression 4, expected none, LZW"),
     ("JPEG", lambda: save(Image.fromarray(GRAY), "TIFF", compression="jpeg"), "is a TIFF of compression 7, expected n"),
@@ -300,6 +315,8 @@ JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("CMYK profile", lambda: with_segments(CMYK_JPEG, icc(SRGB)), "is CMYK with a colour profile"),
     ("bad EXIF", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0nonsense")), "nothing tells which side is up"),
     ("orientation", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif(9))), "has the orientation 9"),
+    ("two EXIF", lambda: with_segments(JPEG, *(segment(0xE1, b"Exif\0\0" + exif(side)) for side in (6, 1))), "disagr"),
+    ("XMP", lambda: with_segments(JPEG, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)), "is 1, in another 6"),
     ("scans", lambda: JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 100, "has 101 JPEG scans, expected at most 100"),
     ("many large scans", lambda: other_size(PROGRESSIVE, 9999, 9999), "JPEG scans of 9999 x 9999 pixels, expected few"),
     ("segments", lambda: with_segments(JPEG, segment(0xFE, b"") * 10_000), "has more than 10000 JPEG segments"),
@@ -401,6 +418,10 @@ PNG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("16-bit RGB", lambda: png(COLOUR, 16, 2), "has 16 bits per colour, expected 8; save it as gray, or with 8 bits"),
     ("16-bit LA", lambda: png(np.dstack([GRAY, ALPHA]), 16, 4), "has 16 bits per colour, expected 8"),
     ("16-bit RGBA", lambda: png(np.dstack([COLOUR, ALPHA]), 16, 6), "has 16 bits per colour, expected 8"),
+    ("gamma 1/2", lambda: png(GRAY, 8, 0, (b"gAMA", struct.pack(">I", 50_000))), "has a gamma of 0.5 (gAMA)"),
+    ("raw EXIF", lambda: png(GRAY, 8, 0, (b"tEXt", b"Raw profile type exif\0" + RAW_EXIF)), "is 1, in another 6"),
+    ("packed EXIF", lambda: png(GRAY, 8, 0, (b"zTXt", b"Raw profile type APP1\0\0" + zlib.compress(RAW_EXIF))), "r 6"),
+    ("XMP", lambda: png(GRAY, 8, 0, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)), "is 1, in another 6"),
     ("linear gamma", lambda: png(GRAY, 8, 0, (b"gAMA", struct.pack(">I", 100_000))), "has a gamma of 1 (gAMA)"),
     ("linear", lambda: png(GRAY, 8, 0, (b"iCCP", b"x\0\0" + zlib.compress(LINEAR))), "are 0, 0.5 and 1 of the light"),
     ("HDR", lambda: png(GRAY, 8, 0, (b"cICP", bytes([9, 16, 0, 1]))), "another range or brightness than a screen's"),
@@ -483,6 +504,20 @@ class TestBmp:
     )
     def test_refused(self, content: bytes, message: str) -> None:
         assert message in refusal(content)
+
+
+def test_sides_that_agree() -> None:
+    """Editors write the orientation into EXIF and XMP; a 1 in XMP is a default, and most descriptions are harmless."""
+    side = [segment(0xE1, b"Exif\0\0" + exif(6)), segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)]
+    np.testing.assert_array_equal(gray(with_segments(JPEG, *side)), gray(with_segments(JPEG, side[0])))
+    upright = (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP.replace(b"6", b"1"))
+    texts = [(b"tEXt", b"Comment\0tiff:Orientation=6")] * 2
+    np.testing.assert_array_equal(gray(png(GRAY, 8, 0, upright, *texts)), GRAY)
+    tags: dict[int, Tag | None] = {
+        270: (UNDEFINED, b'<OME><Pixels SizeZ="1" SizeC="1"/></OME>'), 340: (SHORT, [0]), 341: (SHORT, [255]),
+        346: (SHORT, [0]), 42112: (UNDEFINED, b'<Item name="AREA">2</Item>'), 700: (UNDEFINED, XMP.replace(b"6", b"1")),
+    }  # fmt: skip
+    np.testing.assert_array_equal(gray(tiff(GRAY, 8, tags=tags)), GRAY)
 
 
 @pytest.mark.parametrize("value", range(9))
