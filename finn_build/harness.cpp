@@ -4,8 +4,8 @@
 //
 //   harness IMAGES LOGITS COUNT BEATS BYTES [--stall SEED] [--wave FILE]
 // streams COUNT images of BEATS beats of BYTES bytes from the file IMAGES, back to back, and writes per image an int32
-// logit and a uint64 cycle to the file LOGITS. --stall: with probability 1/2 each, the source pauses before a beat and
-// the sink refuses one. Standard output: "progress N", then per stream "stream I transfers N stalled N starved N both N"
+// logit and a uint64 cycle to the file LOGITS. --stall: the source pauses before beats and the sink refuses some, in
+// stretches, each of them never, always or with a probability between; it is 1/2 over all. Standard output: "progress N", then per stream "stream I transfers N stalled N starved N both N"
 // and "times I FIRST LAST FIRST LAST ..." with the cycles of the first images' first and last beats, "peak FIFO N", and
 // "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
 //
@@ -37,6 +37,24 @@ constexpr uint64_t kQuiet = 1'000'000;  // cycles with no transfer on any stream
 
 struct StreamCount {
     uint64_t transfers = 0, stalled = 0, starved = 0, both = 0;  // both: stalled, and the stream before starved
+};
+
+// Whether one end of the design goes on in a cycle: stretches of random length and density, from never to always, so that
+// queues fill and run empty as well as shake.
+class Pauses {
+public:
+    explicit Pauses(uint64_t seed) : random_(seed) {}
+    bool goes() {
+        if (!left_--) {
+            left_ = random_() % (random_() % 4 ? 24 : 400);  // long ones stop the whole chain, or let it fill
+            eighths_ = random_() % 9;
+        }
+        return random_() % 8 < eighths_;
+    }
+
+private:
+    std::mt19937_64 random_;
+    uint64_t left_ = 0, eighths_ = 0;
 };
 
 struct Result {
@@ -197,7 +215,7 @@ int stream(int argc, char** argv) {
     }
     const std::vector<uint8_t> images = read_file(argv[1], total * bytes);
     Accelerator accelerator(wave);
-    std::mt19937_64 random(seed);
+    Pauses source(2 * seed), sink(2 * seed + 1);
     std::vector<Result> results;
     results.reserve(count);
     size_t sent = 0, reported = 0;
@@ -205,9 +223,9 @@ int stream(int argc, char** argv) {
     bool offered = false;  // a refused beat stays offered
     while (results.size() < count) {
         accelerator.timing = results.size() < kTimed;
-        if (!offered) offered = sent < total && (!stall || (random() & 1));
+        if (!offered) offered = sent < total && (!stall || source.goes());
         const uint8_t* beat = offered ? &images[sent * bytes] : nullptr;
-        if (accelerator.cycle(beat, bytes, sent + 1 == total, !stall || (random() & 1), results)) {
+        if (accelerator.cycle(beat, bytes, sent + 1 == total, !stall || sink.goes(), results)) {
             if (!sent++) first_in = accelerator.cycles - 1;
             offered = false;
         }

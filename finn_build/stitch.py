@@ -302,7 +302,12 @@ def _sim_top(design: Design) -> str:
     """
     streams = [f"u_dut.stream{i}" for i in range(len(design.nodes) + 1)]
     peaks = [f"u_dut.u_{node.name}.maxcount" for node in design.nodes if node.fifo]
-    return sim_top(design, streams, peaks, body=f"`ifdef DUMP_STREAMS\n{_dumps(design)}\n`endif\n")
+    return sim_top(
+        design,
+        streams,
+        peaks,
+        body=f"`ifdef DUMP_STREAMS\n{_dumps(design)}\n`endif\n`ifdef CHECK_STREAMS\n{_checks(streams)}\n`endif\n",
+    )
 
 
 def sim_top(design: Design, streams: Sequence[str], peaks: Sequence[str], *, body: str = "") -> str:
@@ -355,4 +360,21 @@ def _dumps(design: Design) -> str:
                 f"        $fflush(f{i});",
                 "    end",
             ]
+    return "\n".join(lines)
+
+
+def _checks(streams: Sequence[str]) -> str:
+    """Stop where a beat that is refused does not wait, unchanged: the rule of every AXI stream."""
+    lines = []
+    for i, stream in enumerate(streams):
+        tvalid, tready, tdata = (f"{stream}_{end}" for end in ("tvalid", "tready", "tdata"))
+        lines += [
+            f"    reg refused{i}; reg [$bits({tdata})-1:0] was{i};",
+            "    always @(posedge ap_clk) begin",
+            f"        refused{i} <= ap_rst_n && {tvalid} && !{tready};",
+            f"        was{i} <= {tdata};",
+            f"        if (refused{i} && ap_rst_n && !({tvalid} && {tdata} == was{i}))",
+            f'            $fatal(1, "stream {i}: a beat that waits must stay");',
+            "    end",
+        ]
     return "\n".join(lines)

