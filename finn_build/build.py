@@ -177,7 +177,9 @@ def build_network(
         estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
         for step in steps.TO_RTL:
             model = chain.step(step.__name__, partial(step, model, config), images=0)
-        estimates["latency_bound_cycles"] = latency_bound(stages(model))
+        chained = stages(model)
+        _count_converters(estimates, max(stage.cycles for stage in chained), config, report)
+        estimates["latency_bound_cycles"] = latency_bound(chained)
         estimates["formulas"] = formulas(model, board.yosys_family)
         stitch(model, out / "rtl")
     _write(out / "folding.json", folding)
@@ -255,6 +257,17 @@ class _Chain:
             diagnose.require_equal(got, want, stage=name)
         except MismatchError as err:
             raise MismatchError(f"{err} {layer}") from None
+
+
+def _count_converters(estimates: dict[str, Any], slowest: int, config: BuildConfig, report: Report) -> None:
+    """Correct the estimated rate where a width converter is the slowest node, which the search does not know."""
+    if slowest <= estimates["cycles_per_image"]:
+        return
+    estimates["cycles_per_image"], estimates["images_per_s"] = slowest, 1e9 / (slowest * config.clk_ns)
+    report(
+        f"an image takes {slowest} cycles: a width converter, between streams of which neither width divides the "
+        "other, is slower than every layer. Another SIMD or PE beside it is faster"
+    )
 
 
 def _hear_witness(qonnx: ModelWrapper, network: IntegerNetwork, chain: _Chain, work: Path) -> None:

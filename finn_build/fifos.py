@@ -11,8 +11,8 @@ streams need none.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
-from math import prod
+from functools import cache, partial
+from math import ceil, prod
 from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
@@ -48,7 +48,8 @@ def _stage(inst: Any) -> Stage:
     make: Callable[[], Part]
     layer = False
     if kind == "StreamingDataWidthConverter_rtl":
-        make, cycles = partial(converter, width, inst.get_outstream_width()), max(beats, results)
+        make = partial(converter, width, int(inst.get_outstream_width()))
+        cycles = converter_cycles(width, int(inst.get_outstream_width()), results)
     elif kind == "StreamingFIFO_rtl":
         make, cycles = partial(make_fifo, int(inst.get_nodeattr("depth"))), beats
     else:
@@ -73,6 +74,15 @@ def converter(in_bits: int, out_bits: int) -> Part:
     if in_bits == 1:
         return Deserializer(out_bits=out_bits)
     return Converter(in_bits=in_bits, out_bits=out_bits)
+
+
+@cache
+def converter_cycles(in_bits: int, out_bits: int, results: int) -> int:
+    """Return the cycles per image of a width converter that nothing makes wait, for so many output beats per image.
+
+    Where neither width divides the other, vpc.sv has cycles in which its buffer can neither give nor take a beat.
+    """
+    return ceil(Chain([converter(in_bits, out_bits)]).interval(0) * results)
 
 
 def make_fifo(depth: int) -> Part:

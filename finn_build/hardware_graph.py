@@ -39,7 +39,7 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
             model.set_initializer(product.input[2], layer.thresholds)
             model.set_tensor_datatype(product.input[2], DataType[integer_type(size.sums[0], size.sums[1] + 1)])
         elif len(planned) == 2:
-            _set_thresholds(model, next(nodes), layer, size)
+            _set_thresholds(model, next(nodes), layer, size, planned[1].source)
     return model
 
 
@@ -101,13 +101,13 @@ def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def _set_thresholds(model: ModelWrapper, node: Any, layer: IntegerLayer, sizes: Sizes) -> None:
-    """Give a node of thresholds its constants and their type."""
+def _set_thresholds(model: ModelWrapper, node: Any, layer: IntegerLayer, sizes: Sizes, sums: str) -> None:
+    """Give a node of thresholds, which compares numbers of the type `sums`, its constants and their type."""
     assert layer.thresholds is not None and sizes.bits is not None
     channels, levels = layer.thresholds.shape
     never = np.full((channels, 2**sizes.bits - 1 - levels), sizes.sums[1] + 1)  # levels that are missing
     thresholds = np.hstack([layer.thresholds, never])
-    datatype = DataType[_threshold_type(thresholds, integer_type(*sizes.sums))]
+    datatype = DataType[_threshold_type(thresholds, sums)]
     model.set_initializer(node.input[1], thresholds)
     model.set_tensor_datatype(node.input[1], datatype)
     next(a for a in node.attribute if a.name == "weightDataType").s = datatype.name.encode()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.network import IntegerLayer, IntegerNetwork
 
@@ -66,14 +67,17 @@ def _nodes(sizes: Sizes, source: str) -> list[tuple[str, int, int, str, str, str
     ours = BIPOLAR in (source, sizes.weights)
     kind = "LutMVAU_rtl" if ours else "MVAU_rtl"
     product = (kind, sizes.mw, sizes.mh, source, sizes.weights)
+    # Few columns, or weights that do not use their width, may add up to less than a product: FINN's unit refuses that.
+    room = 0 if ours else width(sizes.weights) + width(source)
     if sizes.bits is None:
         # FINN's shell reads whole bytes, and the result stream extends a sign.
-        logit = f"INT{-(-width(signed_type(*sizes.sums)) // 8) * 8}"
+        logit = f"INT{-(-max(width(signed_type(*sizes.sums)), room) // 8) * 8}"
         return [(*product, logit, logit)]
     if ours and sizes.bits == 1:
         # What our unit adds up starts from the threshold, so that the sign of the sum is the answer.
         return [(*product, signed_type(*sizes.margins), BIPOLAR)]
     sums = integer_type(*sizes.sums)
+    sums = f"{sums.rstrip('0123456789')}{max(width(sums), room)}"
     activation = BIPOLAR if sizes.bits == 1 else f"UINT{sizes.bits}"
     return [(*product, sums, sums), ("Thresholding_rtl", 1, sizes.mh, sums, "", sums, activation)]
 
@@ -88,7 +92,6 @@ def network_sizes(network: IntegerNetwork) -> list[Sizes]:
 
 def _layer_sizes(layer: IntegerLayer, low: int, high: int) -> Sizes:
     (mh, mw), weights = layer.weights.shape, layer.weights
-    all_one = bool((np.abs(weights) == 1).all())
     least, greatest = layer.accumulator_range(low, high)
     sums, margins, bits = (int(least.min()), int(greatest.max())), (0, 0), None
     if layer.thresholds is not None:
@@ -96,9 +99,12 @@ def _layer_sizes(layer: IntegerLayer, low: int, high: int) -> Sizes:
         if layer.bipolar:
             threshold = layer.thresholds[:, 0]
             margins = int((least - threshold).min()), int((greatest - threshold).max())
-    return Sizes(
-        mw, mh, BIPOLAR if all_one else signed_type(int(weights.min()), int(weights.max())), sums, margins, bits
-    )
+    return Sizes(mw, mh, weight_type(weights), sums, margins, bits)
+
+
+def weight_type(weights: NDArray[np.int8]) -> str:
+    """Return the FINN datatype of a layer's weights: bipolar if all are -1 or +1, else signed, which the RTL reads."""
+    return BIPOLAR if (np.abs(weights) == 1).all() else signed_type(int(weights.min()), int(weights.max()))
 
 
 def width(datatype: str) -> int:
