@@ -1,0 +1,262 @@
+"""Random networks to RTL: built from integers, simulated with stalls on both sides, and equal.
+
+    python -m benchmarks.random_networks --kind mlp 100 [--seed 7] [--jobs 2]
+    python -m benchmarks.random_networks --seed 7 --only 42 --keep FOLDER    one network again, its files kept
+    python -m benchmarks.random_networks --without queue 20                   must fail: it takes a mended fault back
+
+A network has 1 to 6 layers of 1 to 64 outputs, weights and activations of 1 to 8 bits in any mixture, and a random
+legal folding. What is rare in training is frequent here: one beat per vector, one pass, one column, weights of one sign
+or one value, thresholds that are always or never reached. Each is built by the product's own steps and simulated with
+FINN's assertions on and one of ours: a beat that waits on any stream stays. The interval must be the estimated one.
+A network that fails is named by its index. Exit code 1 if anything differs.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import CxrflowError
+from contract.golden import Golden
+from contract.network import IntegerLayer, IntegerNetwork
+from finn_build import plan, portable_rtl
+from finn_build.build import build_network
+from finn_build.config import BuildConfig
+from finn_build.finn_session import finn_session
+from finn_build.folding import divisors
+from finn_build.hardware_graph import hardware_graph
+from finn_build.simulate import SimResult, simulate, verilate
+from finn_build.stitch import load_design
+
+IMAGES = 40
+STALLS = 3  # simulations with stalls, each with pauses of its own
+MULTIPLIERS = 64  # of one layer at most: more only make the simulator slow
+BOARDS = ("pynq-z2", "zcu104")
+WITHOUT = ("queue", "signs")  # mended faults that can be taken back
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, its folding file and its images."""
+
+    network: IntegerNetwork
+    folding: dict[str, dict[str, int | str]]
+    board: str
+    golden: Golden
+
+    @property
+    def about(self) -> str:
+        """Sizes, board and folding."""
+        pixels = self.network.height * self.network.width
+        sizes = "-".join(str(n) for n in (pixels, *(len(layer.weights) for layer in self.network.layers)))
+        return f"{sizes} on {self.board}, {json.dumps(self.folding)}"
+
+
+def draw(seed: int, index: int) -> Case:
+    """Return network `index` of `seed`, always the same one."""
+    rng = np.random.default_rng([seed, index])
+    height = int(rng.integers(1, 9))
+    width = int(rng.integers(1, 64 // height + 1))
+    pixels = _images(rng, height, width)
+    layers: list[IntegerLayer] = []
+    x, low, high = pixels.reshape(IMAGES, -1).astype(np.int64), 0, 255
+    for _ in range(int(rng.integers(0, 6))):
+        layer, x = _hidden(rng, x, low, high)
+        layers.append(layer)
+        low, high = layer.output_range()
+    layers.append(IntegerLayer(_weights(rng, 1, x.shape[1]), None))
+    network = IntegerNetwork(height, width, tuple(layers))
+    golden = Golden(pixels, network.outputs(pixels)[-1][:, 0])
+    return Case(network, _folding(rng, network), str(rng.choice(BOARDS)), golden)
+
+
+def _size(rng: np.random.Generator) -> int:
+    """Small sizes as often as large ones."""
+    return int(
+        rng.choice(
+            [1, 2, 3, int(rng.integers(1, 17)), int(rng.integers(1, 65)), 64], p=[0.1, 0.1, 0.1, 0.4, 0.25, 0.05]
+        )
+    )
+
+
+def _images(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """Return (IMAGES, height, width): black, white, black and white, one bright pixel, then any."""
+    pixels = rng.integers(0, 256, (IMAGES, height, width), dtype=np.uint8)
+    pixels[0], pixels[1], pixels[-1] = 0, 255, 0
+    pixels[-1, -1, -1] = 255
+    pixels[2::4] = rng.choice(np.array([0, 255], dtype=np.uint8), pixels[2::4].shape)
+    return pixels
+
+
+def _weights(rng: np.random.Generator, mh: int, mw: int) -> NDArray[np.int8]:
+    """Return (MH, MW) weights of 1 to 8 bits; every second time of one sign, one value or the like."""
+    bits = int(rng.integers(1, 9))
+    least, greatest = (-1, 1) if bits == 1 else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    kinds: dict[str, Sequence[int]] = {
+        "any": range(least, greatest + 1), "never negative": range(greatest + 1), "never positive": range(least, 1),
+        "none or all": (0, greatest), "none or least": (least, 0), "0 and 1": (0, 1), "-1 and 0": (-1, 0), "zero": (0,),
+        "least": (least,), "greatest": (greatest,), "bipolar": (-1, 1), "ternary": (-1, 0, 1),
+    }  # fmt: skip
+    kind = "any" if rng.random() < 0.5 else str(rng.choice(list(kinds)))
+    values = (-1, 1) if kind == "any" and bits == 1 else kinds[kind]
+    return rng.choice(np.array(values), (mh, mw)).astype(np.int8)
+
+
+def _hidden(
+    rng: np.random.Generator, x: NDArray[np.int64], low: int, high: int
+) -> tuple[IntegerLayer, NDArray[np.int64]]:
+    """Return a hidden layer behind the activations `x`, (N, MW) within low..high, and its own."""
+    weights = _weights(rng, _size(rng), x.shape[1])
+    bipolar = bool(rng.random() < 0.3)
+    bits = int(rng.integers(1, 9))
+    count = 1 if bipolar else int(rng.choice([2**bits - 1, int(rng.integers(1, 2**bits))]))
+    least, greatest = IntegerLayer(weights, None).accumulator_range(low, high)
+    sums = x @ weights.T.astype(np.int64)
+    thresholds = np.empty((len(weights), count), dtype=np.int64)
+    for channel, (first, last) in enumerate(zip(least.tolist(), (greatest + 1).tolist(), strict=True)):
+        spread = rng.integers(first, last + 1, count)
+        seen = rng.choice(sums[:, channel], count) + rng.integers(-1, 2, count)
+        never, always = np.full(count, last), np.full(count, first)
+        how = rng.choice(4, p=[0.4, 0.4, 0.1, 0.1])
+        some = np.where(rng.random(count) < 0.1, rng.choice([first, last], count), (spread, seen, never, always)[how])
+        thresholds[channel] = np.sort(some.clip(first, last))
+    layer = IntegerLayer(weights, thresholds, bipolar)
+    counts = (sums[:, :, None] >= thresholds).sum(axis=2)
+    return layer, 2 * counts - 1 if bipolar else counts
+
+
+def _folding(rng: np.random.Generator, network: IntegerNetwork) -> dict[str, dict[str, int | str]]:
+    """Return a legal folding of every node, often with one beat per vector or one pass."""
+    folding: dict[str, dict[str, int | str]] = {}
+    for node in hardware_graph(network).graph.node:
+        sizes = {a.name: a.i for a in node.attribute}
+        if node.op_type == "Thresholding_rtl":
+            folding[node.name] = {"PE": _divisor(rng, sizes["NumChannels"], 16)}
+            continue
+        simd = _divisor(rng, sizes["MW"], MULTIPLIERS)
+        pe = _divisor(rng, sizes["MH"], max(1, MULTIPLIERS // simd))
+        style = str(rng.choice(["auto", "block", "distributed"]))
+        folding[node.name] = {"PE": pe, "SIMD": simd, "ram_style": style}
+        if node.op_type == "MVAU_rtl":
+            folding[node.name]["resType"] = str(rng.choice(["dsp", "lut"]))
+    return folding
+
+
+def _divisor(rng: np.random.Generator, n: int, most: int) -> int:
+    legal = [d for d in divisors(n) if d <= most]
+    return legal[-1] if rng.random() < 0.4 else int(rng.choice(legal))
+
+
+@contextlib.contextmanager
+def taken_back(fault: str | None) -> Iterator[None]:
+    """Put a mended fault back: the queue of FINN's unit, or unsigned weights."""
+    if fault == "queue":
+        edits = tuple(edit for edit in portable_rtl.EDITS if edit is not portable_rtl.QUEUE)
+        with mock.patch.object(portable_rtl, "EDITS", edits):
+            yield
+    elif fault == "signs":
+        with mock.patch.object(plan, "weight_type", lambda w: plan.integer_type(int(w.min()), int(w.max()))):
+            yield
+    else:
+        yield
+
+
+def check(case: Case, folder: Path) -> str:
+    """Build and simulate one network in the new folder `folder`; return what is wrong, empty if nothing is."""
+    folder.mkdir(parents=True)
+    path = folder / "folding.json"
+    path.write_text(json.dumps(case.folding), encoding="utf-8")
+    config = BuildConfig(board=case.board, folding=path)
+    try:
+        build_network(case.network, case.golden, folder / "build", config, lambda _: None)
+        rtl = folder / "build" / "rtl"
+        design = load_design(rtl)
+        harness = verilate(rtl, design, folder / "sim", quick=True, checked=True)
+        result = simulate(harness, rtl, design, case.golden.pixels)
+        stalled = [simulate(harness, rtl, design, case.golden.pixels, stall_seed=i) for i in range(STALLS)]
+    except CxrflowError as err:
+        return f"{type(err).__name__}: {err}"
+    for name, got in [("", result), *((f" with stalls {i}", s) for i, s in enumerate(stalled))]:
+        wrong = np.flatnonzero(got.logits != case.golden.logits)
+        if wrong.size:
+            first = f"image {wrong[0]}: {got.logits[wrong[0]]}, not {case.golden.logits[wrong[0]]}"
+            return f"{wrong.size} of {IMAGES} logits differ{name}, first {first}"
+    estimates = json.loads((folder / "build" / "estimates.json").read_text(encoding="utf-8"))
+    return _interval_differs(result, estimates["cycles_per_image"])
+
+
+def _interval_differs(result: SimResult, estimated: int) -> str:
+    """Compare the second half of the images: before, the pipeline fills."""
+    half = IMAGES // 2
+    measured = (result.finished[-1] - result.finished[half]) / (IMAGES - 1 - half)
+    return "" if measured == estimated else f"an image takes {measured:.2f} cycles, estimated {estimated}"
+
+
+def run(seed: int, index: int, without: str | None, keep: Path | None) -> tuple[int, str, str]:
+    """Check one network; return its index, what it is, and what is wrong."""
+    with taken_back(without), tempfile.TemporaryDirectory() as scratch:
+        place = keep if keep is not None else Path(scratch) / "network"
+        with finn_session(Path(scratch) / "finn"):
+            case = draw(seed, index)
+        return index, case.about, check(case, place)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Check many networks; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("count", type=int, nargs="?", default=100, help="how many networks")
+    parser.add_argument("--kind", choices=("mlp", "cnn"), default="mlp")
+    parser.add_argument("--seed", type=int, help="of all networks; a new one by default")
+    parser.add_argument("--only", type=int, metavar="INDEX", help="one network alone")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="with --only: a new folder for its files")
+    parser.add_argument("--without", choices=WITHOUT, help="take a mended fault back, which must be found")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="networks at a time")
+    given = parser.parse_args(arguments)
+    if given.kind == "cnn":
+        parser.error(
+            "there are no random convolutional networks yet: cxrflow builds fully connected layers. Use --kind mlp"
+        )
+    if given.keep is not None and given.only is None:
+        parser.error("--keep needs --only: it keeps the files of one network")
+    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
+    indices = range(given.count) if given.only is None else [given.only]
+    print(f"{len(indices)} networks of seed {seed}", flush=True)
+    return _report(seed, indices, given)
+
+
+def _report(seed: int, indices: Sequence[int], given: argparse.Namespace) -> int:
+    start, failed = time.monotonic(), 0
+    again = f"python -m benchmarks.random_networks --seed {seed}" + (
+        f" --without {given.without}" if given.without else ""
+    )
+    with ProcessPoolExecutor(min(given.jobs, len(indices)), mp_context=get_context("spawn")) as pool:
+        tasks = [pool.submit(run, seed, index, given.without, given.keep) for index in indices]
+        for done, task in enumerate(as_completed(tasks), start=1):
+            index, about, wrong = task.result()
+            if wrong or given.only is not None:
+                print(f"network {index}: {wrong or 'equal'}; {about}; {again} --only {index}", flush=True)
+            failed += bool(wrong)
+            seconds = time.monotonic() - start
+            if done % 10 == 0 or done == len(tasks):
+                left = seconds / done * (len(tasks) - done)
+                print(
+                    f"{done} of {len(tasks)} networks, {failed} failed, {seconds:.0f} s, {left:.0f} s left", flush=True
+                )
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

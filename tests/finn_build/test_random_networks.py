@@ -1,0 +1,51 @@
+"""benchmarks.random_networks, on a few networks: it draws the same ones again, and finds the faults that it is for."""
+
+import pytest
+
+from benchmarks.random_networks import draw, main, run, taken_back
+from finn_build import portable_rtl
+from finn_build.finn_session import finn_session
+
+SEED, HELD_BACK, ONE_SIGN = 0, 12, 182  # a layer with a vector per beat and a slow one behind it; weights of one sign
+
+
+@pytest.mark.slow
+def test_a_network_is_equal() -> None:
+    assert run(SEED, HELD_BACK, None, None)[2] == ""
+
+
+@pytest.mark.slow
+def test_the_queue_of_finn_is_found() -> None:
+    assert "Overflowing output queue" in run(SEED, HELD_BACK, "queue", None)[2]
+
+
+@pytest.mark.slow
+def test_unsigned_weights_are_found_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--seed", str(SEED), "--without", "signs", "--jobs", "1", "--only", str(ONE_SIGN)]
+    assert main(given) == 1
+    out = capsys.readouterr().out
+    assert f"networks of seed {SEED}" in out
+    assert f"network {ONE_SIGN}: " in out and "of 40 logits differ, first image" in out
+    assert f"python -m benchmarks.random_networks --seed {SEED} --without signs --only {ONE_SIGN}" in out
+    assert "1 of 1 networks, 1 failed" in out
+
+
+def test_an_index_is_always_the_same_network(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with finn_session(tmp_path_factory.mktemp("finn")):
+        first, again, other = draw(5, 3), draw(5, 3), draw(5, 4)
+    assert first.about == again.about != other.about
+    assert (first.golden.logits == again.golden.logits).all()
+
+
+def test_there_is_no_cnn_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--kind", "cnn"])
+    assert stopped.value.code == 2
+    assert "there are no random convolutional networks yet" in capsys.readouterr().err
+
+
+def test_taking_back_ends() -> None:
+    before = portable_rtl.EDITS
+    with taken_back("queue"):
+        assert portable_rtl.QUEUE not in portable_rtl.EDITS
+    assert before == portable_rtl.EDITS
