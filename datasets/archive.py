@@ -16,8 +16,9 @@ from contract.preprocess import MAX_FILE_BYTES
 from datasets.labels import LabelRules
 from datasets.layout import HIDDEN, MAX_DEPTH, folders, is_clutter, list_tree
 from datasets.listing import SPLIT_NAMES, Listing, file_state, shown, too_many_bytes
+from datasets.xray import CLASS_NAMES
 
-MAX_MEMBERS = 500_000
+MAX_MEMBERS = 250_000  # ChestX-ray14 has 112,120 images; to list as many again takes seconds
 MAX_DIRECTORY_BYTES = 128 << 20  # of all entries' names and sizes
 MAX_NAME = 1000  # characters of a path
 _ZIP64_END = 76  # bytes between the directory and its end record in a zip64 file
@@ -54,12 +55,14 @@ class ZipTree:
         """Make the folder that holds train and test the root, else the first that holds several things; return it.
 
         Of two such folders the one nearest to the top, then the first by name: the release's zip has its copy one
-        deeper.
+        deeper. Raises DataError where another one is elsewhere and is no copy: it would be left out unseen.
         """
         tops = [
             top
             for top, names in self._children.items()
-            if not _is_hidden(top) and {"train", "test"} <= {SPLIT_NAMES.get(name.lower()) for name in names}
+            if not _is_hidden(top)
+            and top.rpartition("/")[2].upper() not in CLASS_NAMES  # splits in a class: refused by `list_tree`
+            and {"train", "test"} <= {SPLIT_NAMES.get(name.lower()) for name in names}
         ]
         top = min(tops, key=lambda top: (top.count("/"), bool(top), top), default=None)
         if top is None:
@@ -69,9 +72,23 @@ class ZipTree:
                 if not folders(self, deeper):
                     break
                 top = deeper
+        for other in tops:
+            if not f"{other}/".startswith(f"{top}/" if top else "") and self._held(other) != self._held(top):
+                raise DataError(
+                    f"{self.root}: holds two sets of X-rays, {shown(top)} and {shown(other)}, expected one; unpack it "
+                    "and point at one of them."
+                )
         self._top = f"{top}/" if top else ""
         self.root = self.root / top
         return self._top
+
+    def _held(self, top: str) -> set[tuple[str, int, int]]:
+        """Return the files below a folder and what tells their contents apart."""
+        return {
+            (name.removeprefix(top), info.file_size, info.CRC)
+            for name, info in self._members.items()
+            if name.startswith(f"{top}/") and not info.is_dir()
+        }
 
     def _inside(self, path: str) -> str:
         return self._top.removesuffix("/") if path == "." else f"{self._top}{path}"

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from contract.errors import DataError, ImageError
-from datasets.labels import Classes, Found, LabelRules, settle
+from datasets.labels import Classes, Found, LabelRules, says_nothing, says_uncertain, settle
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, shown
 from datasets.xray import CLASS_NAMES
 
@@ -85,39 +85,72 @@ def walk(tree: Tree, folder: str = ".") -> Iterator[str]:
                 yield path
 
 
-def is_release(tree: Tree) -> bool:
-    """Return whether a tree is laid out, or meant to be, like the release."""
+def is_release(tree: Tree, rules: LabelRules) -> bool:
+    """Return whether a tree is laid out, or meant to be, like the release; two folders are not, nor are several classes
+    of which the user says what they count as.
+    """
     names = folders(tree)
-    return any(name.lower() in SPLIT_NAMES for name in names) or len(names) != 2
+    if any(name.lower() in SPLIT_NAMES for name in names):
+        return True
+    return len(names) != 2 and not (len(names) > 2 and _said(rules))
+
+
+def _said(rules: LabelRules) -> bool:
+    """Return whether the user says what classes count as: then they need not have our names."""
+    named = rules.positive is not None or rules.negative is not None
+    return named or (rules.blank, rules.uncertain) != ("refuse", "refuse")
 
 
 def list_tree(tree: Tree, *, kind: str, rules: LabelRules) -> Listing:
     """List a tree in either layout. `kind` says what the tree is, such as "folder"."""
     source = f"{kind} {shown(tree.root.name or str(tree.root))}"
-    if is_release(tree):
-        files, splits, notes = _release_files(tree)
-        return Listing(tree.root, source, tuple(files), splits, notes, _left_out(tree, files, splits=True))
+    if is_release(tree, rules):
+        files, kept, splits, notes = _release_files(tree, rules)
+        return Listing(tree.root, source, tuple(kept), splits, notes, _left_out(tree, files, splits=True))
     return _two_classes(tree, source, rules)
 
 
 def _two_classes(tree: Tree, source: str, rules: LabelRules) -> Listing:
-    """List two folders, one per class."""
-    where, names = str(tree.root), folders(tree)
-    classes = Classes({name: f"the folder {name!r}" for name in names}, rules, where=where)
+    """List folders that are classes, two or, where the user says what they count as, more."""
+    names = folders(tree)
+    for name in names:
+        inside = folders(tree, name)
+        if inside and all(split.lower() in SPLIT_NAMES for split in inside):
+            raise DataError(
+                f"{shown(str(tree.root / name))}: is a class with splits in it ({shown(inside[0])}), expected splits "
+                f"with classes in them, such as {inside[0]}/{shown(name)}; move the folders."
+            )
+    files, kept, notes = _judged(tree, [(name, name, None) for name in names], rules)
+    return Listing(tree.root, source, tuple(kept), notes=notes, left_out=_left_out(tree, files, splits=False))
+
+
+def _judged(
+    tree: Tree, class_folders: list[tuple[str, str, str | None]], rules: LabelRules
+) -> tuple[list[XrayFile], list[XrayFile], tuple[str, ...]]:
+    """Read class folders, (path, class, split) each; return their files, those of them that count, and notes."""
+    where = str(tree.root)
+    places: dict[str, str] = {}
+    for path, name, _ in class_folders:
+        places.setdefault(name, f"the folder {path!r}")
+    classes = Classes(places, rules, where=where)
     files: list[XrayFile] = []
     found: list[Found] = []
-    for name in names:
-        here = _class_files(tree, name, None, 0)
+    for path, name, split in class_folders:
+        here = _class_files(tree, path, split, 0)
         files += here
-        found += [Found(classes.verdict([name]), f"the folder {name!r}", name)] * len(here)
+        found += [Found(classes.verdict([name]), f"the folder {path!r}", name)] * len(here)
     labels, notes = settle(found, rules, where=where)
     kept = [replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None]
-    left_out = _left_out(tree, files, splits=False)
-    return Listing(tree.root, source, tuple(kept), notes=(*classes.note, *notes), left_out=left_out)
+    return files, kept, (*classes.note, *notes)
 
 
-def _release_files(tree: Tree) -> tuple[list[XrayFile], tuple[str, ...], tuple[str, ...]]:
-    """List {train,test[,val]}/{NORMAL,PNEUMONIA}/*; return the splits that it has and notes, too."""
+def _release_files(
+    tree: Tree, rules: LabelRules
+) -> tuple[list[XrayFile], list[XrayFile], tuple[str, ...], tuple[str, ...]]:
+    """List {train,test[,val]}/CLASS/*; return the files, those of them that count, the splits that they have, notes.
+
+    The classes are NORMAL and PNEUMONIA, or those that the user says.
+    """
     places: dict[str, str] = {}
     for name in folders(tree):
         if name.lower() in SPLIT_NAMES:
@@ -127,29 +160,40 @@ def _release_files(tree: Tree) -> tuple[list[XrayFile], tuple[str, ...], tuple[s
             names = [shown(name)[:80] for name in folders(tree)]
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
             found = ", ".join(names[:8]) + more or "no folders"
+            several = ", with 'data.positive' and 'data.negative' set to the two that count," if len(names) > 2 else ""
+            several = "" if places else several
             raise DataError(
                 f"{tree.root}: has no folder {required!r}, found {found}; point at the folder that holds train and "
-                "test, at one with a folder per class, or at a table of paths and labels."
+                f"test, at one with a folder per class{several or ','} or at a table of paths and labels."
             )
-    files: list[XrayFile] = []
+    class_folders: list[tuple[str, str, str | None]] = []
     notes: tuple[str, ...] = ()
     for split, folder in places.items():
         classes: dict[str, str] = {}
         for name in folders(tree, folder):
-            _add_once(tree, classes, _class_name(tree.root / folder / name), f"{folder}/{name}")
+            known = name if _said(rules) else _class_name(tree.root / folder / name)
+            _add_once(tree, classes, known, f"{folder}/{name}")
         joins = split == "val" and folder.lower() == "val" and _is_release_val(tree, classes)
         if joins:
             notes = ("The release's own 16 validation images are too few to choose by: they join the training images.",)
-        for class_name, class_folder in classes.items():
-            files += _class_files(tree, class_folder, "train" if joins else split, CLASS_NAMES.index(class_name))
-    found_splits = {file.split for file in files} | {"train", "test"}
-    return files, tuple(split for split in ("train", "val", "test") if split in found_splits), notes
+        class_folders += [(path, name, "train" if joins else split) for name, path in classes.items()]
+    if _said(rules):
+        files, kept, said = _judged(tree, class_folders, rules)
+    else:
+        files = [file for path, name, split in class_folders
+                 for file in _class_files(tree, path, split, CLASS_NAMES.index(name))]  # fmt: skip
+        kept, said = files, ()
+    found_splits = {file.split for file in kept} | {"train", "test"}
+    splits = tuple(split for split in ("train", "val", "test") if split in found_splits)
+    return files, kept, splits, (*said, *notes)
 
 
 def _is_release_val(tree: Tree, classes: dict[str, str]) -> bool:
     """Return whether the class folders of `val` hold the release's 16 images and nothing else."""
     held = {
-        class_name: sorted(PurePosixPath(name).stem for name, _ in tree.children(folder) if not is_clutter(name))
+        class_name.upper(): sorted(
+            PurePosixPath(name).stem for name, _ in tree.children(folder) if not is_clutter(name)
+        )
         for class_name, folder in classes.items()
     }
     return held == {class_name: sorted(stems) for class_name, stems in _RELEASE_VAL.items()}
@@ -198,7 +242,13 @@ def _class_name(folder: Path) -> str:
     if name in CLASS_NAMES:
         return name
     near = difflib.get_close_matches(name, CLASS_NAMES, n=1)
-    advice = f"did you mean {near[0]}?" if near else "rename or remove it."
+    if near:
+        advice = f"did you mean {near[0]}?"
+    elif says_nothing(name) or says_uncertain(name):
+        field = "uncertain" if says_uncertain(name) else "blank"
+        advice = f"rename or remove it, or set 'data.{field}' to drop, negative or positive."
+    else:
+        advice = "rename or remove it, or set 'data.positive' and 'data.negative' to the folders that count."
     raise DataError(f"{shown(str(folder))}: is no class folder, expected {' or '.join(CLASS_NAMES)}; {advice}")
 
 

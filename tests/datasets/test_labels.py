@@ -200,6 +200,23 @@ def test_class_folders_that_are_no_class(tmp_path: Path) -> None:
     assert everything(data)["uncertain/3.png"][1] == 1 and everything(data)["normal/3.png"][1] == 0
 
 
+@pytest.mark.parametrize("splits", [["train", "test"], [""]])
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_same_fields_for_folders(tmp_path: Path, splits: list[str], packed: bool) -> None:
+    """The kind of fault: a field that a table obeys, and class folders refuse or ignore."""
+    files = {f"{split}/{name}/{i}.png".lstrip("/"): png(1000 * j + 100 * k + i) for j, split in enumerate(splits)
+             for k, name in enumerate(("NORMAL", "PNEUMONIA", "COVID", "unsure")) for i in range(20)}  # fmt: skip
+    path = write_zip(tmp_path / "x.zip", files) if packed else write(tmp_path / "x", files)
+    refused(path, "'data.positive' and 'data.negative' ", where=path)
+    fields = {"positive": "pneumonia", "negative": "*"}
+    refused(path, "has the uncertain label 'unsure'", "'data.uncertain'", where=path, **fields)
+    data = load(path, uncertain="drop", **fields)
+    assert all(("PNEUMONIA" in name) == label for name, (_, label) in everything(data).items())
+    assert len(everything(data)) == 60 * len(splits)
+    data = load(path, uncertain="positive", positive="COVID", negative="NORMAL")
+    assert {name.split("/")[-2] for name in everything(data)} == {"NORMAL", "COVID", "unsure"}
+
+
 CELLS = st.sampled_from(["0", "1", "0.0", "", "nan", "-1", "Effusion", "1|Effusion", "0|1", "0|-1"])
 CHOICES = st.sampled_from(["refuse", "drop", "negative", "positive"])
 
