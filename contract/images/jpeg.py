@@ -24,6 +24,7 @@ MAGIC = b"\xff\xd8\xff"
 _MAX_SCANS = 100  # a progressive file has about ten
 _MAX_SCANNED = 1_000_000_000  # pixels times scans: each scan may cost a pass over all pixels
 _MAX_SEGMENTS = 10_000
+_MAX_RESTARTS = 4_000_000  # they are counted one by one; 100 megapixels have at most 1.6 million blocks
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan, and fill bytes
 _FRAMES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}
 _READ = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}  # the frames that are read
@@ -120,6 +121,8 @@ def _scan(found: Segments, body: bytes, content: bytes, start: int) -> None:
     if found.interval:
         expected = max(0, -(-_units(found, body[1:-3:2]) // found.interval) - 1)
         found.restarts += expected
+        if found.restarts > _MAX_RESTARTS:
+            raise ImageError(f"has more than {_MAX_RESTARTS} restart markers, expected fewer; save it again.")
         if sum(1 for _ in islice(_RESTART.finditer(content, start, end), expected)) < expected:
             raise ValueError("its pixel data end early")
     first, last, low = (body[-3], body[-2], body[-1] & 15) if found.frame == _PROGRESSIVE else (0, 63, 0)

@@ -66,6 +66,7 @@ OLDEST = REPOSITORY / ".venv-oldest/bin/python"  # the oldest numpy and Pillow t
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 RAW_EXIF = b"\nexif\n      32\n" + (b"Exif\0\0" + exif(6)).hex().encode() + b"\n"
+RESTARTS = save(Image.fromarray(SMOOTH), "JPEG", progressive=True, restart_marker_blocks=1)
 
 
 def gray(content: bytes) -> NDArray[np.uint8]:
@@ -315,6 +316,7 @@ JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("CMYK profile", lambda: with_segments(CMYK_JPEG, icc(SRGB)), "is CMYK with a colour profile"),
     ("bad EXIF", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0nonsense")), "nothing tells which side is up"),
     ("orientation", lambda: with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif(9))), "has the orientation 9"),
+    ("restarts", lambda: other_size(RESTARTS, 65500, 65500), "has more than 4000000 restart markers, expected fewer"),
     ("two EXIF", lambda: with_segments(JPEG, *(segment(0xE1, b"Exif\0\0" + exif(side)) for side in (6, 1))), "disagr"),
     ("XMP", lambda: with_segments(JPEG, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP)), "is 1, in another 6"),
     ("scans", lambda: JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 100, "has 101 JPEG scans, expected at most 100"),
