@@ -10,7 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo bitstream docker-build results accuracy test board-check formal lint check bench fuzz clean
+.PHONY: help install demo bitstream docker-build results accuracy test board-check docker-check formal lint check bench fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, sl
 board-check: $(STAMP) $(VENV)-pynq/installed ## A deploy folder, the page, pynq and C on emulated ARM processors; minutes
 	$(VENV)/bin/pytest -s tests/board/test_on_arm.py tests/board/everything.py
 
+docker-check: $(STAMP) ## The image of FINN's own shell, built with buildah from a stand-in base, and run; root, 14 GB
+	$(VENV)/bin/pytest -s tests/container/check.py
+
 formal: $(STAMP) ## The proofs about our RTL alone
 	$(VENV)/bin/pytest tests/rtl/test_formal.py
 
@@ -75,7 +78,7 @@ FUZZ := $(patsubst tests/%.py,tests.%,$(wildcard tests/fuzz_*.py))
 fuzz: $(STAMP) ## Ten thousand hostile inputs to every reader of files, and as many requests to the server; what fails is kept
 	@failed=0; for part in $(FUZZ); do echo "== $$part"; $(VENV)/bin/python -m $$part 10000 || failed=1; done; exit $$failed
 
-docker-build: ## The image for FINN's own shell; needs Docker Engine, docs/docker.md
+docker-build: ## The image for FINN's own shell; needs docker, podman or buildah, docs/docker.md
 	docker/build.sh
 
 check: lint test ## Everything that needs no vendor tool; the tests include the proofs

@@ -31,7 +31,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE = "cxrflow-finn"
 LABEL = "cxrflow.inputs"
 INPUTS = (  # what the image is made of; docker/build.sh writes their hash into the label
-    "docker/Dockerfile", "docker/dependencies.txt", "docker/fetch.sh", "docker/entrypoint.sh", "requirements.lock",
+    "docker/Dockerfile", "docker/dependencies.txt", "docker/fetch.sh", "docker/packages.txt", "docker/entrypoint.sh",
+    "requirements.lock",
 )  # fmt: skip
 LICENSES = ("XILINXD_LICENSE_FILE", "LM_LICENSE_FILE")
 CLK_NS = 10.0  # the only clock period that the driver and FINN's shell agree on
@@ -248,7 +249,8 @@ def container_command(
     """
     licenses = {name: environment[name] for name in LICENSES if environment.get(name)}
     files = {Path(part) for value in licenses.values() for part in value.split(":") if part.startswith("/")}
-    read_only = {build_dir, export_dir, REPOSITORY / "contract", REPOSITORY / "finn_build", *xilinx.mounts, *files}
+    code = {REPOSITORY / name for name in ("contract", "finn_build", "LICENSE")}  # the last is copied beside the RTL
+    read_only = {build_dir, export_dir, *code, *xilinx.mounts, *files}
     for path in sorted({*read_only, work}):
         if re.search(r"[\s,:\"]", str(path)):
             raise ConfigError(

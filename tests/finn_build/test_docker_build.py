@@ -58,7 +58,7 @@ def test_the_results_come_out_whole_and_the_container_gets_just_what_it_needs(pl
     repository = docker_build.REPOSITORY
     assert {m[1]: bool(m[3]) for m in mounts if m} == {
         **{str(place / name): True for name in ("build", "export", "Xilinx")},
-        **{str(repository / name): True for name in ("contract", "finn_build")},
+        **{str(repository / name): True for name in ("contract", "finn_build", "LICENSE")},
         str(work): False,
     }
     image = got.index("sha256:1234")
