@@ -119,6 +119,7 @@ class Run:
 
     def train(self, *, test: bool = True) -> bool:
         """Train and measure; without `test`, on validation images only. Returns whether anything had to be done."""
+        self._recognise_source()
         sources = self._sources()
         inputs = {
             "network": self.experiment.network.model_dump(mode="json"),
@@ -141,6 +142,13 @@ class Run:
             lambda out: self._train(out, sources=sources, made_from=made_from, test=test),
         )
         return (test and self._add_test()) or ran
+
+    def _recognise_source(self) -> None:
+        """Stop at what can be no source of X-rays, before PyTorch takes seconds to load. Raises DataError."""
+        from datasets.source import recognise
+
+        if self.experiment.data.source != "phantom" and self._data is None:
+            recognise(self.experiment.data.source)
 
     def _add_test(self) -> bool:
         """Look at the test images if this training has not. Returns whether anything had to be done."""
@@ -238,6 +246,7 @@ class Run:
         Returns:
             The new folder with evaluation.json and figures.
         """
+        self._recognise_source()
         from datasets.seen import count_seen
         from qnn.checkpoint import load_checkpoint
         from qnn.evaluation import merge

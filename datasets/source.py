@@ -106,13 +106,8 @@ FORMATS = (  # the first that recognises a path reads it
 )
 
 
-@contextlib.contextmanager
-def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
-    """Recognise a source and list its images, sorted by name; they can be read inside the `with` block.
-
-    Raises:
-        DataError: the source is missing, of no known format, or damaged.
-    """
+def recognise(path: Path) -> Format:
+    """Return what a source is, by a look at it. Raises DataError: it is missing, or of no known format."""
     if not _exists(path):
         raise DataError(
             f"{path}: does not exist; expected a folder with train/NORMAL, train/PNEUMONIA and the same under test, "
@@ -122,6 +117,17 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
     if found is None:
         kind = "is empty" if path.is_file() and not path.stat().st_size else "is of no known format"
         raise DataError(f"{path}: {kind}; expected a {'; '.join(source.name for source in FORMATS)}.")
+    return found
+
+
+@contextlib.contextmanager
+def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
+    """Recognise a source and list its images, sorted by name; they can be read inside the `with` block.
+
+    Raises:
+        DataError: the source is missing, of no known format, or damaged.
+    """
+    found = recognise(path)
     try:
         listing = found.list(path, rules)
     except DataError as err:

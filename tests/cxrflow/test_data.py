@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import shutil
 import threading
 import zipfile
@@ -15,6 +16,7 @@ import yaml
 from PIL import Image
 
 from datasets import fetch
+from tests.cxrflow.conftest import REPOSITORY, Place
 from tests.dicom_files import content, make
 
 
@@ -280,3 +282,16 @@ def test_fields_of_the_data_section_may_be_given_on_the_command_line(bare: Any) 
 @pytest.mark.parametrize("path", ["x" * 300, "~nobody-here/x"])
 def test_a_path_that_is_none(bare: Any, path: str) -> None:
     bare("data", "check", "--data", path).assert_refused("--data is no usable path")
+
+
+@pytest.mark.parametrize("command", ["evaluate tiny", "train runs/tiny/experiment.yaml"])
+def test_what_can_be_no_source_is_refused_before_pytorch_is_loaded(command: str, tmp_path: Path) -> None:
+    """Loading it takes seconds; here, it cannot be loaded at all."""
+    for folder, name in (tmp_path / "runs" / "tiny", "experiment.yaml"), (tmp_path / "torch", "__init__.py"):
+        folder.mkdir(parents=True)
+        (folder / name).write_text("raise SystemExit('loaded')")
+    Place(tmp_path).experiment("runs/tiny/experiment.yaml")
+    before = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
+    process = Place(tmp_path).start(*command.split(), "--data", "/dev/null", env=before)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and "error: /dev/null: is of no known format" in err

@@ -385,16 +385,23 @@ class TestDecodersThatFail:
         assert not file.exists() or file.stat().st_size == 0
         assert "Doe" not in caplog.text and ("Error at " in caplog.text) == (status == 500)
 
-    def test_others_are_answered_while_one_hangs(self, attacked: Served) -> None:
-        with ThreadPoolExecutor(1) as pool:
-            hangs = pool.submit(attacked.post, "/api/predict", File(hostile(b"spin")))
+    def test_others_are_answered_while_one_hangs(self, folder: Path, network: IntegerNetwork) -> None:
+        """The other X-ray needs a new process, as a new server's first does: a busy machine takes long to start one."""
+        start = time.monotonic()
+        with serving(folder, decoder=HOSTILE) as alone:
+            assert alone.post("/api/predict", File(png(noise()))).status == 200
+        needs = time.monotonic() - start
+        limits = Limits(patience_s=0.2, decode_s=max(6, round(4 * needs)))
+        with serving(folder, limits=limits, decoder=HOSTILE) as served, ThreadPoolExecutor(1) as pool:
+            assert served.post("/api/predict", File(png(noise()))).status == 200
+            hangs = pool.submit(served.post, "/api/predict", File(hostile(b"spin")))
             time.sleep(0.2)
             start = time.monotonic()
-            assert attacked.ask("GET", "/healthz").status == 200 and time.monotonic() - start < 1
-            assert attacked.post("/api/predict", File(png(noise()))).status == 200
+            assert served.ask("GET", "/healthz").status == 200 and time.monotonic() - start < max(1, needs)
+            assert served.post("/api/predict", File(png(noise()))).status == 200
             assert not hangs.done()
-            hangs.result().assert_refused(422, "unusable", "takes more than 6 s to decode")
-        assert attacked.post("/api/predict", File(png(noise()))).status == 200
+            hangs.result().assert_refused(422, "unusable", f"takes more than {limits.decode_s:g} s to decode")
+            assert served.post("/api/predict", File(png(noise()))).status == 200
 
     def test_many_that_hang_delay_others_by_no_more_than_their_own_time(self, attacked: Served) -> None:
         with ThreadPoolExecutor(3) as pool:
