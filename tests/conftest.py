@@ -11,8 +11,9 @@ __all__ = ["browser", "page"]  # fixtures
 
 
 def pytest_configure() -> None:
-    """Let processes of the tests heed Ctrl-C, which is ignored where a script runs the tests in the background."""
+    """Let processes of the tests heed Ctrl-C and a hang-up, which are ignored where the tests run in the background."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -437,7 +437,7 @@ def test_run_from_xrays_to_verified_rtl(bare: Any) -> None:
     for stage in ("brevitas_float64", "qonnx_float64", "streamline", "hardware_graph", "cpu_reference", "rtl"):
         assert [stage, str(images), "0"] in rows
     assert ["rtl_with_random_stalls", "64", "0"] in rows
-    assert any(row[:2] == ["MVAU_rtl_0", "*"] for row in rows) and "measured: " in out
+    assert any(row[:2] == ["MVAU_rtl_0", "*"] for row in rows) and "measured in simulation: " in out
     run, board = bare.run, "pynq-z2"
     for name in (
         "experiment.yaml", "train/checkpoint.pt", "train/metrics.json", "train/history.csv", "train/figures/roc.png",
@@ -483,6 +483,6 @@ def test_run_of_a_network_that_finn_has_no_rtl_for(bare: Any) -> None:
     assert outcome.code == 0, outcome.err
     rows = [line.split() for line in outcome.out.splitlines()]
     assert ["cpu_reference", "16", "0"] in rows and ["rtl_with_random_stalls", "16", "0"] in rows
-    assert any(row[:2] == ["LutMVAU_rtl_0", "*"] for row in rows) and "measured: " in outcome.out
+    assert any(row[:2] == ["LutMVAU_rtl_0", "*"] for row in rows) and "measured in simulation: " in outcome.out
     manifest = json.loads((bare.run / "deploy" / "pynq-z2" / "accelerator.json").read_text(encoding="utf-8"))
     assert manifest["hardware"]["cycles_per_image"] > 0

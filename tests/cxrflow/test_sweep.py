@@ -84,7 +84,10 @@ class TestFile:
             ({"grid": {}}, "'grid'.*at least 1"),
             ({"grid": {"network.act_bits": []}}, "at least 1"),
             ({"grid": None}, "exactly one of 'grid' and 'search'"),
-            ({"grid": {"train.seed": list(range(10_001))}}, "asks for 10,001 runs, expected at most 10,000.*--yes"),
+            (
+                {"grid": {"train.seed": list(range(101)), "train.epochs": list(range(1, 101))}},
+                "asks for 10,100 runs, expected at most 10,000.*--yes",
+            ),
             ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 0}}}}, "is no range"),
             ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 99}}}}, "lr"),
             ({"experiment": "missing.yaml"}, "missing.yaml is not there"),

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +145,8 @@ def test_a_simulator_that_finds_verilators_code_compiled_is_the_same(
     one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where temporary files lie in a folder whose name make would take for two."""
-    kept = tempfile.TemporaryDirectory(prefix="a b", dir=tmp_path)
+    kept = tmp_path / "a b"
+    kept.mkdir()
     monkeypatch.setattr("finn_build.simulate._runtime", lambda: kept)
     golden, design = load_golden(one.export / "golden.npz"), load_design(one.rtl)
     for name in ("first", "second"):
