@@ -245,6 +245,7 @@ def _used(pid: int) -> float:
 
 def _work(target: Target, seed: int, indices: range, scratch: Path, answers: Connection, last_words: Path) -> None:
     """Feed inputs in a process of their own, within MEMORY."""
+    faulthandler.disable()  # a library of the tests may have put its handlers in the place of these
     faulthandler.enable(last_words.open("w"))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     silence = os.open(os.devnull, os.O_WRONLY)
