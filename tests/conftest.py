@@ -1,20 +1,31 @@
 """Fixtures for every test folder."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
+from tests import randomness
 from tests.browser import browser, page
 
 __all__ = ["browser", "page"]  # fixtures
 
 
+# What a process that is started in the foreground does.
+SIGNALS: dict[int, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGHUP: signal.SIG_DFL,
+}
+
+
 def pytest_configure() -> None:
     """Let processes of the tests heed Ctrl-C and a hang-up, which are ignored where the tests run in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for number, handler in SIGNALS.items():
+        signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,14 +35,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _signals_stay() -> Iterator[None]:
-    """Take back what a command that a test called in this process does when it is to end."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [signal.getsignal(number) for number in numbers]
-    yield
-    for number, handler in zip(numbers, handlers, strict=True):
-        if handler is not None:  # not one that Python knows
-            signal.signal(number, handler)
+def _none_depends_on_another() -> None:
+    """Take back what tests, and fixtures of whole files, did to this process: a command heeds signals to the end."""
+    for number, handler in SIGNALS.items():
+        signal.signal(number, handler)
+    randomness.restart()
 
 
 @pytest.fixture(scope="session")

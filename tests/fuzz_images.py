@@ -31,6 +31,7 @@ from contract.errors import ImageError
 from contract.preprocess import load_pixels, look
 from datasets import dicom
 from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, LOSSLESS_CODERS, content, encapsulated, make
+from tests.fuzzing import peak_memory
 from tests.image_files import (
     GRAY,
     JPEG,
@@ -190,8 +191,7 @@ def _work(pipe: Connection, seed: int, numbers: range) -> None:
             found = read(data)
         except BaseException as err:
             found = f"input {number}: {type(err).__name__}: {err}"[:500]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-        pipe.send((number, found, time.perf_counter() - start, peak))
+        pipe.send((number, found, time.perf_counter() - start, peak_memory()))
 
 
 def fuzz(count: int, seed: int) -> Result:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from tests.randomness import generator
 from tests.tiff_files import DEFLATE, LONG, LZW, NONE, PACKBITS, SHORT, tiff
 
-RNG = np.random.default_rng(0)
+RNG = generator(0)
 GRAY = RNG.integers(0, 256, (37, 45), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (37, 45, 3), dtype=np.uint8)
 ALPHA = RNG.integers(0, 256, (37, 45, 1), dtype=np.uint8)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from contract.errors import ArtifactError
 from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
+from tests.randomness import generator
 
-RNG = np.random.default_rng(0)
+RNG = generator(0)
 NETWORK = IntegerNetwork(
     3,
     4,

@@ -17,8 +17,9 @@ from PIL import Image
 
 from contract.errors import ImageError
 from contract.preprocess import PREPROCESS_VERSION, area_average, describe, load_pixels
+from tests.randomness import generator
 
-RNG = np.random.default_rng(0)
+RNG = generator(0)
 GRAY = RNG.integers(0, 256, (37, 45), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (37, 45, 3), dtype=np.uint8)
 ALPHA = RNG.integers(0, 256, (37, 45), dtype=np.uint8)

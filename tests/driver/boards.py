@@ -20,10 +20,11 @@ from driver.reference import Reference
 from driver.simulated.core import ReferenceCore
 from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.stand_in import StandIn
+from tests.randomness import generator
 
 SIDE, SIMD = 8, 4
 VOUCHED = ("*.npz", "accelerator.bit", "accelerator.hwh", "sim/*")
-RNG = np.random.default_rng(7)
+RNG = generator(7)
 
 
 def tiny_network() -> IntegerNetwork:

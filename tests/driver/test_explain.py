@@ -22,8 +22,9 @@ from driver.simulated.core import ReferenceCore
 from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.stand_in import StandIn
 from tests.deploy_folder import write_deploy
+from tests.randomness import generator
 
-RNG = np.random.default_rng(11)
+RNG = generator(11)
 WEIGHTS = RNG.integers(-128, 128, (28, 28)).astype(np.int8)
 PIXELS = RNG.integers(0, 256, (28, 28), dtype=np.uint8)
 

@@ -16,8 +16,9 @@ from driver.reference import Reference
 from driver.simulated.faults import Faults
 from driver.witness import EXTRA, POISON, Witness, find_witness
 from tests.driver.boards import SIDE, Bench, write_folder, write_manifest
+from tests.randomness import generator
 
-RNG = np.random.default_rng(3)
+RNG = generator(3)
 
 
 def random_network(bits: int, *, side: int = 28, hidden: int = 64) -> IntegerNetwork:

@@ -5,8 +5,9 @@ from sklearn import metrics as sk
 from qnn import bootstrap
 from qnn.bootstrap import patient_intervals
 from qnn.calibration import reliability
+from tests.randomness import generator
 
-RNG = np.random.default_rng(5)
+RNG = generator(5)
 N = 120
 PATIENTS = RNG.integers(0, 40, N)
 LABELS = (PATIENTS % 3 == 0).astype(np.int64)
