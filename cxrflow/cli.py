@@ -372,13 +372,7 @@ def run_all(
         _show_metrics(run)
         _stage(run, "export", run.export)
         _stage(run, "build", run.build)
-        hls = run.hls_nodes()
-        if hls:
-            run.console.warn(
-                f"no RTL to simulate: FINN maps {', '.join(hls)} to HLS. The CPU reference gives the same integers."
-            )
-        else:
-            _stage(run, "simulate", lambda: run.simulate(wave=wave))
+        _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
         facts = _facts(run, "export", *HARDWARE, "gates", "package")
         _show(run, summary.chain_table(facts), summary.hardware_table(facts), summary.synth_table(facts))

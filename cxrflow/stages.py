@@ -30,7 +30,7 @@ from cxrflow.runs import (
     run_stage,
     writing,
 )
-from finn_build.records import Built, Estimates, Synthesis
+from finn_build.records import Estimates, Synthesis
 from qnn.records import Metrics
 from qnn.spec import NetworkSpec
 
@@ -347,10 +347,6 @@ class Run:
 
         ran = self._stage(self.build_folder, BUILT, inputs, work)
         return ran
-
-    def hls_nodes(self) -> list[str]:
-        """Return the layers of the finished build that FINN has no RTL for."""
-        return read_record(self.build_folder / "build.json", Built).hls_nodes
 
     def simulate(self, *, wave: Path | None = None) -> bool:
         """Simulate the RTL on every test image. Returns whether anything had to be done."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from contract.errors import ArtifactError, ConfigError, MismatchError
+from contract.errors import ArtifactError, MismatchError
 from contract.golden import Golden, load_golden
 from contract.network import IntegerNetwork, load_network
 from contract.record import read_record
@@ -191,8 +191,6 @@ def build_network(
         "target_fps": config.target_fps,
         "folding": folding,
         "chain": chain.links,
-        "hls_nodes": [],
-        "rtl": True,
     }
     _write(out / "build.json", summary)
     return summary
@@ -325,16 +323,10 @@ def simulate_network(
 
     Raises:
         MismatchError: a logit differs; names the layer.
-        ConfigError: the build has no RTL.
         ToolError: g++, make, perl or Verilator is missing.
     """
     summary = read_record(build_dir / "build.json", Built)
     estimates = read_record(build_dir / "estimates.json", Estimates)
-    if not summary.rtl:
-        raise ConfigError(
-            f"there is no RTL to simulate: FINN maps {', '.join(summary.hls_nodes)} to HLS, which needs Vitis. "
-            "Run on the CPU reference with `cxrflow infer`, or change the network."
-        )
     rtl = build_dir / "rtl"
     design = load_design(rtl)
     out.mkdir(parents=True)

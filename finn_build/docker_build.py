@@ -92,17 +92,12 @@ def _require_buildable(build_dir: Path, board: "Board") -> None:
     path = build_dir / "build.json"
     try:
         summary = read_json(path, advice="Run `cxrflow build` first.")
-        found, clk_ns, rtl = summary["board"], summary["clk_ns"], summary["rtl"]
+        found, clk_ns = summary["board"], summary["clk_ns"]
     except (KeyError, TypeError) as err:
         raise ArtifactError(f"{path} is missing or damaged ({err}). Run `cxrflow build` first.") from err
     if found != board.name:
         raise ConfigError(
             f"{build_dir} was built for {found}, not for {board.name}. Run `cxrflow build` for that board."
-        )
-    if not rtl:
-        raise ConfigError(
-            f"{build_dir} has no RTL: FINN maps {', '.join(summary.get('hls_nodes', []))} to HLS. "
-            "Change the network and build again."
         )
     if clk_ns != CLK_NS:
         raise ConfigError(

@@ -16,7 +16,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError
 from contract.golden import Golden, load_golden
 from contract.record import read_record
 from finn_build.boards import BOARDS, Board
@@ -92,11 +91,6 @@ def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> Non
 
 def _read_ip(build_dir: Path, name: str) -> Ip:
     build = read_record(build_dir / "build.json", Built)
-    if not build.rtl:
-        raise ConfigError(
-            f"there is no RTL to package: FINN maps {', '.join(build.hls_nodes)} to HLS, which needs Vitis. "
-            "Change the network."
-        )
     simulated, synthesised = build_dir / "sim" / "sim.json", build_dir / "synth" / "synth.json"
     estimates = read_record(build_dir / "estimates.json", Estimates)
     return Ip(

@@ -49,8 +49,6 @@ class Built(Record):
     clk_ns: Positive
     folding: Folding
     chain: Chain
-    hls_nodes: Annotated[list[Text], Layers]
-    rtl: bool
 
 
 class Taken(Record):

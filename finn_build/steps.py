@@ -115,20 +115,33 @@ def insert_fifos(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
     """Width converters where two streams differ, and a FIFO on each stream that would stall a layer without one."""
     from finn.transformation.fpgadataflow.insert_dwc import InsertDWC
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
-    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
 
     board, names = BOARDS[config.board], [node.name for node in model.graph.node]
     _convert_input(model, board)
-    model = model.transform(InsertDWC()).transform(SpecializeLayers(board.part)).transform(GiveUniqueNodeNames())
+    model = _in_rtl(model.transform(InsertDWC()), board).transform(GiveUniqueNodeNames())
     for name, depth in fifo_depths(stages(model)).items():
         getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
-    model = model.transform(InsertFIFO()).transform(SpecializeLayers(board.part))
+    model = _in_rtl(model.transform(InsertFIFO()), board)
     _keep_out_of_uram(model)
     model = model.transform(GiveUniqueNodeNames())
     # FINN names nodes after their types, but a layer keeps the name that its folding has, whatever it is built of.
     layers = [node for node in model.graph.node if not node.op_type.startswith("Streaming")]
     for node, name in zip(layers, names, strict=True):
         node.name = name
+    return model
+
+
+def _in_rtl(model: ModelWrapper, board: Board) -> ModelWrapper:
+    """Let FINN choose how it builds the nodes that it inserted. Raises ConfigError where it has no RTL for one."""
+    from finn.transformation.fpgadataflow.specialize_layers import SpecializeLayers
+
+    model = model.transform(SpecializeLayers(board.part))
+    hls = [node.name for node in model.graph.node if node.op_type.endswith("_hls")]
+    if hls:
+        raise ConfigError(
+            f"there is no RTL for {', '.join(hls)}: FINN maps it to HLS, which needs Vitis. Change the widths of the "
+            "streams beside it: PE of the layer before, SIMD of the layer behind."
+        )
     return model
 
 

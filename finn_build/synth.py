@@ -21,13 +21,11 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from contract.errors import ConfigError, ToolError
+from contract.errors import ToolError
 from contract.files import write_whole
-from contract.record import read_record
 from finn_build import child
 from finn_build.boards import Board
 from finn_build.costs import Family
-from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance, load_design
 
 Report = Callable[[str], None]  # told about every node that is done
@@ -213,15 +211,8 @@ def synthesise_build(
         What synth.json holds: per node and in total the counts, and what the board has.
 
     Raises:
-        ConfigError: the build has no RTL.
         ToolError: Yosys is missing or refuses the design.
     """
-    summary = read_record(build / "build.json", Built)
-    if not summary.rtl:
-        raise ConfigError(
-            f"there is no RTL to synthesise: FINN maps {', '.join(summary.hls_nodes)} to HLS, which needs Vitis. "
-            "Change the network."
-        )
     rtl, family = build / "rtl", board.yosys_family
     out.mkdir(parents=True)
     design = load_design(rtl)

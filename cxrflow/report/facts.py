@@ -167,9 +167,9 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     for name, stage, file, kind in RECORDS:
         if stage in here and (stage != "bitstream" or _is_vivado(here[stage] / file)):
             content[name] = read_record(here[stage] / file, kind)
-    if "build" in here and not content["built"].hls_nodes:
+    if "build" in here:
         content["design"] = read_record(here["build"] / "rtl" / "design.json", Stitched)
-    ends, impossible = _ends(experiment, content.get("built"))
+    ends, impossible = _ends(experiment)
     content |= {"ends": ends, "missing": {name: why for name, why in missing.items() if name not in impossible}}
     return Facts(**{**vars(found), **content})
 
@@ -211,15 +211,11 @@ def trained(runs: Path) -> tuple[list[tuple[str, Metrics]], list[CxrflowError]]:
     return [(name, facts.metrics) for name, facts in found if facts.metrics is not None], damaged
 
 
-def _ends(experiment: Experiment, built: Built | None) -> tuple[str, tuple[str, ...]]:
+def _ends(experiment: Experiment) -> tuple[str, tuple[str, ...]]:
     """Return why a run goes no further, and the stages that it can never have."""
     stages = tuple(STAGES)
     if not experiment.network.is_quantized:
         return "Float layers cannot become hardware: this run ends with its training.", stages[1:]
-    if built is not None and built.hls_nodes:
-        names = ", ".join(built.hls_nodes)
-        no_rtl = tuple(name for name in stages if "build" in STAGES[name].after and name != "package")
-        return f"FINN maps {names} to HLS, so there is no RTL: what is shown are estimates.", no_rtl
     return "", ()
 
 

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from contract.errors import ConfigError
 from contract.record import read_record
 from contract.shells import CELLS, DMA_LENGTH_BITS
 from finn_build.boards import BOARDS
@@ -33,15 +32,10 @@ def write_project(build_dir: Path, out: Path) -> None:
         out: created.
 
     Raises:
-        ConfigError: there is no RTL, or no legal stream width.
+        ConfigError: there is no legal stream width.
         ArtifactError: a file of the build is missing or damaged.
     """
     build = read_record(build_dir / "build.json", Built)
-    if not build.rtl:
-        raise ConfigError(
-            f"there is no RTL to build a bitstream of: FINN maps {', '.join(build.hls_nodes)} to HLS. "
-            "Change the network, or take the shell finn_iodma."
-        )
     board, rtl = BOARDS[build.board], build_dir / "rtl"
     design = load_design(rtl)
     streams = planned_streams(build_dir)

@@ -309,17 +309,6 @@ def test_ctrl_c_outside_training_is_one_sentence(finished: Any, monkeypatch: pyt
     assert (finished.run / "build" / "pynq-z2" / "build.json").is_file()
 
 
-def test_a_build_without_rtl_cannot_be_simulated(finished: Any) -> None:
-    build = finished.run / "build" / "pynq-z2"
-    summary = json.loads((build / "build.json").read_text(encoding="utf-8"))
-    (build / "build.json").write_text(json.dumps(summary | {"rtl": False, "hls_nodes": ["MVAU_hls_0"]}))
-    forge(build, "build.json")
-    finished("simulate", "tiny.yaml", "--data", datasource(finished)).assert_refused(
-        "no RTL to simulate", "MVAU_hls_0", "cxrflow infer"
-    )
-    assert not list(build.glob("*sim*"))
-
-
 # --- files that are not what they were
 
 

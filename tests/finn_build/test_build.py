@@ -87,7 +87,6 @@ class TestEachFolding:
         exact = [row for row in built.summary["chain"] if row["differing"] is not None]
         assert {"qonnx_to_finn", "streamline", "hardware_graph", "fold"} < {row["stage"] for row in exact}
         assert all(row["differing"] == 0 for row in exact)
-        assert built.summary["rtl"] and not built.summary["hls_nodes"]
         assert (built.sim["images"], built.sim["differing"], built.sim["images_with_random_stalls"]) == (100, 0, 64)
 
     def test_the_measured_interval_is_the_estimated_one(self, built: Built) -> None:
@@ -238,13 +237,13 @@ def test_missing_tools_are_named(one: Built, tmp_path: Path, monkeypatch: pytest
         simulate_build(one.build, one.export, tmp_path / "sim", quiet)
 
 
-def test_a_build_without_rtl_is_refused_by_the_simulation(one: Built, tmp_path: Path) -> None:
-    """As if FINN had mapped a layer to HLS; none of the supported networks has such a layer."""
-    shutil.copytree(one.build, tmp_path / "build", ignore=shutil.ignore_patterns("finn", "steps"))
-    summary = {**one.summary, "rtl": False, "hls_nodes": ["MVAU_hls_0"]}
-    (tmp_path / "build" / "build.json").write_text(json.dumps(summary), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"no RTL to simulate: FINN maps .*MVAU_hls_0.* to HLS"):
-        simulate_build(tmp_path / "build", one.export, tmp_path / "sim", quiet)
+def test_a_node_that_finn_maps_to_hls_stops_the_build(
+    one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if FINN had no RTL for a width converter; what we build has no node of that kind."""
+    monkeypatch.setattr("finn.transformation.fpgadataflow.specialize_layers._determine_impl_style", lambda *_: "hls")
+    with pytest.raises(ConfigError, match=r"no RTL for StreamingDataWidthConverter_hls_0.*HLS, which needs Vitis"):
+        build(one.export, tmp_path / "build", BuildConfig(folding=one.folding), quiet)
 
 
 class TestChain:

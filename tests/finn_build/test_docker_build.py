@@ -22,7 +22,7 @@ DOCKER = docker_build.REPOSITORY / "docker"
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A build and an export beside what `fake_docker` leaves."""
     fake_docker(tmp_path, monkeypatch)
-    write(tmp_path / "build" / "build.json", json.dumps({"board": "pynq-z2", "clk_ns": 10.0, "rtl": True}))
+    write(tmp_path / "build" / "build.json", json.dumps({"board": "pynq-z2", "clk_ns": 10.0}))
     (tmp_path / "export").mkdir()
     return tmp_path
 
@@ -192,7 +192,6 @@ OBSTACLES: list[tuple[Callable[[Path, pytest.MonkeyPatch], None], type[CxrflowEr
     (no_hls, ToolError, r"Vitis HLS 2022\.2 is not beside .*or use the shell axi_dma"),
     (no_build, ArtifactError, r"build\.json is not there\. Run `cxrflow build` first"),
     (summary(board="zcu104"), ConfigError, r"was built for zcu104, not for pynq-z2"),
-    (summary(rtl=False, hls_nodes=["MVAU_hls_0"]), ConfigError, r"no RTL: FINN maps MVAU_hls_0 to HLS"),
     (summary(clk_ns=5.0), ConfigError, r"clk_ns is 5, but FINN's shell.*Build again with clk_ns: 10, or use axi_dma"),
     (taken, ConfigError, r"bitstream is there already\. Remove it"),
     (spaced, ConfigError, r"my tools holds a space"),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from contract.errors import ArtifactError, ConfigError
+from contract.errors import ArtifactError
 from contract.golden import Golden, load_golden
 from finn_build.boards import BOARDS
 from finn_build.build import build, simulate_build
@@ -324,13 +324,6 @@ def test_the_datasheet_has_no_figure_that_was_not_measured(ip: Path, built: Path
 
 def test_the_licences_travel(ip: Path) -> None:
     require_licences(ip)
-
-
-def test_no_rtl_is_one_sentence(tmp_path: Path) -> None:
-    built = {"board": "pynq-z2", "part": "", "clk_ns": 10.0, "folding": {}, "chain": [], "rtl": False}
-    (tmp_path / "build.json").write_text(json.dumps(built | {"hls_nodes": ["MVAU_hls_0"]}), encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"^there is no RTL to package: FINN maps MVAU_hls_0 to HLS"):
-        write_ip(tmp_path, tmp_path / "golden.npz", tmp_path / "ip", name="x")
 
 
 def test_no_build_is_one_sentence(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def write_build(
         "output": {"bits": 32, "beats": 1, "logit_bits": 24},
         "nodes": [asdict(node) for node in nodes],
     }
-    build = {"board": board, "part": BOARDS[board].part, "clk_ns": clk_ns, "rtl": True, "hls_nodes": []}
+    build = {"board": board, "part": BOARDS[board].part, "clk_ns": clk_ns}
     build |= {"folding": {}, "chain": []}
     for path, content in ((rtl / "design.json", design), (folder / "build.json", build)):
         path.write_text(json.dumps(content), encoding="utf-8")
