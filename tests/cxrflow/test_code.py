@@ -1,0 +1,117 @@
+"""A stage is made again when something that its result depends on has changed, and not for anything else.
+
+The kind of fault: a key that leaves out a file that is read or shipped leaves a stale result; one that takes in whole
+folders trains again for a word in a docstring.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cxrflow.code import READS, ROOMS, bytes_key, closure, code_key
+from cxrflow.package import shipped_files
+from cxrflow.runs import REPOSITORY
+from cxrflow.stages import ENTRY
+
+HARDWARE = {"build", "simulate", "synth", "gates", "ip", "project"}
+# What depends on each file that is no Python: the stages that one changed byte makes stale.
+CHANGED = {
+    "LICENSE": HARDWARE | {"package"},
+    "finn_build/boards.toml": HARDWARE | {"package"},
+    "finn_build/gate_cells.v": {"gates"},
+    "finn_build/harness.cpp": {"build", "simulate", "gates"},
+    "finn_build/ip/accelerator_tb.v": {"ip"},
+    "finn_build/ip/datasheet.md": {"ip"},
+    "finn_build/ip/package_ip.tcl": {"ip"},
+    "finn_build/ip/simulate.sh": {"ip"},
+    "finn_build/rtl/axis_image_last.sv": HARDWARE,
+    "finn_build/rtl/count_ones.sv": HARDWARE,
+    "finn_build/rtl/lut_mvu.sv": HARDWARE,
+    "finn_build/vivado/tcl/block_design.tcl": {"project"},
+    "finn_build/vivado/tcl/build.tcl": {"project"},
+    "finn_build/vivado/tcl/common.tcl": {"project"},
+    "finn_build/vivado/tcl/memories.tcl": {"project"},
+    "finn_build/vivado/tcl/synth.tcl": {"project"},
+}
+NO_STAGE = ("cxrflow/report/", "finn_build/rtl/formal/")  # pages are written anew every time; proofs are tests
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of the repository, to be edited."""
+    for room in ROOMS:
+        shutil.copytree(REPOSITORY / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copyfile(REPOSITORY / "LICENSE", tmp_path / "LICENSE")
+    return tmp_path
+
+
+def keys(root: Path) -> dict[str, str]:
+    code_key.cache_clear()
+    return {stage: code_key(*modules, root=root) for stage, modules in ENTRY.items()}
+
+
+def stale(before: dict[str, str], root: Path) -> set[str]:
+    return {stage for stage, key in keys(root).items() if key != before[stage]}
+
+
+def test_one_byte_of_any_file_makes_its_stages_stale_and_no_other(tree: Path) -> None:
+    before = keys(tree)
+    for name, stages in CHANGED.items():
+        content = (tree / name).read_bytes()
+        (tree / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert stale(before, tree) == stages, name
+        (tree / name).write_bytes(content)
+    assert stale(before, tree) == set()
+
+
+def test_every_file_that_is_no_python_belongs_to_somebody() -> None:
+    """A new template or module of Verilog is in a key, or here is said why it need not be."""
+    listed = subprocess.run(["git", "ls-files", *ROOMS], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    others = {name for name in listed.stdout.splitlines() if not name.endswith(".py")}
+    unknown = others - CHANGED.keys() - shipped_files().keys()
+    assert [name for name in sorted(unknown) if not name.startswith(NO_STAGE)] == []
+    for module, globs in READS.items():
+        assert closure(module), module
+        assert all(list(REPOSITORY.glob(glob)) for glob in globs), module
+
+
+@pytest.mark.parametrize(
+    ("edit", "stages"),
+    [
+        (lambda text: text.replace('"""', '"""Once more: ', 1), set()),
+        (lambda text: text + "\n# a comment\n", set()),
+        (lambda text: text.replace("GOLDEN_IMAGES = 8", "GOLDEN_IMAGES = 9"), {"ip"}),
+    ],
+    ids=["docstring", "comment", "code"],
+)
+def test_python_is_what_it_does(tree: Path, edit: object, stages: set[str]) -> None:
+    before, path = keys(tree), tree / "finn_build" / "ip.py"
+    text = path.read_text(encoding="utf-8")
+    assert callable(edit) and edit(text) != text
+    path.write_text(edit(text), encoding="utf-8")
+    assert stale(before, tree) == stages
+
+
+@pytest.mark.parametrize("stage", sorted(ENTRY.keys() - {"train", "export"}))
+def test_the_closure_holds_all_that_an_import_brings(stage: str) -> None:
+    """Against Python itself, which imports at least what is at the top of modules."""
+    program = f"import sys, {', '.join(ENTRY[stage])}\n"
+    program += f"print(*[m for m in sys.modules if m.partition('.')[0] in {ROOMS}])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in closure(*ENTRY[stage])}
+    assert set(done.stdout.split()) <= files
+
+
+def test_a_deploy_folder_is_made_again_for_exactly_the_files_that_it_ships(tree: Path) -> None:
+    """A changed page or DICOM reader once left a stale folder."""
+    shipped, before = shipped_files(), bytes_key(*shipped_files(), root=tree)
+    for name in ("cxrflow/serve/page/page.js", "datasets/dicom.py", "cxrflow/deploy/board.ipynb", "driver/link.py"):
+        content = (tree / name).read_bytes()
+        (tree / name).write_bytes(content + b"\n")
+        assert name in shipped and bytes_key(*shipped, root=tree) != before, name
+        (tree / name).write_bytes(content)
+    assert bytes_key(*shipped, root=tree) == before
+    assert not [name for name in shipped if name.startswith(("finn_build/", "qnn/", "export/", "cxrflow/report/"))]
