@@ -10,8 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from finn_build.build import build, simulate_build
+from finn_build.build import build
 from finn_build.config import BuildConfig
+from finn_build.verify import simulate_build
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ ENTRY = {
     "train": ("qnn.training", "qnn.report", "datasets.source", "datasets.phantom", "datasets.seen"),
     "export": ("export.export",),
     "build": ("finn_build.build",),
-    "simulate": ("finn_build.build",),
+    "simulate": ("finn_build.verify",),
     "synth": ("finn_build.synth", "cxrflow.synth_figure"),
     "gates": ("finn_build.gates",),
     "ip": ("finn_build.ip",),
@@ -371,7 +371,7 @@ class Run:
         }
 
         def work(out: Path) -> None:
-            from finn_build.build import simulate_build
+            from finn_build.verify import simulate_build
 
             with self.console.progress("simulating, image") as progress:
                 simulate_build(self.build_folder, self.folder / "export", out, self.console.detail, progress=progress)
@@ -383,8 +383,8 @@ class Run:
 
     def _write_wave(self, wave: Path) -> None:
         from contract.golden import load_golden
-        from finn_build.build import WAVE_IMAGES, write_wave
         from finn_build.stitch import load_design
+        from finn_build.verify import WAVE_IMAGES, write_wave
 
         rtl = self.build_folder / "rtl"
         pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]

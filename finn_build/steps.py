@@ -1,6 +1,6 @@
 """The steps from the integer network to RTL.
 
-Every step is `(model, config) -> model`. The loop in `build.py` saves each result, executes it and compares; no step
+Every step is `(model, config) -> model`. `chain.py` saves each result, executes it and compares; no step
 can forget that.
 """
 

@@ -6,12 +6,81 @@ images differ is counted, not required. But its weights are integers, so they mu
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from qonnx.core.modelwrapper import ModelWrapper
 
-from contract.errors import MismatchError
+from contract.errors import ArtifactError, MismatchError
 from contract.network import IntegerNetwork
+from finn_build.chain import Chain
+
+OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
+# What may follow what on the way of the data; both ends of the graph are None.
+NEXT: dict[str | None, tuple[str | None, ...]] = {
+    None: ("MatMul",),
+    "MatMul": ("BatchNormalization", None),
+    "BatchNormalization": ("Relu", "BipolarQuant"),
+    "Relu": ("Quant",),
+    "Quant": ("MatMul",),
+    "BipolarQuant": ("MatMul",),
+}
+
+
+def load_onnx(path: Path) -> ModelWrapper:
+    """Read an ONNX file, trusting nothing. Raises ArtifactError."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is not there. Export the run first.")
+    try:
+        model = ModelWrapper(str(path))
+        shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
+        foreign = [f"{_name(node)} ({node.op_type})" for node in model.graph.node if node.op_type not in OPERATORS]
+    except Exception as err:  # protobuf and onnx raise many kinds for damaged files
+        raise ArtifactError(f"{path} is not a whole ONNX model ({type(err).__name__}). Export the run again.") from err
+    if len(model.graph.input) != 1 or len(model.graph.output) != 1 or not all(s and len(s) == 2 for s in shapes):
+        raise ArtifactError(f"{path} has the shapes {shapes}, expected one (1, MW) input and one (1, 1) output.")
+    if foreign:
+        raise ArtifactError(
+            f"{path} holds the operators {', '.join(foreign)}, but only {', '.join(sorted(OPERATORS))} can be built. "
+            "Export the run again."
+        )
+    _require_layers(path, model)
+    return model
+
+
+def _name(node: Any) -> str:
+    return str(node.name or node.output[0])
+
+
+def _require_layers(path: Path, model: ModelWrapper) -> None:
+    """Stop unless the data passes through whole layers, one after the other. Raises ArtifactError."""
+    tensor, before = model.graph.input[0].name, None
+    for _ in model.graph.node:
+        readers = [node for node in model.graph.node if tensor in node.input]
+        if not readers or len(readers) > 1 or readers[0].op_type not in NEXT[before]:
+            break
+        tensor, before = readers[0].output[0], readers[0].op_type
+    readers = [node for node in model.graph.node if tensor in node.input]
+    if readers or None not in NEXT[before] or tensor != model.graph.output[0].name:
+        found = " and ".join(f"{_name(node)} ({node.op_type})" for node in readers) or "the end of the graph"
+        legal = " or ".join(kind or "the end of the graph" for kind in NEXT[before])
+        raise ArtifactError(
+            f"{path}: {tensor} is followed by {found}, expected {legal}. A layer is MatMul, BatchNormalization and "
+            "either Relu and Quant or BipolarQuant; the last one is a MatMul alone. Export the run again."
+        )
+
+
+def hear(qonnx: ModelWrapper, network: IntegerNetwork, chain: Chain, work: Path) -> None:
+    """Execute the QONNX graph in float32, and FINN's own conversions of it, and count the images that differ."""
+    model = chain.witness("qonnx_float32", lambda: qonnx)
+    if model is None:
+        return
+    converted = chain.witness("qonnx_to_finn", lambda: qonnx_to_finn(model, work))
+    if converted is None:
+        return
+    streamlined = chain.witness("streamline", lambda: streamline(converted))
+    if streamlined is not None:
+        require_same_weights(streamlined, network)
 
 
 def qonnx_to_finn(model: ModelWrapper, work: Path) -> ModelWrapper:

@@ -37,9 +37,9 @@ from driver.accelerator import Accelerator
 from driver.reference import Reference
 from finn_build import steps
 from finn_build.boards import load_boards
-from finn_build.build import load_onnx
 from finn_build.hardware_graph import hardware_graph
 from finn_build.stitch import load_design
+from finn_build.witness import load_onnx
 from qnn.checkpoint import load_checkpoint
 from qnn.records import read_history
 from tests.cxrflow.conftest import Place, call_all, draw_xrays

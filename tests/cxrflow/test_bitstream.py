@@ -22,14 +22,14 @@ COMMAND = "vivado -mode batch -notrace -nojournal -log build.log -source build.t
 @pytest.fixture
 def verified(finished: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A finished run whose simulation is made up: the real one is tested elsewhere and takes half a minute."""
-    import finn_build.build
+    import finn_build.verify
 
     def simulate(build: Path, export: Path, out: Path, *_: Any, **__: Any) -> None:
         out.mkdir()
         (out / "sim.json").write_text(json.dumps(SIMULATED), encoding="utf-8")
         (out / "harness").write_text("", encoding="utf-8")
 
-    monkeypatch.setattr(finn_build.build, "simulate_build", simulate)
+    monkeypatch.setattr(finn_build.verify, "simulate_build", simulate)
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     return finished
 

@@ -16,11 +16,12 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchEr
 from contract.golden import load_golden
 from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
-from finn_build.build import build, simulate_build, write_wave
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate
 from finn_build.stitch import Design, load_design
+from finn_build.verify import simulate_build, write_wave
 from finn_build.witness import streamline
 from tests.licences import require_headers, require_licences
 from tests.random_networks import export_random, small_spec
@@ -190,7 +191,7 @@ def test_a_damaged_memory_is_found_and_named(
         scratch.mkdir(parents=True)
         return Path(shutil.copy(programs[dump], scratch))
 
-    monkeypatch.setattr("finn_build.build.verilate", compiled)
+    monkeypatch.setattr("finn_build.verify.verilate", compiled)
     copy = tmp_path / "elsewhere"
     shutil.copytree(one.build, copy, ignore=shutil.ignore_patterns("finn", "steps"))
     if memory is None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from qonnx.core.modelwrapper import ModelWrapper
 
 from benchmarks.fifos import one_by_one
-from finn_build.build import build, simulate_build
+from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.fifos import (
     SMALLEST,
@@ -31,6 +31,7 @@ from finn_build.fifos import (
 )
 from finn_build.finn_session import finn_session
 from finn_build.timing import LutMvu, Mvu, Thresholding
+from finn_build.verify import simulate_build
 from qnn.spec import NetworkSpec
 from tests.random_networks import export_random
 

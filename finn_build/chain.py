@@ -1,0 +1,80 @@
+"""The chain: every graph on the way to hardware is saved, executed and compared with the golden logits."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qonnx.core.modelwrapper import ModelWrapper
+
+from contract.errors import MismatchError
+from contract.golden import Golden
+from contract.network import IntegerNetwork
+from finn_build import diagnose
+from finn_build.graph import execute
+
+Report = Callable[[str], None]  # told what is being done, a line at a time
+
+
+class Chain:
+    """The graphs on the way to hardware, each saved, executed and compared with the golden logits."""
+
+    def __init__(self, network: IntegerNetwork, golden: Golden, out: Path, report: Report) -> None:
+        """Compare with `golden`; graphs are saved in the folder `steps` of `out`."""
+        self.network, self.golden, self.out, self.report = network, golden, out, report
+        self.links: list[dict[str, Any]] = []  # as build.json has them
+
+    def step(self, name: str, make: Callable[[], ModelWrapper], *, images: int | None = None) -> ModelWrapper:
+        """Add a graph that must give the golden logits, on all images or as many as given.
+
+        Raises:
+            MismatchError: it does not; names the first layer that differs.
+        """
+        model, got, seconds = self._execute(name, make, images)
+        if not np.array_equal(got, self.golden.logits[: len(got)]):
+            self._fail(name, model, got)
+        self._add(name, got, seconds)
+        return model
+
+    def witness(self, name: str, make: Callable[[], ModelWrapper]) -> ModelWrapper | None:
+        """Add a graph whose differing images are counted. Returns it; None where FINN can't make or execute it."""
+        try:
+            model, got, seconds = self._execute(name, make, None)
+        except Exception as err:  # FINN's and qonnx's transformations raise anything
+            reason = " ".join(str(err).split())[:200] or type(err).__name__
+            note = f"FINN cannot treat this network: {reason.rstrip('.')}"
+            self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
+            self.report(f"{name}, a witness: {note}")
+            return None
+        self._add(name, got, seconds, witness=True)
+        return model
+
+    def _execute(
+        self, name: str, make: Callable[[], ModelWrapper], images: int | None
+    ) -> tuple[ModelWrapper, NDArray[np.float64], float]:
+        start = time.perf_counter()
+        model = make()
+        seconds = time.perf_counter() - start
+        model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
+        pixels = self.golden.pixels[:images]
+        return model, execute(model, pixels) if len(pixels) else np.empty(0), seconds
+
+    def _add(self, name: str, got: NDArray[np.float64], seconds: float, *, witness: bool = False) -> None:
+        count, want = len(got), self.golden.logits[: len(got)]
+        differing, first = int((got != want).sum()), diagnose.first_difference(got, want)
+        link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
+        self.links.append({**link, "seconds": seconds})
+        found = f"{count} images, {differing} differ" if count else "not executable in Python"
+        self.report(f"{name}{', a witness' if witness else ''}: {found}")
+
+    def _fail(self, name: str, model: ModelWrapper, got: NDArray[np.float64]) -> None:
+        want = self.golden.logits[: len(got)]
+        image = self.golden.pixels[diagnose.first_wrong_image(got, want)]
+        found = diagnose.graph_activations(model, image)
+        layer = diagnose.name_first_wrong_layer(found, self.network, image, self.out / "mismatch")
+        try:
+            diagnose.require_equal(got, want, stage=name)
+        except MismatchError as err:
+            raise MismatchError(f"{err} {layer}") from None

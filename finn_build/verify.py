@@ -1,0 +1,122 @@
+"""The RTL against the golden logits: simulate every image, compare every logit, record what was measured.
+
+`simulate_network` takes an integer network and golden images, `simulate_build` reads them from an export folder.
+"""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import MismatchError
+from contract.golden import Golden, load_golden
+from contract.network import IntegerNetwork, load_network
+from contract.record import read_record
+from finn_build import diagnose
+from finn_build.chain import Report
+from finn_build.measure import measure
+from finn_build.records import Built, Estimates
+from finn_build.simulate import Progress, SimResult, simulate, verilate
+from finn_build.stitch import Design, load_design
+from finn_build.wave import vcd_to_fst
+
+STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
+WAVE_IMAGES = 3
+
+
+def simulate_build(
+    build_dir: Path,
+    export: Path,
+    out: Path,
+    report: Report,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Simulate the design in `build_dir` on the golden images of the folder `export`; see `simulate_network`."""
+    golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
+    return simulate_network(build_dir, network, golden, out, report, progress=progress)
+
+
+def simulate_network(
+    build_dir: Path,
+    network: IntegerNetwork,
+    golden: Golden,
+    out: Path,
+    report: Report,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
+
+    Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds.
+
+    Raises:
+        MismatchError: a logit differs; names the layer.
+        ToolError: g++, make, perl or Verilator is missing.
+    """
+    summary = read_record(build_dir / "build.json", Built)
+    estimates = read_record(build_dir / "estimates.json", Estimates)
+    rtl = build_dir / "rtl"
+    design = load_design(rtl)
+    out.mkdir(parents=True)
+    start = time.perf_counter()
+    report("compiling the simulator")
+    harness = verilate(rtl, design, out / "verilator")
+    compile_seconds = time.perf_counter() - start
+    report(f"simulating {len(golden.logits)} images")
+    result = simulate(harness, rtl, design, golden.pixels, progress=progress)
+    _require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
+    stalled_count = min(STALLED_IMAGES, len(golden.logits))
+    stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
+    _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
+    measured = measure(result, design, estimates, clk_ns=summary.clk_ns)
+    for remark in measured["remarks"]:
+        report(remark)
+    content = {
+        "images": len(golden.logits),
+        "differing": 0,
+        "images_with_random_stalls": stalled_count,
+        "compile_seconds": compile_seconds,
+        **measured,
+    }
+    (out / "sim.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    harness.rename(out / "harness")  # the simulated device runs it again
+    shutil.rmtree(out / "verilator")
+    return content
+
+
+def write_wave(rtl: Path, design: Design, pixels: NDArray[np.uint8], wave: Path, scratch: Path) -> None:
+    """Simulate a few images, (N, height, width), and write every signal to the FST file `wave`."""
+    try:
+        harness = verilate(rtl, design, scratch, wave=True)
+        simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd")
+        wave.parent.mkdir(parents=True, exist_ok=True)
+        vcd_to_fst(scratch / "wave.vcd", wave)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _require_rtl_equal(
+    result: SimResult, golden: Golden, network: IntegerNetwork, rtl: Path, design: Design, out: Path, *, stage: str
+) -> None:
+    want = golden.logits[: len(result.logits)]
+    got = result.logits.astype(np.float64)
+    if np.array_equal(got, want):
+        return
+    image = golden.pixels[diagnose.first_wrong_image(got, want)]
+    dumping = verilate(rtl, design, out / "dump", dump=True)
+    # The dumps are written where the simulation runs, so it runs in a copy.
+    folder = out / "dump_rtl"
+    shutil.copytree(rtl, folder)
+    simulate(dumping, folder, design, image[None])
+    layer = diagnose.name_first_wrong_layer(
+        diagnose.rtl_activations(folder, design.nodes), network, image, out / "mismatch"
+    )
+    try:
+        diagnose.require_equal(got, want, stage=stage)
+    except MismatchError as err:
+        raise MismatchError(f"{err} {layer}") from None
