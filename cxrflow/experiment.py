@@ -1,15 +1,19 @@
 """The experiment file: one YAML file that says everything that can change a result."""
 
 import difflib
+import io
 import re
 import reprlib
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
 
 from contract.errors import ConfigError
 from contract.files import write_whole
@@ -19,9 +23,8 @@ from qnn.spec import NetworkSpec, TrainConfig
 if TYPE_CHECKING:
     from datasets.labels import LabelRules
 
-MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and PyYAML reads 50 kB/s
+MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and pure Python reads 50 kB/s
 MAX_DEPTH = 20  # fields within fields
-LONGEST_NUMBER = 40  # characters
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 
 
@@ -96,43 +99,37 @@ class Experiment(BaseModel):
             raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
 
 
-class _PlainYaml(yaml.SafeLoader):
-    """YAML without what an experiment has no use for."""
-
-    _depth = 0
+class _NoAliases(Composer):
+    """Makes values of YAML without aliases, a few lines of which can expand to gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuse aliases, a few lines of which can expand to gigabytes, and deep nesting, which takes PyYAML long."""
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed here")
-        if self._depth == MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} deep")
-        self._depth += 1
-        node = super().compose_node(parent, index)
-        self._depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
-        """Refuse a field that is given twice: the last one would win in silence."""
-        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
-        if len(set(keys)) < len(keys):
-            twice = Counter(keys).most_common(1)[0][0]
-            raise yaml.YAMLError(
-                f"'{twice[:60]}' is given twice, from line {node.start_mark.line + 1} on; keep one of them"
-            )
-        return super().construct_mapping(node, deep)
+        """See the base class."""
+        if self.parser.check_event(AliasEvent):
+            raise YAMLError("aliases (*name) are not allowed here")
+        return super().compose_node(parent, index)
 
 
-def _number(loader: _PlainYaml, node: yaml.ScalarNode) -> Any:
-    """Refuse what is longer than any number here: 1:1:1:... is one to YAML, and takes hours to compute."""
-    if len(node.value) > LONGEST_NUMBER:
-        raise yaml.YAMLError(f"line {node.start_mark.line + 1} has a number of {len(node.value):,} characters")
-    kind = node.tag.rpartition(":")[2]
-    return loader.construct_yaml_int(node) if kind == "int" else loader.construct_yaml_float(node)
+def _yaml() -> YAML:
+    """Return a reader and writer of YAML 1.2: safe types, fields in their order, each once, not nested deep."""
+    yaml: Any = YAML(typ="safe", pure=True)
+    yaml.Composer = _NoAliases
+    yaml.max_depth = MAX_DEPTH
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False
+    return yaml  # type: ignore[no-any-return]
 
 
-for _kind in ("int", "float"):
-    _PlainYaml.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
+def _parsed(text: str) -> Any:
+    if re.search("^%", text, re.MULTILINE):  # one asks for YAML 1.1, where 1:1:1:... is a number that takes hours
+        raise YAMLError("directives (%YAML, %TAG) are not allowed here")
+    return _yaml().load(text)
+
+
+def written(fields: dict[str, Any]) -> str:
+    """Return nested fields as YAML."""
+    stream = io.StringIO()
+    _yaml().dump(fields, stream)
+    return stream.getvalue()
 
 
 def load_experiment(
@@ -211,9 +208,12 @@ def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
             content = stream.read(MAX_FILE_BYTES + 1)
         if len(content) > MAX_FILE_BYTES:
             raise ConfigError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, expected a page of YAML. {example}")
-        fields = yaml.load(content.decode("utf-8"), Loader=_PlainYaml)
-    except (OSError, yaml.YAMLError, RecursionError, ValueError, TypeError, AttributeError) as err:
-        # PyYAML's own constructors raise the last three for values such as an impossible date.
+        fields = _parsed(content.decode("utf-8"))
+    except DuplicateKeyError as err:  # whose own text advises to allow it
+        where = f"line {err.problem_mark.line + 1}: {_one_line(err.problem)[:100]}"
+        raise ConfigError(f"{path}, {where}; keep one of them. {example}") from err
+    except (OSError, YAMLError, RecursionError, ValueError, TypeError, AttributeError) as err:
+        # The library's constructors raise the last three for values such as an impossible date.
         raise ConfigError(f"{path} is not readable YAML: {_one_line(err)}. {example}") from err
     if not isinstance(fields, dict):
         found = "nothing" if fields is None else f"a {type(fields).__name__}"
@@ -221,13 +221,13 @@ def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
     return fields
 
 
-def _one_line(err: Exception) -> str:
+def _one_line(err: Exception | str) -> str:
     return " ".join(str(err).split()).rstrip(".")[:300] or type(err).__name__
 
 
 def save_experiment(path: Path, experiment: Experiment) -> None:
     """Write every field, defaults included; reading it back gives the same experiment."""
-    write_whole(path, yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True))
+    write_whole(path, written(experiment.model_dump(mode="json")))
 
 
 def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAMPLE) -> str:

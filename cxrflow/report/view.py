@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import yaml
 
 from contract.decision import sigmoid
 from contract.record import WITNESSES
+from cxrflow.experiment import written
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts
@@ -332,7 +332,7 @@ def page(facts: Facts) -> dict[str, Any]:
         "timeline": timeline(facts),
         "meters": meters(facts),
         "resources": resource_table(facts),
-        "experiment": yaml.safe_dump(facts.fields, sort_keys=False, allow_unicode=True),
+        "experiment": written(facts.fields),
         "versions": versions(facts),
         "commits": commits(facts),
         "commands": commands(facts),
