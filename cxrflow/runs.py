@@ -6,7 +6,6 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, write_whole
@@ -79,16 +80,14 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         place = Path(os.path.realpath(folder))  # which knows no ring of links
         place.parent.mkdir(parents=True, exist_ok=True)
-        lock = place.with_name(f".{place.name}.lock").open("w")
+        held = FileLock(place.with_name(f".{place.name}.lock")).acquire(blocking=False)
+    except Timeout:
+        raise ConfigError(
+            f"another cxrflow is working in {folder}. Wait for it, or give this run another name."
+        ) from None
     except OSError as err:
         raise unusable(err, folder.parent) from err
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another cxrflow is working in {folder}. Wait for it, or give this run another name."
-            ) from None
+    with held:
         with writing(folder):
             _clear_up(folder)
         yield

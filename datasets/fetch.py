@@ -1,30 +1,32 @@
 """Fetch public data sets: resumed when the line drops, used only when the checksum is right.
 
-Plain urllib: pooch, the usual library for this, cannot resume, and these files have up to 1.2 GB. What has arrived
+urllib3, because pooch, the usual library for this, cannot resume, and these files have up to 1.2 GB. What has arrived
 lies in NAME.part; the same command goes on there. A file that is not what was published is kept as NAME.rejected.
 """
 
 import contextlib
-import fcntl
 import hashlib
-import http.client
 import shutil
-import ssl
-import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from types import TracebackType
+from typing import IO, Any, Self
+from urllib.parse import urljoin, urlsplit
+
+from filelock import lock_descriptor
+from urllib3 import BaseHTTPResponse, PoolManager, Retry
+from urllib3.connectionpool import ConnectionPool
+from urllib3.exceptions import HTTPError, MaxRetryError
 
 from contract.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 ATTEMPTS = 5  # in a row that bring nothing
 TIMEOUT_S = 30.0
+LONGEST_PAUSE_S = 120  # between attempts, whatever a server asks for
+MAX_REDIRECTS = 10
 MAX_BYTES = 8 << 30  # of a file whose size was not published
 _BLOCK = 1 << 18
 _RETRY = (408, 425, 429, 500, 502, 503, 504)  # HTTP: later may be better
@@ -78,17 +80,37 @@ KERMANY = Published(
 class _DroppedError(Exception):
     """A connection that failed in a way that another one may not."""
 
+    def __init__(self, why: str, response: BaseHTTPResponse | None = None) -> None:
+        super().__init__(why)
+        self.response = response  # may say when to come again
 
-class _CarefulRedirect(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from https to anything less."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+class _CarefulRedirect(Retry):
+    """Follows redirects, but never from https to anything less; everything else is no reason to ask twice."""
+
+    def increment(
+        self,
+        method: str | None = None,
+        url: str | None = None,
+        response: BaseHTTPResponse | None = None,
+        error: Exception | None = None,
+        _pool: ConnectionPool | None = None,
+        _stacktrace: TracebackType | None = None,
+    ) -> Self:
         """See the base class."""
-        if urlsplit(newurl).scheme not in ("https", urlsplit(req.full_url).scheme):
-            raise DataError(
-                f"{req.full_url} redirects to {_plain(newurl)}, expected https; do not trust this network, try another."
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        location = response.get_redirect_location() if response is not None else None
+        if url is not None and location:
+            target = urljoin(url, location)
+            if urlsplit(target).scheme not in ("https", urlsplit(url).scheme):
+                raise DataError(
+                    f"{url} redirects to {_plain(target)}, expected https; do not trust this network, try another."
+                )
+        return super().increment(method, url, response, error, _pool, _stacktrace)
+
+
+_REDIRECTS = _CarefulRedirect(
+    total=None, connect=0, read=0, status=0, other=0, redirect=MAX_REDIRECTS, raise_on_redirect=False
+)
 
 
 def fetch(
@@ -137,10 +159,8 @@ def about(published: Published) -> str:
 
 
 def _lock(stream: IO[bytes], part: Path) -> None:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigError(f"another cxrflow is fetching {part}; wait for it, or choose another folder.") from None
+    if not lock_descriptor(stream.fileno(), blocking=False):
+        raise ConfigError(f"another cxrflow is fetching {part}; wait for it, or choose another folder.")
 
 
 def _download(
@@ -152,21 +172,25 @@ def _download(
     pause_s: float,
 ) -> None:
     """Connect until everything has arrived in `stream`, which is open for appending."""
-    failures = 0
+    patience = Retry(ATTEMPTS - 1, backoff_factor=pause_s, backoff_max=LONGEST_PAUSE_S, retry_after_max=LONGEST_PAUSE_S)
+    left = patience
     while True:
         before = stream.tell()
         try:
             _receive(published, part, stream, progress)
             return
         except _DroppedError as err:
-            failures = failures + 1 if stream.tell() <= before else 1
-            if failures >= ATTEMPTS:
+            if stream.tell() > before:
+                left = patience
+            try:
+                left = left.increment("GET", published.url, error=err)
+            except MaxRetryError:
                 raise DataError(
                     f"{published.url} cannot be fetched: {err} ({ATTEMPTS} attempts in a row); {stream.tell():,} bytes "
                     f"are kept in {part}, so check the network and run the same command again."
                 ) from err
             say(f"{err}; going on at byte {stream.tell():,}")
-            time.sleep(pause_s * 2 ** (failures - 1))
+            left.sleep(err.response)
 
 
 def _receive(published: Published, part: Path, stream: IO[bytes], progress: Progress) -> None:
@@ -178,7 +202,7 @@ def _receive(published: Published, part: Path, stream: IO[bytes], progress: Prog
     headers = {"User-Agent": "cxrflow", "Accept-Encoding": "identity"}
     if have and (etag or published.md5):  # without either, a file that changed meanwhile would go unnoticed
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": etag} if etag else {})
-    with _open(urllib.request.Request(published.url, headers=headers), stream) as response:
+    with _open(published.url, headers, stream) as response:
         total = _start(response, part, stream)
         have = stream.tell()
         if published.size is not None and total not in (None, published.size):
@@ -200,24 +224,27 @@ def _receive(published: Published, part: Path, stream: IO[bytes], progress: Prog
 
 
 @contextlib.contextmanager
-def _open(request: urllib.request.Request, stream: IO[bytes]) -> Iterator[Any]:
+def _open(url: str, headers: dict[str, str], stream: IO[bytes]) -> Iterator[BaseHTTPResponse]:
     """Open a connection; network trouble, now or while reading, becomes _DroppedError."""
-    try:
-        with urllib.request.build_opener(_CarefulRedirect).open(request, timeout=TIMEOUT_S) as response:
+    with PoolManager(timeout=TIMEOUT_S) as pool:
+        try:
+            # An end that comes early is noticed here, where what has come before it is kept.
+            response = pool.request(
+                "GET", url, headers=headers, retries=_REDIRECTS, preload_content=False, enforce_content_length=False
+            )
+            code, says = response.status, f"the server answered {response.status} {_plain(response.reason or '')}"
+            if code == 416:  # the server's file is not longer than our part: not the same file
+                _restart(stream)
+                raise _DroppedError("the server's file is shorter than what is here")
+            if code in _RETRY:
+                raise _DroppedError(says, response)
+            if code >= 300:
+                raise DataError(f"{url}: {says}, expected the file; check whether it has moved, or fetch it by hand.")
             yield response
-    except urllib.error.HTTPError as err:
-        if err.code == 416:  # the server's file is not longer than our part: not the same file
-            _restart(stream)
-            raise _DroppedError("the server's file is shorter than what is here") from err
-        if err.code in _RETRY:
-            raise _DroppedError(f"the server answered {err.code} {_plain(err.reason)}") from err
-        raise DataError(
-            f"{request.full_url}: the server answered {err.code} {_plain(err.reason)}, expected the file; check "
-            "whether it has moved, or fetch it by hand."
-        ) from err
-    except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError, urllib.error.URLError) as err:
-        reason = getattr(err, "reason", None) or err
-        raise _DroppedError(f"the connection failed ({_plain(reason) or type(err).__name__})") from err
+        except MaxRetryError as err:
+            raise _DroppedError(f"the connection failed ({_plain(err.reason)})") from err
+        except (HTTPError, ConnectionError, TimeoutError) as err:
+            raise _DroppedError(f"the connection failed ({_plain(err) or type(err).__name__})") from err
 
 
 def _plain(text: object) -> str:

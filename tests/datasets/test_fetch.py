@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.request import Request
 
 import numpy as np
 import pytest
+from urllib3 import HTTPResponse
 
 from contract.errors import ConfigError, CxrflowError, DataError
 from datasets import fetch as fetching
@@ -176,10 +176,23 @@ def test_redirects_are_followed_with_their_range(serve: Any, tmp_path: Path, cod
 
 
 def test_a_redirect_from_https_to_http_is_refused() -> None:
-    handler = fetching._CarefulRedirect()
+    def redirect(target: str) -> HTTPResponse:
+        return HTTPResponse(status=302, headers={"Location": target})
+
     with pytest.raises(DataError, match=r"redirects to http://b, expected https; do not trust this network"):
-        handler.redirect_request(Request("https://a"), io.BytesIO(), 302, "", {}, "http://b")
-    assert handler.redirect_request(Request("https://a"), io.BytesIO(), 302, "", {}, "https://b") is not None
+        fetching._REDIRECTS.increment("GET", "https://a", redirect("http://b"))
+    for target in ("https://b", "/c", "//b/c"):
+        assert fetching._REDIRECTS.increment("GET", "https://a", redirect(target)).redirect == 9
+
+
+def test_a_server_that_asks_for_a_pause_gets_it(serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    busy: tuple[list[tuple[str, str]], ...] = [("Retry-After", "7")], [("Retry-After", "99999")], []
+    url = serve(lambda handler, n: handler.head(503, 0, *busy[n - 1]) if n <= 3 else handler.answer())
+    fetch(published(url), tmp_path, progress=lambda *_: None, say=lambda _: None, pause_s=0.5)
+    assert slept == [7, fetching.LONGEST_PAUSE_S, 2.0]  # the last by the rule of doubling
+    whole(tmp_path)
 
 
 def test_a_corrupt_file_is_put_aside_and_never_used(serve: Any, tmp_path: Path) -> None:
@@ -211,7 +224,7 @@ def test_a_corrupt_part_of_an_earlier_call_is_found_out(serve: Any, tmp_path: Pa
         (lambda handler, _: handler.head(503, 0), r"the server answered 503 .*attempts in a row"),
         (lambda handler, _: handler.wfile.write(b"non\x1b[31msense\r\n\r\n"), r"cannot be fetched: the connection"),
         (lambda handler, _: handler.head(302, 0, ("Location", handler.path)), "the server answered 302"),
-        (lambda handler, _: handler.head(302, 0, ("Location", "file:///etc/passwd")), "is not allowed, expected the"),
+        (lambda handler, _: handler.head(302, 0, ("Location", "file:///etc/passwd")), "redirects to file:"),
     ],
     ids=["gone", "truncated", "busy", "no http", "loop", "local file"],
 )  # fmt: skip
