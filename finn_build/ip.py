@@ -4,6 +4,7 @@ Reads what `build` and `simulate_build` wrote, and copies what a user of the IP 
 the datasheet comes from those files.
 """
 
+import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 
 from contract.golden import Golden, load_golden
 from contract.record import read_record
@@ -210,7 +211,11 @@ def _core(ip: Ip) -> str:
             },
         },
     }
-    return "CAPI=2:\n" + yaml.safe_dump(content, sort_keys=False, width=1000)
+    yaml: Any = YAML(typ="safe", pure=True)
+    stream = io.StringIO()
+    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 1000
+    yaml.dump(content, stream)
+    return f"CAPI=2:\n{stream.getvalue()}"
 
 
 def _fill(template: str, values: Mapping[str, object]) -> str:

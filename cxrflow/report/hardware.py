@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from cxrflow.report.draw import ticks
+from matplotlib.ticker import MaxNLocator
+
 from cxrflow.report.facts import Facts
 from finn_build.records import Amounts, Node, SimulatedLayer
 from finn_build.resources import TITLES, WHOLE, Source, Sourced
@@ -121,7 +122,8 @@ def timeline(facts: Facts) -> Timeline | None:
         )
         rows.append((title, part.name, bars))
     end = max((bar.giving[1] for _, _, bars in rows for bar in bars), default=0) + 1
-    return Timeline(rows, end, [(100 * v / end, text) for v, text in ticks(0, end, most=7)])
+    cycles = [cycle for cycle in MaxNLocator(6, integer=True).tick_values(0, end) if cycle <= end]
+    return Timeline(rows, end, [(100 * cycle / end, f"{cycle:,.0f}") for cycle in cycles])
 
 
 def best(facts: Facts, node: str | None = None) -> Sourced | None:

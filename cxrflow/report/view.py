@@ -158,7 +158,7 @@ def training_plots(facts: Facts) -> list[Plot]:
             else:
                 plot.line(label, epochs, values[name], colour)
         if plot.x[0] <= kept <= plot.x[1]:
-            plot.marks.append((round(float(plot.px(kept)), 1), f"kept: epoch {kept}"))
+            plot.marks.append((kept, f"kept: epoch {kept}"))
         plots.append(plot)
     return plots
 

@@ -3,7 +3,6 @@
 import json
 import random
 import shutil
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +16,6 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 from contract.errors import CxrflowError
 from contract.files import hash_file
 from cxrflow.report.curves import curves, reliability
-from cxrflow.report.draw import ticks
 from cxrflow.report.page import write_report
 from finn_build.simulate import simulate
 from finn_build.stitch import load_design
@@ -164,13 +162,11 @@ class TestInTheBrowser:
         assert row.locator(".best").inner_text().startswith(f"{accuracy:.4f}")
 
 
-def test_a_report_is_written_quickly_small_and_without_names(reported: Place) -> None:
+def test_a_report_is_small_and_without_names(reported: Place) -> None:
     (reported.run / "report.html").unlink()
-    start = time.perf_counter()
     process = reported.start("report", "tiny")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0 and out.startswith("runs/tiny/report.html"), err
-    assert time.perf_counter() - start < 5
     html = text_of(reported.run)
     assert len(html) < 5_000_000
     for private in ("person", "IM-test", "bacteria_", str(reported.folder), str(Path.home())):
@@ -274,13 +270,6 @@ def test_curves_are_those_of_scikit_learn(seed: int) -> None:
 
 def test_one_class_has_no_curve() -> None:
     assert curves(np.arange(3), np.ones(3, dtype=np.int64)) is None
-
-
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.85, 0.99), (0, 3342), (2900, 61000), (-1e-4, 1e-4), (0, 1e12)])
-def test_ticks_are_round_few_and_inside(low: float, high: float) -> None:
-    places = [place for place, _ in ticks(low, high)]
-    assert 3 <= len(places) <= 6 and low - 1e-9 <= min(places) and max(places) <= high * (1 + 1e-9)
-    assert len({text for _, text in ticks(low, high)}) == len(places)
 
 
 # --- damage
