@@ -20,6 +20,7 @@ from contract.manifest import DISCLAIMER
 from contract.table import print_anything, write_csv
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, make_folder, unusable, writing
+from cxrflow.stage_table import STAGES
 
 if TYPE_CHECKING:
     from cxrflow.report.facts import Facts
@@ -74,10 +75,10 @@ def _run(
     return Run(experiment, runs, Console())
 
 
-def _stage(run: "Run", name: str, work: Callable[[], bool]) -> None:
-    """Run one stage and say how long it took or that nothing changed."""
+def _stage(run: "Run", name: str, work: Callable[[], bool] | None = None) -> None:
+    """Run one stage, by its own method where it has one, and say how long it took or that nothing changed."""
     start = time.perf_counter()
-    ran = work()
+    ran = run.make(name) if work is None else work()
     run.console.detail(f"{name}: {duration(time.perf_counter() - start) if ran else 'nothing changed'}")
 
 
@@ -252,7 +253,7 @@ def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), s
     from cxrflow import summary
 
     with _run(file, data, runs, strict).locked() as run:
-        _stage(run, "export", run.export)
+        _stage(run, "export")
         _show(run, summary.chain_table(_facts(run, "export")))
 
 
@@ -262,7 +263,7 @@ def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) ->
     from cxrflow import summary
 
     with _run(file, data, runs).locked() as run:
-        _stage(run, "build", run.build)
+        _stage(run, "build")
         _show(run, summary.hardware_table(_facts(run, *HARDWARE)))
 
 
@@ -293,22 +294,14 @@ def synth(
 
     with _run(file, data, runs).locked() as run:
         if tool == "vivado":
-            _stage(run, "synth", lambda: run.synth_vivado(idle_minutes=idle_minutes))
+            _stage(run, "synth", lambda: run.make("synth_vivado", idle_minutes=idle_minutes))
             _show(run, summary.vivado_table(_facts(run, "build", "synth", "synth_vivado")))
         else:
-            _stage(run, "synth", run.synth)
+            _stage(run, "synth")
             _show(run, summary.synth_table(_facts(run, "build", "synth")))
         if gates:
-            _stage(run, "gates", run.gates)
+            _stage(run, "gates")
             _show(run, summary.chain_table(_facts(run, "export", "build", "simulate", "gates")))
-
-
-@app.command()
-def ip(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
-    """Pack the RTL as an IP for Vivado and FuseSoC, with datasheet, constraints and testbench."""
-    with _run(file, data, runs).locked() as run:
-        _stage(run, "ip", run.ip)
-        print(run.build_folder / "ip")
 
 
 @app.command()
@@ -316,7 +309,7 @@ def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) 
     """Write the deploy folder: manifest, CPU reference, golden vectors."""
     with _run(file, data, runs).locked() as run:
         _stage(run, "package", run.package)
-        print(run.deploy_folder)
+        print(run.place("package"))
 
 
 @app.command()
@@ -337,18 +330,13 @@ def bitstream(
     with _run(file, data, runs, name=name, board=board).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
-        for stage, work in (
-            ("train", run.train),
-            ("export", run.export),
-            ("build", run.build),
-            ("simulate", run.simulate),
-            ("ip", run.ip),
-        ):
-            _stage(run, stage, work)
+        _stage(run, "train", run.train)
+        for stage in ("export", "build", "simulate", "ip"):
+            _stage(run, stage)
         _stage(run, "bitstream", lambda: run.bitstream(shell=shell, idle_minutes=idle_minutes))
         _stage(run, "package", run.package)
         _show(run, summary.vivado_table(_facts(run, "build", "synth", "bitstream")))
-        print(run.deploy_folder)
+        print(run.place("package"))
 
 
 @app.command("run")
@@ -370,8 +358,8 @@ def run_all(
         _show(run, summary.data_table(run.data()))
         _stage(run, "train", run.train)
         _show_metrics(run)
-        _stage(run, "export", run.export)
-        _stage(run, "build", run.build)
+        _stage(run, "export")
+        _stage(run, "build")
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
         facts = _facts(run, "export", *HARDWARE, "gates", "package")
@@ -616,6 +604,26 @@ def doctor() -> None:
     Console().out.print(summary.doctor_table(findings))
     if any(finding.required and finding.found is None for finding in findings):
         raise typer.Exit(1)
+
+
+def _add_plain_commands() -> None:
+    """Give every stage of the table that has no command above one that makes it and prints its folder."""
+    here = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    for name, stage in STAGES.items():
+        if stage.command == name and name not in here:
+            app.command(name, help=stage.does)(_plain(name))
+
+
+def _plain(name: str) -> Callable[..., None]:
+    def make(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
+        with _run(file, data, runs).locked() as run:
+            _stage(run, name)
+            print(run.place(name))
+
+    return make
+
+
+_add_plain_commands()
 
 
 def main() -> None:

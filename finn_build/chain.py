@@ -1,6 +1,5 @@
 """The chain: every graph on the way to hardware is saved, executed and compared with the golden logits."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,40 +31,38 @@ class Chain:
         Raises:
             MismatchError: it does not; names the first layer that differs.
         """
-        model, got, seconds = self._execute(name, make, images)
+        model, got = self._execute(name, make, images)
         if not np.array_equal(got, self.golden.logits[: len(got)]):
             self._fail(name, model, got)
-        self._add(name, got, seconds)
+        self._add(name, got)
         return model
 
     def witness(self, name: str, make: Callable[[], ModelWrapper]) -> ModelWrapper | None:
         """Add a graph whose differing images are counted. Returns it; None where FINN can't make or execute it."""
         try:
-            model, got, seconds = self._execute(name, make, None)
+            model, got = self._execute(name, make, None)
         except Exception as err:  # FINN's and qonnx's transformations raise anything
             reason = " ".join(str(err).split())[:200] or type(err).__name__
             note = f"FINN cannot treat this network: {reason.rstrip('.')}"
             self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
             self.report(f"{name}, a witness: {note}")
             return None
-        self._add(name, got, seconds, witness=True)
+        self._add(name, got, witness=True)
         return model
 
     def _execute(
         self, name: str, make: Callable[[], ModelWrapper], images: int | None
-    ) -> tuple[ModelWrapper, NDArray[np.float64], float]:
-        start = time.perf_counter()
+    ) -> tuple[ModelWrapper, NDArray[np.float64]]:
         model = make()
-        seconds = time.perf_counter() - start
         model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
         pixels = self.golden.pixels[:images]
-        return model, execute(model, pixels) if len(pixels) else np.empty(0), seconds
+        return model, execute(model, pixels) if len(pixels) else np.empty(0)
 
-    def _add(self, name: str, got: NDArray[np.float64], seconds: float, *, witness: bool = False) -> None:
+    def _add(self, name: str, got: NDArray[np.float64], *, witness: bool = False) -> None:
         count, want = len(got), self.golden.logits[: len(got)]
         differing, first = int((got != want).sum()), diagnose.first_difference(got, want)
         link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
-        self.links.append({**link, "seconds": seconds})
+        self.links.append(link)  # no times: the same build again is the same file
         found = f"{count} images, {differing} differ" if count else "not executable in Python"
         self.report(f"{name}{', a witness' if witness else ''}: {found}")
 

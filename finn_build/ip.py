@@ -56,20 +56,24 @@ class Ip:
         return f"Quantized X-ray classifier, {count} FINN layers, AXI-Stream in and out, made by cxrflow"
 
 
-def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> None:
+def write_ip(
+    build_dir: Path, golden_path: Path, out: Path, *, name: str, sim: Path | None = None, synth: Path | None = None
+) -> None:
     """Write the design in `build_dir` into the new folder `out` as an IP.
 
     Args:
-        build_dir: what `build` wrote, with or without `sim/`.
+        build_dir: what `build` wrote.
         golden_path: golden.npz of the export that was built.
         out: created.
         name: of the run; becomes part of the IP's name.
+        sim: what `simulate_build` wrote; without it, the datasheet says that nothing was simulated.
+        synth: what `synthesise_build` wrote; without it, resources are our formulas'.
 
     Raises:
         ConfigError: the build has no RTL.
         ArtifactError: a file of the build is missing or damaged.
     """
-    ip = _read_ip(build_dir, name)
+    ip = _read_ip(build_dir, name, sim, synth)
     golden = _choose(load_golden(golden_path))
     _copy_hdl(ip, build_dir / "rtl", out / "hdl")
     (out / "sim").mkdir()
@@ -90,9 +94,8 @@ def write_ip(build_dir: Path, golden_path: Path, out: Path, *, name: str) -> Non
     write_licences(out)
 
 
-def _read_ip(build_dir: Path, name: str) -> Ip:
+def _read_ip(build_dir: Path, name: str, sim: Path | None, synth: Path | None) -> Ip:
     build = read_record(build_dir / "build.json", Built)
-    simulated, synthesised = build_dir / "sim" / "sim.json", build_dir / "synth" / "synth.json"
     estimates = read_record(build_dir / "estimates.json", Estimates)
     return Ip(
         vlnv=Vlnv("cxrflow", "user", "cxrflow_" + re.sub(r"\W", "_", name, flags=re.ASCII), "1.0"),
@@ -101,8 +104,8 @@ def _read_ip(build_dir: Path, name: str) -> Ip:
         memories=tuple(sorted(path.name for path in (build_dir / "rtl").glob("*.dat"))),
         build=build,
         estimates=estimates,
-        sim=read_record(simulated, Simulated) if simulated.exists() else None,
-        resources=sourced(estimates, read_record(synthesised, Synthesis) if synthesised.exists() else None),
+        sim=None if sim is None else read_record(sim / "sim.json", Simulated),
+        resources=sourced(estimates, None if synth is None else read_record(synth / "synth.json", Synthesis)),
     )
 
 

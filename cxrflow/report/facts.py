@@ -10,40 +10,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
-from contract.files import hash_file, read_text
+from contract.files import read_text
 from contract.golden import Labelled, load_labelled
 from contract.record import Chain, Link, Record, read_record
 from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.package import Deployed
-from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files
+from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files, require_layout, stale
+from cxrflow.stage_table import STAGES, Stage, behind
 from export.records import Exported
 from finn_build.boards import BOARDS, Board
 from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
 from finn_build.resources import Sourced, sourced
 from qnn.records import Epoch, Measured, Metrics, read_history
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Something that a run can have, and the subcommand that makes it."""
-
-    folder: str  # relative to the run; BOARD stands for the board's name
-    command: str
-    after: tuple[str, ...] = ()  # stages that it was made from
-
-
-STAGES = {
-    "train": Stage("train", "train"),
-    "export": Stage("export", "export", ("train",)),
-    "build": Stage("build/BOARD", "build", ("export",)),
-    "simulate": Stage("build/BOARD/sim", "simulate", ("build",)),
-    "synth": Stage("build/BOARD/synth", "synth", ("build",)),
-    "gates": Stage("build/BOARD/gates", "synth --gates", ("build",)),
-    "synth_vivado": Stage("build/BOARD/synth_vivado", "synth --tool vivado", ("build",)),
-    "bitstream": Stage("build/BOARD/bitstream", "bitstream", ("build",)),
-    "package": Stage("deploy/BOARD", "package", ("export", "build")),
-}
 
 RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field of Facts, stage, file, what it holds
     ("metrics", "train", "metrics.json", Metrics),
@@ -146,10 +125,12 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     """
     experiment = load_experiment(folder / "experiment.yaml", board=board)
     of = BOARDS[experiment.build.board]
-    looked_at = {name: stage for name, stage in STAGES.items() if not stages or name in stages}
-    stamps = {name: _stamp(folder, of.name, stage) for name, stage in looked_at.items()}
-    missing = _missing(folder, stamps)
-    here = {name: place(folder, of.name, name) for name in looked_at if name not in missing}
+    looked_at = {name: stage for name, stage in STAGES.items() if not stage.helper and (not stages or name in stages)}
+    if behind("build") & looked_at.keys():
+        require_layout(folder, of.name)
+    stamps = {name: _stamp(stage.place(folder, of.name), stage) for name, stage in looked_at.items()}
+    missing = _missing(folder, of.name, stamps)
+    here = {name: STAGES[name].place(folder, of.name) for name in looked_at if name not in missing}
     found = Facts(
         name=shown(folder.resolve().name),
         experiment=experiment,
@@ -165,7 +146,7 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     if "export" in here:
         content["golden"] = load_labelled(here["export"] / "golden.npz")
     for name, stage, file, kind in RECORDS:
-        if stage in here and (stage != "bitstream" or _is_vivado(here[stage] / file)):
+        if stage in here:
             content[name] = read_record(here[stage] / file, kind)
     if "build" in here:
         content["design"] = read_record(here["build"] / "rtl" / "design.json", Stitched)
@@ -213,9 +194,8 @@ def trained(runs: Path) -> tuple[list[tuple[str, Metrics]], list[CxrflowError]]:
 
 def _ends(experiment: Experiment) -> tuple[str, tuple[str, ...]]:
     """Return why a run goes no further, and the stages that it can never have."""
-    stages = tuple(STAGES)
     if not experiment.network.is_quantized:
-        return "Float layers cannot become hardware: this run ends with its training.", stages[1:]
+        return "Float layers cannot become hardware: this run ends with its training.", tuple(behind("export"))
     return "", ()
 
 
@@ -228,14 +208,8 @@ def require_test(run: Path, facts: Facts) -> None:
         )
 
 
-def place(run: Path, board: str, stage: str) -> Path:
-    """Return the folder of a stage."""
-    return run / STAGES[stage].folder.replace("BOARD", board)
-
-
-def _stamp(run: Path, board: str, stage: Stage) -> Stamp | None:
+def _stamp(folder: Path, stage: Stage) -> Stamp | None:
     """Return the stamp of a finished stage whose files are those that were made; None if it is not there."""
-    folder = run / stage.folder.replace("BOARD", board)
     if not folder.exists():
         return None
     if read_stamp(folder) is None:
@@ -246,22 +220,15 @@ def _stamp(run: Path, board: str, stage: Stage) -> Stamp | None:
     return require_files(folder, stage.command)
 
 
-def _missing(run: Path, stamps: dict[str, Stamp | None]) -> dict[str, str]:
+def _missing(run: Path, board: str, stamps: dict[str, Stamp | None]) -> dict[str, str]:
     """Say why each stage that cannot be shown is missing."""
     missing: dict[str, str] = {}
-    build = stamps.get("build")
     for name, stamp in stamps.items():
-        stage = STAGES[name]
         if stamp is None:
             missing[name] = "not there yet"
-            continue
-        reads = stamp.inputs.get("reads", {})
-        earlier = [file for file, digest in reads.items() if (run / file).is_file() and hash_file(run / file) != digest]
-        other_build = "build" in stamp.inputs and build is not None and stamp.inputs["build"] != build.key
-        before = next((after for after in stage.after if after in missing), None)
-        if earlier or other_build:
-            missing[name] = f"made from an earlier {earlier[0] if earlier else 'build'}"
-        elif before is not None:
+        elif (earlier := stale(run, board, name)) is not None:
+            missing[name] = f"made from an earlier {earlier}"
+        elif (before := next((one for one in STAGES[name].reads if one in missing), None)) is not None:
             missing[name] = f"made from what is now missing: {before}"
     return missing
 
@@ -276,7 +243,7 @@ def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, st
     """Return those of `stages` that a difference stopped the last time that they ran, and what they said."""
     found = []
     for name in stages:
-        stage = place(run, board, name)
+        stage = STAGES[name].place(run, board)
         failed = stage.with_name(f"{stage.name}.failed")
         if failed.is_dir() and (name in missing or failed.stat().st_mtime > stage.stat().st_mtime):
             said = (
@@ -286,11 +253,6 @@ def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, st
             )
             found.append(Stopped(name, said[:1000].replace(f"{run}/", ""), str(failed.relative_to(run))))
     return tuple(found)
-
-
-def _is_vivado(path: Path) -> bool:
-    """Whether a bitstream.json has Vivado's figures: FINN's own shell leaves others."""
-    return '"wns_ns"' in read_text(path, advice=f"Delete {path.parent} and run `cxrflow bitstream` again.")
 
 
 def _without_paths(experiment: Experiment) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from contract.files import write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.runs import locked, writing
+from cxrflow.stage_table import STAGES
 from cxrflow.stages import Run, load_data
 from cxrflow.sweep import model, page, table
 from cxrflow.sweep.drive import drive
@@ -46,7 +47,7 @@ def settle(sweep: Sweep, folder: Path, console: Console) -> page.Results:
             return results
         for number, point in enumerate(waiting):
             console.detail(f"synthesising point {number + 1} of {len(waiting)} on the front: {point['network']}")
-            _trial(folder, point["runs"][0]).synth()
+            _trial(folder, point["runs"][0]).make("synth")
         model.fit(folder)
 
 
@@ -80,7 +81,7 @@ def _corrected(row: dict[str, Any], costs: model.CostModel, folder: Path) -> dic
         return row
     board = BOARDS[row["board"]]
     try:
-        predicted = costs.predict(model.formulas(folder / row["run"] / "build" / board.name))
+        predicted = costs.predict(model.formulas(STAGES["build"].place(folder / row["run"], board.name)))
     except ArtifactError as err:
         return row | {"status": table.DAMAGED, "error": str(err)}
     worth = board.lut_equivalents(predicted["lut"], row["bram18"], row["dsp"])

@@ -121,7 +121,7 @@ def _factors(layers: Sequence[Layer], name: str) -> dict[str, float]:
 
 def _synthesised(runs: Path) -> Iterator[Layer]:
     """Yield the layers of every synthesised trial; of a damaged one, none: its row says what is wrong."""
-    trials = sorted(path.parents[3] for path in runs.glob("*/build/*/synth/synth.json"))
+    trials = sorted({path.parents[2] for path in runs.glob("*/synth/*/synth.json")})
     found, _ = each(trials, lambda run: collect(run, "build", "synth"))
     for facts in found:
         counted = of_source(facts.resources, YOSYS)

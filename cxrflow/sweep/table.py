@@ -14,7 +14,8 @@ from contract.errors import ConfigError, CxrflowError
 from contract.files import replacing
 from contract.record import read_record
 from contract.table import write_csv
-from cxrflow.report.facts import collect, place
+from cxrflow.report.facts import collect
+from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Limits
 from cxrflow.sweep.trial import ROW, Row
 from finn_build.boards import BOARDS
@@ -46,7 +47,7 @@ def _row(path: Path) -> dict[str, Any]:
 
 
 def _yosys(run: Path, row: Row) -> dict[str, Any]:
-    if row.board is None or not place(run, row.board, "synth").exists():
+    if row.board is None or not STAGES["synth"].place(run, row.board).exists():
         return {}
     counted = of_source(collect(run, "build", "synth", board=row.board).resources, YOSYS)
     if counted is None:

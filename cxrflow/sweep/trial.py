@@ -19,7 +19,8 @@ from cxrflow.code import code_key
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
 from cxrflow.runs import fingerprint
-from cxrflow.stages import BUILT, ENTRY, Run
+from cxrflow.stage_table import BUILT, STAGES
+from cxrflow.stages import Run
 from cxrflow.sweep.spec import Point
 from finn_build.boards import BOARDS
 from finn_build.records import Estimates
@@ -88,7 +89,7 @@ class Trial:
     @property
     def key(self) -> str:
         """What decides the trial's result."""
-        code = [code_key(*ENTRY[stage]) for stage in ("train", "export", "build")]
+        code = [code_key(*STAGES[stage].code) for stage in ("train", "export", "build")]
         return fingerprint({**self.experiment.sections(*BUILT), "content": self.data, "code": code})
 
     def row(self) -> dict[str, Any] | None:
@@ -111,8 +112,8 @@ class Trial:
             run.foresee()
             with run.locked():
                 run.train(test=False)
-                run.export()
-                run.build()
+                run.make("export")
+                run.make("build")
         except CxrflowError as err:
             self.write("failed", error=str(err), node=node)
             raise
@@ -149,7 +150,7 @@ class Trial:
 
     def _hardware(self) -> dict[str, Any]:
         board = BOARDS[self.experiment.build.board]
-        found = read_record(self.folder / "build" / board.name / "estimates.json", Estimates)
+        found = read_record(STAGES["build"].place(self.folder, board.name) / "estimates.json", Estimates)
         assert found.formulas is not None and found.latency_bound_cycles is not None
         used = found.formulas.total
         return {

@@ -18,6 +18,8 @@ import yaml
 from PIL import Image
 
 from cxrflow import cli
+from cxrflow.runs import matching, read_stamp
+from cxrflow.stage_table import STAGES
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {
@@ -113,6 +115,16 @@ def draw_xrays(root: Path, *, train: int = 24, test: int = 8, seed: int = 0) -> 
                 pixels[4:10, 4:10] += 100 * label
                 name = f"person{split}{i}_bacteria_{i}.png" if label else f"IM-{split}{i:04d}-0001.png"
                 Image.fromarray(pixels).save(folder / name)
+
+
+def reads_of(run: Path, stage: str) -> dict[str, str]:
+    """What a stage's stamp says that it read, if it had been made from what lies in the run now."""
+    found = dict[str, str]()
+    for before, patterns in STAGES[stage].reads.items():
+        folder = STAGES[before].place(run, "pynq-z2")
+        stamp = read_stamp(folder)
+        found |= {} if stamp is None else matching(stamp, f"{folder.relative_to(run)}/", patterns)
+    return found
 
 
 def call_all(place: Place, commands: Sequence[str]) -> None:

@@ -14,27 +14,28 @@ import pytest
 from cxrflow.code import READS, ROOMS, bytes_key, closure, code_key
 from cxrflow.package import shipped_files
 from cxrflow.runs import REPOSITORY
-from cxrflow.stages import ENTRY
+from cxrflow.stage_table import STAGES
 
-HARDWARE = {"build", "simulate", "synth", "gates", "ip", "project"}
+DESIGN = set(STAGES) - {"train", "export", "package"}
+VIVADO = {"vivado", "synth_vivado", "bitstream"}
 # What depends on each file that is no Python: the stages that one changed byte makes stale.
 CHANGED = {
-    "LICENSE": HARDWARE | {"package"},
-    "finn_build/boards.toml": HARDWARE | {"package"},
+    "LICENSE": DESIGN | {"package"},
+    "finn_build/boards.toml": DESIGN | {"package"},
     "finn_build/gate_cells.v": {"gates"},
     "finn_build/harness.cpp": {"simulate", "gates"},
     "finn_build/ip/accelerator_tb.v": {"ip"},
     "finn_build/ip/datasheet.md": {"ip"},
     "finn_build/ip/package_ip.tcl": {"ip"},
     "finn_build/ip/simulate.sh": {"ip"},
-    "finn_build/rtl/axis_image_last.sv": HARDWARE,
-    "finn_build/rtl/count_ones.sv": HARDWARE,
-    "finn_build/rtl/lut_mvu.sv": HARDWARE,
-    "finn_build/vivado/tcl/block_design.tcl": {"project"},
-    "finn_build/vivado/tcl/build.tcl": {"project"},
-    "finn_build/vivado/tcl/common.tcl": {"project"},
-    "finn_build/vivado/tcl/memories.tcl": {"project"},
-    "finn_build/vivado/tcl/synth.tcl": {"project"},
+    "finn_build/rtl/axis_image_last.sv": DESIGN,
+    "finn_build/rtl/count_ones.sv": DESIGN,
+    "finn_build/rtl/lut_mvu.sv": DESIGN,
+    "finn_build/vivado/tcl/block_design.tcl": VIVADO,
+    "finn_build/vivado/tcl/build.tcl": VIVADO,
+    "finn_build/vivado/tcl/common.tcl": VIVADO,
+    "finn_build/vivado/tcl/memories.tcl": VIVADO,
+    "finn_build/vivado/tcl/synth.tcl": VIVADO,
 }
 NO_STAGE = ("cxrflow/report/", "finn_build/rtl/formal/")  # pages are written anew every time; proofs are tests
 
@@ -50,7 +51,7 @@ def tree(tmp_path: Path) -> Path:
 
 def keys(root: Path) -> dict[str, str]:
     code_key.cache_clear()
-    return {stage: code_key(*modules, root=root) for stage, modules in ENTRY.items()}
+    return {stage: code_key(*row.code, root=root) for stage, row in STAGES.items()}
 
 
 def stale(before: dict[str, str], root: Path) -> set[str]:
@@ -95,13 +96,14 @@ def test_python_is_what_it_does(tree: Path, edit: object, stages: set[str]) -> N
     assert stale(before, tree) == stages
 
 
-@pytest.mark.parametrize("stage", sorted(ENTRY.keys() - {"train", "export"}))
+@pytest.mark.parametrize("stage", sorted(STAGES.keys() - {"train", "export"}))
 def test_the_closure_holds_all_that_an_import_brings(stage: str) -> None:
     """Against Python itself, which imports at least what is at the top of modules."""
-    program = f"import sys, {', '.join(ENTRY[stage])}\n"
+    program = f"import sys, {', '.join(STAGES[stage].code)}\n"
     program += f"print(*[m for m in sys.modules if m.partition('.')[0] in {ROOMS}])"
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in closure(*ENTRY[stage])}
+    paths = closure(*STAGES[stage].code)
+    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in paths}
     assert set(done.stdout.split()) <= files
 
 

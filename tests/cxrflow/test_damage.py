@@ -31,11 +31,11 @@ __all__ = ["forged"]  # a fixture
 RECORDS = (
     "experiment.yaml", "train/stage.json", "train/metrics.json", "train/history.csv", "export/export.json",
     "export/golden.npz", "export/reference.npz", f"{BUILD}/stage.json", f"{BUILD}/build.json",
-    f"{BUILD}/estimates.json", f"{BUILD}/folding.json", f"{BUILD}/rtl/design.json", f"{BUILD}/sim/sim.json",
-    f"{BUILD}/synth/synth.json", f"{BUILD}/synth_vivado/synth.json", "deploy/pynq-z2/accelerator.json",
+    f"{BUILD}/estimates.json", f"{BUILD}/folding.json", f"{BUILD}/rtl/design.json", "sim/pynq-z2/sim.json",
+    "synth/pynq-z2/synth.json", "synth_vivado/pynq-z2/synth.json", "deploy/pynq-z2/accelerator.json",
     "deploy/pynq-z2/golden.npz",
 )  # fmt: skip
-STAGES = ("train", "export", BUILD, f"{BUILD}/sim", f"{BUILD}/synth", f"{BUILD}/synth_vivado", "deploy/pynq-z2")
+STAGES = ("train", "export", BUILD, "sim/pynq-z2", "synth/pynq-z2", "synth_vivado/pynq-z2", "deploy/pynq-z2")
 TEXTS = ("", "null", "[]", "7", '"x"', "{", "{}", '{"a": 1}', "[" * 100_000, "\udcff", "x" * 5_000_000)
 NASTY: tuple[Any, ...] = (None, "5", -1, 0.5, 10**400, True, float("nan"), float("inf"), [], {}, [[1]], "x" * 400)
 

@@ -43,21 +43,21 @@ def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name)
 @pytest.mark.parametrize(("command", "program"), [("simulate", "cc1plus"), ("synth", "yosys-abc")])
 def test_what_a_command_started_ends_with_it(finished: Place, end: signal.Signals, command: str, program: str) -> None:
-    build, temporary = finished.run / "build" / "pynq-z2", finished.folder / "tmp"
+    run, temporary = finished.run, finished.folder / "tmp"
     temporary.mkdir()
     process = finished.start(command, "tiny.yaml", env={"TMPDIR": str(temporary)}, start_new_session=True)
-    until(lambda: bool(working_in(build) & {program, "python", "python3", "python3.11"}) or process.poll() is not None)
+    until(lambda: bool(working_in(run) & {program, "python", "python3", "python3.11"}) or process.poll() is not None)
     if command == "simulate":
-        until(lambda: program in working_in(build) or process.poll() is not None)
+        until(lambda: program in working_in(run) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     process.send_signal(end)
     _, err = process.communicate(timeout=60)
     assert process.returncode == (-9 if end == signal.SIGKILL else 130), err
     assert "Traceback" not in err
-    until(lambda: not working_in(build), seconds=5)
+    until(lambda: not working_in(run), seconds=5)
     if end != signal.SIGKILL:
         assert "error: interrupted; finished stages are kept" in err
-        assert not list(build.glob(".*")) and not list(temporary.iterdir())
+        assert not list(run.rglob(".*")) and not list(temporary.iterdir())
     outcome = finished("build", "tiny.yaml")  # clears up before it looks
     assert outcome.code == 0 and "build: nothing changed" in outcome.err
     assert not list(finished.run.rglob(".*.partial")) and not list(finished.run.rglob(".*.old"))

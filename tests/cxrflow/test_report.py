@@ -21,7 +21,7 @@ from finn_build.simulate import simulate
 from finn_build.stitch import load_design
 from qnn import calibration
 from tests.browser import accessibility_findings, requests_of, screenshot
-from tests.cxrflow.conftest import Place
+from tests.cxrflow.conftest import Place, reads_of
 
 BUILD = "build/pynq-z2"
 pytestmark = pytest.mark.slow  # a run with simulation and synthesis comes first
@@ -90,8 +90,8 @@ class TestInTheBrowser:
     def test_every_figure_is_the_runs_own(self, _reported: Place, page: Page) -> None:
         run = _reported.run
         page.goto((run / "report.html").as_uri())
-        metrics, sim = read(run / "train" / "metrics.json"), read(run / BUILD / "sim" / "sim.json")
-        synth, built = read(run / BUILD / "synth" / "synth.json"), read(run / BUILD / "build.json")
+        metrics, sim = read(run / "train" / "metrics.json"), read(run / "sim" / "pynq-z2" / "sim.json")
+        synth, built = read(run / "synth" / "pynq-z2" / "synth.json"), read(run / BUILD / "build.json")
         shown = page.inner_text("main")
         low, high = metrics["test"]["intervals"]["auc"]
         for figure in (
@@ -129,8 +129,8 @@ class TestInTheBrowser:
         for stage, name, changes in (
             ("train", "metrics.json", {"source": attack, "network": attack, "operating_point_rule": attack}),
             ("train", "metrics.json", {"versions": {attack: attack}}),
-            (f"{BUILD}/sim", "sim.json", {"remarks": [attack], "slowest_layer": attack}),
-            (f"{BUILD}/synth", "synth.json", {"version": attack}),
+            ("sim/pynq-z2", "sim.json", {"remarks": [attack], "slowest_layer": attack}),
+            ("synth/pynq-z2", "synth.json", {"version": attack}),
         ):
             forge_json(reported.run / stage, name, **changes)
         assert reported("report", "tiny").code == 0
@@ -174,7 +174,7 @@ def test_a_report_is_small_and_without_names(reported: Place) -> None:
 
 
 def test_what_is_missing_names_the_command_that_makes_it(reported: Place) -> None:
-    commands = {"build": BUILD, "simulate": f"{BUILD}/sim", "synth": f"{BUILD}/synth", "export": "export"}
+    commands = {"build": BUILD, "simulate": "sim/pynq-z2", "synth": "synth/pynq-z2", "export": "export"}
     for command in ("synth", "simulate", "build", "export", "train"):
         shutil.rmtree(reported.run / commands.get(command, command))
         assert reported("report", "tiny").code == 0
@@ -183,9 +183,9 @@ def test_what_is_missing_names_the_command_that_makes_it(reported: Place) -> Non
 
 
 def test_a_stage_made_from_something_earlier_is_not_shown(reported: Place) -> None:
-    sim = reported.run / BUILD / "sim"
+    sim = reported.run / "sim" / "pynq-z2"
     stamp = read(sim / "stage.json")
-    stamp["inputs"]["build"] = "0" * 64
+    stamp["inputs"]["reads"][f"{BUILD}/rtl/design.json"] = "0" * 64
     (sim / "stage.json").write_text(json.dumps(stamp))
     assert reported("report", "tiny").code == 0
     html = text_of(reported.run)
@@ -202,22 +202,23 @@ def test_a_difference_that_stopped_the_run_is_told(reported: Place) -> None:
 
 def test_without_a_simulation_the_boxes_hold_estimates(reported: Place) -> None:
     for stage in ("sim", "synth"):
-        shutil.rmtree(reported.run / BUILD / stage)
+        shutil.rmtree(reported.run / stage / "pynq-z2")
     assert reported("report", "tiny").code == 0
     html = text_of(reported.run)
     assert "our formulas" in html and "cxrflow simulate" in html
 
 
 def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
-    folder, layer = reported.run / BUILD / "synth_vivado", {"LUT": 4321, "FF": 1, "BRAM_18K": 2, "DSP": 3}
-    folder.mkdir()
+    folder, layer = reported.run / "synth_vivado" / "pynq-z2", {"LUT": 4321, "FF": 1, "BRAM_18K": 2, "DSP": 3}
+    folder.mkdir(parents=True)
     content = {
         "vivado": "2024.1", "clock_mhz": 100.0, "wns_ns": 1.25, "fmax_mhz": 114.3, "power": {"total_w": 1.5},
         "whs_ns": 0.02, "above_budget": [], "used": layer, "accelerator": layer,
         "layers": [{"name": "MVAU_rtl_0", **layer}],
     }  # fmt: skip
     (folder / "synth.json").write_text(json.dumps(content))
-    stamp = {"key": "", "inputs": {}, "experiment": {}, "files": {"synth.json": hash_file(folder / "synth.json")}}
+    inputs, files = {"reads": reads_of(reported.run, "synth_vivado")}, {"synth.json": hash_file(folder / "synth.json")}
+    stamp = {"key": "", "inputs": inputs, "experiment": {}, "files": files}
     (folder / "stage.json").write_text(json.dumps(stamp))
     assert reported("report", "tiny").code == 0
     html = text_of(reported.run)
@@ -230,11 +231,11 @@ def test_vivado_stands_beside_the_others_where_it_ran(reported: Place) -> None:
 
 def test_the_timeline_is_when_the_beats_passed(_reported: Place) -> None:
     run = _reported.run
-    sim, design = read(run / BUILD / "sim" / "sim.json"), load_design(run / BUILD / "rtl")
+    sim, design = read(run / "sim" / "pynq-z2" / "sim.json"), load_design(run / BUILD / "rtl")
     pixels = np.load(run / "export" / "golden.npz")["pixels"]
     # The same program with fewer images: the logits' own cycles, and the first image with nothing behind it.
     three, one = (
-        simulate(run / BUILD / "sim" / "harness", run / BUILD / "rtl", design, pixels[:n]) for n in (3, 1)
+        simulate(run / "sim" / "pynq-z2" / "harness", run / BUILD / "rtl", design, pixels[:n]) for n in (3, 1)
     )  # fmt: skip
     rows = {row["into"]: [tuple(pair) for pair in row["images"]] for row in sim["timeline"]}
     assert list(rows) == [*(node.name for node in design.nodes), "output"]
@@ -293,8 +294,8 @@ def cut(content: str) -> str:
         ("export", "golden.npz", lambda _: b"PK"),
         (BUILD, "build.json", lambda c: c.replace('"chain": [', '"chain": [1, ')),
         (BUILD, "folding.json", lambda _: "[]"),
-        (f"{BUILD}/sim", "sim.json", lambda c: c.replace('"timeline": [', '"timeline": [{"into": "x"}, ')),
-        (f"{BUILD}/synth", "synth.json", lambda _: "null"),
+        ("sim/pynq-z2", "sim.json", lambda c: c.replace('"timeline": [', '"timeline": [{"into": "x"}, ')),
+        ("synth/pynq-z2", "synth.json", lambda _: "null"),
         ("deploy/pynq-z2", "accelerator.json", cut),
     ],
 )  # fmt: skip
@@ -306,7 +307,7 @@ def test_a_damaged_file_is_one_sentence_and_the_old_report_stays(
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     reported("report", "tiny").assert_refused(f"{name} was changed", "Put it back, or delete")
     forge(reported.run / stage, name, content)
-    for later in ("export", BUILD, "deploy/pynq-z2"):  # nothing else may hide it
+    for later in ("export", BUILD, "sim/pynq-z2", "synth/pynq-z2", "deploy/pynq-z2"):  # nothing else may hide it
         stamp = read(reported.run / later / "stage.json")
         if f"{stage}/{name}" in stamp["inputs"].get("reads", {}):
             stamp["inputs"]["reads"][f"{stage}/{name}"] = hash_file(path)
@@ -344,8 +345,8 @@ def test_any_value_in_any_place_is_shown_or_one_sentence(reported: Place) -> Non
     rng, refused = random.Random(0), 0
     files = [
         ("train", "metrics.json"), ("export", "export.json"), (BUILD, "build.json"), (BUILD, "estimates.json"),
-        (BUILD, "folding.json"), (BUILD, "rtl/design.json"), (f"{BUILD}/sim", "sim.json"),
-        (f"{BUILD}/synth", "synth.json"), ("deploy/pynq-z2", "accelerator.json"),
+        (BUILD, "folding.json"), (BUILD, "rtl/design.json"), ("sim/pynq-z2", "sim.json"),
+        ("synth/pynq-z2", "synth.json"), ("deploy/pynq-z2", "accelerator.json"),
     ]  # fmt: skip
     for _ in range(150):
         stage, name = rng.choice(files)

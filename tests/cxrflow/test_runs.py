@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,8 @@ from typing import Any
 import pytest
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from cxrflow.runs import difference, locked, read_stamp, require_stage, run_stage
+from cxrflow.runs import difference, locked, matching, read_stamp, require_stage, run_stage, stale
+from cxrflow.stage_table import STAGES
 
 REPOSITORY = Path(__file__).parents[2]
 EXPERIMENT = {"network": {"hidden": [64, 64]}}
@@ -179,11 +181,11 @@ def test_two_processes_do_not_share_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "found"), [("changed", "was changed"), ("gone", "is missing")])
 def test_a_file_altered_afterwards_is_noticed_and_not_overwritten(damage: str, found: str, tmp_path: Path) -> None:
-    folder = tmp_path / "stage"
+    folder = tmp_path / "train"
     make(folder)
     result = folder / "deep" / "result.txt"
     result.unlink() if damage == "gone" else result.write_text("by hand")
-    for call in (lambda: make(folder), lambda: require_stage(folder, tmp_path, "train", EXPERIMENT)):
+    for call in (lambda: make(folder), lambda: require_stage(tmp_path, "", "train", EXPERIMENT)):
         with pytest.raises(ArtifactError, match=rf"result\.txt {found}, expected .* or delete {folder} and run"):
             call()
     assert damage == "gone" or content(folder) == "by hand"
@@ -201,35 +203,110 @@ def test_a_file_added_afterwards_is_nobodys_business(tmp_path: Path) -> None:
     ["", "{", "[]", "null", '{"key": 1}', '{"key": "k", "inputs": [], "experiment": {}, "files": {}}', "[" * 9999],
 )
 def test_a_damaged_stamp_is_an_unfinished_stage(text: str, tmp_path: Path) -> None:
-    make(tmp_path / "stage")
-    (tmp_path / "stage" / "stage.json").write_text(text, encoding="utf-8")
-    assert read_stamp(tmp_path / "stage") is None
+    make(tmp_path / "train")
+    (tmp_path / "train" / "stage.json").write_text(text, encoding="utf-8")
+    assert read_stamp(tmp_path / "train") is None
     with pytest.raises(ArtifactError, match=r"not there or not finished\. Run `cxrflow train` first"):
-        require_stage(tmp_path / "stage", tmp_path, "train", EXPERIMENT)
-    assert make(tmp_path / "stage")[0]
+        require_stage(tmp_path, "", "train", EXPERIMENT)
+    assert make(tmp_path / "train")[0]
 
 
-def test_an_earlier_stage_must_belong_to_the_experiment_and_to_the_files_it_read(tmp_path: Path) -> None:
-    folder, source = tmp_path / "export", tmp_path / "train.pt"
-    source.write_text("1")
-    reads = {"reads": {"train.pt": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"}}  # sha256 of "1"
-    run_stage(folder, reads, EXPERIMENT, write("x"), say=print)
-    require_stage(folder, tmp_path, "export", EXPERIMENT)
+def chain(run: Path, **text: str) -> None:
+    """A training, an export, a build and a simulation, each made from files of the one before."""
+    for name, file in (
+        ("train", "checkpoint.pt"),
+        ("export", "golden.npz"),
+        ("build", "rtl/a.v"),
+        ("simulate", "sim.json"),
+    ):
+        reads = dict[str, str]()
+        for before, patterns in STAGES[name].reads.items():
+            folder = STAGES[before].place(run, "b")
+            stamp = read_stamp(folder)
+            assert stamp is not None
+            reads |= matching(stamp, f"{folder.relative_to(run)}/", patterns)
+
+        def work(out: Path, file: str = file, name: str = name) -> None:
+            (out / file).parent.mkdir(parents=True)
+            (out / file).write_text(text.get(name, "old"), encoding="utf-8")
+            (out / "log").write_text(str(text), encoding="utf-8")  # that nobody reads
+
+        run_stage(STAGES[name].place(run, "b"), {"reads": reads, "text": text.get(name)}, EXPERIMENT, work, say=print)
+
+
+def test_a_stage_is_stale_when_what_it_read_has_another_content(tmp_path: Path) -> None:
+    chain(tmp_path)
+    assert [stale(tmp_path, "b", name) for name in STAGES] == [None] * len(STAGES)
+    require_stage(tmp_path, "b", "simulate", EXPERIMENT)
+    sim, build = (STAGES[name].place(tmp_path, "b") for name in ("simulate", "build"))
+    kept = tmp_path / "kept"
+    shutil.copytree(sim, kept)
+    chain(tmp_path, build="new")
+    assert stale(tmp_path, "b", "simulate") is None  # the chain made it again; as it was before, it is stale:
+    shutil.rmtree(sim)
+    kept.rename(sim)
+    assert stale(tmp_path, "b", "simulate") == "build"
+    with pytest.raises(ArtifactError, match=r"sim/b was made from an earlier build\. Run `cxrflow simulate` again"):
+        require_stage(tmp_path, "b", "simulate", EXPERIMENT)
+    shutil.rmtree(build)
+    require_stage(tmp_path, "b", "simulate", EXPERIMENT)  # a run that was copied without its build
+
+
+def test_what_is_made_again_to_the_same_result_makes_nothing_stale(tmp_path: Path) -> None:
+    chain(tmp_path)
+    build = STAGES["build"].place(tmp_path, "b")
+    before = read_stamp(build)
+    assert before is not None
+    run_stage(build, before.inputs | {"code": "new"}, EXPERIMENT, same, say=print)
+    assert read_stamp(build) != before
+    assert stale(tmp_path, "b", "simulate") is None
+
+
+def same(out: Path) -> None:
+    (out / "rtl").mkdir(parents=True)
+    (out / "rtl" / "a.v").write_text("old", encoding="utf-8")
+
+
+def test_a_stage_made_from_a_stale_one_is_stale(tmp_path: Path) -> None:
+    chain(tmp_path)
+    run_stage(tmp_path / "train", {"other": 1}, EXPERIMENT, checkpoint, say=print)
+    assert [stale(tmp_path, "b", name) for name in ("export", "build", "simulate")] == ["train"] * 3
+
+
+def checkpoint(out: Path) -> None:
+    out.mkdir()
+    (out / "checkpoint.pt").write_text("new", encoding="utf-8")
+
+
+def test_an_earlier_stage_must_belong_to_the_experiment(tmp_path: Path) -> None:
+    chain(tmp_path)
     with pytest.raises(ConfigError, match=r"hidden was \[64, 64\], now \[32\]\. Give .*experiment\.yaml"):
-        require_stage(folder, tmp_path, "export", {"network": {"hidden": [32]}})
-    source.write_text("2")
-    with pytest.raises(ArtifactError, match=r"was made from an earlier train\.pt\. Run `cxrflow export` again"):
-        require_stage(folder, tmp_path, "export", EXPERIMENT)
-    source.unlink()  # a run that was copied without its training
-    require_stage(folder, tmp_path, "export", EXPERIMENT)
+        require_stage(tmp_path, "b", "export", {"network": {"hidden": [32]}})
+    shutil.rmtree(tmp_path / "export")
+    shutil.rmtree(tmp_path / "train")
+    shutil.rmtree(STAGES["build"].place(tmp_path, "b"))
+    with pytest.raises(ArtifactError, match=r"train is not there or not finished\. Run `cxrflow train` first"):
+        require_stage(tmp_path, "b", "build", EXPERIMENT)  # the first of the road that is missing
+
+
+def test_what_others_leave_in_a_stage_stays_when_it_is_made_again(tmp_path: Path) -> None:
+    folder = tmp_path / "stage"
+    make(folder)
+    (folder / "results").mkdir()
+    (folder / "results" / "brought").write_text("hours", encoding="utf-8")
+    (folder / "scratch").mkdir()
+    assert run_stage(folder, {"text": "new"}, EXPERIMENT, write("new"), say=print, keeps=("results", "others"))
+    assert names(folder) == {"deep", "results", "stage.json"} and content(folder) == "new"
+    assert (folder / "results" / "brought").read_text(encoding="utf-8") == "hours"
+    assert make(folder, "new") == (False, [])  # they are no file of the stage: whoever takes them looks at them
 
 
 def test_data_that_only_moved_runs_nothing_again(tmp_path: Path) -> None:
-    make(tmp_path / "stage")
+    make(tmp_path / "train")
     moved = {"data": {"source": "elsewhere"}}
-    assert not run_stage(tmp_path / "stage", {"text": "old"}, moved, write("x"), say=print)
-    require_stage(tmp_path / "stage", tmp_path, "train", moved)
-    assert content(tmp_path / "stage") == "old"
+    assert not run_stage(tmp_path / "train", {"text": "old"}, moved, write("x"), say=print)
+    require_stage(tmp_path, "", "train", moved)
+    assert content(tmp_path / "train") == "old"
 
 
 @pytest.mark.parametrize(

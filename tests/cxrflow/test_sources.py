@@ -21,11 +21,12 @@ from cxrflow import summary
 from cxrflow.report import compare
 from cxrflow.report.facts import collect
 from cxrflow.runs import read_stamp
+from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Point
 from cxrflow.sweep.trial import Trial
 from finn_build.boards import BOARDS
 from finn_build.resources import FINN, FORMULAS, SOURCES, VIVADO, YOSYS, Source, of_source
-from tests.cxrflow.conftest import SIMULATED, Place
+from tests.cxrflow.conftest import SIMULATED, Place, reads_of
 
 BUILD = "build/pynq-z2"
 FIRST = {FINN: 1_100_001, FORMULAS: 2_200_001, YOSYS: 3_300_001, VIVADO: 4_400_001}  # of the numbers of each source
@@ -65,8 +66,6 @@ def forged(finished: Place) -> Place:
         layer |= {name: next(say[FORMULAS]) for name in ("lut", "ff", "bram18", "dsp")}
     (build / "estimates.json").write_text(json.dumps(estimates), encoding="utf-8")
     restamp(build)
-    stamp = read_stamp(build)
-    assert stamp is not None
     names = [layer["name"] for layer in formulas["layers"]]
 
     def yosys() -> dict[str, int]:
@@ -86,16 +85,15 @@ def forged(finished: Place) -> Place:
         "power": {"total_w": 1.5}, "above_budget": [], "layers": [{"name": names[0], **vivado()}], "used": vivado(),
         "accelerator": vivado(),
     }  # fmt: skip
-    for folder, file, content in (
-        ("synth", "synth.json", synthesis), ("synth_vivado", "synth.json", routed), ("sim", "sim.json", SIMULATED)
+    for stage, file, content in (
+        ("synth", "synth.json", synthesis), ("synth_vivado", "synth.json", routed), ("simulate", "sim.json", SIMULATED)
     ):  # fmt: skip
-        (build / folder).mkdir()
-        if folder == "sim":
-            (build / folder / "harness").write_text("")
-        (build / folder / file).write_text(json.dumps(content), encoding="utf-8")
-        restamp(build / folder, build=stamp.key)
-        stage = json.loads((build / folder / "stage.json").read_text(encoding="utf-8"))
-        (build / folder / "stage.json").write_text(json.dumps(stage | {"experiment": stamp.experiment}))
+        folder = STAGES[stage].place(finished.run, "pynq-z2")
+        folder.mkdir(parents=True)
+        if stage == "simulate":
+            (folder / "harness").write_text("")
+        (folder / file).write_text(json.dumps(content), encoding="utf-8")
+        restamp(folder, reads=reads_of(finished.run, stage))
     return finished
 
 
@@ -118,7 +116,7 @@ def test_every_number_is_one_of_the_runs_sourced_figures(forged: Place) -> None:
         "compare": forged("compare", "tiny", "tiny").out,
         "comparison": (forged.run.parent / "compare.html").read_text(encoding="utf-8"),
         "report": (forged.run / "report.html").read_text(encoding="utf-8"),
-        "datasheet": (forged.run / BUILD / "ip" / "datasheet.md").read_text(encoding="utf-8"),
+        "datasheet": (forged.run / "ip" / "pynq-z2" / "datasheet.md").read_text(encoding="utf-8"),
         "sweep": str(trial._hardware()),
     }
     for face, text in faces.items():
@@ -141,7 +139,7 @@ def test_like_stands_beside_like(forged: Place) -> None:
     """Two runs of one network, of which Yosys has counted one only."""
     shutil.copytree(forged.run, forged.folder / "runs" / "other")
     for stage in ("synth", "synth_vivado"):
-        shutil.rmtree(forged.folder / "runs" / "other" / BUILD / stage)
+        shutil.rmtree(forged.folder / "runs" / "other" / stage / "pynq-z2")
     runs = [collect(forged.run), collect(forged.folder / "runs" / "other")]
     for row in compare.rows(runs):
         found = [source_of(number) for cell in row.cells for number in numbers(cell)]
@@ -172,9 +170,9 @@ def test_a_smaller_design_is_the_best_of_its_family_only(forged: Place) -> None:
 
 def test_what_was_counted_of_an_earlier_build_is_not_shown(forged: Place) -> None:
     """The results, too, once showed Yosys' counts beside a newer build's estimate."""
-    stage = forged.run / BUILD / "synth"
+    stage = forged.run / "synth" / "pynq-z2"
     stamp = json.loads((stage / "stage.json").read_text(encoding="utf-8"))
-    stamp["inputs"]["build"] = "0" * 64
+    stamp["inputs"]["reads"][f"{BUILD}/estimates.json"] = "0" * 64
     (stage / "stage.json").write_text(json.dumps(stamp), encoding="utf-8")
     assert of_source(collect(forged.run).resources, YOSYS) is None
     assert {source_of(number) for number in numbers(forged("results").out)} == {FORMULAS}

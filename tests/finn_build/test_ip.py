@@ -341,7 +341,7 @@ class TestSimulation:
         copy = tmp_path_factory.mktemp("measured") / "build"
         shutil.copytree(built / "build", copy, ignore=shutil.ignore_patterns("finn", "steps"))
         sim = simulate_build(copy, built / "export", copy / "sim", quiet)
-        write_ip(copy, built / "export" / "golden.npz", copy / "ip", name="a-run")
+        write_ip(copy, built / "export" / "golden.npz", copy / "ip", name="a-run", sim=copy / "sim")
         alone = tmp_path_factory.mktemp("alone") / "ip"
         shutil.move(copy / "ip", alone)
         return alone, sim
