@@ -14,6 +14,7 @@ is decoded, and whatever goes wrong becomes one ImageError.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -73,20 +74,28 @@ def load_gray(
     """
     if name is None:
         name = _name_of(source)
-    if isinstance(source, bytes):
-        return _decode(source, height, width, name)
+    try:
+        return _decode(source if isinstance(source, bytes) else _content(source, name), height, width, name)
+    except MemoryError as err:
+        raise _no_memory(name) from err
+
+
+def _content(source: Path | BinaryIO, name: str) -> bytes:
+    """Return what a file or a stream holds, or so much that it is too much."""
     if not isinstance(source, Path):
+        # What is asked for is allocated before it is read: the bound alone would be all the memory that a board has.
+        source.seek(0, SEEK_END)
+        size = source.tell()
         source.seek(0)
-        return _decode(source.read(MAX_FILE_BYTES + 1), height, width, name)
+        return source.read(min(size, MAX_FILE_BYTES) + 1)
     try:
         if not source.is_file():  # a folder, or a pipe that would block for ever
             found = "is not a regular file" if source.exists() else "does not exist"
             raise ImageError(f"{name}: {found}; expected a JPEG, PNG, BMP or TIFF image file.")
         with source.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            return _content(file, name)
     except (OSError, ValueError) as err:  # ValueError: a NUL in the path
         raise ImageError(f"{name}: cannot be read ({_reason(err)}); expected a readable image file.") from err
-    return _decode(content, height, width, name)
 
 
 def shrink(gray: NDArray[np.uint8], *, height: int, width: int, name: str) -> NDArray[np.uint8]:
@@ -154,6 +163,7 @@ def _decode(content: bytes, height: int, width: int, name: str) -> NDArray[np.ui
     stored = look(content, name=name)
     require_size(*stored.size, height=height, width=width, name=name)
     require_memory(stored.memory, name=name)
+    np.empty(stored.memory, dtype=np.uint8)  # or MemoryError: decoders would call a lack of memory damage
     return upright(_sentence(name, stored.decode), stored.orientation)
 
 
@@ -163,7 +173,9 @@ def _sentence(name: str, work: Callable[..., _T], *arguments: bytes) -> _T:
         return work(*arguments)
     except ImageError as err:
         raise ImageError(f"{name}: {err}") from err
-    except Exception as err:  # decoders raise nearly everything on hostile input; MemoryError too
+    except MemoryError as err:
+        raise _no_memory(name) from err
+    except Exception as err:  # decoders raise nearly everything on hostile input
         raise ImageError(f"{name}: is damaged and cannot be decoded ({_reason(err)}); replace the file.") from err
 
 
@@ -179,6 +191,10 @@ def _too_large(name: str, found: str) -> ImageTooLargeError:
         f"{name}: has {found}; at most {MAX_PIXELS // 10**6} megapixels and {MAX_MEMORY // 10**6} MB "
         "are accepted, so shrink the image."
     )
+
+
+def _no_memory(name: str) -> ImageError:
+    return ImageError(f"{name}: takes more memory to decode than this machine has left; shrink the image.")
 
 
 def _reason(err: BaseException) -> str:

@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zlib
@@ -264,6 +266,41 @@ def image_or_refusal(content: bytes) -> None:
             assert load_pixels(content, height=4, width=4).shape == (4, 4)
         except ImageError as err:
             assert str(err).startswith("image: ") and "Warning" not in str(err)
+
+
+SHORT_OF_MEMORY = """
+import io, resource, sys
+from pathlib import Path
+from contract.errors import ImageError
+from contract.preprocess import load_pixels
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (96 << 20),) * 2)
+for name in sys.argv[1:]:
+    with open(name, "rb") as stream:
+        for source in (Path(name), stream, Path(name).read_bytes()):
+            try:
+                print(load_pixels(source, height=28, width=28).sum())
+            except ImageError as err:
+                print(err)
+"""
+
+
+def test_a_machine_with_little_memory(tmp_path: Path) -> None:
+    """The kind: a bound as the size of a request. A board has less memory than the largest file may have bytes.
+
+    What is too large there is told from what is damaged, though decoders do not tell it: libjpeg's lack of memory is
+    Pillow's broken data. And it is told before they lose what they have got already.
+    """
+    small, large = tmp_path / "small.png", tmp_path / "large.jpg"
+    small.write_bytes(encode(Image.new("L", (400, 300), 7), "PNG"))
+    large.write_bytes(encode(Image.new("RGB", (4000, 3000), (9, 9, 9)), "JPEG", progressive=True, subsampling=0))
+    command = [sys.executable, "-c", SHORT_OF_MEMORY, str(small), str(large), str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == lines[6:] == [str(7 * 28 * 28)] * 3
+    short = "takes more memory to decode than this machine has left; shrink the image."
+    assert lines[3:6] == [f"large.jpg: {short}", f"large.jpg: {short}", f"image: {short}"]
 
 
 class TestFuzz:
