@@ -37,13 +37,27 @@ require_space() {
         refuse "$place has $free GB left, the image needs $NEEDED_GB GB while it is built. Free some space."
 }
 
-# buildah leaves the container it was working in when it is interrupted; the others have a service, or clean up.
+# Without a service, the containers that an interrupted build was working in are left.
 working() {
-    [ "$engine" != buildah ] || buildah containers --quiet | sort
+    case $engine in
+        docker) ;;
+        podman) podman ps --all --external --format '{{.ID}} {{.Status}}' | awk '$2 == "Storage" { print $1 }' | sort ;;
+        buildah) buildah containers --quiet | sort ;;
+    esac
 }
 remove_new() {
-    working | comm -13 "$before" - | xargs -r buildah rm > /dev/null
+    working | comm -13 "$before" - | case $engine in
+        podman) xargs -r podman rm --force ;; # which believes that they are mounted
+        *) xargs -r buildah rm ;;
+    esac > /dev/null
     rm -f "$before"
+}
+
+# Where root may, a build without a service gets namespaces of its own: whatever kills it or this script, kill -9
+# included, ends all of its processes, and what it has mounted goes with them.
+alone() {
+    [ "$engine" = docker ] || [ "$(id -u)" -ne 0 ] || ! unshare --mount --pid --fork true 2> /dev/null ||
+        echo setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --mount-proc
 }
 
 if [ $# -gt 0 ]; then
@@ -62,7 +76,8 @@ trap remove_new EXIT
 # shellcheck disable=SC2086 # words
 inputs=$(cat $FILES | sha256sum | cut -d ' ' -f 1)
 # In a group of its own, of which all is ended where this is interrupted.
-setsid "$engine" build --platform linux/amd64 --label "cxrflow.inputs=$inputs" --tag cxrflow-finn --file docker/Dockerfile "$@" . &
+# shellcheck disable=SC2046 # words
+setsid $(alone) "$engine" build --platform linux/amd64 --label "cxrflow.inputs=$inputs" --tag cxrflow-finn --file docker/Dockerfile "$@" . &
 build=$!
 trap 'kill -TERM -$build; wait $build || true; echo "interrupted: no image was made" >&2; exit 130' INT TERM HUP
 wait $build || {

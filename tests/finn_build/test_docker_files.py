@@ -1,11 +1,13 @@
 """The image's files: clean for the linters, and pinned to what the local environment and FINN itself pin."""
 
+import contextlib
 import re
 import shutil
 import signal
 import subprocess
 import sysconfig
 import time
+from collections.abc import Callable
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -70,16 +72,34 @@ def test_the_image_holds_a_part_of_the_lock() -> None:
     assert not {name for name in missing if not name.startswith(("nvidia", "cuda", "triton"))}
 
 
+def running(place: Path) -> list[Path]:
+    """Processes of a stand-in."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if f"{place}/bin/buildah".encode() in path.read_bytes():
+                found.append(path)
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 class TestTheScriptThatBuilds:
     """docker/build.sh with stand-ins for engines, on a PATH without real ones."""
 
-    TOOLS = ("sh", "awk", "cat", "comm", "cut", "df", "dirname", "echo", "mktemp", "rm", "setsid", "sha256sum", "sleep",
-             "sort", "tail", "xargs", "env")  # fmt: skip
+    TOOLS = ("sh", "awk", "cat", "comm", "cut", "df", "dirname", "echo", "id", "mktemp", "rm", "sed", "setpriv",
+             "setsid", "sha256sum", "sleep", "sort", "tail", "true", "unshare", "xargs", "env")  # fmt: skip
     ENGINE = """#!/bin/sh
 here=$(dirname "$0")/..
 case $1 in
     info) [ -e "$here/stopped" ] && { echo "Cannot connect to the service" >&2; exit 125; }; echo "$here" ;;
     containers) cat "$here/containers" ;;
+    ps) sed 's/$/ Storage/' "$here/containers"; echo "a-running-one Up" ;;
     rm) shift; echo "$@" > "$here/removed" ;;
     build) echo "$@" > "$here/asked"; echo left-over >> "$here/containers"; [ ! -e "$here/slow" ] || sleep 600 & wait
            exit "$(cat "$here/code")" ;;
@@ -134,12 +154,13 @@ esac
         assert done.returncode == 2 and "has 3 GB left, the image needs 10 GB" in done.stderr
         assert not (place / "asked").exists()
 
-    def test_a_failed_build_leaves_no_container(self, place: Path) -> None:
-        self.engine(place, "buildah")
+    @pytest.mark.parametrize(("name", "removed"), [("buildah", "left-over\n"), ("podman", "--force left-over\n")])
+    def test_a_failed_build_leaves_no_container(self, place: Path, name: str, removed: str) -> None:
+        self.engine(place, name)
         (place / "code").write_text("7")
         done = self.call(place)
         assert done.returncode == 7 and "the image was not built" in done.stderr
-        assert (place / "removed").read_text() == "left-over\n"
+        assert (place / "removed").read_text() == removed
 
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_an_interrupted_build_is_ended_and_leaves_no_container(self, place: Path, how: signal.Signals) -> None:
@@ -154,6 +175,21 @@ esac
             _, said = process.communicate(timeout=30)
         assert process.returncode == 130 and "interrupted: no image was made" in said
         assert (place / "removed").read_text() == "left-over\n"
+
+    def test_a_killed_script_ends_the_build(self, place: Path) -> None:
+        """SIGKILL leaves no time to end anything."""
+        if subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"], capture_output=True).returncode:
+            pytest.skip("a build gets namespaces of its own, which this user may not make")
+        self.engine(place, "buildah")
+        (place / "slow").touch()
+        command = [str(DOCKER / "build.sh")]
+        with subprocess.Popen(command, env={"PATH": str(place / "bin")}) as process:
+            try:
+                wait_for(lambda: (place / "asked").exists())
+                assert running(place)
+            finally:
+                process.kill()
+        wait_for(lambda: not running(place))
 
 
 def test_the_base_is_an_exact_version_and_the_user_is_not_root() -> None:
