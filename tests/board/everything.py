@@ -1,6 +1,7 @@
 """`make board-check`: what test_on_arm.py leaves out because it takes minutes. Not collected by `make test`."""
 
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -16,20 +17,27 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+from pydicom.dataset import Dataset
 
 from cxrflow.package import copy_code
 from driver.simulated.stand_in import StandIn
-from tests.board.emulated import ARMHF, PROCESSORS, ROOT, Board, MissingError, Processor, open_board
+from tests.board.emulated import ARMHF, PROCESSORS, ROOT, Board, MissingError, Processor, finish, open_board
 from tests.board.mutants import TEST, Place, places, unused_excuses, write_mutant
 from tests.board.pictures import write_every_format
 from tests.cxrflow.conftest import Place as Run
 from tests.cxrflow.conftest import _finished, _verified  # noqa: F401 # fixtures
 from tests.deploy_folder import write_deploy
+from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, content, encapsulated, make, run_lengths
 from tests.driver.simulated_scenarios import outcomes
 from tests.served import File, Served, png, serving
 
-SUITES = ("tests/contract", "tests/driver")
-PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q")
+HERE = Path(__file__).parent
+# But for files that are made with packages which have no build for these processors: see without.py.
+SUITES = ("tests/contract", "tests/driver", "--ignore=tests/contract/test_images_fuzz.py")
+PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q", "-p", "tests.board.without")
+FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+LUTS = ("ModalityLUTSequence", "VOILUTSequence")
 MEMORY = (512 - 128) << 20  # of a PYNQ-Z2, without what is kept for the DMA [byte]
 
 
@@ -55,8 +63,20 @@ def deploy(_verified: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:  #
     return elsewhere / "pynq-z2"
 
 
+def test_what_is_emulated(board: Board, tmp_path: Path) -> None:
+    script = (
+        "import json, platform, struct, numpy, PIL; print(json.dumps([platform.machine(), 8 * struct.calcsize('P'),"
+        " numpy.array(1).dtype.name, platform.python_version(), numpy.__version__, PIL.__version__]))"
+    )
+    done = board.run("-c", script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    machine, bits, integer, *versions = json.loads(done.stdout)
+    expected = {"armhf": ("armv7l", 32, "int32"), "arm64": ("aarch64", 64, "int64")}
+    assert (machine, bits, integer) == expected[board.processor.debian]
+    print("\n{} ({}): Python {}, numpy {}, Pillow {}".format(board.processor.debian, machine, *versions))
+
+
 def test_the_drivers_and_the_contracts_own_tests(board: Board) -> None:
-    # This one starts a test's own stand-in for pynq in the environment of the real one, of this machine's processor.
     done = board.run(*PYTEST, *SUITES, cwd=ROOT, groups=("tests",), timeout_s=3000)
     assert done.returncode == 0, done.stdout[-8000:]
     print(done.stdout.splitlines()[-1])
@@ -153,10 +173,10 @@ class TestADeployFolder:
 
 
 @contextmanager
-def page(board: Board, folder: Path) -> Iterator[tuple[Served, int]]:
+def page(board: Board, folder: Path, environment: dict[str, str] | None = None) -> Iterator[tuple[Served, int]]:
     """The page of a deploy folder, served from the board; and its process."""
     command = [str(board.python), "-m", "cxrflow.serve", "--port", "0"]
-    environment = board.environment(folder, "page")
+    environment = environment or board.environment(folder, "page")
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -216,6 +236,34 @@ class TestTheRealPynq:
         assert [line.split(", ")[1] for line in lines] == ["axi_dma", "finn_iodma"]
 
 
+def dicoms() -> list[bytes]:
+    """DICOM files, by each of the ways from stored values to gray, in every encoding that needs no codec."""
+    rng = np.random.default_rng(5)
+    unsigned = rng.integers(0, 4096, (40, 50)).astype(np.uint16)
+    signed = (unsigned.astype(np.int32) - 2048).astype(np.int16)
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", "US", [3000, 500, 16])
+    lut.add_new("LUTData", "OW", (np.arange(3000, dtype="<u2")[::-1] * 21).tobytes())
+    window = {"WindowCenter": "1999999999.75", "WindowWidth": "900000000.5"}  # beyond 32 bits on the way
+    far = {"RescaleSlope": "1000000.125", "RescaleIntercept": "-123456789.25", **window}
+    made = [
+        make(pixels, bits=12, syntax=syntax) for pixels in (unsigned, signed) for syntax in (IMPLICIT, EXPLICIT, BIG)
+    ]
+    made += [make(pixels, bits=12, VOILUTFunction=kind, **far) for pixels in (unsigned, signed) for kind in FUNCTIONS]
+    made += [make(unsigned, bits=12, PhotometricInterpretation="MONOCHROME1") for _ in LUTS]
+    for one, tag in zip(made[-len(LUTS) :], LUTS, strict=True):
+        setattr(one, tag, [lut])
+    made += [
+        encapsulated(make(unsigned, bits=12, **far), f"{IMPLICIT}.5", run_lengths(unsigned)),
+        encapsulated(
+            make((unsigned >> 4).astype(np.uint8), bits=8),
+            f"{IMPLICIT}.4.50",
+            png((unsigned >> 4).astype(np.uint8), "JPEG"),
+        ),
+    ]
+    return [content(one) for one in made]
+
+
 class TestThePage:
     def test_uploads(self, board: Board, deploy: Path) -> None:
         golden = np.load(deploy / "golden.npz")
@@ -240,7 +288,7 @@ class TestThePage:
 
     def test_it_answers_as_it_does_here(self, board: Board, deploy: Path) -> None:
         images = deploy.parent / "images"
-        uploads = [File(path.read_bytes()) for path in sorted(images.iterdir())]
+        uploads = [File(content) for content in (*(p.read_bytes() for p in sorted(images.iterdir())), *dicoms())]
         with page(board, deploy) as (there, _), serving(deploy, devices=("cpu",)) as here:
             for upload in uploads:
                 replies = [server.post("/api/explain?device=cpu", upload) for server in (there, here)]
@@ -251,39 +299,74 @@ class TestThePage:
                     assert replies[0].json()["code"] == replies[1].json()["code"]
 
 
-class TestMemory:
-    """Peaks of resident memory, the emulator and its translated code included: less than a board has beside the rest.
+def limited(board: Board, folder: Path, *groups: str) -> dict[str, str]:
+    """An environment in which Python, and each Python that it starts, has MEMORY of address space and no more.
 
-    A limit of `ulimit` would say more, but qemu hangs at it instead of telling the program that memory is short.
+    It is `ulimit -v`, which qemu cannot do for a 32-bit processor: see limited/sitecustomize.py. For a 64-bit one
+    qemu has an option.
     """
+    kind = {"MEBIBYTES": str(MEMORY >> 20)} if board.processor is ARMHF else {"QEMU_RESERVED_VA": str(MEMORY)}
+    return board.environment(folder, *groups, str(HERE / "limited"), **kind)
 
-    def test_infer(self, board: Board, tmp_path: Path) -> None:
-        write_deploy(tmp_path / "deploy")
-        copy_code(tmp_path / "deploy")
-        images = [tmp_path / "xray.jpg", tmp_path / "xray.png"]
-        for path, kind in zip(images, ("JPEG", "PNG"), strict=True):
-            path.write_bytes(png(an_xray(), kind))
+
+class TestMemory:
+    """A PYNQ-Z2's. Resident memory is measured too, at its peak, the emulator and its translated code included."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """A deploy folder, and beside it X-rays, and one that is too large for such a board."""
+        out = tmp_path_factory.mktemp("memory")
+        write_deploy(out / "deploy")
+        copy_code(out / "deploy")
+        for name, kind in (("xray.jpg", "JPEG"), ("xray.png", "PNG"), ("xray.tif", "TIFF")):
+            (out / name).write_bytes(png(an_xray(), kind))
+        (out / "large.jpg").write_bytes(large_jpeg())
+        return out / "deploy"
+
+    def test_the_limit_is_one(self, board: Board, folder: Path) -> None:
+        script = "bytes({0}); print({0})"
+        for mebi, code in ((MEMORY >> 21, 0), (MEMORY >> 20, 1)):
+            command = [str(board.python), "-c", script.format(mebi << 20)]
+            done = finish(command, cwd=folder, env=limited(board, folder), timeout_s=100)
+            assert done.returncode == code and ("MemoryError" in done.stderr) == bool(code), done.stderr
+
+    def test_infer(self, board: Board, folder: Path) -> None:
         script = (
             "import sys; from driver.__main__ import main; code = main(sys.argv[1:]);"
             " print(open('/proc/self/status').read()); sys.exit(code)"
         )
-        done = board.run("-c", script, "infer", *images * 5, cwd=tmp_path / "deploy")
-        assert done.returncode == 0, done.stderr
+        images = sorted(folder.parent.glob("xray.*"))
+        command = [str(board.python), "-c", script, "infer", *map(str, [*images * 3, images[0].with_name("large.jpg")])]
+        done = finish(command, cwd=folder, env=limited(board, folder), timeout_s=300)
+        said = [line for line in done.stderr.splitlines() if line]
+        assert done.returncode == 1 and done.stdout.count("  logit ") == 9, done.stderr
+        assert said == ["error: large.jpg: takes more memory to decode than this machine has left; shrink the image."]
         require_peak(board, "infer", peak_kib(done.stdout))
 
-    def test_page(self, board: Board, deploy: Path) -> None:
-        with page(board, deploy) as (server, process):
+    def test_page(self, board: Board, folder: Path) -> None:
+        with page(board, folder, limited(board, folder, "page")) as (server, process):
             for _ in range(3):
                 reply = server.post("/api/predict", *[File(png(an_xray(), kind)) for kind in ("JPEG", "PNG")])
                 assert all("logit" in answer for answer in reply.json()["results"]), reply.content
             children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
             peak = sum(peak_kib(Path(f"/proc/{pid}/status").read_text()) for pid in (process, *children))
             require_peak(board, "the page and its decoder", peak)
+            server.post("/api/predict", File((folder.parent / "large.jpg").read_bytes())).assert_refused(
+                413, "too-many-pixels"
+            )
+            assert "logit" in server.post("/api/predict", File(png(an_xray()))).json()["results"][0]
 
 
 def an_xray() -> NDArray[np.uint8]:
     """Five megapixels."""
     return np.random.default_rng(0).integers(0, 256, (2000, 2500), dtype=np.uint8)
+
+
+def large_jpeg() -> bytes:
+    """36 megapixels in colour and of several scans, of which decoders keep ten bytes a pixel."""
+    stream = io.BytesIO()
+    Image.new("RGB", (6000, 6000), (90, 90, 90)).save(stream, "JPEG", progressive=True, subsampling=0)
+    return stream.getvalue()
 
 
 def peak_kib(status: str) -> int:

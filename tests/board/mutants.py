@@ -6,15 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cxrflow.package import CODE as SHIPPED
 from tests.board.emulated import ROOT
 
-CODE = ("contract", "driver")
+CODE = ("contract", "driver")  # what TEST needs
 TEST = "tests/driver/test_wide_integers.py"
 NEEDED = ("pyproject.toml", TEST, "tests/deploy_folder.py", "tests/integer_networks.py")
 # Where 32 bits would do; the line says so.
 NARROW = {
     "return ((510 * np.arange(top + 1, dtype=np.int64) + top) // (2 * top)).astype(np.uint8)": "top < 2**16",
     "value |= raw[:, i].astype(np.int64) << (8 * i)": "three bytes at most, into an array of 64 bits",
+    "gray = scaled[np.clip((2 * x + unit) // (2 * unit) - first, 0, len(entries) - 1).astype(np.int64)]": "an index",
+    "return np.asarray(np.clip((510 * (x - lo) + (hi - lo)) // (2 * (hi - lo)), 0, 255), dtype=np.int64)": "a gray",
+    "chosen = order[np.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).astype(np.int64)]": "golden images",
     "numbers = np.unique(np.linspace(1, beats - 1, min(MAX_CUTS, beats - 1)).astype(np.int64))": "beats of an image",
 }
 
@@ -33,9 +37,9 @@ class Place:
 
 
 def places() -> list[Place]:
-    """All of them but what NARROW names and what only annotates."""
+    """All of them that a deploy folder has, but what NARROW names and what only annotates."""
     found: list[Place] = []
-    for path in sorted(path for folder in CODE for path in (ROOT / folder).rglob("*.py")):
+    for path in _files():
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
         for node in _computed(ast.parse(text)):
@@ -45,9 +49,13 @@ def places() -> list[Place]:
     return [place for place in found if place.text not in NARROW]
 
 
+def _files() -> list[Path]:
+    return sorted(path for pattern in SHIPPED for path in ROOT.glob(pattern) if path.suffix == ".py")
+
+
 def unused_excuses() -> set[str]:
     """What NARROW names though no line reads so any more."""
-    text = "\n".join(path.read_text(encoding="utf-8") for folder in CODE for path in (ROOT / folder).rglob("*.py"))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in _files())
     return {line for line in NARROW if line not in text}
 
 

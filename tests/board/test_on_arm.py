@@ -98,7 +98,8 @@ def manifest(request: pytest.FixtureRequest, folder: Path) -> Manifest:
 
 def test_the_c_header_packs_and_unpacks_as_the_driver_does(board: Board, manifest: Manifest, tmp_path: Path) -> None:
     compiler = board.processor.compiler
-    if shutil.which(compiler) is None or subprocess.run([compiler, "-E", "-include", "stdio.h", os.devnull]).returncode:
+    look = [compiler, "-E", "-x", "c", "-include", "stdio.h", os.devnull]
+    if shutil.which(compiler) is None or subprocess.run(look, stdout=subprocess.DEVNULL).returncode:
         pytest.skip(f"no {compiler} with its C library: install Debian's {' and '.join(board.processor.toolchain)}")
     (tmp_path / "cxrflow_accel.h").write_text(c_header(manifest))
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic", "-O2", "-static", f"-I{tmp_path}"]
