@@ -16,8 +16,9 @@ from qonnx.core.modelwrapper import ModelWrapper
 from rich.console import Console
 from rich.table import Table
 
-from finn_build.fifos import SMALLEST, Stage, bound, fifo_depths, interval, stages
+from finn_build.fifos import Stage, bound, fifo_depths, interval, stages
 from finn_build.finn_session import finn_session
+from finn_build.ops.fifo import SMALLEST
 
 
 def one_by_one(stages: Sequence[Stage]) -> dict[str, int]:

@@ -24,7 +24,8 @@ from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
 from finn_build.hardware_graph import hardware_graph
-from finn_build.lut_mvau import OP_TYPE
+from finn_build.ops import layer_op, mvau
+from finn_build.ops.product import Product
 from finn_build.stitch import load_design
 from finn_build.synth import Usage, synthesise, total
 from qnn.spec import NetworkSpec
@@ -73,8 +74,8 @@ def finn_folding(export: Path, folder: Path, case: Case) -> Path:
         model = hardware_graph(load_network(export / "reference.npz"))
         names = [node.name for node in model.graph.node]
         for node in model.graph.node:  # FINN's search knows its own types only
-            if node.op_type == OP_TYPE:
-                node.op_type = "MVAU_rtl"
+            if isinstance(layer_op(node), Product):
+                node.op_type = mvau.OP.op_type
         config = DataflowBuildConfig(
             output_dir=str(folder), synth_clk_period_ns=10.0, generate_outputs=[], fpga_part=board.part,
             target_fps=case.fps,
@@ -84,14 +85,12 @@ def finn_folding(export: Path, folder: Path, case: Case) -> Path:
         folding = {}
         for name, node in zip(names, model.graph.node, strict=True):
             values = {a.name: a.i for a in node.attribute if a.name in ("PE", "SIMD")}
-            folding[name] = {key: values[key] for key in ("PE", "SIMD") if key in values and _has(node, key)}
+            folding[name] = {
+                key: values[key] for key in ("PE", "SIMD") if key in values and key in layer_op(node).sizes
+            }
     path = folder / "folding.json"
     path.write_text(json.dumps(folding), encoding="utf-8")
     return path
-
-
-def _has(node: object, key: str) -> bool:
-    return key == "PE" or "Thresholding" not in getattr(node, "op_type", "")
 
 
 def measure(export: Path, out: Path, config: BuildConfig, cache: Path) -> tuple[Usage, int]:

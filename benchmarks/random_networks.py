@@ -36,8 +36,10 @@ from finn_build import plan, portable_rtl
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
-from finn_build.folding import divisors
 from finn_build.hardware_graph import hardware_graph
+from finn_build.ops import layer_op
+from finn_build.ops.op import divisors
+from finn_build.ops.product import Product
 from finn_build.simulate import SimResult, simulate, verilate
 from finn_build.stitch import load_design
 
@@ -142,15 +144,15 @@ def _folding(rng: np.random.Generator, network: IntegerNetwork) -> dict[str, dic
     """Return a legal folding of every node, often with one beat per vector or one pass."""
     folding: dict[str, dict[str, int | str]] = {}
     for node in hardware_graph(network).graph.node:
-        sizes = {a.name: a.i for a in node.attribute}
-        if node.op_type == "Thresholding_rtl":
-            folding[node.name] = {"PE": _divisor(rng, sizes["NumChannels"], 16)}
+        sizes, op = {a.name: a.i for a in node.attribute}, layer_op(node)
+        if not isinstance(op, Product):
+            folding[node.name] = {"PE": _divisor(rng, sizes[op.sizes["PE"]], 16)}
             continue
         simd = _divisor(rng, sizes["MW"], MULTIPLIERS)
         pe = _divisor(rng, sizes["MH"], max(1, MULTIPLIERS // simd))
         style = str(rng.choice(["auto", "block", "distributed"]))
         folding[node.name] = {"PE": pe, "SIMD": simd, "ram_style": style}
-        if node.op_type == "MVAU_rtl":
+        if len(op.units()) > 1:
             folding[node.name]["resType"] = str(rng.choice(["dsp", "lut"]))
     return folding
 

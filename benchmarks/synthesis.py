@@ -1,4 +1,4 @@
-"""How far the resource formulas of finn_build/costs.py are from what Yosys makes of each node.
+"""How far the resource formulas of finn_build/ops are from what Yosys makes of each node.
 
     python -m benchmarks.synthesis [--family xc7] [--cache runs/.cache/synth]
 
@@ -20,9 +20,13 @@ from typing import cast
 import numpy as np
 from qonnx.core.datatype import DataType
 
-from finn_build import costs
-from finn_build.costs import Family, Resources
-from finn_build.lut_mvau import row_starts, weight_words
+from finn_build.costs import Family, RamStyle, Resources
+from finn_build.ops import fifo as op_fifo
+from finn_build.ops import lut_mvau as op_lut_mvau
+from finn_build.ops import mvau as op_mvau
+from finn_build.ops import thresholding as op_thresholding
+from finn_build.ops import width_converter as op_width_converter
+from finn_build.ops.lut_mvau import row_starts, weight_words
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
 
@@ -100,10 +104,10 @@ module {name}_top (
     );
 endmodule
 """
-    estimate = costs.mvau_rtl(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(costs.RamStyle, style))
+    estimate = op_mvau.cost(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(RamStyle, style))
     label = f"{mw}x{mh} W{w}A{a} PE {pe} SIMD {simd} {style}"
     words_text = "\n".join(weight_words(weights, pe=pe, simd=simd, bits=w)) + "\n"
-    return Case("MVAU_rtl", label, estimate, verilog, {f"{name}_weights.dat": words_text})
+    return Case(op_mvau.OP.op_type, label, estimate, verilog, {f"{name}_weights.dat": words_text})
 
 
 def lut_mvau(
@@ -129,10 +133,10 @@ module {name}_top (
     ) unit (.*);
 endmodule
 """
-    estimate = costs.lut_mvau(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(costs.RamStyle, style))
+    estimate = op_lut_mvau.cost(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(RamStyle, style))
     words_text = "\n".join(weight_words(weights, pe=pe, simd=simd, bits=w)) + "\n"
     label = f"{mw}x{mh} W{w}A{a} PE {pe} SIMD {simd} {style}"
-    return Case("LutMVAU_rtl", label, estimate, verilog, {f"{name}_weights.dat": words_text})
+    return Case(op_lut_mvau.OP.op_type, label, estimate, verilog, {f"{name}_weights.dat": words_text})
 
 
 def thresholding(name: str, family: Family, channels: int, pe: int, acc: int, a: int) -> Case:
@@ -168,8 +172,10 @@ module {name}_top (
     );
 endmodule
 """
-    estimate = costs.thresholding(channels, pe, acc, a, family)
-    return Case("Thresholding_rtl", f"{channels} channels, {acc} to {a} bits, PE {pe}", estimate, verilog, memories)
+    estimate = op_thresholding.cost(channels, pe, acc, a, family)
+    return Case(
+        op_thresholding.OP.op_type, f"{channels} channels, {acc} to {a} bits, PE {pe}", estimate, verilog, memories
+    )
 
 
 def fifo(name: str, family: Family, depth: int, width: int) -> Case:
@@ -182,7 +188,7 @@ module {name}_top (
     fifo #(.DEPTH({depth}), .DATA_WIDTH({width}), .RAM_STYLE("auto")) unit (.count(), .maxcount(), .*);
 endmodule
 """
-    return Case("StreamingFIFO_rtl", f"{depth} x {width} bits", costs.fifo(depth, width, family), verilog, {})
+    return Case(op_fifo.OP.op_type, f"{depth} x {width} bits", op_fifo.cost(depth, width, family), verilog, {})
 
 
 def width_converter(name: str, family: Family, in_bits: int, out_bits: int) -> Case:
@@ -199,8 +205,8 @@ module {name}_top (
     );
 endmodule
 """
-    estimate = costs.width_converter(in_bits, out_bits, family)
-    return Case("StreamingDataWidthConverter_rtl", f"{in_bits} to {out_bits} bits", estimate, verilog, {})
+    estimate = op_width_converter.cost(in_bits, out_bits, family)
+    return Case(op_width_converter.OP.op_type, f"{in_bits} to {out_bits} bits", estimate, verilog, {})
 
 
 def grid(family: Family) -> Iterator[Case]:

@@ -21,11 +21,13 @@ READS: dict[str, tuple[str, ...]] = {
     "finn_build.gates": ("finn_build/gate_cells.v",),
     "finn_build.ip": ("finn_build/ip/*",),
     "finn_build.licences": ("LICENSE",),
-    "finn_build.lut_mvau": ("finn_build/rtl/*.sv",),
+    "finn_build.ops.lut_mvau": ("finn_build/rtl/*.sv",),
     "finn_build.simulate": ("finn_build/harness.cpp",),
     "finn_build.stitch": ("finn_build/rtl/*.sv",),
     "finn_build.vivado.project": ("finn_build/vivado/tcl/*.tcl",),
 }
+# Modules that a package finds in its folder, so that nobody imports them by name.
+FINDS = {"finn_build.ops": "finn_build/ops/*.py"}
 
 
 def closure(*modules: str, root: Path = REPOSITORY) -> tuple[str, ...]:
@@ -40,6 +42,8 @@ def closure(*modules: str, root: Path = REPOSITORY) -> tuple[str, ...]:
         found.add(path)
         left += _python((root / path).read_bytes())[0]
         left += [module.rpartition(".")[0]]  # importing a.b runs a, too
+        if module in FINDS:
+            left += _named(str(path.relative_to(root)) for path in root.glob(FINDS[module]))
     globs = [glob for module in _named(found) for glob in READS.get(module, ())]
     read = {str(path.relative_to(root)) for glob in globs for path in root.glob(glob) if path.is_file()}
     return tuple(sorted(found | read))

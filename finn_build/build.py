@@ -24,6 +24,7 @@ from finn_build.estimates import estimate, formulas
 from finn_build.fifos import latency_bound, stages
 from finn_build.finn_session import finn_session
 from finn_build.hardware_graph import hardware_graph
+from finn_build.ops import layer_op
 from finn_build.stitch import stitch
 
 
@@ -147,8 +148,7 @@ def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
     folding: dict[str, dict[str, Any]] = {"Defaults": {}}
     for node in model.graph.node:
         inst = getCustomOp(node)
-        known = inst.get_nodeattr_types()
-        folding[node.name] = {name: inst.get_nodeattr(name) for name in steps.FOLDED if name in known}
+        folding[node.name] = {name: inst.get_nodeattr(name) for name in layer_op(node).settable(inst)}
     return folding
 
 

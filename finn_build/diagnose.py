@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import MismatchError
 from contract.network import IntegerNetwork
 from contract.npz import save_npz
 from finn_build.graph import hardware_tensors
-from finn_build.stitch import Node
+from finn_build.ops import layer_op, op_of
+from finn_build.ops.op import Node
 
 
 def require_equal(got: NDArray[np.float64], want: NDArray[np.int64], *, stage: str) -> None:
@@ -48,13 +50,12 @@ def first_difference(got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[
 def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
     """Return the name and output of every layer of a hardware graph for one image: activations, then the logit."""
     tensors = hardware_tensors(model, image[None])
-    nodes = [n for n in model.graph.node if _is_activation(n)]
+    nodes = [n for n in model.graph.node if op_of(n).computes and _activates(n)]
     return [(n.name, tensors[n.output[0]][0]) for n in [*nodes, model.graph.node[-1]]]
 
 
-def _is_activation(node: Any) -> bool:
-    """Tell whether a node counts thresholds; our matrix-vector node does so with a third input."""
-    return node.op_type == "Thresholding_rtl" or (node.op_type == "LutMVAU_rtl" and len(node.input) == 3)
+def _activates(node: Any) -> bool:
+    return layer_op(node).activates(bipolar=getCustomOp(node).get_output_datatype().name == "BIPOLAR")
 
 
 def rtl_activations(dumps: Path, nodes: tuple[Node, ...]) -> list[tuple[str, NDArray[np.float64]]]:

@@ -1,4 +1,4 @@
-"""What a design will take, before anything is synthesised: FINN's own estimates, and those of costs.py.
+"""What a design will take, before anything is synthesised: FINN's own estimates, and those of ops/.
 
 FINN counts 0 LUTs for every `MVAU_rtl`, far from what they take for thresholds, and no FIFO, width converter or DMA.
 """
@@ -10,9 +10,8 @@ from typing import Any
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_build import costs
-from finn_build.folding import Folding, cost
-from finn_build.steps import layer_of
+from finn_build.costs import Family, Resources
+from finn_build.ops import image_last, op_of
 
 RESOURCES = ("LUT", "BRAM_18K", "DSP", "URAM")
 
@@ -53,28 +52,17 @@ def estimate(model: ModelWrapper, *, part: str, clk_ns: float, input_beats: int)
     }
 
 
-def formulas(model: ModelWrapper, family: costs.Family) -> dict[str, Any]:
-    """Return what costs.py says of every node and in total, as JSON-able numbers: `lut`, `ff`, `bram18`, `dsp`.
+def formulas(model: ModelWrapper, family: Family) -> dict[str, Any]:
+    """Return what ops/ says of every node and in total, as JSON-able numbers: `lut`, `ff`, `bram18`, `dsp`.
 
     Args:
         model: with its width converters and FIFOs.
         family: device family.
     """
-    used = [_cost(model, node, family) for node in model.graph.node] + [costs.IMAGE_LAST]
-    names = [(node.name, node.op_type) for node in model.graph.node] + [("u_image_last", "image_last")]
+    nodes = list(model.graph.node)
+    used = [*(op_of(node).node_cost(model, getCustomOp(node), family) for node in nodes), image_last.COST]
+    names = [*((node.name, node.op_type) for node in nodes), (image_last.NAME, image_last.KIND)]
     return {
-        "total": asdict(sum(used, costs.Resources())),
+        "total": asdict(sum(used, Resources())),
         "layers": [{"name": name, "kind": kind, **asdict(u)} for (name, kind), u in zip(names, used, strict=True)],
     }
-
-
-def _cost(model: ModelWrapper, node: Any, family: costs.Family) -> costs.Resources:
-    inst = getCustomOp(node)
-    if node.op_type == "StreamingFIFO_rtl":
-        return costs.fifo(inst.get_nodeattr("depth"), inst.get_instream_width(), family)
-    if node.op_type == "StreamingDataWidthConverter_rtl":
-        return costs.width_converter(inst.get_instream_width(), inst.get_outstream_width(), family)
-    pe = inst.get_nodeattr("PE")
-    if node.op_type == "Thresholding_rtl":
-        return cost(layer_of(model, node), Folding(pe), family)
-    return cost(layer_of(model, node), Folding(pe, inst.get_nodeattr("SIMD"), inst.get_nodeattr("ram_style")), family)

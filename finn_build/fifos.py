@@ -11,17 +11,16 @@ streams need none.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache, partial
-from math import ceil, prod
 from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from finn_build.timing import Chain, Converter, Deserializer, Fifo, LutMvu, Mvu, Part, Serializer, Thresholding
+from finn_build.ops import op_of
+from finn_build.ops.fifo import SMALLEST, make_fifo
+from finn_build.ops.op import beats
+from finn_build.timing import Chain, Part
 
-SMALLEST = 5  # fifo.sv holds 5 beats, whatever smaller depth it is asked for
-LARGEST_IN_LUTS = 257  # beyond, fifo.sv's natural storage is block RAM
 LATENCY = 8  # beats that may arrive while a FIFO and a layer notice each other
 
 
@@ -43,63 +42,9 @@ def stages(model: ModelWrapper) -> list[Stage]:
 
 
 def _stage(inst: Any) -> Stage:
-    kind, width = inst.onnx_node.op_type, int(inst.get_instream_width())
-    beats, results = (prod(map(int, f()[:-1])) for f in (inst.get_folded_input_shape, inst.get_folded_output_shape))
-    make: Callable[[], Part]
-    layer = False
-    if kind == "StreamingDataWidthConverter_rtl":
-        make = partial(converter, width, int(inst.get_outstream_width()))
-        cycles = converter_cycles(width, int(inst.get_outstream_width()), results)
-    elif kind == "StreamingFIFO_rtl":
-        make, cycles = partial(make_fifo, int(inst.get_nodeattr("depth"))), beats
-    else:
-        make, cycles, layer = _layer(inst, kind), int(inst.get_exp_cycles()), True
-    return Stage(inst.onnx_node.name, make, cycles, beats, width, layer)
-
-
-def _layer(inst: Any, kind: str) -> Callable[[], Part]:
-    if kind == "Thresholding_rtl":
-        return partial(Thresholding, bits=int(inst.get_nodeattr("numSteps")).bit_length())
-    mw, mh, pe, simd = (int(inst.get_nodeattr(key)) for key in ("MW", "MH", "PE", "SIMD"))
-    if kind == "MVAU_rtl":
-        return partial(Mvu, beats=mw // simd, passes=mh // pe, simd=simd)
-    act_bits, weight_bits = (inst.get_input_datatype(i).bitwidth() for i in (0, 1))
-    return partial(LutMvu, beats=mw // simd, passes=mh // pe, simd=simd, weight_bits=weight_bits, act_bits=act_bits)
-
-
-def converter(in_bits: int, out_bits: int) -> Part:
-    """Return the model of a width converter: vpc.sv has three forms."""
-    if out_bits == 1:
-        return Serializer(in_bits=in_bits)
-    if in_bits == 1:
-        return Deserializer(out_bits=out_bits)
-    return Converter(in_bits=in_bits, out_bits=out_bits)
-
-
-@cache
-def converter_cycles(in_bits: int, out_bits: int, results: int) -> int:
-    """Return the cycles per image of a width converter that nothing makes wait, for so many output beats per image.
-
-    Where neither width divides the other, vpc.sv has cycles in which its buffer can neither give nor take a beat.
-    """
-    return ceil(Chain([converter(in_bits, out_bits)]).interval(0) * results)
-
-
-def make_fifo(depth: int) -> Part:
-    """Return the model of a FIFO as fifo.sv builds it."""
-    if depth <= LARGEST_IN_LUTS:
-        return Fifo(storage=max(depth - 1, SMALLEST - 1))
-    return Fifo(storage=block_storage(depth), registers=2)
-
-
-def block_storage(depth: int) -> int:
-    """Return the words of block RAM that fifo.sv takes: a power of two, or the sum of two."""
-    low = (depth - 2).bit_length()
-    rest = depth - 1 - (1 << (low - 1))
-    high = (rest - 1).bit_length()
-    if low > 9 and high < low - 1:
-        return (1 << (low - 1)) + (1 << max(high, 1))
-    return 1 << low
+    op, node = op_of(inst.onnx_node), inst.onnx_node
+    width, (taken, _) = int(inst.get_instream_width()), beats(inst)
+    return Stage(node.name, op.handshake(inst), op.node_cycles(inst), taken, width, op.computes)
 
 
 def bound(stage: Stage) -> int:

@@ -26,10 +26,9 @@ def finn_session(build_dir: Path) -> Iterator[None]:
         setattr(finn.xsi, name, None)
     from finn.util import settings
 
-    from finn_build import lut_mvau, thresholding
+    from finn_build import ops
 
-    lut_mvau.register()
-    thresholding.register()
+    ops.register()
     build_dir.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("FINN_BUILD_DIR")
     os.environ["FINN_BUILD_DIR"] = str(build_dir.resolve())

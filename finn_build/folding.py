@@ -8,51 +8,18 @@ does; then all ways that no other way beats in every resource are followed, as f
 """
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from finn_build import costs
 from finn_build.boards import Board
-from finn_build.costs import RamStyle, Resources
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A node that computes, as far as its folding goes."""
-
-    name: str
-    op_type: str  # MVAU_rtl, LutMVAU_rtl or Thresholding_rtl
-    mw: int  # inputs; of thresholds 1
-    mh: int  # outputs, or channels
-    in_bits: int  # of an input element
-    out_bits: int  # of an output element
-    weight_bits: int = 0
-    accu_bits: int = 0
-    narrow_weights: bool = True  # the most negative weight does not occur
-    guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
-    hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource
-
-
-@dataclass(frozen=True)
-class Folding:
-    """How one layer is folded."""
-
-    pe: int
-    simd: int = 1
-    ram_style: RamStyle = "auto"
-    in_luts: bool = False  # a layer that FINN's RTL would build of DSPs
-
-    def attributes(self, layer: Layer) -> dict[str, int | str]:
-        """Return FINN's attributes of the layer's node."""
-        if layer.op_type == "Thresholding_rtl":
-            return {"PE": self.pe}
-        place: dict[str, int | str] = {"PE": self.pe, "SIMD": self.simd, "ram_style": self.ram_style}
-        return place | {"resType": "lut" if self.in_luts else "dsp"} if layer.op_type == "MVAU_rtl" else place
+from finn_build.costs import Family, Resources
+from finn_build.ops import layer_op, width_converter
+from finn_build.ops.op import Folding, Layer
 
 
 @dataclass(frozen=True)
@@ -147,42 +114,10 @@ def _amount(used: Resources) -> str:
     return f"{used.lut:,} LUT, {used.bram18:,} BRAM18, {used.dsp:,} DSP"
 
 
-def cost(layer: Layer, folding: Folding, family: costs.Family) -> Resources:
-    """Return what one layer takes."""
-    if layer.op_type == "Thresholding_rtl":
-        widths = layer.guesses or (layer.in_bits,)
-        possible = [costs.thresholding(layer.mh, folding.pe, bits, layer.out_bits, family) for bits in widths]
-        return Resources(*map(min if layer.hopeful else max, zip(*map(astuple, possible), strict=True)))
-    sizes = (layer.mw, layer.mh, folding.pe, folding.simd, layer.weight_bits, layer.in_bits, layer.accu_bits)
-    if layer.op_type == "LutMVAU_rtl" or folding.in_luts:
-        return costs.lut_mvau(*sizes, family, ram_style=folding.ram_style)
-    return costs.mvau_rtl(*sizes, family, ram_style=folding.ram_style, narrow_weights=layer.narrow_weights)
-
-
 @lru_cache(maxsize=1 << 16)
-def link(out_bits: int, in_bits: int, family: costs.Family) -> Resources:
+def link(out_bits: int, in_bits: int, family: Family) -> Resources:
     """Return what joins streams of these widths: nothing, or a width converter. FIFOs depend on both foldings."""
-    return Resources() if out_bits == in_bits else costs.width_converter(out_bits, in_bits, family)
-
-
-def cycles_of(layer: Layer, folding: Folding) -> int:
-    """Return the initiation interval [cycles per image]."""
-    return layer.mw // folding.simd * (layer.mh // folding.pe)
-
-
-def divisors(n: int) -> list[int]:
-    """Return the divisors of n, ascending."""
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
-def _styles(words: int) -> tuple[RamStyle, ...]:
-    """A memory of a word or two is no memory."""
-    return ("distributed", "block") if words > 2 else ("distributed",)
-
-
-def _units(layer: Layer) -> tuple[bool, ...]:
-    """DSPs or LUTs, where there is a choice."""
-    return (False, True) if layer.op_type == "MVAU_rtl" else (False,)
+    return Resources() if out_bits == in_bits else width_converter.cost(out_bits, in_bits, family)
 
 
 # What ways through the chain take, as an array of integers, (k, 4): LUT, BRAM18, DSP, flip-flops.
@@ -200,18 +135,13 @@ def _row(used: Resources) -> tuple[int, int, int, int]:
 class _Stage:
     """Every folding of one layer."""
 
-    def __init__(self, layer: Layer, family: costs.Family) -> None:
-        self.foldings: list[Folding] = []
-        weighted = layer.op_type != "Thresholding_rtl"
-        used, cycles, ins, outs = [], [], [], []
-        for pe, simd in product(divisors(layer.mh), divisors(layer.mw)):
-            fold = layer.mw // simd * (layer.mh // pe)
-            for style, in_luts in product(_styles(fold) if weighted else ("auto",), _units(layer)):
-                self.foldings.append(Folding(pe, simd, style, in_luts))
-                used.append(_row(cost(layer, self.foldings[-1], family)))
-                cycles.append(fold)
-                ins.append(layer.in_bits * (simd if weighted else pe))
-                outs.append(layer.out_bits * pe)
+    def __init__(self, layer: Layer, family: Family) -> None:
+        op = layer_op(layer)
+        self.foldings = list(op.foldings(layer))
+        used = [_row(op.cost(layer, folding, family)) for folding in self.foldings]
+        cycles = [op.cycles(layer, folding) for folding in self.foldings]
+        ins = [layer.in_bits * op.taken(folding) for folding in self.foldings]
+        outs = [layer.out_bits * folding.pe for folding in self.foldings]
         self.used, self.cycles = np.array(used), np.array(cycles)  # (n, 4), (n,)
         # The widths that its streams can have [bit], and which of them each folding has.
         self.in_widths, self.ins = np.unique(ins, return_inverse=True)
@@ -219,7 +149,7 @@ class _Stage:
 
 
 @lru_cache(maxsize=128)
-def _stage(layer: Layer, family: costs.Family) -> _Stage:
+def _stage(layer: Layer, family: Family) -> _Stage:
     return _Stage(layer, family)
 
 
@@ -246,8 +176,9 @@ class _Search:
         self.stages = [_stage(replace(layer, name=""), family) for layer in problem.layers]
         entry = np.zeros((1, len(self.stages[0].in_widths), 4), dtype=np.int64)
         for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
-            dma = 8 * problem.board.input_pixels(first.mw, folding.simd)
-            entry[0, index] = _row(link(dma, first.in_bits * folding.simd, family))
+            pixels = layer_op(first).taken(folding)
+            dma = 8 * problem.board.input_pixels(first.mw, pixels)
+            entry[0, index] = _row(link(dma, first.in_bits * pixels, family))
         # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
         self.links = [entry] + [
             np.array([[_row(link(int(v), int(w), family)) for w in after.in_widths] for v in before.out_widths])
@@ -362,7 +293,9 @@ class _Search:
         for stage, ways in zip(reversed(self.stages), reversed(trail), strict=True):
             foldings.insert(0, stage.foldings[ways.option[at]])
             at = int(ways.before[at])
-        each = [cycles_of(layer, folding) for layer, folding in zip(self.problem.layers, foldings, strict=True)]
+        each = [
+            layer_op(layer).cycles(layer, folding) for layer, folding in zip(self.problem.layers, foldings, strict=True)
+        ]
         return Solution(tuple(foldings), max(self.problem.stream_cycles, *each), Resources(lut, ff, bram18, dsp))
 
 

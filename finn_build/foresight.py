@@ -12,7 +12,8 @@ from itertools import pairwise
 from contract.errors import ConfigError
 from contract.network import PIXEL_MAX
 from finn_build.config import BuildConfig
-from finn_build.folding import Layer, Problem, budget, fastest, smallest, solve
+from finn_build.folding import Problem, budget, fastest, smallest, solve
+from finn_build.ops.op import Layer
 from finn_build.plan import Node, Sizes, plan, signed_type, width
 
 FEW = 64  # ternary weights, of which by chance all may be -1 or +1: binary ones, for another unit
@@ -120,11 +121,11 @@ def _scaled(network: Sequence[Shape], share: int) -> list[Shape]:
 
 def _foresee_folding(network: Sequence[Shape], config: BuildConfig) -> None:
     """Refuse a folding file that does not fit the layers."""
-    from finn_build import lut_mvau, steps
+    from finn_build import ops, steps
     from finn_build.hardware_graph import outline
 
     assert config.folding is not None
-    lut_mvau.register()
+    ops.register()
     refusals = []
     for by_chance in _chances(network):
         try:

@@ -84,7 +84,7 @@ def simulate_gates(
         (folder / "netlist.v").write_text(text, encoding="utf-8")
         (folder / "cells.v").write_text(_cells(text), encoding="utf-8")
         (folder / "sim_top.v").write_text(sim_top(design, ["s_axis", "m_axis"], []), encoding="utf-8")
-        black_box = replace(design.nodes[0], name=TOP, op_type="netlist")  # the harness sees its two streams only
+        black_box = replace(design.nodes[-1], name=TOP, in_bits=design.in_bits)  # the harness sees its two streams only
         flat = replace(design, nodes=(black_box,), sources=("cells.v", "netlist.v"))
         harness = verilate(folder, flat, scratch / "verilator", quick=True)
         return usage, simulate(harness, folder, flat, pixels, stall_seed=stall_seed)

@@ -16,9 +16,9 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import IntegerLayer, IntegerNetwork
+from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, integer_type, network_sizes, plan, signed_type, width
 
-DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 INPUT, OUTPUT = "global_in", "global_out"  # FINN's names of a graph's ends
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from finn_build.fifos import SMALLEST
+from finn_build.ops.fifo import SMALLEST
 from finn_build.records import Estimates
 from finn_build.simulate import SimResult
 from finn_build.stitch import Design

@@ -1,8 +1,8 @@
 """What hardware a network gets before it is folded: which nodes, and how wide every number is.
 
-A layer is a matrix product and, behind it, thresholds; our unit answers with signs at once. FINN's RTL multiplies from
-2 bits on, so a product with a bipolar operand is a `LutMVAU_rtl`. A plan needs neither FINN nor weights: `foresight.py`
-makes one before a training, `hardware_graph.py` writes that of a network that is known.
+A layer is a matrix product and, behind it, thresholds; our unit answers with signs at once. The ops say which of them
+multiplies what. A plan needs neither FINN nor weights: `foresight.py` makes one before a training, `hardware_graph.py`
+writes that of a network that is known.
 """
 
 from collections import Counter
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.network import IntegerLayer, IntegerNetwork
+from finn_build.ops import thresholding
+from finn_build.ops.product import product_op
 
 SMALLEST = 2  # bits of a number that is not bipolar: FINN's datatypes of 1 bit have meanings of their own
 BIPOLAR = "BIPOLAR"
@@ -34,7 +36,7 @@ class Sizes:
 class Node:
     """One node. The types are FINN's datatypes."""
 
-    kind: str  # MVAU_rtl, LutMVAU_rtl or Thresholding_rtl
+    kind: str  # `op_type` of its op
     name: str
     mw: int  # inputs; of thresholds 1
     mh: int  # outputs, or channels
@@ -64,22 +66,21 @@ def plan(layers: Sequence[Sizes]) -> list[list[Node]]:
 
 def _nodes(sizes: Sizes, source: str) -> list[tuple[str, int, int, str, str, str, str]]:
     """Return the fields of one layer's nodes, but for their names."""
-    ours = BIPOLAR in (source, sizes.weights)
-    kind = "LutMVAU_rtl" if ours else "MVAU_rtl"
-    product = (kind, sizes.mw, sizes.mh, source, sizes.weights)
-    # Few columns, or weights that do not use their width, may add up to less than a product: FINN's unit refuses that.
-    room = 0 if ours else width(sizes.weights) + width(source)
+    bits = {"weight_bits": width(sizes.weights), "act_bits": width(source)}
+    op = product_op(**bits)
+    product = (op.op_type, sizes.mw, sizes.mh, source, sizes.weights)
+    room = op.least_sum(**bits)
     if sizes.bits is None:
         # FINN's shell reads whole bytes, and the result stream extends a sign.
         logit = f"INT{-(-max(width(signed_type(*sizes.sums)), room) // 8) * 8}"
         return [(*product, logit, logit)]
-    if ours and sizes.bits == 1:
+    if op.signs and sizes.bits == 1:
         # What our unit adds up starts from the threshold, so that the sign of the sum is the answer.
         return [(*product, signed_type(*sizes.margins), BIPOLAR)]
     sums = integer_type(*sizes.sums)
     sums = f"{sums.rstrip('0123456789')}{max(width(sums), room)}"
     activation = BIPOLAR if sizes.bits == 1 else f"UINT{sizes.bits}"
-    return [(*product, sums, sums), ("Thresholding_rtl", 1, sizes.mh, sums, "", sums, activation)]
+    return [(*product, sums, sums), (thresholding.OP.op_type, 1, sizes.mh, sums, "", sums, activation)]
 
 
 def network_sizes(network: IntegerNetwork) -> list[Sizes]:

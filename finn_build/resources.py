@@ -21,7 +21,7 @@ class Source:
     means: str  # for a note
 
 
-FORMULAS = Source("our formulas", "ours", "finn_build/costs.py, before any synthesis")
+FORMULAS = Source("our formulas", "ours", "finn_build/ops, before any synthesis")
 FINN = Source("FINN's formulas", "FINN", "before any RTL, without FIFOs and width converters; no LUT for units on DSPs")
 YOSYS = Source("Yosys", "Yosys", "after synthesis, not after place and route; no two small LUTs packed into one")
 VIVADO = Source("Vivado", "Vivado", "after routing, the accelerator alone")

@@ -5,7 +5,6 @@ file, all by relative path. Verilator, Yosys and Vivado's module reference take 
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -14,46 +13,16 @@ from pathlib import Path
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-from contract.errors import ConfigError, ToolError
+from contract.errors import ConfigError
 from contract.record import read_record
 from finn_build.licences import write_licences
+from finn_build.ops import image_last, op_of
+from finn_build.ops.op import Node
 from finn_build.portable_rtl import portable
 from finn_build.records import Stitched
 
 TOP = "accelerator"
 LOGIT_BITS = 32  # the result stream: one sign-extended integer logit per beat
-MAX_IMAGES = 32  # images inside the accelerator at a time; each layer and FIFO holds less than two
-
-
-@dataclass(frozen=True)
-class Node:
-    """One FINN node as a Verilog instance with one stream in and one out."""
-
-    name: str  # also the name of its Verilog module
-    op_type: str
-    in_bits: int  # TDATA [bit], whole bytes
-    out_bits: int
-    weight_bits: int  # TDATA of the weight stream [bit]; 0 without weights
-    pe: int  # elements per output beat
-    out_element_bits: int  # of one output element [bit]; elements are packed without gaps
-    cycles: int  # FINN's estimate of the initiation interval [cycles per image]
-    bipolar: bool = False  # output bits 0 and 1 are -1 and +1
-    depth: int = 0  # of a FIFO [beats]
-
-    @property
-    def layer(self) -> bool:
-        """Whether it computes, rather than moving data."""
-        return self.op_type in ("MVAU_rtl", "LutMVAU_rtl", "Thresholding_rtl")
-
-    @property
-    def activation(self) -> bool:
-        """Whether its output is an activation. Bipolar sums do not exist."""
-        return self.op_type == "Thresholding_rtl" or (self.layer and self.bipolar)
-
-    @property
-    def fifo(self) -> bool:
-        """Whether it has occupancy counters."""
-        return self.op_type == "StreamingFIFO_rtl"
 
 
 @dataclass(frozen=True)
@@ -85,7 +54,7 @@ def stitch(model: ModelWrapper, rtl: Path) -> Design:
     for node in nodes:
         for name in _copy_sources(model, node, rtl):
             sources[name] = None
-    own = "axis_image_last.sv"
+    own = image_last.SOURCE
     (rtl / own).write_text((resources.files("finn_build") / "rtl" / own).read_text(encoding="utf-8"))
     first, last = (getCustomOp(model.graph.node[i]) for i in (0, -1))
     design = Design(
@@ -116,23 +85,18 @@ def _node(model: ModelWrapper, name: str) -> Node:
         raise ConfigError(
             f"{name} has streams {names}, but only chains with one stream in and one out can be stitched."
         )
-    weighted = onnx_node.op_type == "MVAU_rtl"
-    if weighted and inst.get_nodeattr("mem_mode") != "internal_decoupled":
-        raise ConfigError(
-            f"{name} has mem_mode {inst.get_nodeattr('mem_mode')}, expected internal_decoupled: weights live on chip. "
-            "Remove mem_mode from the folding file."
-        )
+    op = op_of(onnx_node)
     return Node(
         name=name,
         op_type=onnx_node.op_type,
         in_bits=names["s_axis"][0][1],
         out_bits=names["m_axis"][0][1],
-        weight_bits=inst.get_instream_width_padded(1) if weighted else 0,
+        weight_bits=op.weight_bits(inst),
         pe=int(inst.get_folded_output_shape()[-1]),
         out_element_bits=inst.get_output_datatype().bitwidth(),
         cycles=int(inst.get_exp_cycles()),
         bipolar=inst.get_output_datatype().name == "BIPOLAR",
-        depth=int(inst.get_nodeattr("depth")) if onnx_node.op_type == "StreamingFIFO_rtl" else 0,
+        depth=op.depth(inst),
     )
 
 
@@ -145,40 +109,16 @@ def _product(dims: tuple[int, ...]) -> int:
 
 def _copy_sources(model: ModelWrapper, node: Node, rtl: Path) -> list[str]:
     """Copy one node's Verilog, made portable, and its memory files; return the Verilog's names."""
-    from finn.util.settings import get_settings
-
-    inst = getCustomOp(model.get_node_from_name(node.name))
-    generated = Path(inst.get_nodeattr("code_gen_dir_ipgen"))
-    files = [Path(f) for f in inst.get_rtl_file_list(abspath=True)]
-    if node.weight_bits:
-        library = Path(get_settings().finn_rtllib)
-        files += [
-            library / f for f in ("memstream/hdl/memstream.sv", "memstream/hdl/memstream_axi.sv", "axi/hdl/axilite.sv")
-        ]
-        files.append(generated / f"{node.name}_memstream_wrapper.v")
-    files = [f for f in files if f.name != "fifo_gauge.sv"]  # FINN's simulation model of an endless FIFO
+    inst, op = getCustomOp(model.get_node_from_name(node.name)), op_of(node)
+    files, generated = op.sources(inst), Path(inst.get_nodeattr("code_gen_dir_ipgen"))
     for file in files:
-        if (rtl / file.name).exists():
-            continue
-        text = portable(file.name, file.read_text(encoding="utf-8"))
-        if file.name.endswith("_memstream_wrapper.v"):
-            text = _relative_memory(text, node.name)
-        (rtl / file.name).write_text(text, encoding="utf-8")
+        if not (rtl / file.name).exists():
+            text = op.portable(file.name, portable(file.name, file.read_text(encoding="utf-8")), node)
+            (rtl / file.name).write_text(text, encoding="utf-8")
     for memory in generated.glob("*.dat"):
         name = f"{node.name}_weights.dat" if memory.name == "memblock.dat" else memory.name
         (rtl / name).write_bytes(memory.read_bytes())
     return [f.name for f in files]
-
-
-def _relative_memory(text: str, name: str) -> str:
-    """Let the weights be found beside the Verilog, wherever that is copied to."""
-    text, replaced = re.subn(r'INIT_FILE = "[^"]*"', f'INIT_FILE = "./{name}_weights.dat"', text)
-    if replaced != 1:
-        raise ToolError(
-            f"{name}'s memstream wrapper names its memory file {replaced} times, expected once. "
-            "Reinstall requirements.lock."
-        )
-    return text
 
 
 def load_design(rtl: Path) -> Design:
@@ -203,13 +143,6 @@ def _describe(design: Design) -> dict[str, object]:
     }
 
 
-# Inputs of the AXI-Lite ports that FINN's wrappers always have; nothing is written at run time.
-_AXILITE_TIES = """\
-        .s_axilite_AWVALID(1'b0), .s_axilite_AWADDR('b0), .s_axilite_WVALID(1'b0), .s_axilite_WDATA(32'b0),
-        .s_axilite_WSTRB(4'b0), .s_axilite_BREADY(1'b0), .s_axilite_ARVALID(1'b0), .s_axilite_ARADDR('b0),
-        .s_axilite_RREADY(1'b0),"""
-
-
 def _top(design: Design) -> str:
     """Return the Verilog of the top. Stream i enters node i; the last stream leaves the last node."""
     nodes = design.nodes
@@ -218,10 +151,13 @@ def _top(design: Design) -> str:
         f"    wire [{bits - 1}:0] stream{i}_tdata;\n    wire stream{i}_tvalid, stream{i}_tready;"
         for i, bits in enumerate(widths)
     )
-    instances = "\n".join(instance(i, node) for i, node in enumerate(nodes))
+    instances = "\n".join(op_of(node).instance(i, node) for i, node in enumerate(nodes))
     last = len(nodes)
     used, result = design.out_bits_used, f"stream{last}_tdata"
     extended = f"{{{{{LOGIT_BITS - used}{{{result}[{used - 1}]}}}}, {result}[{used - 1}:0]}}"
+    end = image_last.instance(
+        in_beats=design.in_beats, in_bits=design.in_bits, out_bits=LOGIT_BITS, last=last, result=extended
+    )
     return f"""\
 // Generated by cxrflow: {len(nodes)} nodes, {design.in_beats} beats of {design.simd} pixels per image. Do not edit.
 // AXI-Stream in: uint8 pixels, the first in the low byte; TLAST on the last beat of a transfer of whole images.
@@ -244,55 +180,12 @@ module {TOP} (
 );
 {wires}
 
-    axis_image_last #(
-        .IN_BEATS({design.in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
-        .IN_BITS({design.in_bits}), .OUT_BITS({LOGIT_BITS})
-    ) u_image_last (
-        .clk(ap_clk), .rst(!ap_rst_n),
-        .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid), .s_axis_tlast(s_axis_tlast),
-        .s_axis_tready(s_axis_tready),
-        .m_axis_core_tdata(stream0_tdata), .m_axis_core_tvalid(stream0_tvalid), .m_axis_core_tready(stream0_tready),
-        .s_axis_core_tdata({extended}),
-        .s_axis_core_tvalid(stream{last}_tvalid), .s_axis_core_tready(stream{last}_tready),
-        .m_axis_tdata(m_axis_tdata), .m_axis_tvalid(m_axis_tvalid), .m_axis_tlast(m_axis_tlast),
-        .m_axis_tready(m_axis_tready)
-    );
+{end}
 
 {instances}
 endmodule
 `default_nettype wire
 """
-
-
-def instance(i: int, node: Node) -> str:
-    """Return the Verilog of one node, from stream i to stream i + 1, with its weight memory."""
-    lines = [f"    {node.name} u_{node.name} ("]
-    if node.op_type == "MVAU_rtl":
-        weights = f"{node.name}_weights"
-        lines = [
-            f"    wire [{node.weight_bits - 1}:0] {weights}_tdata;",
-            f"    wire {weights}_tvalid, {weights}_tready;",
-            f"    {node.name}_memstream_wrapper u_{weights} (",
-            "        .ap_clk(ap_clk), .ap_clk2x(ap_clk), .ap_rst_n(ap_rst_n),",
-            _AXILITE_TIES,
-            "        .s_axilite_AWPROT(3'b0), .s_axilite_ARPROT(3'b0), .s_axis_0_tvalid(1'b0), .s_axis_0_tdata('b0),",
-            f"        .m_axis_0_tready({weights}_tready), .m_axis_0_tvalid({weights}_tvalid), "
-            f".m_axis_0_tdata({weights}_tdata)",
-            "    );",
-            *lines,
-            f"        .ap_clk2x(ap_clk), .in1_V_TDATA({weights}_tdata), .in1_V_TVALID({weights}_tvalid),",
-            f"        .in1_V_TREADY({weights}_tready),",
-        ]
-    elif node.op_type == "Thresholding_rtl":
-        lines += [_AXILITE_TIES, "        .in1_V_TVALID(1'b0), .in1_V_TDATA('b0),"]
-    lines += [
-        "        .ap_clk(ap_clk), .ap_rst_n(ap_rst_n),",
-        f"        .in0_V_TDATA(stream{i}_tdata), .in0_V_TVALID(stream{i}_tvalid), .in0_V_TREADY(stream{i}_tready),",
-        f"        .out0_V_TDATA(stream{i + 1}_tdata), .out0_V_TVALID(stream{i + 1}_tvalid), "
-        f".out0_V_TREADY(stream{i + 1}_tready)",
-        "    );",
-    ]
-    return "\n".join(lines)
 
 
 def _sim_top(design: Design) -> str:

@@ -26,10 +26,11 @@ from contract.files import write_whole
 from finn_build import child
 from finn_build.boards import Board
 from finn_build.costs import Family
-from finn_build.stitch import LOGIT_BITS, MAX_IMAGES, TOP, Design, Node, instance, load_design
+from finn_build.ops import image_last, op_of
+from finn_build.ops.op import Node
+from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
 
 Report = Callable[[str], None]  # told about every node that is done
-IMAGE_LAST = "u_image_last"  # not a node: it stands at the ports
 MOST_UNITS = 12  # in one process: what is done is kept when it ends
 FLOW = 4  # part of every cache key: raise it when the flow or the counting changes
 
@@ -141,7 +142,7 @@ def synthesise(
     Raises:
         ToolError: Yosys is missing or refuses the design.
     """
-    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), IMAGE_LAST)]
+    units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), image_last.NAME)]
     usages = synthesise_units(units, family=family, scratch=scratch, cache=cache, report=report)
     return tuple(Part(unit.name, usage) for unit, usage in zip(units, usages, strict=True))
 
@@ -256,7 +257,8 @@ def unit_of(rtl: Path, design: Design, name: str) -> Unit:
     texts = {file: (rtl / file).read_text(encoding="utf-8") for file in design.sources if file != f"{TOP}.v"}
     nodes = {node.name: node for node in design.nodes}
     module = f"{name}_top"
-    top = _node_top(nodes[name], module) if name in nodes else _image_last_top(design, module)
+    ends = {"in_beats": design.in_beats, "in_bits": design.in_bits, "out_bits": LOGIT_BITS}
+    top = _node_top(nodes[name], module) if name in nodes else image_last.bench(module, **ends)
     files = [(file, texts[file].encode()) for file in needed_files(top, texts)]
     files.append((f"{module}.v", top.encode()))
     files += [(path.name, path.read_bytes()) for path in sorted(rtl.glob(f"{name}_*.dat"))]
@@ -275,33 +277,7 @@ module {module} (
     output wire stream1_tvalid,
     input  wire stream1_tready
 );
-{instance(0, node)}
-endmodule
-"""
-
-
-def _image_last_top(design: Design, module: str) -> str:
-    """Return a module around the unit at the ports, with the accelerator's parameters."""
-    return f"""\
-module {module} (
-    input  wire clk, rst,
-    input  wire [{design.in_bits - 1}:0] s_axis_tdata,
-    input  wire s_axis_tvalid, s_axis_tlast,
-    output wire s_axis_tready,
-    output wire [{design.in_bits - 1}:0] m_axis_core_tdata,
-    output wire m_axis_core_tvalid,
-    input  wire m_axis_core_tready,
-    input  wire [{LOGIT_BITS - 1}:0] s_axis_core_tdata,
-    input  wire s_axis_core_tvalid,
-    output wire s_axis_core_tready,
-    output wire [{LOGIT_BITS - 1}:0] m_axis_tdata,
-    output wire m_axis_tvalid, m_axis_tlast,
-    input  wire m_axis_tready
-);
-    axis_image_last #(
-        .IN_BEATS({design.in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
-        .IN_BITS({design.in_bits}), .OUT_BITS({LOGIT_BITS})
-    ) u_image_last (.*);
+{op_of(node).instance(0, node)}
 endmodule
 """
 

@@ -1,11 +1,14 @@
 """The accelerator of a run as its page shows it: boxes, timeline, resources."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
 from cxrflow.report.facts import Facts
-from finn_build.records import Amounts, Node, SimulatedLayer
+from finn_build.ops import op_of
+from finn_build.ops.op import Node
+from finn_build.records import Amounts, SimulatedLayer
 from finn_build.resources import TITLES, WHOLE, Source, Sourced
 
 
@@ -16,6 +19,7 @@ class Part:
     name: str
     kind: str  # layer, fifo or converter
     title: str
+    called: str = ""  # its op
     facts: tuple[tuple[str, str], ...] = ()  # what stands in the box
     use: SimulatedLayer | None = None
     cycles_share: float = 0.0  # of the cycles from image to image
@@ -23,42 +27,21 @@ class Part:
 
 
 def parts(facts: Facts) -> list[Part]:
-    """Return the accelerator's nodes from the first pixel to the logit. Without RTL, the estimated layers."""
-    if facts.estimates is None:
+    """Return the accelerator's nodes from the first pixel to the logit."""
+    if facts.estimates is None or facts.design is None:
         return []
-    if facts.design is not None:
-        nodes = facts.design.nodes
-    else:  # FINN has no RTL for a layer: there are estimates only
-        nodes = [
-            Node.model_construct(name=layer.name, op_type="", in_bits=0, out_bits=0) for layer in facts.estimates.layers
-        ]
-    depths = {fifo.name: fifo for fifo in (facts.simulated.fifos if facts.simulated else [])}
-    found, layers, activations = [], 0, 0
-    for node in nodes:
-        if "FIFO" in node.op_type:
-            fifo = depths.get(node.name)
-            held = f"FIFO, {fifo.depth:,} beats deep, held {fifo.peak:,} at most" if fifo else "FIFO, not simulated"
-            found.append(Part(node.name, "fifo", held))
-        elif "WidthConverter" in node.op_type:
-            title = f"width converter, {node.in_bits} to {node.out_bits} bit"
-            found.append(Part(node.name, "converter", title))
-        elif "Thresholding" in node.name:
-            activations += 1
-            found.append(_layer(facts, node, f"Activation {activations}: thresholds"))
-        else:
-            size = facts.exported.layers[layers] if facts.exported and layers < len(facts.exported.layers) else None
-            layers += 1
-            sign = ", sign" if _has_sign(facts, node) else ""
-            title = f"Layer {layers}" + (f": {size.inputs:,} to {size.outputs:,}{sign}" if size else "")
-            found.append(_layer(facts, node, title))
+    held = {fifo.name: fifo.peak for fifo in (facts.simulated.fifos if facts.simulated else [])}
+    layers = facts.exported.layers if facts.exported else []
+    found, counts = [], Counter[str]()
+    for recorded in facts.design.nodes:
+        node = Node(**recorded.model_dump())
+        op = op_of(node)
+        counts[op.called] += 1
+        number = counts[op.called]
+        sizes = (layers[number - 1].inputs, layers[number - 1].outputs) if number <= len(layers) else None
+        title = op.title(node, number=number, sizes=sizes, held=held.get(node.name))
+        found.append(_layer(facts, node, title) if op.computes else Part(node.name, op.box, title, op.called))
     return found
-
-
-def _has_sign(facts: Facts, node: Node) -> bool:
-    """Whether a layer answers with signs, as ours can: then another layer follows it, and no thresholds."""
-    layers = [n for n in (facts.design.nodes if facts.design else []) if "MVAU" in n.op_type or "Thresh" in n.op_type]
-    following = layers[layers.index(node) + 1 :] if node in layers else []
-    return bool(following) and "MVAU" in following[0].op_type
 
 
 def _layer(facts: Facts, node: Node, title: str) -> Part:
@@ -81,7 +64,7 @@ def _layer(facts: Facts, node: Node, title: str) -> Part:
         shown.append(("counted by", boxed.source.name))
     use = next((u for u in facts.simulated.layers if u.name == node.name), None) if facts.simulated else None
     return Part(
-        node.name, "layer", title, tuple(shown), use,
+        node.name, "layer", title, op_of(node).called, tuple(shown), use,
         cycles_share=min(1.0, estimate.cycles / max(1, facts.estimates.cycles_per_image)) if estimate else 0.0,
         slowest=facts.simulated is not None and facts.simulated.slowest_layer == node.name,
     )  # fmt: skip
@@ -115,12 +98,7 @@ def timeline(facts: Facts) -> Timeline | None:
     for part, after in zip(parts(facts), [*names[1:], "output"], strict=True):
         into, out = streams.get(part.name, []), streams.get(after, [])
         bars = [Bar(i + 1, a, b) for i, (a, b) in enumerate(zip(into, out, strict=False))]
-        title = (
-            part.title
-            if part.kind == "layer"
-            else part.kind.replace("fifo", "FIFO").replace("converter", "width converter")
-        )
-        rows.append((title, part.name, bars))
+        rows.append((part.title if part.kind == "layer" else part.called, part.name, bars))
     end = max((bar.giving[1] for _, _, bars in rows for bar in bars), default=0) + 1
     cycles = [cycle for cycle in MaxNLocator(6, integer=True).tick_values(0, end) if cycle <= end]
     return Timeline(rows, end, [(100 * cycle / end, f"{cycle:,.0f}") for cycle in cycles])

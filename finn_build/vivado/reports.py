@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ToolError
-from finn_build.stitch import Node
+from finn_build.ops.op import Node
 
 RESOURCES = ("LUT", "FF", "BRAM_18K", "DSP", "URAM")
 SITES = {  # row of the utilization report, without its asterisk -> our name and how many of ours one of it is

@@ -16,21 +16,13 @@ from qonnx.core.modelwrapper import ModelWrapper
 from benchmarks.fifos import one_by_one
 from finn_build.build import build
 from finn_build.config import BuildConfig
-from finn_build.fifos import (
-    SMALLEST,
-    Stage,
-    block_storage,
-    bound,
-    chain,
-    converter,
-    fifo_depths,
-    interval,
-    latency_bound,
-    make_fifo,
-    stages,
-)
+from finn_build.fifos import Stage, bound, chain, fifo_depths, interval, latency_bound, stages
 from finn_build.finn_session import finn_session
-from finn_build.timing import LutMvu, Mvu, Thresholding
+from finn_build.ops.fifo import SMALLEST, block_storage, make_fifo
+from finn_build.ops.lut_mvau import LutMvu
+from finn_build.ops.mvau import Mvu
+from finn_build.ops.thresholding import Thresholding
+from finn_build.ops.width_converter import converter
 from finn_build.verify import simulate_build
 from qnn.spec import NetworkSpec
 from tests.random_networks import export_random

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from contract.errors import ConfigError
 from finn_build.boards import BOARDS
 from finn_build.costs import Resources
-from finn_build.folding import Budget, Folding, Layer, Problem, cost, cycles_of, fastest, link, smallest, solve
+from finn_build.folding import Budget, Problem, fastest, link, smallest, solve
+from finn_build.ops import layer_op
+from finn_build.ops.op import Folding, Layer
 
 BOARD = BOARDS["pynq-z2"]
 PLENTY = Budget(10**9, 10**9, 10**9)
@@ -49,7 +51,7 @@ def used_by(problem: Problem, foldings: tuple[Folding, ...]) -> Resources:
     width, total = 8 * (simd if simd in (1, 2, 4, 8) else 8), Resources()
     for layer, folding in zip(layers, foldings, strict=True):
         taken = layer.in_bits * (folding.pe if layer.op_type == "Thresholding_rtl" else folding.simd)
-        total = total + link(width, taken, "xc7") + cost(layer, folding, "xc7")
+        total = total + link(width, taken, "xc7") + layer_op(layer).cost(layer, folding, "xc7")
         width = layer.out_bits * folding.pe
     return total
 
@@ -62,7 +64,7 @@ def test_no_folding_is_cheaper(layers: tuple[Layer, ...], cycles: int, room: flo
     fast_enough = [
         f
         for f in product(*map(everything, layers))
-        if all(cycles_of(layer, folding) <= cycles for layer, folding in zip(layers, f, strict=True))
+        if all(layer_op(layer).cycles(layer, folding) <= cycles for layer, folding in zip(layers, f, strict=True))
     ]
     ways = [(used_by(plenty, f), f) for f in fast_enough]
     if ways:

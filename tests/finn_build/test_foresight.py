@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from contract.errors import ConfigError
 from contract.network import IntegerLayer, IntegerNetwork
-from finn_build import lut_mvau, steps
+from finn_build import ops, steps
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.folding import smallest, solve
@@ -72,7 +72,7 @@ def test_it_foresees_what_happens(
     network: list[Shape], seed: int, dense: float, rate: int, factors: tuple[float, float, float]
 ) -> None:
     """The budget is about what the smallest design of the trained network takes."""
-    lut_mvau.register()
+    ops.register()
     graph = hardware_graph(trained(network, height=8, width=9, seed=seed, dense=dense))
     config = BuildConfig(target_fps=rate)
     board, cycles = BOARDS[config.board], config.cycles
@@ -138,7 +138,7 @@ def test_widths_that_only_training_decides_are_a_warning() -> None:
     network = shape_list([64, 64], 8, 8)
     config = BuildConfig(target_fps=100_000)
     assert foresee(network, config) == []
-    lut_mvau.register()
+    ops.register()
     sparse = hardware_graph(trained(network, height=28, width=28, seed=0, dense=0.0))
     used = solve(steps.folding_problem(sparse, config.filled), config.cycles).used
     board = config.filled

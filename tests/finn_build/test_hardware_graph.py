@@ -19,12 +19,12 @@ from qonnx.custom_op.registry import getCustomOp
 
 from contract.golden import Golden
 from contract.network import IntegerLayer, IntegerNetwork
-from finn_build import lut_mvau, steps, thresholding
+from finn_build import ops, steps
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
 from finn_build.graph import execute, hardware_tensors
 from finn_build.hardware_graph import hardware_graph
-from finn_build.thresholding import stage_words
+from finn_build.ops.thresholding import stage_words
 from finn_build.verify import simulate_network
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 31, 64])
@@ -37,8 +37,7 @@ LEVELS = st.sampled_from([0, 1, 2, 3, 5, 7, 15, 100, 255])  # 0: bipolar
 
 @pytest.fixture(scope="module", autouse=True)
 def registered() -> None:
-    lut_mvau.register()
-    thresholding.register()
+    ops.register()
 
 
 def make(

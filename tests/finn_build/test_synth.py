@@ -14,9 +14,10 @@ from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.gates import check_gates
-from finn_build.lut_mvau import weight_words
+from finn_build.ops import image_last
+from finn_build.ops.lut_mvau import weight_words
 from finn_build.stitch import Design, load_design
-from finn_build.synth import IMAGE_LAST, Unit, Usage, synthesise, synthesise_units, total, unit_of
+from finn_build.synth import Unit, Usage, synthesise, synthesise_units, total, unit_of
 from tests.random_networks import export_random, small_spec
 
 ROM = """\
@@ -75,7 +76,7 @@ class TestGates:
         whole = Usage(**found["netlist"])  # type: ignore[arg-type]
         cache = tmp_path / "cache"
         parts = synthesise(w8a8.rtl, w8a8.design, family="xc7", scratch=tmp_path / "scratch", cache=cache)
-        assert [part.name for part in parts] == [*(node.name for node in w8a8.design.nodes), IMAGE_LAST]
+        assert [part.name for part in parts] == [*(node.name for node in w8a8.design.nodes), image_last.NAME]
         together = total(parts)
         assert (together.dsp, together.bram18_equivalents) == (whole.dsp, whole.bram18_equivalents)
         for name in ("lut", "ff", "carry"):
@@ -90,15 +91,15 @@ class TestGates:
     def _kept(self, w8a8: Built, cache: Path, tmp_path: Path, counts: dict[str, Usage]) -> None:
         """What is kept is used, but not when it is damaged."""
         lines: list[str] = []
-        key = unit_of(w8a8.rtl, w8a8.design, IMAGE_LAST).key("xc7", synth.tool_version())
+        key = unit_of(w8a8.rtl, w8a8.design, image_last.NAME).key("xc7", synth.tool_version())
         (cache / f"{key}.json").write_text('{"lut": -1}', encoding="utf-8")
         again = synthesise(
             w8a8.rtl, w8a8.design, family="xc7", scratch=tmp_path / "again", cache=cache, report=lines.append
         )
-        assert {part.name: part.usage for part in again if part.name != IMAGE_LAST} == {
-            name: usage for name, usage in counts.items() if name != IMAGE_LAST
+        assert {part.name: part.usage for part in again if part.name != image_last.NAME} == {
+            name: usage for name, usage in counts.items() if name != image_last.NAME
         }
-        assert len(lines) == 2 and lines[1].startswith(IMAGE_LAST) and again[-1].usage.lut > 0
+        assert len(lines) == 2 and lines[1].startswith(image_last.NAME) and again[-1].usage.lut > 0
 
     @pytest.mark.parametrize(
         ("bits", "board", "unit", "deep"),

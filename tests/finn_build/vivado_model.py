@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from finn_build.boards import BOARDS
-from finn_build.stitch import Node
+from finn_build.ops.op import Node
 from tests import tcl
 
 STUBS = Path(__file__).parent / "vivado_stubs"

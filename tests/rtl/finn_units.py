@@ -16,9 +16,14 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-from finn_build import fifos, portable_rtl, stitch, timing
+from finn_build import portable_rtl, stitch, timing
 from finn_build.boards import BOARDS
 from finn_build.finn_session import finn_session
+from finn_build.ops import fifo as fifo_op
+from finn_build.ops import op_of, width_converter
+from finn_build.ops.mvau import Mvu
+from finn_build.ops.op import Node
+from finn_build.ops.thresholding import Thresholding
 from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
 
 HERE = Path(__file__).parent
@@ -66,7 +71,7 @@ def matrix_vector(
     about = f"MVAU {mw} x {mh}, SIMD {simd}, PE {pe}, weights {weight_bits} bits, {activations}, {style}"
     return Unit(
         "MVAU_rtl", attributes, x, x @ weights.T, weights.T, about, (simd, pe), (kind.bitwidth(), int(accu[3:])),
-        partial(timing.Mvu, beats=mw // simd, passes=mh // pe, simd=simd),
+        partial(Mvu, beats=mw // simd, passes=mh // pe, simd=simd),
     )  # fmt: skip
 
 
@@ -90,7 +95,7 @@ def thresholding(channels: int, pe: int, steps: int, *, accu: str = "INT10") -> 
     about = f"thresholding of {channels} channels, PE {pe}, {steps} thresholds, {accu}"
     return Unit(
         "Thresholding_rtl", attributes, x, counts, thresholds, about, (pe, pe), (kind.bitwidth(), steps.bit_length()),
-        partial(timing.Thresholding, bits=steps.bit_length()),
+        partial(Thresholding, bits=steps.bit_length()),
     )  # fmt: skip
 
 
@@ -105,7 +110,7 @@ def converter(elements: int, bits: int, before: int, after: int) -> Unit:
     about = f"width converter, {elements} elements of {bits} bits, {before} to {after} a beat"
     return Unit(
         "StreamingDataWidthConverter_rtl", attributes, x, x, None, about, (before, after), (bits, bits),
-        partial(fifos.converter, before * bits, after * bits),
+        partial(width_converter.converter, before * bits, after * bits),
     )  # fmt: skip
 
 
@@ -118,7 +123,7 @@ def fifo(depth: int, bits: int, style: str = "auto") -> Unit:
     }  # fmt: skip
     return Unit(
         "StreamingFIFO_rtl", attributes, x, x, None, f"FIFO of {depth}, {bits} bits, {style}", (1, 1), (bits, bits),
-        partial(fifos.make_fifo, depth),
+        partial(fifo_op.make_fifo, depth),
     )  # fmt: skip
 
 
@@ -195,7 +200,7 @@ def _graph(units: Sequence[Unit]) -> ModelWrapper:
     return model
 
 
-def _block(i: int, unit: Unit, node: stitch.Node, folder: Path) -> str:
+def _block(i: int, unit: Unit, node: Node, folder: Path) -> str:
     beats = []
     for end, vectors, elements, bits in zip(
         ("in", "out"), (unit.inputs, unit.outputs), unit.elements, unit.bits, strict=True
@@ -217,7 +222,7 @@ def _block(i: int, unit: Unit, node: stitch.Node, folder: Path) -> str:
         .clk(clk), .rst(rst), .go(source_go), .tdata(stream{a}_tdata), .tvalid(stream{a}_tvalid),
         .tready(stream{a}_tready), .moved(count{a})
     );
-{stitch.instance(a, node).replace(f"stream{a + 1}_", f"stream{b}_")}
+{op_of(node).instance(a, node).replace(f"stream{a + 1}_", f"stream{b}_")}
     stream_sink #(
         .BITS({node.out_bits}), .BEATS({beats[1]}), .FILE("unit{i}_out.hex"), .CARE({node.out_bits}'h{2**used - 1:x})
     ) u_sink{i} (

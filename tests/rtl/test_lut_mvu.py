@@ -100,7 +100,7 @@ endmodule
 
 def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: list[dict[str, Any]]) -> str:
     """Write the weights of unit `i`, append its case and return its instance."""
-    from finn_build.lut_mvau import row_starts, weight_words
+    from finn_build.ops.lut_mvau import row_starts, weight_words
 
     weights, kind = layer.weights(), DataType[layer.activations]
     largest = layer.columns * int(np.abs(weights).max()) * max(abs(int(kind.min())), int(kind.max()))

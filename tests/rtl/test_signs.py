@@ -20,7 +20,8 @@ from qonnx.core.datatype import DataType
 
 from contract.network import IntegerLayer, IntegerNetwork
 from finn_build.hardware_graph import hardware_graph
-from finn_build.timing import LutMvu, Mvu
+from finn_build.ops.lut_mvau import LutMvu
+from finn_build.ops.mvau import Mvu
 from tests.rtl.finn_units import VECTORS, Unit, divisors, run
 
 

@@ -12,7 +12,7 @@ from contract.golden import load_golden
 from contract.network import IntegerNetwork, load_network
 from finn_build.build import build
 from finn_build.config import BuildConfig
-from finn_build.lut_mvau import weight_words
+from finn_build.ops.lut_mvau import weight_words
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_build
 from qnn.network import snap_weights

@@ -1,0 +1,248 @@
+"""What the compiler asks of a hardware op. Every op is a file beside this one, and `finn_build.ops` finds it there.
+
+The search for a folding, the FIFOs, the estimates, the stitched Verilog and the report know these questions and no op
+by its name. Nothing here imports FINN, which takes seconds: a network is foreseen, and a page drawn, without it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from finn_build.costs import Family, RamStyle, Resources
+from finn_build.timing import Part
+
+if TYPE_CHECKING:
+    from qonnx.core.modelwrapper import ModelWrapper
+
+Attributes = dict[str, int | str]  # of FINN's nodes
+DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
+# Inputs of the AXI-Lite ports that FINN's wrappers always have; nothing is written at run time.
+AXILITE_TIES = """\
+        .s_axilite_AWVALID(1'b0), .s_axilite_AWADDR('b0), .s_axilite_WVALID(1'b0), .s_axilite_WDATA(32'b0),
+        .s_axilite_WSTRB(4'b0), .s_axilite_BREADY(1'b0), .s_axilite_ARVALID(1'b0), .s_axilite_ARADDR('b0),
+        .s_axilite_RREADY(1'b0),"""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node that computes, as far as its folding goes."""
+
+    name: str
+    op_type: str
+    mw: int  # inputs; of thresholds 1
+    mh: int  # outputs, or channels
+    in_bits: int  # of an input element
+    out_bits: int  # of an output element
+    weight_bits: int = 0
+    accu_bits: int = 0
+    narrow_weights: bool = True  # the most negative weight does not occur
+    guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
+    hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How one layer is folded."""
+
+    pe: int
+    simd: int = 1
+    ram_style: RamStyle = "auto"
+    in_luts: bool = False  # a layer that FINN's RTL would build of DSPs
+
+
+@dataclass(frozen=True)
+class Node:
+    """One FINN node as a Verilog instance with one stream in and one out."""
+
+    name: str  # also the name of its Verilog module
+    op_type: str
+    in_bits: int  # TDATA [bit], whole bytes
+    out_bits: int
+    weight_bits: int  # TDATA of the weight stream [bit]; 0 without weights
+    pe: int  # elements per output beat
+    out_element_bits: int  # of one output element [bit]; elements are packed without gaps
+    cycles: int  # FINN's estimate of the initiation interval [cycles per image]
+    bipolar: bool = False  # output bits 0 and 1 are -1 and +1
+    depth: int = 0  # of a FIFO [beats]
+
+    @property
+    def layer(self) -> bool:
+        """Whether it computes, rather than moving data."""
+        return op_of(self).computes
+
+    @property
+    def activation(self) -> bool:
+        """Whether its output is an activation."""
+        return self.layer and layer_op(self).activates(bipolar=self.bipolar)
+
+    @property
+    def fifo(self) -> bool:
+        """Whether it has occupancy counters."""
+        return self.depth > 0
+
+
+class Op:
+    """One kind of node. An `inst` is FINN's node, as qonnx' `getCustomOp` gives it.
+
+    What moves data, and does not compute, has these questions only.
+    """
+
+    op_type: ClassVar[str]  # FINN's name of the node
+    called: ClassVar[str]  # by people
+    box: ClassVar[Literal["layer", "fifo", "converter"]]  # how a picture of the accelerator draws it
+    computes: ClassVar[bool] = False
+
+    # FINN
+
+    def node_class(self) -> type | None:
+        """Return the class that qonnx must take for the node, if it is ours and not FINN's. May import FINN."""
+        return None
+
+    def settle(self, inst: Any) -> None:
+        """Set what FINN leaves open, or chooses wrongly, in a node that it inserted."""
+
+    # Costs and handshakes
+
+    def node_cost(self, model: "ModelWrapper", inst: Any, family: Family) -> Resources:
+        """Return what a node takes."""
+        raise NotImplementedError
+
+    def handshake(self, inst: Any) -> Callable[[], Part]:
+        """Return what makes the model of the node's handshakes, empty."""
+        raise NotImplementedError
+
+    def node_cycles(self, inst: Any) -> int:
+        """Return the cycles per image, if nothing makes the node wait."""
+        return int(inst.get_exp_cycles())
+
+    # Verilog
+
+    def depth(self, inst: Any) -> int:
+        """Return the beats that the node holds and counts; 0: it is no FIFO."""
+        return 0
+
+    def weight_bits(self, inst: Any) -> int:
+        """Return the TDATA of the stream of weights [bit]; 0: there is none. Raises ConfigError."""
+        return 0
+
+    def sources(self, inst: Any) -> list[Path]:
+        """Return the Verilog of the node."""
+        return [Path(file) for file in inst.get_rtl_file_list(abspath=True)]
+
+    def portable(self, file: str, text: str, node: Node) -> str:
+        """Return a file of the node's Verilog as it works in any folder."""
+        return text
+
+    def instance(self, i: int, node: Node) -> str:
+        """Return the Verilog of a node, from stream i to stream i + 1."""
+        return instance(i, node)
+
+    # People
+
+    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+        """Return what a picture of the accelerator says of a node.
+
+        Args:
+            node: the node.
+            number: of those with the same `called`, from 1.
+            sizes: inputs and outputs of the layer of the network with this number, if they are known.
+            held: the most beats that a FIFO held in a simulation, if there was one.
+        """
+        raise NotImplementedError
+
+
+class LayerOp(Op):
+    """What computes, and can be folded."""
+
+    box = "layer"
+    computes = True
+    sizes: ClassVar[dict[str, str]]  # of PE and SIMD, as far as it has them: the attribute that each divides
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # what a folding file may choose, and from what
+
+    def settable(self, inst: Any) -> list[str]:
+        """Return the attributes that a folding file may set."""
+        return [name for name in (*self.sizes, *self.choices) if name in inst.get_nodeattr_types()]
+
+    def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
+        """Return a node as the search for a folding sees it."""
+        raise NotImplementedError
+
+    def foldings(self, layer: Layer) -> Iterator[Folding]:
+        """Yield every legal folding."""
+        raise NotImplementedError
+
+    def folding(self, inst: Any) -> Folding:
+        """Return that of a node."""
+        raise NotImplementedError
+
+    def attributes(self, folding: Folding) -> Attributes:
+        """Return FINN's attributes of a node that is folded so."""
+        raise NotImplementedError
+
+    def taken(self, folding: Folding) -> int:
+        """Return the elements of an input beat."""
+        raise NotImplementedError
+
+    def cycles(self, layer: Layer, folding: Folding) -> int:
+        """Return the initiation interval [cycles per image]."""
+        return layer.mw // folding.simd * (layer.mh // folding.pe)
+
+    def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
+        """Return what a layer takes."""
+        raise NotImplementedError
+
+    def node_cost(self, model: "ModelWrapper", inst: Any, family: Family) -> Resources:
+        """Return what a node takes."""
+        return self.cost(self.layer(model, inst), self.folding(inst), family)
+
+    def build(self, model: "ModelWrapper", node: Any) -> None:
+        """Replace a folded node of `model`, where its folding chooses another op."""
+
+    # Values
+
+    def activates(self, *, bipolar: bool) -> bool:
+        """Whether its output is an activation, rather than a sum; `bipolar` is the output's type."""
+        raise NotImplementedError
+
+
+OPS: dict[str, Op] = {}  # by `op_type`; `finn_build.ops` fills it
+
+
+def op_of(node: Any) -> Op:
+    """Return the op of a node: FINN's, or anything else with an `op_type`."""
+    return OPS[node.op_type]
+
+
+def layer_op(node: Any) -> LayerOp:
+    """Return the op of a node that computes."""
+    op = op_of(node)
+    assert isinstance(op, LayerOp), f"{node.op_type} does not compute"
+    return op
+
+
+def instance(i: int, node: Node, ports: tuple[str, ...] = ()) -> str:
+    """Return the Verilog of a node, from stream i to stream i + 1, with the lines of its other `ports`."""
+    return "\n".join(
+        (
+            f"    {node.name} u_{node.name} (",
+            *ports,
+            "        .ap_clk(ap_clk), .ap_rst_n(ap_rst_n),",
+            f"        .in0_V_TDATA(stream{i}_tdata), .in0_V_TVALID(stream{i}_tvalid), .in0_V_TREADY(stream{i}_tready),",
+            f"        .out0_V_TDATA(stream{i + 1}_tdata), .out0_V_TVALID(stream{i + 1}_tvalid), "
+            f".out0_V_TREADY(stream{i + 1}_tready)",
+            "    );",
+        )
+    )
+
+
+def beats(inst: Any) -> tuple[int, int]:
+    """Return the beats per image on a node's input and output."""
+    into, out = inst.get_folded_input_shape(), inst.get_folded_output_shape()
+    return prod(map(int, into[:-1])), prod(map(int, out[:-1]))
+
+
+def divisors(n: int) -> list[int]:
+    """Return the divisors of n, ascending."""
+    return [d for d in range(1, n + 1) if n % d == 0]

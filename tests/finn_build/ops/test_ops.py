@@ -1,0 +1,73 @@
+"""Every op answers for itself, and nobody else knows one by its name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from qonnx.custom_op.registry import getCustomOp
+
+import finn_build
+from contract.errors import ArtifactError
+from contract.record import read_record
+from finn_build import ops
+from finn_build.hardware_graph import hardware_graph
+from finn_build.ops.op import Folding, Op
+from finn_build.records import Stitched
+from tests.integer_networks import random_integer_network
+
+ROOT = Path(finn_build.__file__).parent
+NETWORK = random_integer_network([4, 6], [3, 0], height=2, width=4, seed=1)  # on DSPs, thresholds, signs, in LUTs
+
+
+def strings(path: Path) -> list[str]:
+    """Every string of a file that is no docstring."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docs = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and node not in docs]
+    return [node.value for node in found if isinstance(node.value, str)]
+
+
+def test_no_other_file_names_an_op() -> None:
+    names = {*ops.OPS, "MVAU", "Thresholding", "StreamingFIFO", "StreamingDataWidthConverter"}
+    folders = (ROOT, ROOT.parent / "cxrflow", ROOT.parent / "benchmarks")
+    files = [path for folder in folders for path in folder.rglob("*.py") if path.parent != ROOT / "ops"]
+    assert len(files) > 50
+    assert [(path.name, text) for path in files for text in strings(path) if any(n in text for n in names)] == []
+
+
+def test_every_file_of_an_op_is_found() -> None:
+    defined = {name.stem for name in (ROOT / "ops").glob("*.py") if "\nOP = " in name.read_text(encoding="utf-8")}
+    assert {type(op).__module__.rpartition(".")[2] for op in ops.OPS.values()} == defined
+    assert all(op.op_type == name and isinstance(op, Op) for name, op in ops.OPS.items())
+
+
+def test_a_folding_is_what_finn_makes_of_its_attributes() -> None:
+    """Every legal folding of every node: cycles, the width of a beat, and what it takes, once more from FINN's node."""
+    ops.register()
+    model = hardware_graph(NETWORK)
+    assert len({node.op_type for node in model.graph.node}) == 3
+    for node in model.graph.node:
+        op, inst = ops.layer_op(node), getCustomOp(node)
+        layer = op.layer(model, inst)
+        foldings = list(op.foldings(layer))
+        assert len(foldings) == len(set(foldings)) and Folding(1, ram_style=foldings[0].ram_style) in foldings
+        for folding in foldings:
+            for attribute, value in op.attributes(folding).items():
+                inst.set_nodeattr(attribute, value)
+            assert set(op.attributes(folding)) <= set(op.settable(inst))
+            assert inst.get_exp_cycles() == op.cycles(layer, folding)
+            assert inst.get_instream_width() == layer.in_bits * op.taken(folding)
+            assert inst.get_outstream_width() == layer.out_bits * folding.pe
+            if not folding.in_luts:
+                assert op.folding(inst) == folding
+                assert op.node_cost(model, inst, "xc7") == op.cost(layer, folding, "xc7")
+
+
+def test_a_record_of_an_unknown_op_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "design.json"
+    text = '{"sources": [], "input": {"bits": 8, "beats": 1, "pixels_per_beat": 1}, "output": {"bits": 32, "beats": 1, '
+    text += '"logit_bits": 9}, "nodes": [{"name": "a", "op_type": "MVAU_hls", "in_bits": 8, "out_bits": 8, '
+    text += '"weight_bits": 8, "pe": 1, "out_element_bits": 8, "cycles": 1}]}'
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"no op of this version; known are .*MVAU_rtl"):
+        read_record(path, Stitched)
