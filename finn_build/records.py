@@ -7,7 +7,6 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootMod
 
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 from finn_build.boards import BOARDS
-from finn_build.ops import OPS
 
 MOST_NODES = 400  # of a design: 64 hidden layers of two nodes, with two converters and two FIFOs, and the ends
 Amounts = Mapping[str, int]  # lut, ff, bram18, dsp -> how many; one that nobody counted is absent
@@ -18,12 +17,6 @@ def _known(board: str) -> str:
     if board not in BOARDS:
         raise ValueError(f"no board of this version; known are {', '.join(BOARDS)}")
     return board
-
-
-def _known_op(op_type: str) -> str:
-    if op_type not in OPS:
-        raise ValueError(f"no op of this version; known are {', '.join(OPS)}")
-    return op_type
 
 
 KnownBoard = Annotated[Text, AfterValidator(_known)]
@@ -122,7 +115,7 @@ class Node(Record):
     """One node of the stitched design; ops.op.Node says what each field is."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z_]\w{0,99}$")]  # of a Verilog module, and of files
-    op_type: Annotated[Text, AfterValidator(_known_op)]
+    op_type: Text
     in_bits: Bits
     out_bits: Bits
     weight_bits: Width

@@ -17,7 +17,7 @@ from contract.errors import ConfigError
 from contract.record import read_record
 from finn_build.licences import write_licences
 from finn_build.ops import image_last, op_of
-from finn_build.ops.op import Node
+from finn_build.ops.op import Node, recorded
 from finn_build.portable_rtl import portable
 from finn_build.records import Stitched
 
@@ -125,7 +125,7 @@ def load_design(rtl: Path) -> Design:
     """Read back what `stitch` wrote into `rtl`. Raises ArtifactError."""
     raw = read_record(rtl / "design.json", Stitched)
     return Design(
-        nodes=tuple(Node(**node.model_dump()) for node in raw.nodes),
+        nodes=tuple(map(recorded, raw.nodes)),
         sources=tuple(raw.sources),
         simd=raw.input.pixels_per_beat,
         in_beats=raw.input.beats,

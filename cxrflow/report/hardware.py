@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from cxrflow.report.facts import Facts
 from finn_build.ops import op_of
-from finn_build.ops.op import Node
+from finn_build.ops.op import Node, recorded
 from finn_build.records import Amounts, SimulatedLayer
 from finn_build.resources import TITLES, WHOLE, Source, Sourced
 
@@ -33,8 +33,7 @@ def parts(facts: Facts) -> list[Part]:
     held = {fifo.name: fifo.peak for fifo in (facts.simulated.fifos if facts.simulated else [])}
     layers = facts.exported.layers if facts.exported else []
     found, counts = [], Counter[str]()
-    for recorded in facts.design.nodes:
-        node = Node(**recorded.model_dump())
+    for node in map(recorded, facts.design.nodes):
         op = op_of(node)
         counts[op.called] += 1
         number = counts[op.called]

@@ -10,6 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from contract.errors import ArtifactError
 from finn_build.costs import Family, RamStyle, Resources
 from finn_build.timing import Part
 
@@ -220,6 +221,16 @@ def layer_op(node: Any) -> LayerOp:
     op = op_of(node)
     assert isinstance(op, LayerOp), f"{node.op_type} does not compute"
     return op
+
+
+def recorded(node: Any) -> Node:
+    """Return a node of a design.json. Raises ArtifactError: its op is unknown."""
+    if node.op_type not in OPS:
+        raise ArtifactError(
+            f"design.json has a node {node.name} of the op {node.op_type}, expected {' or '.join(OPS)}. Run `cxrflow "
+            "build` again."
+        )
+    return Node(**node.model_dump())
 
 
 def instance(i: int, node: Node, ports: tuple[str, ...] = ()) -> str:

@@ -8,11 +8,10 @@ from qonnx.custom_op.registry import getCustomOp
 
 import finn_build
 from contract.errors import ArtifactError
-from contract.record import read_record
 from finn_build import ops
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops.op import Folding, Op
-from finn_build.records import Stitched
+from finn_build.stitch import load_design
 from tests.integer_networks import random_integer_network
 
 ROOT = Path(finn_build.__file__).parent
@@ -69,5 +68,5 @@ def test_a_record_of_an_unknown_op_is_refused(tmp_path: Path) -> None:
     text += '"logit_bits": 9}, "nodes": [{"name": "a", "op_type": "MVAU_hls", "in_bits": 8, "out_bits": 8, '
     text += '"weight_bits": 8, "pe": 1, "out_element_bits": 8, "cycles": 1}]}'
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ArtifactError, match=r"no op of this version; known are .*MVAU_rtl"):
-        read_record(path, Stitched)
+    with pytest.raises(ArtifactError, match=r"node a of the op MVAU_hls, expected .*MVAU_rtl.* Run `cxrflow build`"):
+        load_design(tmp_path)
