@@ -27,7 +27,7 @@ class Stage:
     sections: tuple[str, ...] = ()  # of the experiment, that it belongs to
     tools: tuple[str, ...] = ()  # packages whose version decides the result
     keeps: tuple[str, ...] = ()  # folders in it that others leave there, which stay when it is made again
-    helper: bool = False  # has no command of its own: whoever reads it makes it
+    helper: bool = False  # has no command of its own: who reads it, or is drawn by it, makes it
     without: str = ""  # what a run lacks without it
 
     def place(self, run: Path, board: str) -> Path:
@@ -41,10 +41,19 @@ STAGES: dict[str, Stage] = {
         does="Train the network and measure it.",
         folder="train",
         command="train",
-        code=("qnn.training", "qnn.report", "datasets.source", "datasets.phantom", "datasets.seen"),
+        code=("qnn.training", "qnn.results", "datasets.source", "datasets.phantom", "datasets.seen"),
         sections=TRAINED,
         tools=("torch", "brevitas", "lightning", "scikit-learn"),
         without="no metrics, and nothing that follows",
+    ),
+    "figures": Stage(
+        does="Draw the training: its epochs, and ROC, calibration, confusion and mistakes on the test images.",
+        folder="figures",
+        command="train",
+        code=("qnn.drawn",),
+        reads={"train": ("checkpoint.pt", "metrics.json", "history.csv")},
+        helper=True,
+        without="no pictures",
     ),
     "export": Stage(
         does="Export the trained network to QONNX and to integers, and prove both equal.",

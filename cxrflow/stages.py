@@ -37,7 +37,7 @@ from cxrflow.runs import (
 )
 from cxrflow.stage_table import SHELLS, STAGES
 from finn_build.records import Estimates, Synthesis
-from qnn.records import Metrics
+from qnn.records import Metrics, read_history
 from qnn.spec import NetworkSpec
 
 if TYPE_CHECKING:
@@ -227,7 +227,8 @@ class Run:
         """Train and measure; without `test`, on validation images only. Returns whether anything had to be done."""
         self._recognise_source()
         ran = self.make("train", sources=self._sources(), test=test)
-        return (test and self._add_test()) or ran
+        ran = (test and self._add_test()) or ran
+        return self.make("figures") or ran
 
     def _recognise_source(self) -> None:
         """Stop at what can be no source of X-rays, before PyTorch takes seconds to load. Raises DataError."""
@@ -239,7 +240,7 @@ class Run:
     def _add_test(self) -> bool:
         """Look at the test images if this training has not. Returns whether anything had to be done."""
         from qnn.checkpoint import load_checkpoint
-        from qnn.report import add_test
+        from qnn.results import add_test
 
         folder = self.place("train")
         if self._metrics().test is not None:
@@ -300,8 +301,8 @@ class Run:
         self._recognise_source()
         from datasets.seen import count_seen
         from qnn.checkpoint import load_checkpoint
+        from qnn.drawn import report_evaluation
         from qnn.evaluation import merge
-        from qnn.report import report_evaluation
 
         require_files(self.place("train"), "train")
         points = self._metrics().operating_points
@@ -412,7 +413,7 @@ def _train_inputs(run: Run, *, sources: "dict[str, Source | None]", test: bool) 
 def _train(run: Run, out: Path, *, sources: "dict[str, Source | None]", test: bool) -> None:
     from datasets.seen import save_seen
     from qnn.checkpoint import save_checkpoint
-    from qnn.report import finish
+    from qnn.results import finish
     from qnn.training import train, training_device
 
     experiment, workdir = run.experiment, run.folder / ".training"
@@ -443,6 +444,23 @@ def _train(run: Run, out: Path, *, sources: "dict[str, Source | None]", test: bo
     save_seen(out / SEEN, run.data())
     shutil.rmtree(workdir, ignore_errors=True)
     (run.folder / "interrupted.pt").unlink(missing_ok=True)
+
+
+@_inputs("figures")
+def _figures_inputs(run: Run) -> dict[str, Any]:
+    run.require_same_xrays()
+    return {"data": run.data().fingerprint}
+
+
+@_work("figures")
+def _figures(run: Run, out: Path) -> None:
+    from qnn.checkpoint import load_checkpoint
+    from qnn.drawn import draw_training
+
+    folder, experiment = run.place("train"), run.experiment
+    net = load_checkpoint(folder / "checkpoint.pt", expected=experiment.network).net
+    metrics = read_json(folder / "metrics.json", advice="Run `cxrflow train` again.")
+    draw_training(net, run.data(), experiment.train, metrics, read_history(folder / "history.csv"), out)
 
 
 @_inputs("export")

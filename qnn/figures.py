@@ -17,8 +17,8 @@ from sklearn.metrics import roc_curve
 from contract.decision import sigmoid
 from qnn.calibration import Reliability
 from qnn.metrics import Labels, Logits, classification_metrics
+from qnn.records import FOOTER
 
-FOOTER = "Research use only, not a medical device"
 DPI = 150
 BLUE, ORANGE, GRAY = "#2563a8", "#d9742b", "#8a8f98"
 PAGE_ROWS, PAGE_COLUMNS = 4, 6  # of misclassified images

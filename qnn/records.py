@@ -11,6 +11,7 @@ from pydantic import Field
 from contract.files import damaged, read_text
 from contract.record import Count, Number, Record, Share, Text, Versions
 
+FOOTER = "Research use only, not a medical device"  # below every figure, and in every file of metrics
 Few: Any = Field(max_length=20, default_factory=dict)
 
 

@@ -429,7 +429,7 @@ def test_run_from_xrays_to_verified_rtl(bare: Any) -> None:
     assert any(row[:2] == ["MVAU_rtl_0", "*"] for row in rows) and "measured in simulation: " in out
     run, board = bare.run, "pynq-z2"
     for name in (
-        "experiment.yaml", "train/checkpoint.pt", "train/metrics.json", "train/history.csv", "train/figures/roc.png",
+        "experiment.yaml", "train/checkpoint.pt", "train/metrics.json", "train/history.csv", "figures/roc.png",
         "export/model.onnx", "export/golden.npz", "export/export.json", f"build/{board}/folding.json",
         f"build/{board}/estimates.json", f"build/{board}/rtl/accelerator.v", f"sim/{board}/sim.json",
         f"build/{board}/build.json", f"deploy/{board}/accelerator.json", f"deploy/{board}/reference.npz",

@@ -14,7 +14,9 @@ from contract.errors import ArtifactError, ConfigError, DataError
 from datasets.xray import Split, XrayData, make_report
 from qnn.augment import augment
 from qnn.checkpoint import load_checkpoint
-from qnn.report import finish
+from qnn.drawn import draw_training
+from qnn.records import read_history
+from qnn.results import finish
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.training import HISTORY_FIELDS, Row, TrainResult, mixed_validation, train
 
@@ -220,7 +222,11 @@ def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
         rows = list(csv.DictReader(stream))
     assert tuple(rows[0]) == HISTORY_FIELDS and len(rows) == CONFIG.epochs
     assert [float(row["monitor"]) for row in rows] == [row["monitor"] for row in whole.history]
+    history = read_history(tmp_path / "history.csv")
+    for name, content in (("figures", metrics), ("untested", metrics | {"test": None})):
+        draw_training(read.net, DATA, CONFIG, content, history, tmp_path / name)
     pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert pictures == ["confusion.png", "history.png", "mistakes.png", "reliability.png", "roc.png"]
+    assert [path.name for path in (tmp_path / "untested").iterdir()] == ["history.png"]
     for path in tmp_path.rglob("*"):  # file names of X-rays carry patient numbers
         assert path.is_dir() or b"person" not in path.read_bytes()

@@ -1,4 +1,4 @@
-"""Write what a training leaves behind: checkpoint, metrics, history and figures.
+"""Write what a training leaves behind: checkpoint, metrics and history; `drawn.py` draws it.
 
 `add_test` is the only place that looks at the test images, once, after the epoch and the operating point were chosen on
 validation images.
@@ -15,15 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets.seen import Seen
 from datasets.xray import Split, XrayData
 from qnn.calibration import reliability
 from qnn.checkpoint import save_checkpoint
 from qnn.evaluation import evaluate_split
-from qnn.figures import FOOTER, plot_confusion, plot_history, plot_mistakes, plot_reliability, plot_roc, plot_shifts
 from qnn.metrics import Labels, Logits
 from qnn.network import PixelMLP, predict_logits
-from qnn.shifts import measure_shifts
+from qnn.records import FOOTER
 from qnn.spec import NetworkSpec, OperatingRule, TrainConfig
 from qnn.teacher import split_fingerprint
 from qnn.training import TrainResult, mixed_validation, training_device, write_history
@@ -46,7 +44,7 @@ def finish(
     made_from: Mapping[str, Any],
     test: bool = True,
 ) -> dict[str, Any]:
-    """Measure the trained network and write checkpoint.pt, metrics.json, history.csv and figures/*.png into `out`.
+    """Measure the trained network and write checkpoint.pt, metrics.json and history.csv into `out`.
 
     Args:
         result: of training.train.
@@ -66,7 +64,6 @@ def finish(
     out.mkdir(parents=True, exist_ok=True)
     save_checkpoint(out / "checkpoint.pt", result.net, operating_point=threshold, fingerprint=data.fingerprint)
     write_history(out / "history.csv", result.history)
-    plot_history(out / "figures" / "history.png", result.history, best_epoch=result.best_epoch)
     names = data.class_names
     metrics = {
         "note": FOOTER,
@@ -98,14 +95,14 @@ def finish(
             "trained_on": training_device(config),
         },
     }
-    _write_json(out / "metrics.json", metrics)
+    write_json(out / "metrics.json", metrics)
     return add_test(result.net, data, config, metrics, out) if test else metrics
 
 
 def add_test(
     net: PixelMLP, data: XrayData, config: TrainConfig, metrics: Mapping[str, Any], out: Path
 ) -> dict[str, Any]:
-    """Look at the test images: add what they give to metrics.json in `out`, and draw the figures that compare.
+    """Look at the test images: add what they give to metrics.json in `out`.
 
     Args:
         net: trained, with calibrated logits.
@@ -117,80 +114,15 @@ def add_test(
     Returns:
         What metrics.json now holds.
     """
-    points, rule, names = metrics["operating_points"], config.operating_point, data.class_names
-    val_logits, test_logits = predict_logits(net, data.val.pixels), predict_logits(net, data.test.pixels)
-    test = evaluate_split(test_logits, data.test, points, rule=rule)
-    curves = {"validation": (val_logits, data.val.labels), "test": (test_logits, data.test.labels)}
-    figures, threshold = out / "figures", points[rule]
-    plot_roc(
-        figures / "roc.png",
-        {name: curve for name, curve in curves.items() if len(np.unique(curve[1])) == 2},
-        threshold=threshold,
-    )
-    mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
-    plot_reliability(
-        figures / "reliability.png",
-        {
-            "clean and augmented validation": reliability(predict_logits(net, mixed_pixels), mixed_labels),
-            "test": reliability(test_logits, data.test.labels),
-        },
-    )
-    plot_confusion(figures / "confusion.png", {"validation": metrics["validation"], "test": test}, class_names=names)
-    plot_mistakes(
-        figures / "mistakes.png",
-        data.test.pixels,
-        test_logits,
-        data.test.labels,
-        threshold=threshold,
-        class_names=names,
-    )
+    points, rule = metrics["operating_points"], config.operating_point
+    test = evaluate_split(predict_logits(net, data.test.pixels), data.test, points, rule=rule)
     found = {**metrics, "test": test}
-    _write_json(out / "metrics.json", found)
+    write_json(out / "metrics.json", found)
     return found
 
 
-def report_evaluation(
-    net: PixelMLP,
-    split: Split,
-    points: Mapping[str, float],
-    rule: OperatingRule,
-    out: Path,
-    *,
-    source: str,
-    with_shifts: bool,
-    seen: Seen | None = None,
-) -> dict[str, Any]:
-    """Measure a trained network on other images; write evaluation.json and figures into the new folder `out`.
-
-    Args:
-        net: with calibrated logits.
-        split: images of the network's size; one class may be absent.
-        points: thresholds by rule [logit].
-        rule: the one that the metrics are stated at.
-        out: folder.
-        source: one line for people: where the images came from.
-        with_shifts: measure under the grid of shifts as well.
-        seen: how many of the images the training has used; None: unknown.
-
-    Returns:
-        What evaluation.json holds.
-    """
-    logits = predict_logits(net, split.pixels)
-    found: dict[str, Any] = {"note": FOOTER, "source": source, "operating_point_rule": RULES[rule]}
-    found["seen"] = None if seen is None else asdict(seen)
-    found |= evaluate_split(logits, split, points, rule=rule)
-    out.mkdir(parents=True)
-    if len(np.unique(split.labels)) == 2:
-        plot_roc(out / "roc.png", {"these images": (logits, split.labels)}, threshold=points[rule])
-    plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)})
-    if with_shifts:
-        found["shifts"] = measure_shifts(net, split, threshold=points[rule])
-        plot_shifts(out / "shifts.png", found["shifts"])
-    _write_json(out / "evaluation.json", found)
-    return found
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; a value that is not finite is a bug."""
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
