@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from contract.errors import CxrflowError
 from contract.golden import Golden
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from finn_build import plan, portable_rtl
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -62,7 +62,7 @@ class Case:
     @property
     def about(self) -> str:
         """Sizes, board and folding."""
-        pixels = self.network.height * self.network.width
+        pixels = self.network.input.height * self.network.input.width
         sizes = "-".join(str(n) for n in (pixels, *(len(layer.weights) for layer in self.network.layers)))
         return f"{sizes} on {self.board}, {json.dumps(self.folding)}"
 
@@ -73,15 +73,15 @@ def draw(seed: int, index: int) -> Case:
     height = int(rng.integers(1, 9))
     width = int(rng.integers(1, 64 // height + 1))
     pixels = _images(rng, height, width)
-    layers: list[IntegerLayer] = []
+    layers: list[Dense] = []
     x, low, high = pixels.reshape(IMAGES, -1).astype(np.int64), 0, 255
     for _ in range(int(rng.integers(0, 6))):
         layer, x = _hidden(rng, x, low, high)
         layers.append(layer)
         low, high = layer.output_range()
-    layers.append(IntegerLayer(_weights(rng, 1, x.shape[1]), None))
-    network = IntegerNetwork(height, width, tuple(layers))
-    golden = Golden(pixels, network.outputs(pixels)[-1][:, 0])
+    layers.append(Dense(_weights(rng, 1, x.shape[1]), None))
+    network = IntegerNetwork(Input(height, width), tuple(layers))
+    golden = Golden(pixels, network.outputs(pixels)[-1])
     return Case(network, _folding(rng, network), str(rng.choice(BOARDS)), golden)
 
 
@@ -117,15 +117,13 @@ def _weights(rng: np.random.Generator, mh: int, mw: int) -> NDArray[np.int8]:
     return rng.choice(np.array(values), (mh, mw)).astype(np.int8)
 
 
-def _hidden(
-    rng: np.random.Generator, x: NDArray[np.int64], low: int, high: int
-) -> tuple[IntegerLayer, NDArray[np.int64]]:
+def _hidden(rng: np.random.Generator, x: NDArray[np.int64], low: int, high: int) -> tuple[Dense, NDArray[np.int64]]:
     """Return a hidden layer behind the activations `x`, (N, MW) within low..high, and its own."""
     weights = _weights(rng, _size(rng), x.shape[1])
     bipolar = bool(rng.random() < 0.3)
     bits = int(rng.integers(1, 9))
     count = 1 if bipolar else int(rng.choice([2**bits - 1, int(rng.integers(1, 2**bits))]))
-    least, greatest = IntegerLayer(weights, None).accumulator_range(low, high)
+    least, greatest = Dense(weights, None).accumulator_range(low, high)
     sums = x @ weights.T.astype(np.int64)
     thresholds = np.empty((len(weights), count), dtype=np.int64)
     for channel, (first, last) in enumerate(zip(least.tolist(), (greatest + 1).tolist(), strict=True)):
@@ -135,7 +133,7 @@ def _hidden(
         how = rng.choice(4, p=[0.4, 0.4, 0.1, 0.1])
         some = np.where(rng.random(count) < 0.1, rng.choice([first, last], count), (spread, seen, never, always)[how])
         thresholds[channel] = np.sort(some.clip(first, last))
-    layer = IntegerLayer(weights, thresholds, bipolar)
+    layer = Dense(weights, thresholds, bipolar)
     counts = (sums[:, :, None] >= thresholds).sum(axis=2)
     return layer, 2 * counts - 1 if bipolar else counts
 
@@ -192,10 +190,11 @@ def check(case: Case, folder: Path) -> str:
     except CxrflowError as err:
         return f"{type(err).__name__}: {err}"
     for name, got in [("", result), *((f" with stalls {i}", s) for i, s in enumerate(stalled))]:
-        wrong = np.flatnonzero(got.logits != case.golden.logits)
-        if wrong.size:
-            first = f"image {wrong[0]}: {got.logits[wrong[0]]}, not {case.golden.logits[wrong[0]]}"
-            return f"{wrong.size} of {IMAGES} logits differ{name}, first {first}"
+        wrong = np.argwhere(got.outputs != case.golden.outputs)
+        if len(wrong):
+            n, k = wrong[0]
+            first = f"image {n}, output {k}: {got.outputs[n, k]}, not {case.golden.outputs[n, k]}"
+            return f"{len(wrong)} of {got.outputs.size} integers differ{name}, first {first}"
     estimates = json.loads((folder / "build" / "estimates.json").read_text(encoding="utf-8"))
     return _interval_differs(result, estimates["cycles_per_image"])
 

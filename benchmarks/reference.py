@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from driver.reference import Reference
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -43,23 +43,23 @@ Pixels = NDArray[np.uint8]
 def random_network(bits: int, widths: list[int]) -> IntegerNetwork:
     """Return a network of `bits`-bit weights and activations whose levels are all in use."""
     rng = np.random.default_rng(0)
-    layers: list[IntegerLayer] = []
+    layers: list[Dense] = []
     low, high, mw = 0, 255, 784
     for mh in widths[:-1]:
         weights = (
             rng.choice([-1, 1], (mh, mw)) if bits == 1 else np.clip(rng.normal(0, 40, (mh, mw)).round(), -127, 127)
         )
-        layer = IntegerLayer(weights.astype(np.int8), None)
+        layer = Dense(weights.astype(np.int8), None)
         middle = weights.sum(axis=1) * (low + high) / 2
         spread = np.sqrt((weights**2).sum(axis=1) * (high - low) ** 2 / 12)
         edges = np.array([0.0]) if bits == 1 else np.linspace(-2, 2, 2**bits - 1)
         edges = edges + rng.normal(0, 0.3, (mh, 1))
         thresholds = np.ceil(middle[:, None] + spread[:, None] * edges).astype(np.int64)
-        layers.append(IntegerLayer(layer.weights, thresholds, bipolar=bits == 1))
+        layers.append(Dense(layer.weights, thresholds, bipolar=bits == 1))
         low, high = layers[-1].output_range()
         mw = mh
     head = rng.choice([-1, 1], (1, mw)) if bits == 1 else rng.integers(-127, 128, (1, mw))
-    return IntegerNetwork(28, 28, (*layers, IntegerLayer(head.astype(np.int8), None)))
+    return IntegerNetwork(Input(28, 28), (*layers, Dense(head.astype(np.int8), None)))
 
 
 def onnxruntime_float32(network: IntegerNetwork) -> Any:

@@ -32,6 +32,20 @@ class Decision:
         return (logits > self.threshold).astype(np.int64)
 
 
+def logits_of(outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the (N,) logits of a network's (N, 1) outputs.
+
+    Raises:
+        ConfigError: the network has more outputs than one, for which there are no classes and probabilities yet.
+    """
+    if outputs.shape[1] != 1:
+        raise ConfigError(
+            f"this network gives {outputs.shape[1]} integers per image, and a class and a probability are made of one "
+            "logit only. Use the integers themselves: `outputs`."
+        )
+    return outputs[:, 0]
+
+
 def sigmoid(logits: NDArray[Any] | float) -> NDArray[np.float64]:
     """Return probabilities for real logits of any shape."""
     with np.errstate(over="ignore"):  # exp may reach infinity, where the probability is 0

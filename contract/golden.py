@@ -2,20 +2,27 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import logits_of
 from contract.errors import ArtifactError
 from contract.npz import load_npz
 
 
 @dataclass(frozen=True)
 class Golden:
-    """N images and their logits."""
+    """N images and their K integers."""
 
-    pixels: NDArray[np.uint8]  # (N, H, W)
-    logits: NDArray[np.int64]  # (N,) within 32 bits
+    pixels: NDArray[Any]  # (N, *Input.shape) uint8 or int8
+    outputs: NDArray[np.int64]  # (N, K) within 32 bits
+
+    @property
+    def logits(self) -> NDArray[np.int64]:
+        """The (N,) integer logits. Raises ConfigError where there are more integers than one per image."""
+        return logits_of(self.outputs)
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,17 @@ class Labelled(Golden):
     labels: NDArray[np.int64]  # (N,) 0 or 1
 
 
-_KINDS = {"pixels": (np.uint8, 3), "logits": (np.int64, 1), "probability": (np.float64, 1), "labels": (np.int64, 1)}
+_KINDS: dict[str, tuple[tuple[type, ...], tuple[int, ...]]] = {  # types and numbers of dimensions
+    "pixels": ((np.uint8, np.int8), (3, 4)),
+    "outputs": ((np.int64,), (2,)),
+    "probability": ((np.float64,), (1,)),
+    "labels": ((np.int64,), (1,)),
+}
 
 
 def load_golden(path: Path) -> Golden:
     """Read golden.npz, trusting nothing. Raises ArtifactError."""
-    return Golden(**_arrays(path, "pixels", "logits"))  # type: ignore[arg-type]
+    return Golden(**_arrays(path, "pixels", "outputs"))  # type: ignore[arg-type]
 
 
 def load_labelled(path: Path) -> Labelled:
@@ -45,15 +57,16 @@ def load_labelled(path: Path) -> Labelled:
 def _arrays(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
     arrays = load_npz(path)
     for name in names:
-        dtype, dimensions = _KINDS[name]
+        dtypes, dimensions = _KINDS[name]
         array = arrays.get(name)
-        if array is None or array.dtype != dtype or array.ndim != dimensions or not array.size:
-            raise _damaged(path, f"no {name} of {np.dtype(dtype).name} in {dimensions} dimensions")
+        if array is None or array.dtype not in dtypes or array.ndim not in dimensions or not array.size:
+            expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
+            raise _damaged(path, f"no {name} of {expected} in {' or '.join(map(str, dimensions))} dimensions")
         if len(array) != len(arrays["pixels"]):
             raise _damaged(path, f"{len(array)} {name} for {len(arrays['pixels'])} images")
-    logits = arrays["logits"]
-    if not ((logits >= -(2**31)) & (logits < 2**31)).all():  # type: ignore[operator]
-        raise _damaged(path, "a logit of more than 32 bits")
+    outputs = arrays["outputs"]
+    if not ((outputs >= -(2**31)) & (outputs < 2**31)).all():  # type: ignore[operator]
+        raise _damaged(path, "an output of more than 32 bits")
     return {name: arrays[name] for name in names}
 
 

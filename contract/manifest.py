@@ -14,11 +14,13 @@ from typing import Any
 from contract.decision import Decision
 from contract.errors import ArtifactError
 from contract.files import is_inside, read_json, write_whole
-from contract.network import MAX_SIDE
+from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
 from contract.shells import CELLS
+from contract.values import VALUES
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_DIMENSIONS = 4  # of a stream's shape
+RESULT = "int32"  # what every result is to software, however few bytes it has on the stream
 DISCLAIMER = "Research use only, not a medical device."
 
 
@@ -26,10 +28,10 @@ DISCLAIMER = "Research use only, not a medical device."
 class Stream:
     """One AXI-Stream of the accelerator."""
 
-    shape: list[int]  # of one image or one result
-    datatype: str  # "uint8" or "int32"
+    shape: list[int]  # of one image, or of its K results
+    datatype: str  # of an image in contract.values.VALUES; of a result "int32"
     folded_shape: list[int]  # (beats, elements per beat)
-    packed_bytes: int  # of one image or one result on the stream
+    packed_bytes: int  # of one image, or of its results, on the stream
     width_bits: int  # TDATA [bit]
 
 
@@ -56,13 +58,21 @@ class Manifest:
     disclaimer: str
     class_names: list[str]
     preprocessing: dict[str, int | str]
-    height: int
+    height: int  # of an image, as `channels`
     width: int
-    decision: Decision
+    channels: int
+    datatype: str  # of its values, a name in contract.values.VALUES
+    outputs: int  # K, integers per image
+    decision: Decision | None  # what the one integer means; None: the integers are all there is
     hardware: Hardware | None  # None: this network runs on the CPU reference only
     sha256: dict[str, str]  # file name in the manifest's folder -> its hash
     versions: dict[str, str]
     provenance: dict[str, Any]  # run, git commit, dataset fingerprint, test metrics
+
+    @property
+    def input(self) -> Input:
+        """What the network reads."""
+        return Input(self.height, self.width, self.channels, self.datatype)
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
@@ -125,8 +135,7 @@ def _stream(raw: object, where: str) -> Stream:
             _is(value, int, where + name, positive=True)
     for name in ("packed_bytes", "width_bits"):
         _is(record[name], int, where + name, positive=True)
-    if record["datatype"] not in ("uint8", "int32"):
-        raise _FieldError(f"{where}datatype is {shortened(record['datatype'])}, expected uint8 or int32")
+    _is(record["datatype"], str, where + "datatype")
     return Stream(**record)
 
 
@@ -153,18 +162,33 @@ def _hardware(raw: object) -> Hardware | None:
     return Hardware(**record)
 
 
-def _check_streams(hardware: Hardware, pixels: int) -> None:
-    """Stop unless the streams carry one byte per pixel in and one integer out."""
+def _check_streams(hardware: Hardware, image: Input, outputs: int) -> None:
+    """Stop unless the streams carry an image in whole beats in, and its integers out, one a beat."""
     source, sink = hardware.input, hardware.output
-    if not source.packed_bytes == prod(source.shape) == prod(source.folded_shape) == pixels:
+    if source.datatype != image.datatype:
+        raise _FieldError(f"hardware.input.datatype is {shortened(source.datatype)}, expected {image.datatype}")
+    if source.shape != list(image.shape) or len(source.folded_shape) != 2 or prod(source.folded_shape) != image.size:
         raise _FieldError(
-            f"hardware.input has {source.packed_bytes} packed bytes, shape {source.shape} and folded shape "
-            f"{source.folded_shape}, expected {pixels} bytes in each"
+            f"hardware.input has shape {source.shape} and folded shape {source.folded_shape}, expected "
+            f"{list(image.shape)} and two numbers with the product {image.size}"
         )
-    if len(source.folded_shape) != 2 or source.width_bits != 8 * source.folded_shape[1]:
-        raise _FieldError(f"hardware.input.width_bits is {source.width_bits}, which is not 8 per pixel of a beat")
-    if sink.shape != [1] or not 1 <= sink.packed_bytes <= 4 or sink.width_bits != 8 * sink.packed_bytes:
-        raise _FieldError("hardware.output is not one integer of 1 to 4 bytes")
+    beats, lanes = source.folded_shape
+    beat_bytes = image.values.beat_bytes(lanes)
+    if (source.width_bits, source.packed_bytes) != (8 * beat_bytes, beats * beat_bytes):
+        raise _FieldError(
+            f"hardware.input has {source.packed_bytes} packed bytes in beats of {source.width_bits} bits, expected "
+            f"{beats * beat_bytes} in beats of {8 * beat_bytes}"
+        )
+    if sink.datatype != RESULT or sink.shape != [outputs] or sink.folded_shape != [outputs, 1]:
+        raise _FieldError(
+            f"hardware.output has {shortened(sink.datatype)} of shape {sink.shape} and folded shape "
+            f"{sink.folded_shape}, expected {RESULT}, {[outputs]} and {[outputs, 1]}"
+        )
+    if sink.width_bits not in (8, 16, 24, 32) or sink.packed_bytes != outputs * sink.width_bits // 8:
+        raise _FieldError(
+            f"hardware.output has {sink.packed_bytes} packed bytes in beats of {sink.width_bits} bits, expected "
+            f"{outputs} integers of 1 to 4 bytes each"
+        )
 
 
 def _manifest(raw: object) -> Manifest:
@@ -173,13 +197,15 @@ def _manifest(raw: object) -> Manifest:
         raise _FieldError(f"schema is {shortened(record['schema'])}, this version reads {SCHEMA}")
     for name in ("name", "disclaimer"):
         _is(record[name], str, name)
-    for name in ("height", "width"):
+    for name, most in (("height", MAX_SIDE), ("width", MAX_SIDE), ("channels", MAX_SIDE), ("outputs", MAX_OUTPUTS)):
         _is(record[name], int, name, positive=True)
-        if record[name] > MAX_SIDE:
-            raise _FieldError(f"{name} is {record[name]}, expected {MAX_SIDE} at most")
-    _is(record["class_names"], list, "class_names")
-    if len(record["class_names"]) != 2 or not all(isinstance(name, str) for name in record["class_names"]):
-        raise _FieldError(f"class_names is {shortened(record['class_names'])}, expected two names")
+        if record[name] > most:
+            raise _FieldError(f"{name} is {record[name]}, expected {most} at most")
+    _is(record["datatype"], str, "datatype")
+    if record["datatype"] not in VALUES:
+        raise _FieldError(f"datatype is {shortened(record['datatype'])}, expected one of {', '.join(VALUES)}")
+    if record["height"] * record["width"] * record["channels"] > MAX_SIZE:
+        raise _FieldError(f"height, width and channels make more than {MAX_SIZE} values")
     for name in ("preprocessing", "sha256", "versions", "provenance"):
         _is(record[name], dict, name)
     _values_are(record["preprocessing"], (int, str), "preprocessing")
@@ -188,18 +214,30 @@ def _manifest(raw: object) -> Manifest:
         if not is_inside(name):
             raise _FieldError(f"sha256 names the file {shortened(name)}, outside its own folder")
     _values_are(record["versions"], str, "versions")
-    if isinstance(record["decision"], dict):
-        record["decision"] = {"operating_points": {}, **record["decision"]}
-    decision = _record(record["decision"], Decision, "decision.")
-    _is(decision["scale"], (int, float), "decision.scale", positive=True)
-    _is(decision["offset"], (int, float), "decision.offset")
-    _is(decision["threshold"], int, "decision.threshold")
-    _is(decision["rule"], str, "decision.rule")
-    _is(decision["operating_points"], dict, "decision.operating_points")
-    for name, threshold in decision["operating_points"].items():
-        _is(threshold, int, f"decision.operating_points.{name[:60]}")
-    record["decision"] = Decision(**decision)
+    record["decision"] = _decision(record["decision"], record["outputs"])
+    _is(record["class_names"], list, "class_names")
+    names, named = record["class_names"], 0 if record["decision"] is None else 2
+    if len(names) != named or not all(isinstance(name, str) for name in names):
+        expected = "two names" if named else "none, as there is no decision"
+        raise _FieldError(f"class_names is {shortened(names)}, expected {expected}")
     record["hardware"] = _hardware(record["hardware"])
-    if record["hardware"] is not None:
-        _check_streams(record["hardware"], record["height"] * record["width"])
-    return Manifest(**record)
+    manifest = Manifest(**record)
+    if manifest.hardware is not None:
+        _check_streams(manifest.hardware, manifest.input, manifest.outputs)
+    return manifest
+
+
+def _decision(raw: object, outputs: int) -> Decision | None:
+    if raw is None:
+        return None
+    if outputs != 1:
+        raise _FieldError(f"decision is there for {outputs} outputs, expected null: it is of one logit")
+    record = _record({"operating_points": {}, **raw} if isinstance(raw, dict) else raw, Decision, "decision.")
+    _is(record["scale"], (int, float), "decision.scale", positive=True)
+    _is(record["offset"], (int, float), "decision.offset")
+    _is(record["threshold"], int, "decision.threshold")
+    _is(record["rule"], str, "decision.rule")
+    _is(record["operating_points"], dict, "decision.operating_points")
+    for name, threshold in record["operating_points"].items():
+        _is(threshold, int, f"decision.operating_points.{name[:60]}")
+    return Decision(**record)

@@ -1,38 +1,95 @@
-"""The network as the hardware knows it: integer weights and integer thresholds, and nothing else.
+"""The network as the hardware knows it: integers, layer by layer, and nothing else. It is the middle of the project.
 
-This is what `reference.npz` holds. A layer multiplies, accumulates and counts thresholds:
-
-    acc[n, c] = sum_i weights[c, i] * x[n, i]
-    count[n, c] = #{ l : acc[n, c] >= thresholds[c, l] }
-    y = 2 * count - 1 where the layer is bipolar (one threshold), count otherwise
-
-The first x is the uint8 pixels; the last layer has no thresholds and its one accumulator is the integer logit.
-Source: Umuroglu et al., "FINN", arXiv:1612.07119.
+This is what `reference.npz` holds: what is read (`Input`), and layers, of which each has a kind. A kind is one class
+below: how it computes, what it can give, and which arrays it is in the file. So far there is `Dense`. The last layer
+has no activation, and its K accumulators are the network's outputs; K = 1 is the integer logit.
 """
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError
 from contract.npz import load_npz, save_npz
+from contract.values import PIXELS, VALUES, Values
 
-FORMAT = 1
-PIXEL_MAX = 255
+FORMAT = 2
 FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
-MAX_SIDE = 4096  # height and width of an image that a file may ask for [pixels]
+MAX_SIDE = 4096  # height, width and channels of an image that a file may ask for
+MAX_SIZE = MAX_SIDE**2  # integers of an image
+MAX_OUTPUTS = 2**16  # integers that a network may give per image
+Arrays = dict[str, NDArray[np.generic]]
+Shape = tuple[int, ...]  # of one image's data between two layers
 
 
 @dataclass(frozen=True)
-class IntegerLayer:
-    """One matrix-vector product and its activation."""
+class Input:
+    """What the network reads: an image of integers, row by row, the channels of a pixel side by side."""
 
+    height: int
+    width: int
+    channels: int = 1
+    datatype: str = PIXELS.name  # a name in contract.values.VALUES
+
+    @property
+    def values(self) -> Values:
+        """Which integers these are."""
+        return VALUES[self.datatype]
+
+    @property
+    def shape(self) -> Shape:
+        """Of one image: (height, width), and with more than one channel (height, width, channels)."""
+        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
+
+    @property
+    def size(self) -> int:
+        """Integers per image."""
+        return self.height * self.width * self.channels
+
+    def fits(self, images: NDArray[np.generic]) -> bool:
+        """Tell whether these are (N, *shape) images with legal values only."""
+        values = self.values
+        shape_fits = images.ndim == len(self.shape) + 1 and images.shape[1:] == self.shape
+        return images.dtype == values.dtype and shape_fits and values.hold(images)
+
+    def __str__(self) -> str:
+        """Return it as errors call it."""
+        return f"{self.datatype}(N, {', '.join(map(str, self.shape))})"
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix-vector product and its activation (Umuroglu et al., "FINN", arXiv:1612.07119).
+
+        acc[n, c] = sum_i weights[c, i] * x[n, i]
+        count[n, c] = #{ l : acc[n, c] >= thresholds[c, l] }
+        y = 2 * count - 1 where the layer is bipolar (one threshold), count otherwise
+
+    Without thresholds y is acc.
+    """
+
+    kind: ClassVar[str] = "dense"
     weights: NDArray[np.int8]  # (MH, MW)
-    thresholds: NDArray[np.int64] | None  # (MH, L) accumulator LSBs, ascending along axis 1; None in the head
+    thresholds: NDArray[np.int64] | None  # (MH, L) accumulator LSBs, ascending along axis 1; None in the last layer
     bipolar: bool = False  # the activation is -1 / +1 instead of 0..L
+
+    def __call__(self, x: NDArray[Any]) -> NDArray[np.int64]:
+        """Return (N, MH) of inputs (N, ...): the definition above, in int64."""
+        acc: NDArray[np.int64] = x.reshape(len(x), -1) @ self.weights.T.astype(np.int64)
+        if self.thresholds is None:
+            return acc
+        counts = [(acc[:, [c]] >= t).sum(axis=1, dtype=np.int64) for c, t in enumerate(self.thresholds)]
+        y = np.stack(counts, axis=1)
+        return 2 * y - 1 if self.bipolar else y
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of one image's outputs."""
+        return (len(self.weights),)
 
     def output_range(self) -> tuple[int, int]:
         """Return the smallest and the largest activation. Only for layers with thresholds."""
@@ -50,53 +107,81 @@ class IntegerLayer:
         """Return a bound on |partial sum| in any order of summation, for inputs within low..high."""
         return int(np.abs(self.weights.astype(np.int64)).sum(axis=1).max() * max(abs(low), abs(high)))
 
+    def arrays(self, i: int) -> Arrays:
+        """Return the members of reference.npz that are layer `i`."""
+        arrays: Arrays = {f"weights_{i}": self.weights, f"bipolar_{i}": np.array(self.bipolar)}
+        return arrays if self.thresholds is None else {**arrays, f"thresholds_{i}": self.thresholds}
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape) -> "Dense":
+        """Return layer `i` for inputs of the shape `shape`. Raises ValueError, or KeyError for a missing member."""
+        weights, thresholds, bipolar = arrays[f"weights_{i}"], arrays.get(f"thresholds_{i}"), arrays[f"bipolar_{i}"]
+        mw = prod(shape)
+        if weights.dtype != np.int8 or weights.ndim != 2 or weights.shape[1] != mw or not weights.size:
+            raise ValueError(f"weights_{i} is {weights.dtype}{weights.shape}, expected int8(MH, {mw})")
+        if bipolar.dtype != np.bool_ or bipolar.ndim:
+            raise ValueError(f"bipolar_{i} is {bipolar.dtype}{bipolar.shape}, expected one bool")
+        if thresholds is not None:
+            _check_thresholds(i, thresholds, channels=weights.shape[0], bipolar=bool(bipolar))
+        elif bipolar:
+            raise ValueError(f"layer {i} is bipolar and has no thresholds, expected 1")
+        return cls(weights, thresholds, bool(bipolar))  # type: ignore[arg-type]
+
+
+Layer = Dense  # the union of all kinds
+KINDS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Dense,)}
+
 
 @dataclass(frozen=True)
 class IntegerNetwork:
-    """All layers, in the order of the data, and the shape of the image."""
+    """What is read, and all layers in the order of the data."""
 
-    height: int
-    width: int
-    layers: tuple[IntegerLayer, ...]
+    input: Input
+    layers: tuple[Layer, ...]
+
+    @property
+    def output_size(self) -> int:
+        """How many integers there are per image: K."""
+        return prod(self.layers[-1].output_shape)
 
     def input_ranges(self) -> list[tuple[int, int]]:
         """Return the smallest and the largest input of each layer."""
-        return [(0, PIXEL_MAX), *(layer.output_range() for layer in self.layers[:-1])]
+        values = self.input.values
+        return [(values.low, values.high), *(layer.output_range() for layer in self.layers[:-1])]
+
+    def output_ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the (K,) least and greatest outputs that no image goes beyond."""
+        return self.layers[-1].accumulator_range(*self.input_ranges()[-1])
 
     def exact_in_float32(self) -> bool:
         """Whether float32 holds every sum on the way, in any order of summation."""
         bounds = (layer.partial_sum_bound(*ends) for layer, ends in zip(self.layers, self.input_ranges(), strict=True))
         return max(bounds) <= FLOAT32_EXACT
 
-    def outputs(self, pixels: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
-        """Return every layer's (N, MH) output for images, (N, height, width): the definition above, in int64.
+    def outputs(self, images: NDArray[Any]) -> list[NDArray[np.int64]]:
+        """Return every layer's outputs for (N, *input.shape) images, as defined above; the last ones are (N, K).
 
-        The last one is the (N, 1) logits. Slow and plain on purpose; `driver.reference` is the fast one.
+        Slow and plain on purpose; `driver.reference` is the fast one.
         """
-        x: NDArray[Any] = pixels.reshape(len(pixels), -1)
+        x: NDArray[Any] = images
         outputs = []
         for layer in self.layers:
-            x = x @ layer.weights.T.astype(np.int64)
-            if layer.thresholds is not None:
-                counts = [(x[:, [c]] >= t).sum(axis=1, dtype=np.int64) for c, t in enumerate(layer.thresholds)]
-                x = np.stack(counts, axis=1)
-                if layer.bipolar:
-                    x = 2 * x - 1
+            x = layer(x)
             outputs.append(x)
         return outputs
 
 
 def save_network(path: Path, network: IntegerNetwork) -> None:
     """Write `network` to `path`, whole or not at all."""
-    arrays: dict[str, NDArray[np.generic]] = {
+    source = network.input
+    arrays: Arrays = {
         "format": np.array(FORMAT),
-        "image": np.array([network.height, network.width], dtype=np.int64),  # on a 32-bit processor too
-        "bipolar": np.array([layer.bipolar for layer in network.layers]),
+        "input": np.array([source.height, source.width, source.channels], dtype=np.int64),  # on 32-bit processors too
+        "datatype": np.array(source.datatype),
+        "kinds": np.array([layer.kind for layer in network.layers]),
     }
     for i, layer in enumerate(network.layers):
-        arrays[f"weights_{i}"] = layer.weights
-        if layer.thresholds is not None:
-            arrays[f"thresholds_{i}"] = layer.thresholds
+        arrays |= layer.arrays(i)
     save_npz(path, arrays)
 
 
@@ -104,11 +189,16 @@ def load_network(path: Path) -> IntegerNetwork:
     """Read what `save_network` wrote, trusting nothing.
 
     Raises:
-        ArtifactError: the file is damaged or its arrays do not make a network.
+        ArtifactError: the file is damaged, of another format, or its arrays do not make a network.
     """
     arrays = load_npz(path)
     try:
         return _to_network(arrays)
+    except _OtherFormatError as err:
+        raise ArtifactError(
+            f"{path} is of format {err}, and this version reads format {FORMAT}. Make it again: `cxrflow export` "
+            "EXPERIMENT; of a deploy folder, `cxrflow package` EXPERIMENT."
+        ) from err
     except KeyError as err:
         raise ArtifactError(f"{path} does not hold a network (it has no {err}). Export the run again.") from err
     except (ValueError, TypeError) as err:
@@ -116,30 +206,47 @@ def load_network(path: Path) -> IntegerNetwork:
         raise ArtifactError(f"{path} does not hold a network ({why}). Export the run again.") from err
 
 
-def _to_network(arrays: dict[str, NDArray[np.generic]]) -> IntegerNetwork:
-    if arrays["format"].ndim or arrays["format"].item() != FORMAT:
-        raise ValueError(f"its format is {arrays['format']}, expected {FORMAT}")
-    image, bipolar = arrays["image"], arrays["bipolar"]
-    if image.dtype != np.int64 or image.shape != (2,) or not all(1 <= v <= MAX_SIDE for v in image.tolist()):
-        raise ValueError(f"its image is {image}, expected height and width of 1..{MAX_SIDE}")
-    if bipolar.dtype != np.bool_ or bipolar.ndim != 1 or bipolar[-1:].any():
-        raise ValueError(f"bipolar is {bipolar.dtype}{bipolar.shape}, expected bool(layers,), the last one False")
-    height, width = (int(v) for v in image.tolist())
-    layers: list[IntegerLayer] = []
-    for i in range(len(bipolar)):
-        weights, thresholds = arrays[f"weights_{i}"], arrays.get(f"thresholds_{i}")
-        mw = layers[-1].weights.shape[0] if layers else height * width
-        if weights.dtype != np.int8 or weights.ndim != 2 or weights.shape[1] != mw or not weights.size:
-            raise ValueError(f"weights_{i} is {weights.dtype}{weights.shape}, expected int8(MH, {mw})")
-        last = i == len(bipolar) - 1
-        if last != (thresholds is None) or (last and weights.shape[0] != 1):
-            raise ValueError("exactly the last layer has no thresholds, and it has one output")
-        if thresholds is not None:
-            _check_thresholds(i, thresholds, channels=weights.shape[0], bipolar=bool(bipolar[i]))
-        layers.append(IntegerLayer(weights, thresholds, bool(bipolar[i])))  # type: ignore[arg-type]
-    if not layers:
-        raise ValueError("it has no layers")
-    return IntegerNetwork(height, width, tuple(layers))
+class _OtherFormatError(Exception):
+    pass
+
+
+def _to_network(arrays: Arrays) -> IntegerNetwork:
+    _require_format(arrays["format"])
+    source, kinds = _input(arrays["input"], arrays["datatype"]), arrays["kinds"]
+    if kinds.dtype.kind != "U" or kinds.ndim != 1 or not kinds.size:
+        raise ValueError(f"kinds is {kinds.dtype}{kinds.shape}, expected text(layers,) of one layer or more")
+    shape, layers = source.shape, []
+    for i, kind in enumerate(kinds.tolist()):
+        if kind not in KINDS:
+            raise ValueError(f"layer {i} is of the kind {kind[:60]!r}, expected {' or '.join(KINDS)}")
+        layers.append(KINDS[kind].of_arrays(arrays, i, shape))
+        shape = layers[-1].output_shape
+    if any((layer.thresholds is None) != (layer is layers[-1]) for layer in layers):
+        raise ValueError("exactly the last layer has no thresholds")
+    network = IntegerNetwork(source, tuple(layers))
+    if network.output_size > MAX_OUTPUTS:
+        raise ValueError(f"it has {network.output_size} outputs, expected {MAX_OUTPUTS} at most")
+    return network
+
+
+def _require_format(found: NDArray[np.generic]) -> None:
+    if found.ndim or found.dtype.kind not in "iu":
+        raise ValueError(f"its format is {found}, expected {FORMAT}")
+    if found.item() != FORMAT:
+        raise _OtherFormatError(found.item())
+
+
+def _input(sizes: NDArray[np.generic], datatype: NDArray[np.generic]) -> Input:
+    if sizes.dtype != np.int64 or sizes.shape != (3,) or not all(1 <= v <= MAX_SIDE for v in sizes.tolist()):
+        raise ValueError(f"its input is {sizes}, expected height, width and channels of 1..{MAX_SIDE}")
+    name = datatype.item() if datatype.ndim == 0 and datatype.dtype.kind == "U" else None
+    if name not in VALUES:
+        raise ValueError(f"its datatype is {str(datatype)[:60]}, expected one of {', '.join(VALUES)}")
+    height, width, channels = (int(v) for v in sizes.tolist())
+    source = Input(height, width, channels, name)
+    if source.size > MAX_SIZE:
+        raise ValueError(f"an image has {source.size} integers, expected {MAX_SIZE} at most")
+    return source
 
 
 def _check_thresholds(i: int, thresholds: NDArray[np.generic], *, channels: int, bipolar: bool) -> None:

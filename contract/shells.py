@@ -10,7 +10,8 @@ CELLS = {  # shell -> role -> the cell of the block design that the driver looks
     "axi_dma": {"dma": "axi_dma_0"},
     "finn_iodma": {"input": "idma0", "output": "odma0"},
 }
-DMA_LENGTH_BITS = 26  # of the AXI DMA's length registers: the widest that the IP offers, 2**26 - 1 bytes a transfer
+DMA_LENGTH_BITS = 26  # of the AXI DMA's length registers: the widest that the IP offers
+LARGEST_TRANSFER = (1 << DMA_LENGTH_BITS) - 1  # bytes
 
 
 class Register(IntEnum):

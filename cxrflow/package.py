@@ -16,9 +16,10 @@ from contract.decision import Decision, integer_threshold
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
-from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
+from contract.manifest import DISCLAIMER, RESULT, SCHEMA, Hardware, Manifest, Stream, save_manifest
 from contract.preprocess import describe
 from contract.record import Count, Record, Share, Text, Versions, read_record
+from contract.values import PIXELS
 from cxrflow.c_header import c_header
 from cxrflow.experiment import Experiment
 from cxrflow.runs import REPOSITORY, git_commit
@@ -125,7 +126,7 @@ def _check_reference(out: Path) -> int:
     """Run the golden images through the CPU reference; return how many there are. Raises MismatchError."""
     golden = load_golden(out / "golden.npz")
     got = Reference.load(out / "reference.npz")(golden.pixels)
-    differing = int(np.count_nonzero(got != golden.logits))
+    differing = int(np.count_nonzero((got != golden.outputs).any(axis=1)))
     if differing:
         raise MismatchError(
             f"CPU reference: {differing} of {len(got)} logits differ from the golden ones. "
@@ -157,6 +158,9 @@ def _manifest(experiment: Experiment, parts: Parts, vouched: dict[str, str], *, 
         preprocessing=describe(),
         height=network.height,
         width=network.width,
+        channels=1,
+        datatype=PIXELS.name,
+        outputs=1,
         decision=Decision(
             scale=exported.scale,
             offset=exported.offset,
@@ -202,14 +206,14 @@ def _hardware(experiment: Experiment, parts: Parts) -> Hardware | None:
         clock_mhz=sim.clock_mhz,
         input=Stream(
             shape=[network.height, network.width],
-            datatype="uint8",
+            datatype=PIXELS.name,
             folded_shape=[source.beats, source.pixels_per_beat],
             packed_bytes=source.beats * source.bits // 8,
             width_bits=source.bits,
         ),
         output=Stream(
             shape=[1],
-            datatype="int32",
+            datatype=RESULT,
             folded_shape=[sink.beats, 1],
             packed_bytes=packed_bytes,
             width_bits=width_bits,

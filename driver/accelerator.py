@@ -1,4 +1,4 @@
-"""The driver: images in, integer logits, probabilities and classes out, with one interface for every device."""
+"""The driver: images in, integers, probabilities and classes out, with one interface for every device."""
 
 import contextlib
 import os
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import Decision, logits_of
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -25,6 +26,7 @@ from contract.errors import (
 from contract.manifest import Manifest
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
+from contract.values import PIXELS
 from driver.axi_dma import AxiDmaLink
 from driver.finn_iodma import FinnIodmaLink
 from driver.link import BITSTREAM, DESIGN, SLOTS, CpuLink, Link, TwiceLink, device_errors
@@ -54,10 +56,30 @@ class Answers:
     """What the accelerator says about M of the images it was given."""
 
     index: NDArray[np.int64]  # (M,) positions in what was given
-    logits: NDArray[np.int64]  # (M,) the device's integers
-    probability: NDArray[np.float64]  # (M,) of class 1
-    classes: NDArray[np.int64]  # (M,) 0 or 1, at the operating point
+    outputs: NDArray[np.int64]  # (M, K) the device's integers
+    decision: Decision | None  # what they mean; None where K is not 1
     failures: dict[int, str] = field(default_factory=dict)  # position -> why that file has no answer
+
+    @property
+    def logits(self) -> NDArray[np.int64]:
+        """The (M,) logits. Raises ConfigError, as all below, where there are more integers than one per image."""
+        return logits_of(self.outputs)
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """Of class 1, (M,)."""
+        return self._decided.probability(self.logits)
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """At the operating point, (M,), 0 or 1."""
+        return self._decided.classes(self.logits)
+
+    @property
+    def _decided(self) -> Decision:
+        if self.decision is None:
+            raise ConfigError("accelerator.json has no decision: there is no probability or class of its integers.")
+        return self.decision
 
 
 class Accelerator:
@@ -167,8 +189,8 @@ class Accelerator:
             self._prepare()
             failures: dict[int, str] = {}
             index: list[int] = []
-            logits = self._stream(self._batches(images, index, failures))
-            return self._answers(np.array(index, dtype=np.int64), logits, failures)
+            outputs = self._stream(self._batches(images, index, failures))
+            return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures)
 
     def prepare(self) -> None:
         """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
@@ -260,15 +282,17 @@ class Accelerator:
         pixels, want = self._golden
         self._verified = False
         got = self._stream(_slices(pixels, self.link.capacity))
-        wrong = np.flatnonzero(got != want)
-        if wrong.size:
-            n = wrong[0]
+        wrong = np.argwhere(got != want)
+        if len(wrong):
+            n, k = (int(v) for v in wrong[0])
+            which = "" if want.shape[1] == 1 else f", output {k}"
             raise MismatchError(
-                f"{self.device}: {wrong.size} of {want.size} golden logits differ; first at image {n}: got {got[n]}, "
-                f"want {want[n]}. Do not use this device's answers: copy the folder again, and check clock and power."
+                f"{self.device}: {len(wrong)} of {want.size} golden logits differ; first at image {n}{which}: got "
+                f"{got[n, k]}, want {want[n, k]}. Do not use this device's answers: copy the folder again, and check "
+                "clock and power."
             )
         self._verified = True
-        return int(want.size)
+        return len(want)
 
     def _batches(self, images: Images, index: list[int], failures: dict[int, str]) -> Iterator[NDArray[np.uint8]]:
         """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image."""
@@ -279,6 +303,10 @@ class Accelerator:
             return
         if isinstance(images, (str, bytes, Path)):
             raise DataError("images is one file, expected a list of files. Put it into a list.")
+        if self.manifest.input.values is not PIXELS or self.manifest.channels != 1:
+            raise DataError(
+                f"this network reads {self.manifest.input}, which image files are not converted to. Give an array."
+            )
         batch: list[NDArray[np.uint8]] = []
         for position, file in enumerate(images):
             try:
@@ -298,21 +326,28 @@ class Accelerator:
         return load_pixels(source, height=self.manifest.height, width=self.manifest.width)
 
     def _check_array(self, images: NDArray[Any]) -> None:
-        expected = (self.manifest.height, self.manifest.width)
-        if images.dtype != np.uint8:
-            raise DataError(
-                f"images are {images.dtype}, expected uint8: the accelerator reads raw gray levels 0..255 and its "
-                "thresholds hold the normalisation. Do not divide by 255."
+        source = self.manifest.input
+        dtype = np.dtype(source.values.dtype)
+        if images.dtype != dtype:
+            remedy = (
+                "the accelerator reads raw gray levels 0..255 and its thresholds hold the normalisation. Do not divide "
+                "by 255."
+                if source.values is PIXELS
+                else "the accelerator reads raw integers. Convert them."
             )
-        if images.ndim != 3 or images.shape[1:] != expected:
+            raise DataError(f"images are {images.dtype}, expected {dtype}: {remedy}")
+        if images.shape[1:] != source.shape:
             raise DataError(
-                f"images have the shape {images.shape}, expected (N, {expected[0]}, {expected[1]}), one gray level per "
-                "pixel. Give files, which are converted, or convert them with contract.preprocess."
+                f"images have the shape {images.shape}, expected (N, {', '.join(map(str, source.shape))}), one "
+                f"{'gray level per pixel' if source.channels == 1 else 'integer per pixel and channel'}. "
+                "Give files, which are converted, or convert them with contract.preprocess."
             )
+        if not source.values.hold(images):
+            raise DataError(f"images hold {images.min()} to {images.max()}, expected {source.values} only.")
 
     def _stream(self, batches: Iterable[NDArray[np.uint8]]) -> NDArray[np.int64]:
-        """Return the logits of all batches; the next batch is prepared while the device computes."""
-        logits: list[NDArray[np.int64]] = []
+        """Return the (N, K) integers of all batches; the next batch is prepared while the device computes."""
+        outputs: list[NDArray[np.int64]] = []
         in_flight: tuple[int, int] | None = None  # slot, images
         known = True  # `in_flight` is all that the device is doing
         slot = 0
@@ -321,7 +356,7 @@ class Accelerator:
                 self.link.stage(slot, batch)
                 if in_flight is not None:
                     known = False
-                    logits.append(self.link.finish(*in_flight))
+                    outputs.append(self.link.finish(*in_flight))
                     in_flight, known = None, True
                 self._require_open()
                 known = False
@@ -330,7 +365,7 @@ class Accelerator:
                 slot = (slot + 1) % SLOTS
             if in_flight is not None:
                 known = False
-                logits.append(self.link.finish(*in_flight))
+                outputs.append(self.link.finish(*in_flight))
         except BaseException as err:
             verified = self._verified
             self._verified, self._needs_reset = False, True  # until the next lines have come to their end
@@ -340,7 +375,7 @@ class Accelerator:
                 with contextlib.suppress(CxrflowError):  # the first error says more; the next call tries again
                     self._reset()
             raise
-        return np.concatenate(logits) if logits else np.zeros(0, dtype=np.int64)
+        return np.concatenate(outputs) if outputs else np.zeros((0, self._golden[1].shape[1]), dtype=np.int64)
 
     def _drained(self, in_flight: tuple[int, int] | None) -> bool:
         """Let a transfer end whose results nobody wants any more; tell whether nothing is left on the device."""
@@ -355,10 +390,6 @@ class Accelerator:
         """Reset the device, so that nothing of earlier calls can appear; it must prove itself again."""
         self.link.reset()
         self._needs_reset = False
-
-    def _answers(self, index: NDArray[np.int64], logits: NDArray[np.int64], failures: dict[int, str]) -> Answers:
-        decision = self.manifest.decision
-        return Answers(index, logits, decision.probability(logits), decision.classes(logits), failures)
 
 
 def _slices(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
@@ -394,15 +425,21 @@ def board_missing(package: Package) -> str | None:
     return None
 
 
-def _golden(package: Package) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Return the golden images and their logits. Raises ArtifactError."""
-    path, shape = package.folder / "golden.npz", (package.manifest.height, package.manifest.width)
+def _golden(package: Package) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return the golden images and their (N, K) integers. Raises ArtifactError."""
+    path, source, outputs = package.folder / "golden.npz", package.manifest.input, package.manifest.outputs
     golden = load_npz(path)
     package.prove(path.name)
-    pixels, want = golden.get("pixels"), golden.get("logits")
-    if pixels is None or want is None or pixels.dtype != np.uint8 or pixels.shape != (len(want), *shape):
+    pixels, want = golden.get("pixels"), golden.get("outputs")
+    if (
+        pixels is None
+        or want is None
+        or not source.fits(pixels)
+        or want.dtype != np.int64
+        or want.shape != (len(pixels), outputs)
+    ):
         raise ArtifactError(
-            f"{path} holds no golden images that fit: accelerator.json says {shape[0]} x {shape[1]} pixels. "
+            f"{path} holds no golden images that fit: accelerator.json says {source} with {outputs} integers each. "
             "Package the run again."
         )
     return pixels, want  # type: ignore[return-value]
@@ -413,11 +450,11 @@ def _reference(package: Package) -> Reference:
     path = package.folder / "reference.npz"
     reference = Reference.load(path)
     package.prove(path.name)
-    size = (reference.network.height, reference.network.width)
-    if size != (package.manifest.height, package.manifest.width):
+    network, manifest = reference.network, package.manifest
+    if (network.input, network.output_size) != (manifest.input, manifest.outputs):
         raise ArtifactError(
-            f"{package.folder}: reference.npz takes {size[0]} x {size[1]} pixels, accelerator.json says "
-            f"{package.manifest.height} x {package.manifest.width}. Package the run again."
+            f"{package.folder}: reference.npz takes {network.input} and gives {network.output_size} integers, "
+            f"accelerator.json says {manifest.input} and {manifest.outputs}. Package the run again."
         )
     return reference
 
@@ -427,7 +464,7 @@ def _open_link(
     device: str,
     runtime: Any,
     cleanup: contextlib.ExitStack,
-    golden: NDArray[np.uint8],
+    golden: NDArray[Any],
     capacity: int,
     timeout_s: float,
 ) -> tuple[Link, "VerilatedCore | None"]:
@@ -446,8 +483,9 @@ def _open_link(
 
         runtime, hardware, simulator = open_simulated(package, hardware)
         cleanup.callback(simulator.close)
+    sink = hardware.output
     witness = find_witness(
-        reference, golden, beat_bytes=hardware.input.folded_shape[-1], result_bytes=hardware.output.packed_bytes
+        reference, golden, lanes=hardware.input.folded_shape[1], result_bytes=sink.packed_bytes // sink.shape[0]
     )
     shells = {"axi_dma": AxiDmaLink, "finn_iodma": FinnIodmaLink}
     if hardware.shell is None:

@@ -50,9 +50,9 @@ class TimedLink:
     def finish(self, slot: int, count: int) -> NDArray[np.int64]:
         """See Link."""
         start = time.perf_counter()
-        logits = self._link.finish(slot, count)
+        outputs = self._link.finish(slot, count)
         self.device += time.perf_counter() - start
-        return logits
+        return outputs
 
     def check(self) -> None:
         """See Link."""
@@ -95,9 +95,9 @@ def _accelerator_us(accelerator: Accelerator) -> float | None:
     return None if hardware is None else hardware.cycles_per_image / hardware.clock_mhz
 
 
-def _images(accelerator: Accelerator, count: int) -> NDArray[np.uint8]:
-    shape = (count, accelerator.manifest.height, accelerator.manifest.width)
-    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+def _images(accelerator: Accelerator, count: int) -> NDArray[Any]:
+    source = accelerator.manifest.input
+    return source.values.random(np.random.default_rng(0), (count, *source.shape))
 
 
 def _preprocessing_ms(accelerator: Accelerator) -> float:

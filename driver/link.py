@@ -1,4 +1,4 @@
-"""How the driver talks to something that computes logits: two buffers, start, finish.
+"""How the driver talks to something that computes a network's integers: two buffers, start, finish.
 
 While one buffer is being computed the other is filled; that is all the concurrency there is.
 
@@ -28,13 +28,14 @@ from numpy.typing import NDArray
 
 from contract.errors import CxrflowError, DeviceError, DeviceTimeoutError
 from contract.manifest import Hardware
+from contract.shells import LARGEST_TRANSFER
+from contract.values import VALUES
 from driver.reference import Reference
-from driver.witness import EXTRA, Witness
+from driver.witness import EXTRA, Witness, shown
 
 T = TypeVar("T")
 SLOTS = 2  # buffers: one is filled while the other one is computed
 SMALLEST_BUFFER = 8192  # bytes; smaller ones can get an address above 32 bits on some PYNQ images
-LARGEST_TRANSFER = (1 << 26) - 1  # bytes: what the length register of the widest AXI DMA holds
 DEAD_BUS = 0xFFFFFFFF  # what a register reads as when nothing answers
 BITSTREAM = "accelerator.bit"
 DESIGN = (BITSTREAM, "accelerator.hwh")  # pynq reads the second beside the first
@@ -46,18 +47,18 @@ _STILL_WRITTEN: list[Any] = []  # buffers that a DMA nobody could stop may still
 
 
 class Link(Protocol):
-    """Something that turns pixels into logits."""
+    """Something that turns images into integers."""
 
     capacity: int  # images per transfer
 
     def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """Copy (N, height, width) images, N <= capacity, into buffer `slot`."""
+        """Copy (N, *Input.shape) images, N <= capacity, into buffer `slot`."""
 
     def start(self, slot: int, count: int) -> None:
         """Begin computing the first `count` images of buffer `slot`."""
 
     def finish(self, slot: int, count: int) -> NDArray[np.int64]:
-        """Wait for the transfer that `start` began and return its (count,) logits. Raises DeviceError."""
+        """Wait for the transfer that `start` began and return its (count, K) integers. Raises DeviceError."""
 
     def check(self) -> None:
         """Raise DeviceError if what computes is no longer what was loaded."""
@@ -101,7 +102,7 @@ class CpuLink:
 
 
 class TwiceLink:
-    """A link that lets every image through twice, the second time in the opposite order, and believes equal logits."""
+    """A link that lets every image through twice, the second time in the opposite order, and believes equal answers."""
 
     def __init__(self, link: Link) -> None:
         """Ask `link`."""
@@ -117,14 +118,14 @@ class TwiceLink:
 
     def finish(self, slot: int, count: int) -> NDArray[np.int64]:
         """See Link."""
-        logits = self._link.finish(slot, 2 * count)
-        first, second = logits[:count], logits[count:][::-1]
-        differing = np.flatnonzero(first != second)
+        outputs = self._link.finish(slot, 2 * count)
+        first, second = outputs[:count], outputs[count:][::-1]
+        differing = np.flatnonzero((first != second).any(axis=1))
         if differing.size:
             i = int(differing[0])
             raise DeviceError(
                 f"{differing.size} of {count} images got two different logits when they went through the device twice; "
-                f"first image {i} of a transfer: {int(first[i])} and {int(second[i])}. No answer can be trusted."
+                f"first image {i} of a transfer: {shown(first[i])} and {shown(second[i])}. No answer can be trusted."
             )
         return first
 
@@ -220,6 +221,9 @@ class BoardLink:
         self._runtime, self._design, self._hardware, self._witness = runtime, dict(design), hardware, witness
         self._timeout_s, self._progress = timeout_s, progress or (lambda: None)
         self._bytes_in, self._bytes_out = hardware.input.packed_bytes, hardware.output.packed_bytes
+        self._values, self._lanes = VALUES[hardware.input.datatype], hardware.input.folded_shape[1]
+        self._results_per_image = hardware.output.shape[0]
+        self._result_bytes = self._bytes_out // self._results_per_image
         self.capacity = max(1, min(capacity, LARGEST_TRANSFER // max(self._bytes_in, self._bytes_out) - EXTRA))
         self._total = self.capacity + EXTRA
         self._poison = self._pattern(witness.poisons[0])
@@ -310,12 +314,13 @@ class BoardLink:
         return value  # type: ignore[no-any-return]
 
     def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
-        """See Link. On the stream, pixels are in the order of the image: packing is one copy.
+        """See Link. Whole bytes are in the order of the image on the stream: then packing is one copy.
 
         The results' buffer is poisoned, so that a result which is never written is no other batch's.
         """
         used, source, target = (len(pixels) + EXTRA) * self._bytes_in, self._inputs[slot], self._outputs[slot]
-        np.concatenate((pixels.reshape(-1), self._witness.pixels), out=np.asarray(source[:used]))
+        packed = self._values.pack(pixels.reshape(len(pixels), -1), lanes=self._lanes)
+        np.concatenate((packed.reshape(-1), self._witness.packed), out=np.asarray(source[:used]))
         size = (len(pixels) + EXTRA) * self._bytes_out
         np.asarray(target)[:size] = self._poison[:size]
         with device_errors("making images visible to the device"):
@@ -335,7 +340,7 @@ class BoardLink:
             again = self._again(slot, count + EXTRA)
             if not np.array_equal(results, again):
                 raise DeviceError(
-                    f"{int((results != again).sum())} of {len(results)} results were never written, or the same images "
+                    f"{int((results != again).sum())} of {results.size} results were never written, or the same images "
                     "got other results the second time: none can be trusted."
                 )
         return self._witness.require(results)
@@ -350,18 +355,18 @@ class BoardLink:
         return self._results(slot, total)
 
     def _results(self, slot: int, total: int) -> NDArray[np.int64]:
-        """Wait for a transfer; return its (total,) results."""
+        """Wait for a transfer; return its (total, K) results."""
         self._wait(total)
         self._quiet = True
         buffer = self._outputs[slot][: total * self._bytes_out]
         with device_errors("making results visible to the CPU"):
             buffer.invalidate()
-        return signed(np.asarray(buffer).reshape(total, self._bytes_out))
+        return signed(np.asarray(buffer).reshape(-1, self._result_bytes)).reshape(total, -1)
 
     def _pattern(self, value: int) -> NDArray[np.uint8]:
         """Return the bytes of a whole buffer of results that all are `value`."""
-        word = value.to_bytes(self._bytes_out, "little", signed=True)
-        return np.frombuffer(word * self._total, dtype=np.uint8)
+        word = value.to_bytes(self._result_bytes, "little", signed=True)
+        return np.frombuffer(word * (self._results_per_image * self._total), dtype=np.uint8)
 
     def _poll(self, done: Callable[[], bool], total: int, describe: Callable[[], str]) -> None:
         """Wait for the end of a transfer of `total` images."""

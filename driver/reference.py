@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from contract.network import IntegerLayer, IntegerNetwork, load_network
+from contract.network import Dense, IntegerNetwork, load_network
 
 BLOCK_BYTES = 1 << 22  # of the largest intermediate array: sets how many images are computed at a time
 MARGIN = 1 / 64  # levels by which a guess stays away from being too high, because it is rounded
@@ -40,13 +40,13 @@ _Step = Callable[[_Array], _Array]
 
 
 class Reference:
-    """Callable: (N, height, width) or (N, height * width) uint8 pixels -> (N,) int64 logits."""
+    """Callable: (N, *Input.shape) or (N, Input.size) integers of the input's type -> (N, K) int64 outputs."""
 
     def __init__(self, network: IntegerNetwork) -> None:
         """Prepare the products and the activations of `network`."""
         self.network = network
         self._steps: list[_Step] = []
-        bipolar = False  # the layer's input is bool and means -1 / +1
+        bipolar = network.input.values.bits == 1  # the layer's input is bool and means -1 / +1
         for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
             dtype = _exact_dtype(layer, low, high)
             if bipolar and (np.abs(layer.weights) == 1).all():
@@ -56,7 +56,7 @@ class Reference:
             if layer.thresholds is not None:
                 self._steps.append(_activation(layer.thresholds, layer.accumulator_range(low, high), dtype))
             bipolar = layer.bipolar
-        widest = max(network.height * network.width, *(len(layer.weights) for layer in network.layers))
+        widest = max(network.input.size, *(len(layer.weights) for layer in network.layers))
         self._rows = max(1, BLOCK_BYTES // (8 * widest))
 
     @classmethod
@@ -64,31 +64,31 @@ class Reference:
         """Read `reference.npz`. Raises ArtifactError if it is damaged."""
         return cls(load_network(path))
 
-    @property
-    def reach(self) -> tuple[int, int]:
-        """A least and a greatest logit that no image goes beyond."""
-        least, greatest = self.network.layers[-1].accumulator_range(*self.network.input_ranges()[-1])
-        return int(least.min()), int(greatest.max())
-
-    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Return one integer logit per image. Apart from the logits, the memory for it does not grow with N."""
-        height, width = self.network.height, self.network.width
-        if pixels.dtype != np.uint8 or pixels.shape[1:] not in ((height, width), (height * width,)):
+    def __call__(self, pixels: NDArray[Any]) -> NDArray[np.int64]:
+        """Return (N, K) integers of images. Apart from these, the memory for it does not grow with N."""
+        source = self.network.input
+        if pixels.dtype != source.values.dtype or pixels.shape[1:] not in (source.shape, (source.size,)):
             raise DataError(
-                f"pixels are {pixels.dtype}{pixels.shape}, expected uint8(N, {height}, {width}): "
-                "the accelerator takes raw pixels, not normalised ones."
+                f"pixels are {pixels.dtype}{pixels.shape}, expected {source}: the accelerator takes raw pixels, not "
+                "normalised ones."
             )
-        logits = np.empty(len(pixels), dtype=np.int64)
+        outputs = np.empty((len(pixels), self.network.output_size), dtype=np.int64)
         for start in range(0, len(pixels), self._rows):
             # Reshaping copies an array that has gaps, so it must not happen to all images at once.
-            x: _Array = np.asarray(pixels[start : start + self._rows]).reshape(-1, height * width)
+            x: _Array = np.asarray(pixels[start : start + self._rows]).reshape(-1, source.size)
+            if not source.values.hold(x):
+                raise DataError(
+                    f"pixels hold {x.min()} to {x.max()}, expected {source.values}: the accelerator takes raw integers."
+                )
+            if source.values.bits == 1:
+                x = x > 0
             for step in self._steps:
                 x = step(x)
-            logits[start : start + self._rows] = x[:, 0]
-        return logits
+            outputs[start : start + self._rows] = x
+        return outputs
 
 
-def _exact_dtype(layer: IntegerLayer, low: int, high: int) -> _Float:
+def _exact_dtype(layer: Dense, low: int, high: int) -> _Float:
     """Return a floating type for all sums of any of the layer's products, and for one more than the greatest."""
     least, greatest = layer.accumulator_range(min(low, 0), max(high, 0))  # leaving a product out is an input of 0
     return np.float32 if max(-int(least.min()), int(greatest.max())) < 2**24 else np.float64

@@ -2,20 +2,22 @@
 
 Neither shell can tell how many results wait in the accelerator's output stream, and FINN's engines know of no packets:
 one result too many, once, and every later answer belongs to the image before. So the driver sends two images more than
-it was given, A and B, whose logits are known and differ, and looks at all results before it hands out any:
+it was given, A and B, whose results are known and differ, and looks at all results before it hands out any. An image
+has K results, one after the other; where K is 1, a result is its logit.
 
-- A result that came twice, or was left from before, puts A's logit where B's belongs: always found, whatever the
-  images. Two or more are found unless the last images' own logits happen to be the witness's.
+- A result that came twice, or was left from before, puts A's last result where B's first belongs, and so on: A and B
+  are chosen so that any number of results up to K is found, whatever the images. More are found unless the last images'
+  own results happen to be the witness's.
 - A result too few never ends the transfer in time.
 - Beats too many in the input stream, now or left from before, cut the images at other places. A and B are chosen so
-  that B, with any number of A's beats in front of it, has another logit, and so this is found, too. Only a network of
-  few different logits that takes its pixels one by one leaves some numbers of beats: `Witness.unseen_cuts`.
+  that B, with any number of A's beats in front of it, has other results, and so this is found, too. Only a network of
+  few different results that takes its pixels one by one leaves some numbers of beats: `Witness.unseen_cuts`.
 - Beats too few: a result is missing at the end, as above.
 - A result that was not written, or only in part, leaves poison: a number that this network cannot give. Where it can
   give every number that fits into the result, a transfer with such a result runs again over another poison.
 - A result that the network cannot give, whatever the image, is garbage.
 
-Not found: a wrong but possible logit in the right place, as from a flipped bit in a pixel or a result; two results of
+Not found: a wrong but possible result in the right place, as from a flipped bit in a pixel or a result; two results of
 one transfer that changed places; two faults that make up for each other within one transfer. The golden images,
 compared when a device is opened and after every fault, find these where they persist; `Accelerator(twice=True)` finds
 them where they do not.
@@ -25,6 +27,7 @@ The price is the accelerator's time for two images per transfer.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,7 @@ from driver.reference import Reference
 EXTRA = 2  # images, and results, that each transfer has beyond those that were asked for
 CANDIDATES = (24, 192)  # images among which a witness is looked for: few, and more where these do not do
 MAX_CUTS = 256  # places at which beats too many may cut the stream that are tried; evenly spread where there are more
+MAX_SHIFTS = 256  # numbers of results too many that are tried, from K downwards
 PAIRS = 16  # of candidates that are tried
 BLOCK_BYTES = 1 << 20  # of images that are computed at a time
 POISON = 0x5A5A_5A5A  # hardly a network reaches its upper byte, so half a result on top of it is found, too
@@ -44,123 +48,141 @@ POISON = 0x5A5A_5A5A  # hardly a network reaches its upper byte, so half a resul
 class Witness:
     """The two images, what they must give, and what any image may give."""
 
-    pixels: NDArray[np.uint8]  # (2 * bytes of an image,) A and B as on the stream
-    logits: tuple[int, int]
-    low: int  # the least logit of any image
-    high: int  # the greatest
-    poisons: tuple[int, int]  # what unwritten results look like; the second for where the first is a possible logit
-    unseen_cuts: int = 0  # of the places tried, at which B keeps its logit
+    packed: NDArray[np.uint8]  # A and B as on the stream
+    outputs: NDArray[np.int64]  # (2, K)
+    low: NDArray[np.int64]  # (K,) the least results of any image
+    high: NDArray[np.int64]  # (K,) the greatest
+    poisons: tuple[int, int]  # what unwritten results look like; the second for where the first is a possible result
+    unseen_cuts: int = 0  # of the places tried, at which B keeps its results
 
     def ambiguous(self, results: NDArray[np.int64]) -> bool:
-        """Tell whether a possible logit among the results looks like the poison."""
-        return self.low <= self.poisons[0] <= self.high and bool((results == self.poisons[0]).any())
+        """Tell whether a possible result among the (N, K) looks like the poison."""
+        possible = (self.low <= self.poisons[0]) & (self.poisons[0] <= self.high)
+        return bool((results == self.poisons[0])[:, possible].any())
 
     def require(self, results: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the results of a transfer without the witness's.
+        """Return the (N + EXTRA, K) results of a transfer without the witness's.
 
         Raises:
             DeviceError: they are not this transfer's results, or not all were written.
         """
-        least, greatest = int(results.min()), int(results.max())
-        if least < self.low or greatest > self.high:
-            self._refuse_impossible(results)
-        found = (int(results[-2]), int(results[-1]))
-        if found != self.logits:
+        impossible = (results < self.low) | (results > self.high)
+        if impossible.any():
+            self._refuse_impossible(results, impossible)
+        found = results[-EXTRA:]
+        if not np.array_equal(found, self.outputs):
             raise DeviceError(
-                f"the two known images after {len(results) - EXTRA} others gave {found[0]} and {found[1]}, expected "
-                f"{self.logits[0]} and {self.logits[1]}: {self._meaning(found)}, so no answer can be trusted."
+                f"the two known images after {len(results) - EXTRA} others gave {shown(found[0])} and "
+                f"{shown(found[1])}, expected {shown(self.outputs[0])} and {shown(self.outputs[1])}: "
+                f"{self._meaning(found)}, so no answer can be trusted."
             )
         return results[:-EXTRA]
 
-    def _refuse_impossible(self, results: NDArray[np.int64]) -> None:
-        unwritten = int((results == self.poisons[0]).sum())
-        if unwritten and not self.low <= self.poisons[0] <= self.high:
-            raise DeviceError(f"{unwritten} of {len(results)} results were never written: none can be trusted.")
-        position = int(np.flatnonzero((results < self.low) | (results > self.high))[0])
+    def _refuse_impossible(self, results: NDArray[np.int64], impossible: NDArray[np.bool_]) -> None:
+        unwritten = int((impossible & (results == self.poisons[0])).sum())
+        if unwritten:
+            raise DeviceError(f"{unwritten} of {results.size} results were never written: none can be trusted.")
+        n, k = (int(v) for v in np.argwhere(impossible)[0])
         raise DeviceError(
-            f"result {position} of {len(results)} is {int(results[position])}, and this network gives {self.low} to "
-            f"{self.high}: it was not written as a whole, or is not the accelerator's."
+            f"result {n * len(self.low) + k} of {results.size} is {int(results[n, k])}, and this network gives "
+            f"{int(self.low[k])} to {int(self.high[k])}: it was not written as a whole, or is not the accelerator's."
         )
 
-    def _meaning(self, found: tuple[int, int]) -> str:
-        if found[1] == self.logits[0]:
+    def _meaning(self, found: NDArray[np.int64]) -> str:
+        if any(np.array_equal(found[1], shifted) for shifted in _shifted(self.outputs)):
             return "there was one result too many, in this transfer or before it"
         return "results or beats are too many or in disorder, or it computes something else"
 
 
-def find_witness(reference: Reference, images: NDArray[np.uint8], *, beat_bytes: int, result_bytes: int) -> Witness:
+def shown(outputs: NDArray[np.int64]) -> str:
+    """Return an image's (K,) results for a message; where they are many, the first."""
+    few = ", ".join(str(int(v)) for v in outputs[:4])
+    return few if len(outputs) == 1 else f"({few}{', ...' if len(outputs) > 4 else ''})"
+
+
+def _shifted(outputs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield what stands in the place of B's K results where 1 to K results are too many."""
+    stream, count = outputs.reshape(-1), outputs.shape[1]
+    for extra in range(count, max(0, count - MAX_SHIFTS), -1):
+        yield stream[count - extra : 2 * count - extra]
+
+
+def find_witness(reference: Reference, images: NDArray[Any], *, lanes: int, result_bytes: int) -> Witness:
     """Choose a witness for a network.
 
     Args:
         reference: the network on the CPU.
-        images: (N, height, width) some that it was made for, for where noise does not do.
-        beat_bytes: bytes of one beat of the input stream; they divide an image's.
+        images: (N, *Input.shape) some that it was made for, for where noise does not do.
+        lanes: values of one beat of the input stream; they divide an image's.
         result_bytes: bytes of one result, 1 to 4.
 
     Raises:
         ArtifactError: results of this network do not fit into `result_bytes`.
     """
-    low, high = reference.reach
+    low, high = reference.network.output_ranges()
+    least, greatest = int(low.min()), int(high.max())
     limit = 1 << (8 * result_bytes - 1)
-    if not -limit <= low <= high < limit:
+    if not -limit <= least <= greatest < limit:
         raise ArtifactError(
-            f"the network gives {low} to {high}, which does not fit into the {result_bytes} bytes that "
+            f"the network gives {least} to {greatest}, which does not fit into the {result_bytes} bytes that "
             "accelerator.json says a result has. Package the run again."
         )
-    poisons = _poisons(low, high, result_bytes)
+    poisons = _poisons(least, greatest, result_bytes)
     found: list[Witness] = []
     for count in CANDIDATES:
-        for a, b in _pairs(reference, _candidates(reference, images, count)):
-            logits = reference(np.stack((a, b))).tolist()
-            unseen = _unseen_cuts(reference, a, b, logits[1], beat_bytes)
-            pixels = np.concatenate((a.reshape(-1), b.reshape(-1)))
-            found.append(Witness(pixels, (logits[0], logits[1]), low, high, poisons, unseen))
+        for pair in _pairs(reference, _candidates(reference, images, count)):
+            outputs = reference(pair)
+            unseen = _unseen_cuts(reference, pair, outputs[1], lanes)
+            packed = reference.network.input.values.pack(pair.reshape(2, -1), lanes=lanes).reshape(-1)
+            found.append(Witness(packed, outputs, low, high, poisons, unseen))
             if not unseen:
                 return found[-1]
     return min(found, key=lambda witness: witness.unseen_cuts)
 
 
-def _pairs(
-    reference: Reference, candidates: NDArray[np.uint8]
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Yield the images whose logits are farthest apart, two by two: few other images have a logit like theirs."""
-    logits = reference(candidates).tolist()
-    order = sorted(range(len(logits)), key=lambda i: int(logits[i]))
-    side = int(PAIRS**0.5)
+def _pairs(reference: Reference, candidates: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yield the images whose results are farthest apart, two by two: few other images have results like theirs."""
+    outputs = reference(candidates)
+    widest = outputs[:, int(np.argmax(outputs.max(axis=0) - outputs.min(axis=0)))].tolist()
+    order = sorted(range(len(widest)), key=lambda i: int(widest[i]))
+    side, none = int(PAIRS**0.5), True
     for a in order[::-1][:side]:
         for b in order[:side]:
-            if logits[a] != logits[b]:
-                yield candidates[a], candidates[b]
-    if logits[order[0]] == logits[order[-1]]:  # then a shifted logit is the right one
-        yield candidates[0], candidates[0]
+            if not any(np.array_equal(outputs[b], shifted) for shifted in _shifted(outputs[[a, b]])):
+                none = False
+                yield candidates[[a, b]]
+    if none:  # then a shifted result is the right one
+        yield candidates[[0, 0]] if widest[order[0]] == widest[order[-1]] else candidates[[order[-1], order[0]]]
 
 
-def _candidates(reference: Reference, images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return (count, height, width) images unlike each other: coarse and fine noise; where they are many, given ones.
+def _candidates(reference: Reference, images: NDArray[Any], count: int) -> NDArray[Any]:
+    """Return (count, *Input.shape) images unlike each other: coarse and fine noise; where they are many, given ones.
 
     Noise first: nobody asks about it, so hardly ever are the last images of a transfer the witness's own.
     """
-    height, width = reference.network.height, reference.network.width
-    rng = np.random.default_rng(0)
+    source, rng = reference.network.input, np.random.default_rng(0)
     made = [] if count == CANDIDATES[0] else [*images[:1], *images[1:][-1:]]
     while len(made) < count:
         size = (1, 2, 4, 8)[len(made) % 4]  # of a block [pixel]
-        blocks = 255 * rng.integers(0, 2, (-(-height // size), -(-width // size)), dtype=np.uint8)
-        made.append(blocks.repeat(size, axis=0).repeat(size, axis=1)[:height, :width])
+        blocks = rng.integers(
+            0, 2, (-(-source.height // size), -(-source.width // size), *source.shape[2:]), dtype=np.uint8
+        )
+        bright = blocks.repeat(size, axis=0).repeat(size, axis=1)[: source.height, : source.width]
+        made.append(np.where(bright, source.values.high, source.values.low).astype(source.values.dtype))
     return np.stack(made)
 
 
-def _unseen_cuts(reference: Reference, a: NDArray[np.uint8], b: NDArray[np.uint8], logit: int, beat_bytes: int) -> int:
-    """Return at how many of the places tried a wrongly cut B would still have its logit."""
-    stream = np.concatenate((a.reshape(-1), b.reshape(-1)))
-    size, beats = b.size, b.size // beat_bytes
+def _unseen_cuts(reference: Reference, pair: NDArray[Any], want: NDArray[np.int64], lanes: int) -> int:
+    """Return at how many of the places tried a wrongly cut B would still have its results, `want`."""
+    stream, size = pair.reshape(-1), pair[0].size
+    beats = size // lanes
     numbers = np.unique(np.linspace(1, beats - 1, min(MAX_CUTS, beats - 1)).astype(np.int64))
-    cuts = [beat_bytes * int(number) for number in numbers]
+    cuts = [lanes * int(number) for number in numbers]
     rows = max(1, BLOCK_BYTES // size)
     unseen = 0
     for first in range(0, len(cuts), rows):
         shifted = np.stack([stream[cut : cut + size] for cut in cuts[first : first + rows]])
-        unseen += int((reference(shifted) == logit).sum())
+        unseen += int((reference(shifted) == want).all(axis=1).sum())
     return unseen
 
 

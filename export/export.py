@@ -2,7 +2,7 @@
 
 model.onnx      QONNX, uint8 pixels to integer logit
 reference.npz   the integers of the hardware (contract.network)
-golden.npz      every test image with its integer logit, probability and label
+golden.npz      every test image with its integers, probability and label
 export.json     scale, operating point, and what was compared
 """
 
@@ -15,7 +15,7 @@ import torch
 from brevitas.core.scaling import ConstScaling
 from numpy.typing import NDArray
 
-from contract.decision import integer_threshold, sigmoid
+from contract.decision import integer_threshold, logits_of, sigmoid
 from contract.errors import MismatchError
 from contract.network import FLOAT32_EXACT, save_network
 from contract.npz import save_npz
@@ -36,7 +36,8 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
     net = canonical(checkpoint.net)
     extracted = extract(net)
     network = extracted.network
-    logits = network.outputs(test.pixels)[-1][:, 0]
+    outputs = network.outputs(test.pixels)[-1]
+    logits = logits_of(outputs)
 
     out.mkdir(parents=True)
     to_qonnx(net, out / "model.onnx")
@@ -53,7 +54,7 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         out / "golden.npz",
         {
             "pixels": test.pixels,
-            "logits": logits,
+            "outputs": outputs,
             "probability": sigmoid(extracted.scale * logits + extracted.offset),
             "labels": test.labels,
         },

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from qnn.network import PixelMLP, act_scale
 
 
@@ -87,22 +87,22 @@ def canonical(net: PixelMLP) -> PixelMLP:
 
 def extract(net: PixelMLP) -> Extracted:
     """Return the integer form of a network that `canonical` returned."""
-    layers: list[IntegerLayer] = []
+    layers: list[Dense] = []
     low, high, input_scale = 0, 255, 1.0
     for block, bits in zip(net.blocks, net.spec.act_bits_per_layer, strict=True):
         weights, weight_scale = integer_weights(block.linear)
         affine = _affine(block.norm, weight_scale * input_scale)
-        unfinished = IntegerLayer(weights, None)
+        unfinished = Dense(weights, None)
         thresholds = _thresholds(affine, int(bits), *unfinished.accumulator_range(low, high))
-        layers.append(IntegerLayer(weights, thresholds, bipolar=bits == 1))
+        layers.append(Dense(weights, thresholds, bipolar=bits == 1))
         low, high = layers[-1].output_range()
         input_scale = act_scale(int(bits))
     weights, weight_scale = integer_weights(net.head.linear)
-    layers.append(IntegerLayer(weights, None))
+    layers.append(Dense(weights, None))
     affine = _affine(net.head.norm, weight_scale * input_scale)
     gain = float(affine.gamma[0] / affine.std[0])
     return Extracted(
-        IntegerNetwork(net.spec.height, net.spec.width, tuple(layers)),
+        IntegerNetwork(Input(net.spec.height, net.spec.width), tuple(layers)),
         scale=gain * affine.unit,
         offset=float(affine.beta[0] - gain * affine.mean[0]),
     )

@@ -39,10 +39,9 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
     golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
     qonnx = witness.load_onnx(export / "model.onnx")
     pixels = qonnx.get_tensor_shape(qonnx.graph.input[0].name)[1]
-    if pixels != network.height * network.width:
+    if pixels != network.input.size:
         raise ArtifactError(
-            f"model.onnx is for {pixels} pixels, reference.npz for {network.height} x {network.width}. "
-            "Export the run again."
+            f"model.onnx is for {pixels} pixels, reference.npz for {network.input}. Export the run again."
         )
     return build_network(network, golden, out, config, report, qonnx=qonnx)
 
@@ -60,7 +59,7 @@ def build_network(
 
     Args:
         network: what the hardware computes.
-        golden: images, and the logits that every step must give for them.
+        golden: images, and the integers that every step must give for them.
         out: the folder; must not exist.
         config: board, clock, and the wanted rate or a folding file.
         report: told what is being done, a line at a time.
@@ -71,7 +70,7 @@ def build_network(
         ConfigError: the network or the folding cannot be built.
         ArtifactError: network and images do not belong together, or no accumulator is near a threshold.
     """
-    _require_one_image_size(golden, network)
+    _require_fitting_images(golden, network)
     _require_fitting_thresholds(network)
     (out / "steps").mkdir(parents=True)
     board = BOARDS[config.board]
@@ -83,7 +82,7 @@ def build_network(
         graph = model
         model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
-        beats = network.height * network.width // steps.input_pixels(model, board)
+        beats = network.input.size // steps.input_pixels(model, board)
         estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
         for step in steps.TO_RTL:
             model = chain.step(step.__name__, partial(step, model, config), images=0)
@@ -123,12 +122,13 @@ def _require_fitting_thresholds(network: IntegerNetwork) -> None:
             )
 
 
-def _require_one_image_size(golden: Golden, network: IntegerNetwork) -> None:
-    """Stop unless the golden images are of the network's size."""
-    image = (network.height, network.width)
-    if golden.pixels.shape[1:] != image:
+def _require_fitting_images(golden: Golden, network: IntegerNetwork) -> None:
+    """Stop unless the golden images and integers are such as the network reads and gives. Raises ArtifactError."""
+    pixels, outputs = golden.pixels, golden.outputs
+    if not network.input.fits(pixels) or outputs.shape != (len(pixels), network.output_size):
         raise ArtifactError(
-            f"golden.npz has images {golden.pixels.shape[1:]}, reference.npz is for {image}. Export the run again."
+            f"golden.npz has images {pixels.dtype}{pixels.shape} and integers {outputs.shape}, reference.npz is for "
+            f"{network.input} and {network.output_size} integers per image. Export the run again."
         )
 
 

@@ -1,4 +1,4 @@
-"""The chain: every graph on the way to hardware is saved, executed and compared with the golden logits."""
+"""The chain: every graph on the way to hardware is saved, executed and compared with the golden integers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ Report = Callable[[str], None]  # told what is being done, a line at a time
 
 
 class Chain:
-    """The graphs on the way to hardware, each saved, executed and compared with the golden logits."""
+    """The graphs on the way to hardware, each saved, executed and compared with the golden integers."""
 
     def __init__(self, network: IntegerNetwork, golden: Golden, out: Path, report: Report) -> None:
         """Compare with `golden`; graphs are saved in the folder `steps` of `out`."""
@@ -26,13 +26,13 @@ class Chain:
         self.links: list[dict[str, Any]] = []  # as build.json has them
 
     def step(self, name: str, make: Callable[[], ModelWrapper], *, images: int | None = None) -> ModelWrapper:
-        """Add a graph that must give the golden logits, on all images or as many as given.
+        """Add a graph that must give the golden integers, on all images or as many as given.
 
         Raises:
             MismatchError: it does not; names the first layer that differs.
         """
         model, got = self._execute(name, make, images)
-        if not np.array_equal(got, self.golden.logits[: len(got)]):
+        if not np.array_equal(got, self.golden.outputs[: len(got)]):
             self._fail(name, model, got)
         self._add(name, got)
         return model
@@ -56,18 +56,18 @@ class Chain:
         model = make()
         model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
         pixels = self.golden.pixels[:images]
-        return model, execute(model, pixels) if len(pixels) else np.empty(0)
+        return model, execute(model, pixels) if len(pixels) else np.empty((0, self.network.output_size))
 
     def _add(self, name: str, got: NDArray[np.float64], *, witness: bool = False) -> None:
-        count, want = len(got), self.golden.logits[: len(got)]
-        differing, first = int((got != want).sum()), diagnose.first_difference(got, want)
+        count, want = len(got), self.golden.outputs[: len(got)]
+        differing, first = int((got != want).any(axis=1).sum()), diagnose.first_difference(got, want)
         link = {"stage": name, "images": count, "differing": differing if count else None, "first_difference": first}
         self.links.append(link)  # no times: the same build again is the same file
         found = f"{count} images, {differing} differ" if count else "not executable in Python"
         self.report(f"{name}{', a witness' if witness else ''}: {found}")
 
     def _fail(self, name: str, model: ModelWrapper, got: NDArray[np.float64]) -> None:
-        want = self.golden.logits[: len(got)]
+        want = self.golden.outputs[: len(got)]
         image = self.golden.pixels[diagnose.first_wrong_image(got, want)]
         found = diagnose.graph_activations(model, image)
         layer = diagnose.name_first_wrong_layer(found, self.network, image, self.out / "mismatch")

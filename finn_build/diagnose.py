@@ -19,36 +19,41 @@ from finn_build.ops import layer_op, op_of
 from finn_build.ops.op import Node
 
 
-def require_equal(got: NDArray[np.float64], want: NDArray[np.int64], *, stage: str) -> None:
-    """Stop unless a stage gives the (N,) golden logits exactly.
+def require_equal(got: NDArray[np.generic], want: NDArray[np.int64], *, stage: str) -> None:
+    """Stop unless a stage gives the (N, K) golden integers exactly.
 
     Raises:
         MismatchError: naming the stage and the first image that differs.
     """
-    wrong = np.flatnonzero(got != want)
-    if wrong.size:
-        n = wrong[0]
+    wrong = np.argwhere(got != want)
+    if len(wrong):
+        n, k = (int(v) for v in wrong[0])
         raise MismatchError(
-            f"{stage}: {wrong.size} of {want.size} logits differ from the golden ones; first at image {n}: "
-            f"got {got[n]:g}, want {want[n]}."
+            f"{stage}: {len(wrong)} of {want.size} logits differ from the golden ones; first at {place(n, k, want)}: "
+            f"got {got[n, k]:g}, want {want[n, k]}."
         )
 
 
-def first_wrong_image(got: NDArray[np.float64], want: NDArray[np.int64]) -> int:
-    """Return the index of the first image whose logit differs."""
-    return int(np.flatnonzero(got != want)[0])
+def place(n: int, k: int, outputs: NDArray[np.int64]) -> str:
+    """Return which of (N, K) integers is meant: image `n`, and where an image has several, output `k`."""
+    return f"image {n}" if outputs.shape[1] == 1 else f"image {n}, output {k}"
+
+
+def first_wrong_image(got: NDArray[np.generic], want: NDArray[np.int64]) -> int:
+    """Return the index of the first image of which an integer differs; both are (N, K)."""
+    return int(np.argwhere(got != want)[0][0])
 
 
 def first_difference(got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, float] | None:
-    """Return the first image whose logit differs, with both logits, as JSON-able numbers; None if all are equal."""
+    """Return the first (N, K) integer that differs, with both, as JSON-able numbers; None if all are equal."""
     if np.array_equal(got, want):
         return None
-    n = first_wrong_image(got, want)
-    return {"image": n, "got": float(got[n]), "want": float(want[n])}
+    n, k = (int(v) for v in np.argwhere(got != want)[0])
+    return {"image": n, "got": float(got[n, k]), "want": float(want[n, k])}
 
 
-def graph_activations(model: ModelWrapper, image: NDArray[np.uint8]) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return the name and output of every layer of a hardware graph for one image: activations, then the logit."""
+def graph_activations(model: ModelWrapper, image: NDArray[Any]) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the name and output of every layer of a hardware graph for one image: activations, then its integers."""
     tensors = hardware_tensors(model, image[None])
     nodes = [n for n in model.graph.node if op_of(n).computes and _activates(n)]
     return [(n.name, tensors[n.output[0]][0]) for n in [*nodes, model.graph.node[-1]]]
@@ -83,7 +88,7 @@ def _unpack(path: Path, node: Node) -> NDArray[np.float64]:
 
 
 def name_first_wrong_layer(
-    got: list[tuple[str, NDArray[np.float64]]], network: IntegerNetwork, image: NDArray[np.uint8], folder: Path
+    got: list[tuple[str, NDArray[np.float64]]], network: IntegerNetwork, image: NDArray[Any], folder: Path
 ) -> str:
     """Return a sentence that names the first layer that differs; write its two tensors to mismatch.npz in `folder`."""
     want = [layer[0] for layer in network.outputs(image[None])]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from contract.errors import ConfigError
-from contract.network import PIXEL_MAX
+from contract.values import PIXELS
 from finn_build.config import BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
 from finn_build.ops.op import Layer
@@ -172,7 +172,7 @@ def _sizes(network: Sequence[Shape], *, narrow: bool, by_chance: bool) -> list[S
         narrow: which of the two.
         by_chance: whether a few ternary weights turn out as binary ones.
     """
-    low, high = 0, PIXEL_MAX
+    low, high = PIXELS.low, PIXELS.high
     layers = []
     for shape in network:
         bits = 1 if by_chance and _may_be_binary(shape) else shape.weight_bits

@@ -11,8 +11,8 @@ import shutil
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ToolError
@@ -30,18 +30,18 @@ def check_gates(build: Path, export: Path, out: Path, *, family: Family) -> dict
     """Simulate the netlist of the design in `build` on golden images; write gates.json into the new folder `out`.
 
     Raises:
-        MismatchError: a logit differs.
+        MismatchError: an integer differs.
         ArtifactError: a file of `export` or `build` is damaged.
         ToolError: as for `simulate_gates`.
     """
     golden, rtl = load_golden(export / "golden.npz"), build / "rtl"
-    pixels, logits = golden.pixels[:GATE_IMAGES], golden.logits[:GATE_IMAGES]
+    pixels, outputs = golden.pixels[:GATE_IMAGES], golden.outputs[:GATE_IMAGES]
     out.mkdir(parents=True)
     usage, result = simulate_gates(rtl, load_design(rtl), pixels, family=family, scratch=out / "scratch")
-    diagnose.require_equal(result.logits.astype(np.float64), logits, stage="gates")
+    diagnose.require_equal(result.outputs, outputs, stage="gates")
     content: dict[str, object] = {
         "family": family,
-        "images": len(logits),
+        "images": len(outputs),
         "differing": 0,
         "cycles": result.cycles,
         "netlist": asdict(usage),
@@ -53,7 +53,7 @@ def check_gates(build: Path, export: Path, out: Path, *, family: Family) -> dict
 def simulate_gates(
     rtl: Path,
     design: Design,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     *,
     family: Family,
     scratch: Path,
@@ -64,7 +64,7 @@ def simulate_gates(
     Args:
         rtl: what `stitch` wrote.
         design: what `stitch` returned.
-        pixels: (N, height, width).
+        pixels: (N, ...) images.
         family: device family.
         scratch: folder for Yosys and Verilator, created and removed.
         stall_seed: as for `simulate`.

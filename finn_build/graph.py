@@ -17,30 +17,30 @@ def is_hardware(node: Any) -> bool:
     return bool(node.domain.startswith("finn.custom_op.fpgadataflow"))
 
 
-def execute(model: ModelWrapper, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
+def execute(model: ModelWrapper, pixels: NDArray[Any]) -> NDArray[np.float64]:
     """Run `model` on images.
 
     Args:
-        model: a graph from (1, MW) pixels to (1, 1) logits: a hardware graph, or another one, executed in float32.
-        pixels: (N, height, width).
+        model: a graph from (1, MW) pixels to (1, K) results: a hardware graph, or another one, executed in float32.
+        pixels: (N, ...) images.
 
     Returns:
-        (N,) logits as the graph gives them, not rounded.
+        (N, K) results as the graph gives them, not rounded.
     """
     from finn.core.onnx_exec import execute_onnx
 
     if is_hardware(model.graph.node[-1]):
         parts = [pixels[i : i + ROWS] for i in range(0, len(pixels), ROWS)]
         name = model.graph.node[-1].output[0]
-        return np.concatenate([hardware_tensors(model, part)[name][:, 0] for part in parts])
+        return np.concatenate([hardware_tensors(model, part)[name] for part in parts])
     model = _with_batch(model, len(pixels))
     flat = pixels.reshape(len(pixels), -1).astype(np.float32)
-    logits = execute_onnx(model, {model.graph.input[0].name: flat})[model.graph.output[0].name]
-    return np.asarray(logits[:, 0].astype(np.float64))
+    results = execute_onnx(model, {model.graph.input[0].name: flat})[model.graph.output[0].name]
+    return np.asarray(results.astype(np.float64))
 
 
-def hardware_tensors(model: ModelWrapper, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
-    """Return every tensor, (N, width), of a hardware graph for images, (N, height, width).
+def hardware_tensors(model: ModelWrapper, pixels: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Return every tensor, (N, width), of a hardware graph for (N, ...) images.
 
     FINN's Python models of its nodes compute in the type of what they are given. Here that is float64, in which every
     sum of a network is exact; FINN's own executor gives them float32, which is not beyond 2**24.

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, IntegerNetwork
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, integer_type, network_sizes, plan, signed_type, width
 
@@ -101,7 +101,7 @@ def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def _set_thresholds(model: ModelWrapper, node: Any, layer: IntegerLayer, sizes: Sizes, sums: str) -> None:
+def _set_thresholds(model: ModelWrapper, node: Any, layer: Dense, sizes: Sizes, sums: str) -> None:
     """Give a node of thresholds, which compares numbers of the type `sums`, its constants and their type."""
     assert layer.thresholds is not None and sizes.bits is not None
     channels, levels = layer.thresholds.shape

@@ -2,18 +2,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // Drives the Verilated accelerator, in one of two ways.
 //
-//   harness IMAGES LOGITS COUNT BEATS BYTES [--stall SEED] [--wave FILE]
-// streams COUNT images of BEATS beats of BYTES bytes from the file IMAGES, back to back, and writes per image an int32
-// logit and a uint64 cycle to the file LOGITS. --stall: the source pauses before beats and the sink refuses some, in
+//   harness IMAGES OUTPUTS COUNT BEATS BYTES RESULTS [--stall SEED] [--wave FILE]
+// streams COUNT images of BEATS beats of BYTES bytes from the file IMAGES, back to back, and writes for each of the
+// RESULTS beats of an image's answer an int32 and a uint64 cycle to the file OUTPUTS. --stall: the source pauses before beats and the sink refuses some, in
 // stretches, each of them never, always or with a probability between; it is 1/2 over all. Standard output: "progress N", then per stream "stream I transfers N stalled N starved N both N"
 // and "times I FIRST LAST FIRST LAST ..." with the cycles of the first images' first and last beats, "peak FIFO N", and
 // "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
 //
-//   harness --serve BEATS BYTES
+//   harness --serve BEATS BYTES RESULTS
 // is the core of a simulated device: it obeys requests on standard input until that ends, and keeps its state between
 // them. 'B', uint32 beats, uint8 last, then beats * BYTES bytes: offer these beats, with TLAST on the final one if last.
 // 'R': pulse the reset. The reply on standard output: uint32 n, uint64 cycles since the start, then n results of int32
-// logit and uint8 TLAST: those of all images that were complete. All numbers are little-endian.
+// and uint8 TLAST: those of all images that were complete, and of a next one as far as they are there. All numbers are little-endian.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -58,7 +58,7 @@ private:
 };
 
 struct Result {
-    int32_t logit;
+    int32_t value;
     bool last;
     uint64_t cycle;
 };
@@ -179,7 +179,7 @@ bool write_results(const char* path, const std::vector<Result>& results) {
     const File out(std::fopen(path, "wb"), std::fclose);
     if (!out) return false;
     for (const Result& r : results)
-        if (std::fwrite(&r.logit, 4, 1, out.get()) != 1 || std::fwrite(&r.cycle, 8, 1, out.get()) != 1) return false;
+        if (std::fwrite(&r.value, 4, 1, out.get()) != 1 || std::fwrite(&r.cycle, 8, 1, out.get()) != 1) return false;
     return true;
 }
 
@@ -204,11 +204,12 @@ void print_counters(const Accelerator& accelerator, uint64_t first_in, size_t co
 
 int stream(int argc, char** argv) {
     const size_t count = std::strtoull(argv[3], nullptr, 10), beats = std::strtoull(argv[4], nullptr, 10),
-                 bytes = std::strtoull(argv[5], nullptr, 10), total = count * beats;
+                 bytes = std::strtoull(argv[5], nullptr, 10), per_image = std::strtoull(argv[6], nullptr, 10),
+                 total = count * beats, expected = count * per_image;
     bool stall = false;
     uint64_t seed = 0;
     const char* wave = nullptr;
-    for (int i = 6; i + 1 < argc; i += 2) {
+    for (int i = 7; i + 1 < argc; i += 2) {
         const std::string option = argv[i];
         if (option == "--stall") stall = true, seed = std::strtoull(argv[i + 1], nullptr, 10);
         if (option == "--wave") wave = argv[i + 1];
@@ -217,24 +218,24 @@ int stream(int argc, char** argv) {
     Accelerator accelerator(wave);
     Pauses source(2 * seed), sink(2 * seed + 1);
     std::vector<Result> results;
-    results.reserve(count);
+    results.reserve(expected);
     size_t sent = 0, reported = 0;
     uint64_t first_in = 0;
     bool offered = false;  // a refused beat stays offered
-    while (results.size() < count) {
-        accelerator.timing = results.size() < kTimed;
+    while (results.size() < expected) {
+        accelerator.timing = results.size() < kTimed * per_image;
         if (!offered) offered = sent < total && (!stall || source.goes());
         const uint8_t* beat = offered ? &images[sent * bytes] : nullptr;
         if (accelerator.cycle(beat, bytes, sent + 1 == total, !stall || sink.goes(), results)) {
             if (!sent++) first_in = accelerator.cycles - 1;
             offered = false;
         }
-        if (results.size() >= reported + 64) {
-            std::printf("progress %zu\n", reported = results.size());
+        if (const size_t done = results.size() / per_image; done >= reported + 64) {
+            std::printf("progress %zu\n", reported = done);
             std::fflush(stdout);
         }
         if (accelerator.quiet()) {
-            std::printf("stuck %zu %zu %llu\n", results.size(), sent / beats,
+            std::printf("stuck %zu %zu %llu\n", results.size() / per_image, sent / beats,
                         static_cast<unsigned long long>(accelerator.cycles));
             return 3;
         }
@@ -244,8 +245,8 @@ int stream(int argc, char** argv) {
         return 2;
     }
     print_counters(accelerator, first_in, count);
-    for (size_t i = 0; i < count; i++)
-        if (results[i].last != (i + 1 == count)) return 4;
+    for (size_t i = 0; i < expected; i++)
+        if (results[i].last != (i + 1 == expected)) return 4;
     return 0;
 }
 
@@ -255,13 +256,13 @@ void reply(const Accelerator& accelerator, const std::vector<Result>& results) {
     std::fwrite(&accelerator.cycles, 8, 1, stdout);
     for (const Result& r : results) {
         const uint8_t last = r.last;
-        std::fwrite(&r.logit, 4, 1, stdout);
+        std::fwrite(&r.value, 4, 1, stdout);
         std::fwrite(&last, 1, 1, stdout);
     }
     std::fflush(stdout);
 }
 
-int serve(size_t beats_per_image, size_t bytes) {
+int serve(size_t beats_per_image, size_t bytes, size_t per_image) {
     Accelerator accelerator(nullptr);
     uint64_t accepted = 0, answered = 0;  // beats and results since the last reset
     std::vector<uint8_t> data;
@@ -283,7 +284,7 @@ int serve(size_t beats_per_image, size_t bytes) {
                 const bool taken = accelerator.cycle(beat, bytes, last && sent + 1 == beats, true, results);
                 sent += taken;
                 accepted += taken;
-                if (sent == beats && answered + results.size() >= accepted / beats_per_image) break;
+                if (sent == beats && answered + results.size() >= accepted / beats_per_image * per_image) break;
             }
             answered += results.size();
         } else {
@@ -297,7 +298,8 @@ int serve(size_t beats_per_image, size_t bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    if (argc == 4 && std::string(argv[1]) == "--serve")
-        return serve(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10));
-    return argc >= 6 ? stream(argc, argv) : 2;
+    if (argc == 5 && std::string(argv[1]) == "--serve")
+        return serve(std::strtoull(argv[2], nullptr, 10), std::strtoull(argv[3], nullptr, 10),
+                     std::strtoull(argv[4], nullptr, 10));
+    return argc >= 7 ? stream(argc, argv) : 2;
 }

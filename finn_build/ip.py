@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 
 from contract.golden import Golden, load_golden
 from contract.record import read_record
+from contract.values import VALUES
 from finn_build.boards import BOARDS, Board
 from finn_build.ip_xact import Bus, Port, Vlnv, component
 from finn_build.licences import write_licences
@@ -116,23 +117,17 @@ def _copy_hdl(ip: Ip, rtl: Path, out: Path) -> None:
 
 
 def _choose(golden: Golden) -> Golden:
-    """Return a few images, from the smallest logit to the greatest."""
-    order = np.argsort(golden.logits, kind="stable")
+    """Return a few images, from the smallest logit, or first integer, to the greatest."""
+    order = np.argsort(golden.outputs[:, 0], kind="stable")
     few = order[np.linspace(0, len(order) - 1, min(GOLDEN_IMAGES, len(order))).round().astype(int)]
-    return Golden(golden.pixels[few], golden.logits[few])
+    return Golden(golden.pixels[few], golden.outputs[few])
 
 
 def _write_golden(golden: Golden, design: Design, out: Path) -> None:
     """Write the images as the beats of the input stream, and the logits, for $readmemh."""
-    (out / "golden_beats.hex").write_text(_hex(beats(golden.pixels, design)), encoding="ascii")
-    words = golden.logits.astype("<i4").view(np.uint8).reshape(-1, 4)
+    (out / "golden_beats.hex").write_text(_hex(design.pack(golden.pixels)), encoding="ascii")
+    words = golden.outputs.astype("<i4").view(np.uint8).reshape(-1, 4)
     (out / "golden_logits.hex").write_text(_hex(words), encoding="ascii")
-
-
-def beats(pixels: NDArray[np.uint8], design: Design) -> NDArray[np.uint8]:
-    """Return images, (N, height, width), as bytes of beats, (N * in_beats, in_bits / 8), low byte first."""
-    lanes = pixels.reshape(-1, design.simd)
-    return np.pad(lanes, ((0, 0), (0, design.in_bits // 8 - design.simd)))
 
 
 def _hex(words: NDArray[np.uint8]) -> str:
@@ -140,16 +135,26 @@ def _hex(words: NDArray[np.uint8]) -> str:
     return "".join(f"{bytes(word[::-1]).hex()}\n" for word in words)
 
 
+def _unit(design: Design) -> str:
+    """Return where the first pixel of a beat is."""
+    return "byte" if VALUES[design.datatype].bits == 8 else "bits"
+
+
 def ports(design: Design) -> list[Port]:
     """Return the ports of the top."""
     return [
         Port("ap_clk", "in", None, "clock of everything"),
         Port("ap_rst_n", "in", None, "synchronous reset, active low"),
-        Port("s_axis_tdata", "in", design.in_bits, f"{design.simd} pixels, the first in the low byte"),
+        Port("s_axis_tdata", "in", design.in_bits, f"{design.simd} pixels, the first in the low {_unit(design)}"),
         Port("s_axis_tvalid", "in", None, ""),
         Port("s_axis_tlast", "in", None, "the last beat of a transfer of whole images"),
         Port("s_axis_tready", "out", None, ""),
-        Port("m_axis_tdata", "out", LOGIT_BITS, "one signed logit"),
+        Port(
+            "m_axis_tdata",
+            "out",
+            LOGIT_BITS,
+            "one signed logit" if design.results == 1 else f"one of {design.results} signed integers",
+        ),
         Port("m_axis_tvalid", "out", None, ""),
         Port("m_axis_tlast", "out", None, "the last result of a transfer"),
         Port("m_axis_tready", "in", None, ""),
@@ -243,10 +248,16 @@ def _values(ip: Ip, golden: Golden) -> dict[str, object]:
         "FAMILY": ip.board.family,
         "CLK_NS": f"{ip.build.clk_ns:.3f}",
         "MHZ": f"{1e3 / ip.build.clk_ns:g}",
-        "IMAGES": len(golden.logits),
+        "IMAGES": len(golden.outputs),
+        "RESULTS": design.results,
         "BEATS": design.in_beats,
         "LAST": design.in_beats - 1,
         "SIMD": design.simd,
+        "DATATYPE": design.datatype,
+        "UNIT": _unit(design),
+        "RESULT": "one int32 logit per image"
+        if design.results == 1
+        else f"{design.results} int32 per image, one a beat",
         "IN_BITS": design.in_bits,
         "LOGIT_BITS": design.out_bits_used,
         "CYCLES": max(ip.estimates.latency_cycles, ip.estimates.cycles_per_image),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, IntegerNetwork
 from finn_build.ops import thresholding
 from finn_build.ops.product import product_op
 
@@ -91,7 +91,7 @@ def network_sizes(network: IntegerNetwork) -> list[Sizes]:
     ]
 
 
-def _layer_sizes(layer: IntegerLayer, low: int, high: int) -> Sizes:
+def _layer_sizes(layer: Dense, low: int, high: int) -> Sizes:
     (mh, mw), weights = layer.weights.shape, layer.weights
     least, greatest = layer.accumulator_range(low, high)
     sums, margins, bits = (int(least.min()), int(greatest.max())), (0, 0), None

@@ -1,11 +1,13 @@
 """The records of this folder: what build, simulate, synth, gates and Vivado's flows leave as JSON."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootModel
 
+from contract.network import MAX_OUTPUTS
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
+from contract.values import VALUES
 from finn_build.boards import BOARDS
 
 MOST_NODES = 400  # of a design: 64 hidden layers of two nodes, with two converters and two FIFOs, and the ends
@@ -132,13 +134,14 @@ class InputStream(Record):
     bits: Bits  # of TDATA
     beats: Width  # per image
     pixels_per_beat: Width
+    datatype: Literal[tuple(VALUES)]  # type: ignore[valid-type]  # a name in contract.values.VALUES
 
 
 class OutputStream(Record):
     """The accelerator's output."""
 
     bits: Bits  # of TDATA
-    beats: Width  # per image
+    beats: Annotated[int, Field(ge=1, le=MAX_OUTPUTS)]  # per image: K
     logit_bits: Annotated[int, Field(ge=1, le=64)]
 
 

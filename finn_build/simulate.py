@@ -1,6 +1,6 @@
 """Simulate the stitched design cycle by cycle in Verilator and measure it.
 
-The harness streams any number of images back to back and records every logit, the cycle it left in, and for every
+The harness streams any number of images back to back and records every integer, the cycle it left in, and for every
 stream how often it moved, waited for its sink (stalled) or waited for its source (starved).
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class StreamUse:
 class SimResult:
     """One simulation of N images."""
 
-    logits: NDArray[np.int64]  # (N,)
-    finished: NDArray[np.int64]  # (N,) cycle in which each logit left, from the first pixel's cycle
+    outputs: NDArray[np.int64]  # (N, K)
+    finished: NDArray[np.int64]  # (N,) cycle in which each image's last integer left, from the first pixel's cycle
     cycles: int
     streams: tuple[StreamUse, ...]  # stream i is the input of node i, the last one the output
     fifo_peaks: tuple[int, ...]  # most items each FIFO ever held
@@ -52,14 +53,14 @@ class SimResult:
 
     @property
     def initiation_interval(self) -> float:
-        """Cycles from one logit to the next, averaged over all images after the first."""
+        """Cycles from one image's integers to the next one's, averaged over all images after the first."""
         if len(self.finished) < 2:
             return float("nan")
         return float(self.finished[-1] - self.finished[0]) / (len(self.finished) - 1)
 
     @property
     def first_latency(self) -> int:
-        """Cycles from the first pixel to the first logit."""
+        """Cycles from the first pixel to the first image's last integer."""
         return int(self.finished[0])
 
 
@@ -150,19 +151,19 @@ def simulate(
     harness: Path,
     rtl: Path,
     design: Design,
-    pixels: NDArray[np.uint8],
+    pixels: NDArray[Any],
     *,
     stall_seed: int | None = None,
     wave: Path | None = None,
     progress: Progress | None = None,
 ) -> SimResult:
-    """Stream images, (N, height, width), through the design.
+    """Stream (N, ...) images through the design.
 
     Args:
         harness: the program from `verilate`.
         rtl: the folder with the design's memory files.
         design: what `stitch` returned.
-        pixels: the images.
+        pixels: the images, of the type that the design reads.
         stall_seed: let source and sink pause at random, from this seed; None streams without a gap.
         wave: write the images' waveform to this VCD file; `harness` must be built with wave=True.
         progress: told about finished images.
@@ -172,16 +173,10 @@ def simulate(
         ToolError: the simulator itself fails.
     """
     scratch = harness.parent
-    images, logits = scratch / "images.bin", scratch / "logits.bin"
-    images.write_bytes(np.ascontiguousarray(pixels).tobytes())
-    command: list[str | Path] = [
-        harness.resolve(),
-        images.resolve(),
-        logits.resolve(),
-        str(len(pixels)),
-        str(design.in_beats),
-    ]
-    command += [str(design.simd)]
+    images, outputs = scratch / "images.bin", scratch / "outputs.bin"
+    images.write_bytes(design.pack(pixels).tobytes())
+    sizes = (len(pixels), design.in_beats, design.in_bits // 8, design.results)
+    command: list[str | Path] = [harness.resolve(), images.resolve(), outputs.resolve(), *map(str, sizes)]
     if stall_seed is not None:
         command += ["--stall", str(stall_seed)]
     if wave is not None:
@@ -200,7 +195,7 @@ def simulate(
     if code:
         fatal = next((line for line in lines if "%Fatal" in line or "%Error" in line), "no message")
         raise ToolError(f"the simulator failed with exit code {code}: {(errors or fatal).strip()}.")
-    return _result(lines, logits, seconds)
+    return _result(lines, outputs, design.results, seconds)
 
 
 def _run(command: list[str | Path], cwd: Path, images: int, progress: Progress | None) -> tuple[list[str], int, str]:
@@ -219,13 +214,13 @@ def _run(command: list[str | Path], cwd: Path, images: int, progress: Progress |
     return lines, code, errors
 
 
-def _result(lines: list[str], logits: Path, seconds: float) -> SimResult:
-    records = np.fromfile(logits, dtype=[("logit", "<i4"), ("cycle", "<u8")])
+def _result(lines: list[str], outputs: Path, per_image: int, seconds: float) -> SimResult:
+    records = np.fromfile(outputs, dtype=[("value", "<i4"), ("cycle", "<u8")]).reshape(-1, per_image)
     words = [line.split() for line in lines]
     cycles, first_in = next((int(w[1]), int(w[2])) for w in words if w[0] == "done")
     return SimResult(
-        logits=records["logit"].astype(np.int64),
-        finished=records["cycle"].astype(np.int64) - first_in,
+        outputs=records["value"].astype(np.int64),
+        finished=records["cycle"][:, -1].astype(np.int64) - first_in,
         cycles=cycles,
         streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7]), int(w[9])) for w in words if w[0] == "stream"),
         timed=tuple(_times(w[2:], first_in) for w in words if w[0] == "times"),

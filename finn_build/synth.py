@@ -257,7 +257,7 @@ def unit_of(rtl: Path, design: Design, name: str) -> Unit:
     texts = {file: (rtl / file).read_text(encoding="utf-8") for file in design.sources if file != f"{TOP}.v"}
     nodes = {node.name: node for node in design.nodes}
     module = f"{name}_top"
-    ends = {"in_beats": design.in_beats, "in_bits": design.in_bits, "out_bits": LOGIT_BITS}
+    ends = {"in_beats": design.in_beats, "in_bits": design.in_bits, "out_beats": design.results, "out_bits": LOGIT_BITS}
     top = _node_top(nodes[name], module) if name in nodes else image_last.bench(module, **ends)
     files = [(file, texts[file].encode()) for file in needed_files(top, texts)]
     files.append((f"{module}.v", top.encode()))

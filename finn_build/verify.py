@@ -1,4 +1,4 @@
-"""The RTL against the golden logits: simulate every image, compare every logit, record what was measured.
+"""The RTL against the golden integers: simulate every image, compare all of them, record what was measured.
 
 `simulate_network` takes an integer network and golden images, `simulate_build` reads them from an export folder.
 """
@@ -50,12 +50,12 @@ def simulate_network(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Verilate the design in `build_dir`, stream every golden image through it and compare every logit.
+    """Verilate the design in `build_dir`, stream every golden image through it and compare every integer.
 
     Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds.
 
     Raises:
-        MismatchError: a logit differs; names the layer.
+        MismatchError: an integer differs; names the layer.
         ToolError: g++, make, perl or Verilator is missing.
     """
     summary = read_record(build_dir / "build.json", Built)
@@ -67,17 +67,17 @@ def simulate_network(
     report("compiling the simulator")
     harness = verilate(rtl, design, out / "verilator")
     compile_seconds = time.perf_counter() - start
-    report(f"simulating {len(golden.logits)} images")
+    report(f"simulating {len(golden.outputs)} images")
     result = simulate(harness, rtl, design, golden.pixels, progress=progress)
     _require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
-    stalled_count = min(STALLED_IMAGES, len(golden.logits))
+    stalled_count = min(STALLED_IMAGES, len(golden.outputs))
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
     _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
     measured = measure(result, design, estimates, clk_ns=summary.clk_ns)
     for remark in measured["remarks"]:
         report(remark)
     content = {
-        "images": len(golden.logits),
+        "images": len(golden.outputs),
         "differing": 0,
         "images_with_random_stalls": stalled_count,
         "compile_seconds": compile_seconds,
@@ -89,8 +89,8 @@ def simulate_network(
     return content
 
 
-def write_wave(rtl: Path, design: Design, pixels: NDArray[np.uint8], wave: Path, scratch: Path) -> None:
-    """Simulate a few images, (N, height, width), and write every signal to the FST file `wave`."""
+def write_wave(rtl: Path, design: Design, pixels: NDArray[Any], wave: Path, scratch: Path) -> None:
+    """Simulate a few (N, ...) images and write every signal to the FST file `wave`."""
     try:
         harness = verilate(rtl, design, scratch, wave=True)
         simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd")
@@ -103,8 +103,7 @@ def write_wave(rtl: Path, design: Design, pixels: NDArray[np.uint8], wave: Path,
 def _require_rtl_equal(
     result: SimResult, golden: Golden, network: IntegerNetwork, rtl: Path, design: Design, out: Path, *, stage: str
 ) -> None:
-    want = golden.logits[: len(result.logits)]
-    got = result.logits.astype(np.float64)
+    want, got = golden.outputs[: len(result.outputs)], result.outputs
     if np.array_equal(got, want):
         return
     image = golden.pixels[diagnose.first_wrong_image(got, want)]

@@ -13,6 +13,7 @@ import contextlib
 import copy
 import errno
 import json
+import math
 import os
 import platform
 import re
@@ -146,7 +147,7 @@ def _stitch_and_verify(
     model: ModelWrapper, golden: Golden, config: BuildConfig, board: Board, work: Path, say: Say, *, exact: bool
 ) -> _Verified:
     """Let FINN verify its Python model, where that is `exact`, and the stitched IP."""
-    count = min(config.sample, len(golden.logits))
+    count = min(config.sample, len(golden.outputs))
     finn_config = _finn_config(golden, count, config, board, work / "finn")
     _save_parent(model, Path(finn_config.output_dir) / "intermediate_models")
     points = []
@@ -171,7 +172,7 @@ def _finn_config(golden: Golden, count: int, config: BuildConfig, board: Board, 
 
     out.mkdir()
     np.save(out / "input.npy", golden.pixels[:count].reshape(count, -1).astype(np.float32))
-    np.save(out / "expected_output.npy", golden.logits[:count, None].astype(np.float64))
+    np.save(out / "expected_output.npy", golden.outputs[:count].astype(np.float64))
     return finn.DataflowBuildConfig(
         output_dir=str(out),
         synth_clk_period_ns=config.clk_ns,
@@ -199,11 +200,11 @@ def _save_parent(model: ModelWrapper, folder: Path) -> None:
 
 
 def require_verified(folder: Path, point: str, golden: Golden, count: int) -> dict[str, Any]:
-    """Stop unless FINN's verification ran on `count` images and each of its outputs is the golden logit.
+    """Stop unless FINN's verification ran on `count` images and each of its outputs is golden.
 
     FINN only prints that it failed, and compares floats; its verdicts and its outputs are both looked at.
     """
-    for i, want in enumerate(golden.logits[:count].tolist()):
+    for i, want in enumerate(golden.outputs[:count].tolist()):
         outputs = sorted(folder.glob(f"verify_{point}_{i}_*.npy"))
         if len(outputs) != 1:
             raise MismatchError(
@@ -211,10 +212,11 @@ def require_verified(folder: Path, point: str, golden: Golden, count: int) -> di
                 "Run the same command again; if it stays, report this build's log."
             )
         got = np.load(outputs[0], allow_pickle=False).reshape(-1)
-        if got.shape != (1,) or float(got[0]) != want or not outputs[0].stem.endswith("_SUCCESS"):
+        if got.tolist() != want or not outputs[0].stem.endswith("_SUCCESS"):
+            golden_are = "the golden logit is" if len(want) == 1 else "the golden integers are"
             raise MismatchError(
-                f"{point}: image {i} gives {', '.join(f'{v:g}' for v in got[:4])}, the golden logit is {want}. "
-                "No bitstream was built. Report this with the run's build folder."
+                f"{point}: image {i} gives {', '.join(f'{v:g}' for v in got[:4])}, {golden_are} "
+                f"{', '.join(map(str, want[:4]))}. No bitstream was built. Report this with the run's build folder."
             )
     return {"point": point, "images": count, "differing": 0, "tolerance": 0}
 
@@ -305,6 +307,7 @@ def _collect(
     shutil.copytree(finn / "report", result / "reports")
     head = getCustomOp(model.graph.node[-1])
     width = int(head.get_outstream_width_padded())
+    results = math.prod(head.get_folded_output_shape())  # one a beat
     # FINN rounds the last layer's results up to whole bytes, so that no padding hides the sign from the driver.
     assert width == head.get_outstream_width()
     content = {
@@ -313,7 +316,7 @@ def _collect(
         "part": board.part,
         "clock_mhz": 1e3 / config.clk_ns,
         "dma": DMA,
-        "output": {"packed_bytes": width // 8, "width_bits": width},
+        "output": {"packed_bytes": results * width // 8, "width_bits": width},
         "timing": timing,
         "verification": points,
         "rtl_files_equal_to_local": compared,

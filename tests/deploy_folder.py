@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.decision import Decision
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
-from contract.network import IntegerLayer, IntegerNetwork, save_network
+from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
 from tests.integer_networks import random_pixels
@@ -24,8 +24,8 @@ def lively_network(seed: int) -> IntegerNetwork:
         np.int64
     )
     thresholds = np.sort(np.quantile(accumulators, np.arange(1, 16) / 16, axis=0).T.astype(np.int64), axis=1)
-    last = IntegerLayer(rng.integers(-128, 128, (1, 16)).astype(np.int8), None)
-    return IntegerNetwork(28, 28, (IntegerLayer(weights, thresholds), last))
+    last = Dense(rng.integers(-128, 128, (1, 16)).astype(np.int8), None)
+    return IntegerNetwork(Input(28, 28), (Dense(weights, thresholds), last))
 
 
 def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int = 3, **changes: Any) -> IntegerNetwork:
@@ -34,12 +34,12 @@ def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int 
     `changes` replaces fields of the manifest.
     """
     network = network or lively_network(seed)
-    height, width = network.height, network.width
+    height, width = network.input.height, network.input.width
     out.mkdir(parents=True, exist_ok=True)
     pixels = random_pixels(30, height=height, width=width)
-    logits = network.outputs(pixels)[-1][:, 0]
+    outputs = network.outputs(pixels)[-1]
     save_network(out / "reference.npz", network)
-    save_npz(out / "golden.npz", {"pixels": pixels, "logits": logits})
+    save_npz(out / "golden.npz", {"pixels": pixels, "outputs": outputs})
     fields: dict[str, Any] = {
         "schema": SCHEMA,
         "name": out.name,
@@ -48,6 +48,9 @@ def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int 
         "preprocessing": describe(),
         "height": height,
         "width": width,
+        "channels": 1,
+        "datatype": "uint8",
+        "outputs": 1,
         "decision": Decision(
             scale=1 / 256,
             offset=-0.5,

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 
 
 def random_pixels(count: int, *, height: int = 8, width: int = 8, seed: int = 1) -> NDArray[np.uint8]:
@@ -15,26 +15,37 @@ def random_pixels(count: int, *, height: int = 8, width: int = 8, seed: int = 1)
 
 
 def random_integer_network(
-    sizes: list[int], levels: list[int], *, height: int, width: int, seed: int, reach: int = 127
+    sizes: list[int],
+    levels: list[int],
+    *,
+    seed: int,
+    height: int = 8,
+    width: int = 8,
+    source: Input | None = None,
+    outputs: int = 1,
+    reach: int = 127,
 ) -> IntegerNetwork:
     """Any network that reference.npz can hold: random weights, thresholds spread over the whole accumulator range.
 
     Args:
         sizes: outputs of each hidden layer.
-        levels: thresholds of each hidden layer; 0 makes it bipolar.
-        height: of the image.
-        width: of the image.
+        levels: thresholds of each hidden layer; 0 makes it bipolar. More are not looked at.
         seed: of everything random.
+        height: of the image of uint8 pixels.
+        width: of the image.
+        source: the input, if it is another one.
+        outputs: K.
         reach: largest weight.
     """
     rng = np.random.default_rng(seed)
-    layers: list[IntegerLayer] = []
-    inputs, low, high = height * width, 0, 255
-    for outputs, count in zip(sizes, levels, strict=True):
-        weights = rng.integers(-reach, reach + 1, (outputs, inputs)).astype(np.int8)
-        least, greatest = IntegerLayer(weights, None).accumulator_range(low, high)
-        thresholds = np.sort(rng.integers(least[:, None], greatest[:, None] + 2, (outputs, count or 1)), axis=1)
-        layers.append(IntegerLayer(weights, thresholds, bipolar=count == 0))
-        inputs, (low, high) = outputs, layers[-1].output_range()
-    layers.append(IntegerLayer(rng.integers(-reach, reach + 1, (1, inputs)).astype(np.int8), None))
-    return IntegerNetwork(height, width, tuple(layers))
+    layers: list[Dense] = []
+    source = source or Input(height, width)
+    inputs, low, high = source.size, source.values.low, source.values.high
+    for mh, count in zip(sizes, levels, strict=False):
+        weights = rng.integers(-reach, reach + 1, (mh, inputs)).astype(np.int8)
+        least, greatest = Dense(weights, None).accumulator_range(low, high)
+        thresholds = np.sort(rng.integers(least[:, None], greatest[:, None] + 2, (mh, count or 1)), axis=1)
+        layers.append(Dense(weights, thresholds, bipolar=count == 0))
+        inputs, (low, high) = mh, layers[-1].output_range()
+    layers.append(Dense(rng.integers(-reach, reach + 1, (outputs, inputs)).astype(np.int8), None))
+    return IntegerNetwork(source, tuple(layers))

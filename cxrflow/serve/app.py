@@ -132,7 +132,7 @@ class Server:
                     data=str(run.manifest.provenance.get("data", "")),
                     class_names=run.manifest.class_names,
                     devices=list(run.devices),
-                    operating_points=_points(run.manifest.decision),
+                    operating_points=_points(run.decision),
                     examples=len(run.examples),
                 )
                 for run in self._fleet.runs.values()
@@ -185,7 +185,7 @@ def _points(decision: Decision) -> list[OperatingPoint]:
 
 
 def _point(served: Served, name: str | None) -> OperatingPoint:
-    points = _points(served.manifest.decision)
+    points = _points(served.decision)
     found = points[0] if name is None else next((point for point in points if point.name == name), None)
     if found is None:
         raise Refusal(404, "unknown-point", "This run has no such operating point. Ask /api/runs for their names.")
@@ -196,7 +196,7 @@ def _answer(served: Served, point: OperatingPoint, index: int, logit: int, decod
     return Answer(
         index=index,
         logit=logit,
-        probability=float(served.manifest.decision.probability(np.array(logit))),
+        probability=float(served.decision.probability(np.array(logit))),
         class_name=served.manifest.class_names[logit > point.threshold],
         width=decoded.width,
         height=decoded.height,

@@ -13,6 +13,7 @@ import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import Decision
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.golden import load_golden
 from contract.manifest import Manifest
@@ -34,6 +35,12 @@ class Served:
     folder: Path
     devices: tuple[str, ...]  # that can run it here, the preferred one first
     examples: NDArray[np.uint8]  # (N, H, W)
+
+    @property
+    def decision(self) -> Decision:
+        """From the logit to a class; `_serve` offers no folder without."""
+        assert self.manifest.decision is not None
+        return self.manifest.decision
 
 
 def find_deploys(paths: Sequence[Path], runs: Path) -> list[Path]:
@@ -155,6 +162,11 @@ class Fleet:
 def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served:
     """Describe one deploy folder. Raises ConfigError where none of `devices` can run it."""
     manifest = package.manifest
+    if manifest.decision is None:
+        raise ConfigError(
+            f"{package.folder} gives {manifest.outputs} integers per image and no decision: the page shows classes of "
+            "one logit only. Use the driver: `Accelerator(...).infer(...).outputs`."
+        )
     here = {
         "board": board_missing(package) is None,
         "cpu": True,

@@ -1,14 +1,15 @@
 """What computes the results on a simulated device, and a fast one in plain Python."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import Stream
+from contract.values import VALUES
 
-Result = tuple[int, bool]  # (logit, TLAST)
+Result = tuple[int, bool]  # of one beat: (integer, TLAST)
 
 
 class Core(Protocol):
@@ -33,9 +34,10 @@ class Core(Protocol):
 class ReferenceCore:
     """The streams of `finn_build`'s top around the CPU reference."""
 
-    def __init__(self, logits: Callable[[NDArray[np.uint8]], NDArray[np.int64]], stream: Stream) -> None:
-        """Compute with `logits`, usually a `driver.reference.Reference`, images that arrive on `stream`."""
-        self._logits = logits
+    def __init__(self, outputs: Callable[[NDArray[Any]], NDArray[np.int64]], stream: Stream) -> None:
+        """Compute with `outputs`, usually a `driver.reference.Reference`, images that arrive on `stream`."""
+        self._outputs = outputs
+        self._values, self._lanes = VALUES[stream.datatype], stream.folded_shape[1]
         self._image_bytes = stream.packed_bytes
         self._beat_bytes = beat_bytes(stream)
         self._partial = b""
@@ -50,8 +52,9 @@ class ReferenceCore:
         self._partial = data[whole:]
         if not count:
             return []
-        logits = self._logits(np.frombuffer(data[:whole], np.uint8).reshape(count, self._image_bytes))
-        results = [(int(logit), False) for logit in logits]
+        packed = np.frombuffer(data[:whole], np.uint8).reshape(count, self._image_bytes)
+        outputs = self._outputs(self._values.unpack(packed, lanes=self._lanes))
+        results = [(int(output), False) for output in outputs.reshape(-1)]
         results[-1] = (results[-1][0], last and not self._partial)
         return results
 
@@ -67,5 +70,5 @@ class ReferenceCore:
 
 
 def beat_bytes(stream: Stream) -> int:
-    """Return the bytes of one beat: one uint8 element each."""
-    return stream.folded_shape[-1]
+    """Return the bytes of one beat."""
+    return stream.width_bits // 8

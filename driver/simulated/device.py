@@ -59,13 +59,12 @@ class SimulatedDevice:
         base = 0xA000_0000 if self.clock.zynqmp else 0x4000_0000  # where M_AXI_HPM0_FPD and M_AXI_GP0 start
         names = self.hardware.dma
         if self.hardware.shell == "axi_dma":
-            dma = AxiDmaModel(self.memory, self._streams, self.hardware.output.packed_bytes, lambda: self._faults)
+            result_bytes = self.hardware.output.width_bits // 8
+            dma = AxiDmaModel(self.memory, self._streams, result_bytes, lambda: self._faults)
             return [Ip(names["dma"], AXI_DMA, base, dma, _axi_dma_parameters(self.hardware))]
         engines = []
         for i, (role, stream) in enumerate((("input", self.hardware.input), ("output", self.hardware.output))):
-            model = FinnIodmaModel(
-                self.memory, self._streams, stream.packed_bytes, lambda: self._faults, output=role == "output"
-            )
+            model = FinnIodmaModel(self.memory, self._streams, stream, lambda: self._faults, output=role == "output")
             engines.append(Ip(names[role], f"{FINN_IODMA}{names[role]}:1.0", base + i * 0x10000, model, {}))
         return engines
 

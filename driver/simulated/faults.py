@@ -28,7 +28,7 @@ class Faults:
     add_result: int | None = None  # this result comes twice; TLAST is on the second one
     add_tlast: bool = False  # then TLAST is on the first one, too
     swap_result: int | None = None  # this result and the next one change places
-    spare_results: tuple[int, ...] = ()  # logits that wait in the output stream already, the last one with TLAST
+    spare_results: tuple[int, ...] = ()  # integers that wait in the output stream already, the last one with TLAST
     add_beat: int | None = None  # this beat of the input comes twice
     drop_beat: int | None = None  # this beat of the input is lost
     lose_write: int | None = None  # this result is taken and counted, and never reaches memory

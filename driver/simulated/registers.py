@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.manifest import Hardware
+from contract.manifest import Hardware, Stream
 from contract.shells import (
     DMA_CHANNELS,
     DMA_LENGTH_BITS,
@@ -190,12 +190,12 @@ class AxiDmaModel:
                 return
             result = self._streams.take()
             assert result is not None
-            logit, last = result
+            value, last = result
             if channel.received + self._result_bytes > channel.length:
                 self._fail(channel, DmaError.INTERNAL)  # more came than software has room for
                 return
             try:
-                word = (logit & ((1 << 8 * self._result_bytes) - 1)).to_bytes(self._result_bytes, "little")
+                word = (value & ((1 << 8 * self._result_bytes) - 1)).to_bytes(self._result_bytes, "little")
                 self._streams.store(self._memory, channel.address + channel.received, word)
             except BusError:
                 self._fail(channel, DmaError.DECODE)
@@ -236,7 +236,7 @@ class FinnIodmaModel:
         self,
         memory: PhysicalMemory,
         streams: Streams,
-        image_bytes: int,
+        stream: Stream,
         faults: Callable[[], Faults],
         *,
         output: bool,
@@ -246,11 +246,11 @@ class FinnIodmaModel:
         Args:
             memory: of the board.
             streams: of the accelerator.
-            image_bytes: of one image, or of one result if `output`.
+            stream: what an image is on its stream, or are its results if `output`.
             faults: what goes wrong.
             output: the engine writes results; otherwise it reads images.
         """
-        self._memory, self._streams, self._image_bytes, self._output = memory, streams, image_bytes, output
+        self._memory, self._streams, self._stream, self._output = memory, streams, stream, output
         self._faults = faults
         self.reset()
         if output:
@@ -263,7 +263,7 @@ class FinnIodmaModel:
             self._plain: dict[int, int] = {}  # every register without a behaviour
             self._busy = False
             self._flags = 0  # DONE and READY
-            self._received = 0  # images
+            self._received = 0  # results
             self._streams.changed.notify_all()
 
     def read(self, offset: int) -> int:
@@ -302,7 +302,7 @@ class FinnIodmaModel:
         try:
             self._streams.feed(
                 lambda offset, size: self._memory.read(address + offset, size),
-                reps * self._image_bytes,
+                reps * self._stream.packed_bytes,
                 last=False,
                 alive=lambda: transfer is self._transfer,
             )
@@ -315,11 +315,11 @@ class FinnIodmaModel:
     def _take(self) -> None:
         """Move results to memory while there are any and somebody wants them."""
         address, reps = self._job()
-        while self._busy and self._received < reps:
+        results, size = reps * self._stream.folded_shape[0], self._stream.width_bits // 8  # a beat is a result
+        while self._busy and self._received < results:
             result = self._streams.take()
             if result is None:
                 return
-            size = self._image_bytes
             word = (result[0] & ((1 << 8 * size) - 1)).to_bytes(size, "little")
             try:
                 self._streams.store(self._memory, address + self._received * size, word)

@@ -6,6 +6,7 @@ from typing import Any
 from contract.errors import ConfigError
 from contract.manifest import Hardware
 from driver.package import Package
+from driver.simulated.core import beat_bytes
 from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.stand_in import StandIn
 from driver.simulated.verilated import VerilatedCore
@@ -27,9 +28,14 @@ def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware,
             "again, or use device='cpu'."
         )
     hardware = with_shell(hardware)
-    beats, beat_bytes = hardware.input.folded_shape
+    source = hardware.input
     files = [name for name in package.manifest.sha256 if Path(name).parent == Path(PROGRAM).parent]
     core = VerilatedCore(
-        program, program.parent, beats=beats, beat_bytes=beat_bytes, prove=lambda: package.prove(*files)
+        program,
+        program.parent,
+        beats=source.folded_shape[0],
+        beat_bytes=beat_bytes(source),
+        results=hardware.output.shape[0],
+        prove=lambda: package.prove(*files),
     )
     return StandIn(SimulatedDevice(hardware, core)), hardware, core

@@ -9,7 +9,7 @@ from driver.simulated.core import Core, Result, beat_bytes
 from driver.simulated.faults import Faults
 from driver.simulated.memory import PhysicalMemory
 
-MAX_IMAGES = 32  # results that wait inside while nobody takes them, as in finn_build/stitch.py
+MAX_IMAGES = 32  # images whose results wait inside while nobody takes them, as in finn_build/stitch.py
 
 
 class Streams:
@@ -26,7 +26,7 @@ class Streams:
         self.broken: Exception | None = None  # why the core computes no more
         self._core = core
         self._core_lock = threading.Lock()  # the core computes outside of `changed`
-        self._image_bytes = hardware.input.packed_bytes
+        self._image_bytes, self._image_results = hardware.input.packed_bytes, hardware.output.shape[0]
         self._beat_bytes = beat_bytes(hardware.input)
         self._results: deque[Result] = deque()
         self._partial = 0  # bytes of an unfinished image inside the core
@@ -37,11 +37,11 @@ class Streams:
         """Let `faults` happen from now on."""
         with self.changed:
             self._faults = faults
-            self._computed = self._taken = 0  # results
+            self._computed = self._taken = 0  # results, of which an image has `_image_results`
             self._beats = 0
             self._held: Result | None = None  # until the next result has overtaken it
             self._results.extend(
-                (logit, i == len(faults.spare_results)) for i, logit in enumerate(faults.spare_results, 1)
+                (value, i == len(faults.spare_results)) for i, value in enumerate(faults.spare_results, 1)
             )
             self.taker()
             self.changed.notify_all()
@@ -124,7 +124,8 @@ class Streams:
         return bool(self._results) and not stalled
 
     def _room(self) -> int:
-        return (MAX_IMAGES - len(self._results)) * self._image_bytes - self._partial
+        waiting = -(-len(self._results) // self._image_results)
+        return (MAX_IMAGES - waiting) * self._image_bytes - self._partial
 
     def _bend(self, data: bytes) -> bytes:
         """Lose or repeat beats on their way to the core."""
@@ -140,19 +141,19 @@ class Streams:
     def _disturb(self, result: Result) -> list[Result]:
         faults, index = self._faults, self._computed
         self._computed += 1
-        logit, last = result
+        value, last = result
         if index == faults.flip_result:
             # Shifted by 2**31, an int32 is unsigned and no bit is the sign.
-            logit = ((logit + 2**31) ^ (1 << faults.flip_bit)) - 2**31
+            value = ((value + 2**31) ^ (1 << faults.flip_bit)) - 2**31
         last = last and not faults.missing_tlast
         if index == faults.drop_result:
             return []
         if index == faults.add_result:
-            return [(logit, last and faults.add_tlast), (logit, last)]
+            return [(value, last and faults.add_tlast), (value, last)]
         if index == faults.swap_result:
-            self._held = logit, last
+            self._held = value, last
             return []
         if self._held is not None:
             (other, first), self._held = self._held, None
-            return [(logit, first), (other, last)]
-        return [(logit, last)]
+            return [(value, first), (other, last)]
+        return [(value, last)]

@@ -1,7 +1,7 @@
 """The accelerator's RTL, simulated cycle by cycle by the Verilated program in a process of its own.
 
-The program is `harness --serve BEATS BYTES`, see finn_build/harness.cpp. Everything is little-endian. Request: 'B',
-uint32 beats, uint8 last, the beats. Reply: uint32 results, uint64 cycles since the start, and per result int32 logit
+The program is `harness --serve BEATS BYTES RESULTS`, see finn_build/harness.cpp. Everything is little-endian. Request:
+'B', uint32 beats, uint8 last, the beats. Reply: uint32 results, uint64 cycles since the start, and per result int32
 and uint8 TLAST. A reset is a new process: it is fast, and works whatever has become of the old one.
 """
 
@@ -27,7 +27,14 @@ class VerilatedCore:
     """See driver.simulated.core.Core. A context manager; `close` ends the program."""
 
     def __init__(
-        self, program: Path, rtl: Path, *, beats: int, beat_bytes: int, prove: Callable[[], None] = lambda: None
+        self,
+        program: Path,
+        rtl: Path,
+        *,
+        beats: int,
+        beat_bytes: int,
+        results: int,
+        prove: Callable[[], None] = lambda: None,
     ) -> None:
         """Start the program.
 
@@ -36,13 +43,14 @@ class VerilatedCore:
             rtl: the folder with the design's memory files.
             beats: of one image on the input stream.
             beat_bytes: bytes of one beat.
+            results: of one image on the output stream.
             prove: called before each start; raises a CxrflowError if program or memory files are not the right ones.
 
         Raises:
             ToolError: the program cannot be started.
         """
         self._beat_bytes = beat_bytes
-        self._command = [str(program.resolve()), "--serve", str(beats), str(beat_bytes)]
+        self._command = [str(program.resolve()), "--serve", str(beats), str(beat_bytes), str(results)]
         self._program, self._rtl, self._prove = program, rtl, prove
         self._before = self._cycles = 0  # simulated by earlier processes, and by this one
         self._changing = threading.Lock()  # which process is the one
@@ -75,7 +83,7 @@ class VerilatedCore:
         except (BrokenPipeError, ValueError) as err:  # ValueError: already closed
             raise self._why_ended() from err
         count, self._cycles = _REPLY.unpack(self._read(_REPLY.size))
-        return [(logit, bool(last)) for logit, last in _RESULT.iter_unpack(self._read(count * _RESULT.size))]
+        return [(value, bool(last)) for value, last in _RESULT.iter_unpack(self._read(count * _RESULT.size))]
 
     def reset(self) -> None:
         """See Core. Raises ToolError if the program does not start again, and what `prove` raises."""

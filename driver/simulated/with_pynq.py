@@ -15,6 +15,7 @@ from contract.errors import ConfigError, CxrflowError
 from contract.manifest import save_manifest
 from driver.accelerator import Accelerator
 from driver.package import open_package
+from driver.simulated.core import beat_bytes
 from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.pynq_device import pynq_runtime
 from driver.simulated.runtime import PROGRAM
@@ -33,9 +34,11 @@ def verify(folder: Path, shell: str, *, capacity: int) -> int:
     if hardware is None or program is None:
         raise ConfigError(f"{folder} holds no simulator, expected {PROGRAM}. Run `cxrflow simulate` and package again.")
     hardware = replace(with_shell(hardware, shell), board="zcu104", part="xczu7ev-ffvc1156-2-e")
-    beats, beat_bytes = hardware.input.folded_shape
+    beats, results = hardware.input.folded_shape[0], hardware.output.shape[0]
     with (
-        VerilatedCore(program, program.parent, beats=beats, beat_bytes=beat_bytes) as core,
+        VerilatedCore(
+            program, program.parent, beats=beats, beat_bytes=beat_bytes(hardware.input), results=results
+        ) as core,
         tempfile.TemporaryDirectory() as changed,
     ):
         # The same files under a manifest with a shell, as after a bitstream was built.

@@ -4,13 +4,14 @@
 `default_nettype none
 module accelerator_tb;
     localparam integer IMAGES  = @IMAGES@;
+    localparam integer RESULTS = IMAGES * @RESULTS@;
     localparam integer BEATS   = @BEATS@; // input beats per image
     localparam integer IN_BITS = @IN_BITS@;
     localparam integer TOTAL   = IMAGES * BEATS;
     localparam integer LIMIT   = 1000 + 20 * (IMAGES + 4) * @CYCLES@; // cycles, far more than it needs
 
     reg [IN_BITS-1:0] beats[0:TOTAL-1];
-    reg [31:0] golden[0:IMAGES-1];
+    reg [31:0] golden[0:RESULTS-1];
     reg clk = 1'b0;
     reg rst_n = 1'b0;
     always #(@CLK_NS@ / 2.0) clk = !clk;
@@ -54,26 +55,26 @@ module accelerator_tb;
             if (first_out < 0) first_out <= cycle;
             if (m_tdata !== golden[received]) begin
                 wrong <= wrong + 1;
-                $display("image %0d: logit %0d, expected %0d", received, $signed(m_tdata), $signed(golden[received]));
+                $display("image %0d: logit %0d, expected %0d", received / @RESULTS@, $signed(m_tdata), $signed(golden[received]));
             end
-            if (m_tlast !== (received == IMAGES - 1)) begin
-                $display("FAIL: TLAST is %b on result %0d of %0d", m_tlast, received + 1, IMAGES);
+            if (m_tlast !== (received == RESULTS - 1)) begin
+                $display("FAIL: TLAST is %b on result %0d of %0d", m_tlast, received + 1, RESULTS);
                 $finish;
             end
             received <= received + 1;
-            if (received == IMAGES - 1) finish(first_out < 0 ? cycle : first_out, cycle, wrong + (m_tdata !== golden[received] ? 1 : 0));
+            if (received == RESULTS - 1) finish(first_out < 0 ? cycle : first_out, cycle, wrong + (m_tdata !== golden[received] ? 1 : 0));
         end
         if (cycle == LIMIT) begin
-            $display("FAIL: %0d of %0d logits after %0d cycles", received, IMAGES, cycle);
+            $display("FAIL: %0d of %0d logits after %0d cycles", received, RESULTS, cycle);
             $finish;
         end
     end
 
     task finish(input integer first, input integer last, input integer differing);
         begin
-            if (differing != 0) $display("FAIL: %0d of %0d logits differ", differing, IMAGES);
+            if (differing != 0) $display("FAIL: %0d of %0d logits differ", differing, RESULTS);
             else $display("PASS: %0d of %0d logits equal; the first after %0d cycles, then %0d cycles for %0d images",
-                          IMAGES, IMAGES, first - first_in, last - first, IMAGES - 1);
+                          RESULTS, RESULTS, first - first_in, last - first, IMAGES - 1);
             $finish;
         end
     endtask

@@ -12,19 +12,20 @@ COST = Resources(lut=50, ff=45)
 MAX_IMAGES = 32  # images inside the accelerator at a time; each layer and FIFO holds less than two
 
 
-def instance(*, in_beats: int, in_bits: int, out_bits: int, last: int, result: str) -> str:
+def instance(*, in_beats: int, in_bits: int, out_beats: int, out_bits: int, last: int, result: str) -> str:
     """Return the Verilog of the unit between the accelerator's ports, stream 0 and the last stream.
 
     Args:
         in_beats: of an image.
         in_bits: TDATA of the input [bit].
+        out_beats: results of an image.
         out_bits: TDATA of the output [bit].
         last: number of the last stream.
         result: what goes out of it, as an expression of `out_bits`.
     """
     return f"""\
     axis_image_last #(
-{_parameters(in_beats, in_bits, out_bits)}
+{_parameters(in_beats, in_bits, out_beats, out_bits)}
     ) {NAME} (
         .clk(ap_clk), .rst(!ap_rst_n),
         .s_axis_tdata(s_axis_tdata), .s_axis_tvalid(s_axis_tvalid), .s_axis_tlast(s_axis_tlast),
@@ -37,7 +38,7 @@ def instance(*, in_beats: int, in_bits: int, out_bits: int, last: int, result: s
     );"""
 
 
-def bench(module: str, *, in_beats: int, in_bits: int, out_bits: int) -> str:
+def bench(module: str, *, in_beats: int, in_bits: int, out_beats: int, out_bits: int) -> str:
     """Return a module around the unit alone, with the accelerator's parameters; arguments as for `instance`."""
     return f"""\
 module {module} (
@@ -56,13 +57,13 @@ module {module} (
     input  wire m_axis_tready
 );
     axis_image_last #(
-{_parameters(in_beats, in_bits, out_bits)}
+{_parameters(in_beats, in_bits, out_beats, out_bits)}
     ) {NAME} (.*);
 endmodule
 """
 
 
-def _parameters(in_beats: int, in_bits: int, out_bits: int) -> str:
+def _parameters(in_beats: int, in_bits: int, out_beats: int, out_bits: int) -> str:
     return f"""\
-        .IN_BEATS({in_beats}), .OUT_BEATS(1), .MAX_IMAGES({MAX_IMAGES}),
+        .IN_BEATS({in_beats}), .OUT_BEATS({out_beats}), .MAX_IMAGES({MAX_IMAGES}),
         .IN_BITS({in_bits}), .OUT_BITS({out_bits})"""

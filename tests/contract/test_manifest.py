@@ -25,6 +25,9 @@ MANIFEST = Manifest(
     preprocessing={"version": 1, "resize": "area average"},
     height=28,
     width=28,
+    channels=1,
+    datatype="uint8",
+    outputs=1,
     decision=Decision(
         scale=0.0123, offset=-4.5, threshold=-17, rule="Youden on the validation split", operating_points={"other": 3}
     ),
@@ -92,7 +95,21 @@ def conforms(value: object, kind: Any) -> bool:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, hardware=None)):
+    assert MANIFEST.hardware is not None
+    several = dataclasses.replace(
+        MANIFEST,
+        class_names=[],
+        decision=None,
+        channels=3,
+        datatype="bipolar",
+        outputs=3,
+        hardware=dataclasses.replace(
+            MANIFEST.hardware,
+            input=Stream([28, 28, 3], "bipolar", [98, 24], 98 * 3, 24),
+            output=Stream([3], "int32", [3, 1], 6, 16),
+        ),
+    )
+    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, hardware=None), several):
         save_manifest(tmp_path / "accelerator.json", manifest)
         assert load_manifest(tmp_path / "accelerator.json") == manifest
         assert list(tmp_path.iterdir()) == [tmp_path / "accelerator.json"]
@@ -101,7 +118,8 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_operating_points_may_be_missing(tmp_path: Path) -> None:
     raw = copy.deepcopy(RAW)
     del raw["decision"]["operating_points"]
-    assert load(tmp_path / "accelerator.json", raw).decision.operating_points == {}
+    decision = load(tmp_path / "accelerator.json", raw).decision
+    assert decision is not None and decision.operating_points == {}
 
 
 @pytest.mark.parametrize("at", FIELDS, ids=".".join)
@@ -137,7 +155,7 @@ def test_a_wrong_type_is_refused_by_name(tmp_path: Path, at: tuple[Any, ...]) ->
 @pytest.mark.parametrize(
     ("at", "value"),
     [
-        (("schema",), 2),
+        (("schema",), 1),
         (("schema",), 1.0),
         (("height",), 0),
         (("width",), -28),
@@ -161,11 +179,18 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, at: tuple[str, ...], va
         (("hardware", "dma"), {"input": "x"}, r"hardware.dma has \['input'\], expected \['dma'\]"),
         (("hardware", "shell"), None, r"hardware.dma has \['dma'\], expected \[\]"),
         (("hardware", "shell"), "finn_iodma", r"expected \['input', 'output'\]"),
-        (("hardware", "input", "packed_bytes"), 783, "783 packed bytes.*expected 784 bytes"),
-        (("hardware", "input", "folded_shape"), [97, 8], "expected 784 bytes"),
-        (("hardware", "input", "width_bits"), 32, "width_bits is 32"),
-        (("hardware", "output", "width_bits"), 64, "not one integer of 1 to 4 bytes"),
-        (("width",), 27, "expected 756 bytes"),
+        (("hardware", "input", "packed_bytes"), 783, "783 packed bytes in beats of 64 bits, expected 784 in"),
+        (("hardware", "input", "folded_shape"), [97, 8], "with the product 784"),
+        (("hardware", "input", "width_bits"), 32, "784 packed bytes in beats of 32 bits, expected 784 in beats of 64"),
+        (("hardware", "output", "width_bits"), 64, "4 packed bytes in beats of 64 bits, expected 1 integers of"),
+        (("hardware", "output", "shape"), [2], r"shape \[2\] and folded shape \[1, 1\], expected int32, \[1\] and"),
+        (("hardware", "output", "datatype"), "uint8", "hardware.output has 'uint8'"),
+        (("width",), 27, "with the product 756"),
+        (("channels",), 2, "with the product 1568"),
+        (("datatype",), "int8", "hardware.input.datatype is 'uint8', expected int8"),
+        (("datatype",), "float32", "datatype is 'float32', expected one of uint8"),
+        (("outputs",), 3, "decision is there for 3 outputs, expected null"),
+        (("decision",), None, "expected none, as there is no decision"),
     ],
 )
 def test_streams_that_contradict_each_other(tmp_path: Path, at: tuple[str, ...], value: object, message: str) -> None:
@@ -196,12 +221,13 @@ def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
     [
         (("hardware", "input", "shape"), [2**62] * 100_000, "100000 numbers, expected 4 at most"),
         (("height",), 2**40, "height is 1099511627776, expected 4096 at most"),
+        (("outputs",), 2**40, "outputs is 1099511627776, expected 65536 at most"),
         (("class_names",), ["x" * 10**6], r"class_names is \['xxx"),
         (("sha256",), {"a" * 300: "0"}, "names the file 'aaa"),
         (("sha256",), {"a/../../b": "0"}, "outside its own folder"),
         (("sha256",), {"/dev/zero": "0"}, "outside its own folder"),
     ],
-    ids=["shape", "height", "class_names", "long name", "outside", "device"],
+    ids=["shape", "height", "outputs", "class_names", "long name", "outside", "device"],
 )
 def test_sizes_are_bounded_before_anything_is_computed(
     tmp_path: Path, at: tuple[str, ...], value: object, message: str

@@ -157,7 +157,7 @@ def test_calibration_and_operating_points_reach_the_deploy_folder(finished: Plac
     deploy = finished.run / "deploy" / "pynq-z2"
     decision = load_manifest(deploy / "accelerator.json").decision
     golden = np.load(deploy / "golden.npz")
-    logits = golden["logits"]
+    logits = golden["outputs"][:, 0]
     for rule, point in trained["operating_points"].items():
         np.testing.assert_array_equal(
             logits > decision.operating_points[rule], decision.scale * logits + decision.offset > point

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from contract.decision import Decision
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
-from contract.network import IntegerLayer, IntegerNetwork, save_network
+from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
 from driver.accelerator import Accelerator
@@ -29,10 +29,10 @@ RNG = generator(7)
 
 def tiny_network() -> IntegerNetwork:
     """A random network of 8 x 8 pixels."""
-    hidden = IntegerLayer(
+    hidden = Dense(
         RNG.integers(-7, 8, (6, SIDE * SIDE), dtype=np.int8), np.sort(RNG.integers(-9000, 9000, (6, 15)), axis=1)
     )
-    return IntegerNetwork(SIDE, SIDE, (hidden, IntegerLayer(RNG.integers(-7, 8, (1, 6), dtype=np.int8), None)))
+    return IntegerNetwork(Input(SIDE, SIDE), (hidden, Dense(RNG.integers(-7, 8, (1, 6), dtype=np.int8), None)))
 
 
 def write_folder(out: Path) -> None:
@@ -40,7 +40,7 @@ def write_folder(out: Path) -> None:
     network = tiny_network()
     pixels = RNG.integers(0, 256, (50, SIDE, SIDE), dtype=np.uint8)
     save_network(out / "reference.npz", network)
-    save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
+    save_npz(out / "golden.npz", {"pixels": pixels, "outputs": network.outputs(pixels)[-1]})
     write_manifest(out)
 
 
@@ -79,10 +79,10 @@ def write_program(out: Path) -> Path:
 
 def write_summing_folder(out: Path) -> IntegerNetwork:
     """Write a deploy folder whose network sums pixels, and with it a simulator."""
-    network = IntegerNetwork(SIDE, SIDE, (IntegerLayer(np.full((1, SIDE * SIDE), -1, np.int8), None),))
+    network = IntegerNetwork(Input(SIDE, SIDE), (Dense(np.full((1, SIDE * SIDE), -1, np.int8), None),))
     pixels = some_pixels(20)
     save_network(out / "reference.npz", network)
-    save_npz(out / "golden.npz", {"pixels": pixels, "logits": network.outputs(pixels)[-1][:, 0]})
+    save_npz(out / "golden.npz", {"pixels": pixels, "outputs": network.outputs(pixels)[-1]})
     (out / "sim").mkdir()
     write_program(out / "sim")
     (out / "sim" / "weights.dat").write_text("ff\n")
@@ -101,6 +101,9 @@ def write_manifest(out: Path, **changes: Any) -> None:
         preprocessing=describe(),
         height=SIDE,
         width=SIDE,
+        channels=1,
+        datatype="uint8",
+        outputs=1,
         decision=Decision(scale=0.125, offset=-1.0, threshold=3, rule="test"),
         hardware=Hardware(
             shell=None,

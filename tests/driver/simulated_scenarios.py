@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.manifest import Hardware, Stream
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from driver.reference import Reference
 from driver.simulated.core import Core, ReferenceCore
 from driver.simulated.device import SimulatedDevice, with_shell
@@ -27,7 +27,7 @@ PIXELS = 16  # of an image; 4 beats of 4
 BITFILE = "/nowhere/accelerator.bit"
 REFERENCE = Reference(
     IntegerNetwork(
-        4, 4, (IntegerLayer(np.random.default_rng(5).integers(-128, 128, (1, PIXELS), dtype=np.int8), None),)
+        Input(4, 4), (Dense(np.random.default_rng(5).integers(-128, 128, (1, PIXELS), dtype=np.int8), None),)
     )
 )
 
@@ -108,13 +108,13 @@ def batch(runtime: Any, board: SimulatedDevice) -> list[Any]:
     dma = runtime.Overlay(BITFILE).axi_dma_0
     source, target = buffers(runtime, 70)
     before = [state(dma.sendchannel), state(dma.recvchannel)]
-    right = run(dma, source, target) == REFERENCE(images(70)).tolist()
+    right = run(dma, source, target) == REFERENCE(images(70))[:, 0].tolist()
     received = int(dma.recvchannel.transferred)
     dma.recvchannel.transfer(target, start=8, nbytes=12)
     dma.sendchannel.transfer(source, start=5 * PIXELS, nbytes=3 * PIXELS)
     dma.sendchannel.wait()
     dma.recvchannel.wait()
-    part = [int(v) for v in target[2:5]] == REFERENCE(images(70)[5:8]).tolist()
+    part = [int(v) for v in target[2:5]] == REFERENCE(images(70)[5:8])[:, 0].tolist()
     after = [state(dma.sendchannel), state(dma.recvchannel)]
     return [before, right, received, part, int(dma.recvchannel.transferred), int(dma.buffer_max_size), after]
 
@@ -175,7 +175,7 @@ def download(runtime: Any, board: SimulatedDevice) -> list[Any]:
     dma.sendchannel.start()
     dma.recvchannel.start()
     source, target = buffers(runtime, 4, seed=1)
-    seen += [run(dma, source, target) == REFERENCE(images(4, seed=1)).tolist()]
+    seen += [run(dma, source, target) == REFERENCE(images(4, seed=1))[:, 0].tolist()]
     other = runtime.Overlay(BITFILE)
     seen += [outcome(lambda: overlay.axi_dma_0), other.axi_dma_0 is dma]
     return [*seen, run(other.axi_dma_0, source, target)]
@@ -234,9 +234,9 @@ def engines(runtime: Any, board: SimulatedDevice) -> list[Any]:
         engine.write(0x1C, 40)
         engine.write(0x00, 1)
     seen += [until(lambda: overlay.odma0.read(0) & 2), overlay.odma0.read(0), overlay.odma0.read(0x1C)]
-    unseen = target.tolist() != REFERENCE(images(40)).tolist()
+    unseen = target.tolist() != REFERENCE(images(40))[:, 0].tolist()
     target.invalidate()
-    return [*seen, unseen, target.tolist() == REFERENCE(images(40)).tolist()]
+    return [*seen, unseen, target.tolist() == REFERENCE(images(40))[:, 0].tolist()]
 
 
 SCENARIOS = {

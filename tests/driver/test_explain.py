@@ -12,7 +12,7 @@ from PIL import Image
 
 from contract.errors import ConfigError, DataError
 from contract.manifest import load_manifest
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from contract.npz import load_npz
 from driver import __main__ as command_line
 from driver.accelerator import Accelerator
@@ -33,7 +33,7 @@ PIXELS = RNG.integers(0, 256, (28, 28), dtype=np.uint8)
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A deploy folder of a linear network: what a window contributes is a sum of products."""
     out = tmp_path_factory.mktemp("linear")
-    write_deploy(out, IntegerNetwork(28, 28, (IntegerLayer(WEIGHTS.reshape(1, -1), None),)))
+    write_deploy(out, IntegerNetwork(Input(28, 28), (Dense(WEIGHTS.reshape(1, -1), None),)))
     return out
 
 

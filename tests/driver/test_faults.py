@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError, DeviceError, DeviceTimeoutError
+from contract.shells import LARGEST_TRANSFER
 from driver import link
 from driver.accelerator import Accelerator
 from driver.simulated.faults import Faults
@@ -75,7 +76,7 @@ def right_or_refused(board: Bench, accelerator: Accelerator, pixels: NDArray[np.
         logits = accelerator.infer(pixels).logits
     except DeviceError:
         return True
-    np.testing.assert_array_equal(logits, board.reference(pixels))
+    np.testing.assert_array_equal(logits, board.reference(pixels)[:, 0])
     return False
 
 
@@ -129,7 +130,7 @@ def test_any_fault_during_any_calls(
     elif images == "golden":
         pixels = accelerator._golden[0][:40]
     elif images == "the witness's":
-        pixels = np.tile(accelerator.link._witness.pixels.reshape(-1, SIDE, SIDE), (20, 1, 1))  # type: ignore[attr-defined]
+        pixels = np.tile(accelerator.link._witness.packed.reshape(-1, SIDE, SIDE), (20, 1, 1))  # type: ignore[attr-defined]
     keeps_its_promise(board, accelerator, KINDS[kind](place), [pixels[:size] for size in sizes])
 
 
@@ -137,8 +138,8 @@ def test_what_is_not_found_is_as_documented(board: Bench, accelerator: Accelerat
     """driver/witness.py says so: a possible logit in the right place, and results that changed places in a transfer."""
     accelerator.prepare()
     pixels = some_pixels(99)
-    pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
-    want = board.reference(pixels)
+    pixels = pixels[np.unique(board.reference(pixels)[:, 0], return_index=True)[1]][:9]  # of 9 different logits
+    want = board.reference(pixels)[:, 0]
     for faults, wrong in ((Faults(flip_result=3, flip_bit=0), [3]), (Faults(swap_result=5), [5, 6])):
         board.device.faults = faults
         assert np.flatnonzero(accelerator.infer(pixels).logits != want).tolist() == wrong
@@ -175,7 +176,7 @@ class TestTwice:
     )
     def test_what_is_wrong_once_is_found(self, board: Bench, twice: Accelerator, faults: Faults) -> None:
         pixels = some_pixels(99)
-        pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
+        pixels = pixels[np.unique(board.reference(pixels)[:, 0], return_index=True)[1]][:9]  # of 9 different logits
         board.device.faults = Faults()
         twice.prepare()
         board.device.faults = faults
@@ -293,4 +294,4 @@ def test_memory_that_a_dma_may_still_write_to_is_not_freed(board: Bench, monkeyp
 def test_transfers_are_as_long_as_the_engines_can(board: Bench, accelerator: Accelerator) -> None:
     assert accelerator.link.capacity == CAPACITY
     with board.open(capacity=10**12) as opened:
-        assert (opened.link.capacity + EXTRA) * SIDE * SIDE <= link.LARGEST_TRANSFER
+        assert (opened.link.capacity + EXTRA) * SIDE * SIDE <= LARGEST_TRANSFER

@@ -15,15 +15,15 @@ from tests.integer_networks import random_integer_network
 
 
 def logits(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return network.outputs(pixels)[-1][:, 0]
+    return network.outputs(pixels)[-1]
 
 
 def images(network: IntegerNetwork, count: int, seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (count, network.height, network.width), dtype=np.uint8)
+    pixels = rng.integers(0, 256, (count, network.input.height, network.input.width), dtype=np.uint8)
     pixels[:2] = np.array([0, 255], dtype=np.uint8)[:, None, None]
     # The images that reach the ends of the first layer's accumulators.
-    towards = (network.layers[0].weights[0] > 0).reshape(network.height, network.width)
+    towards = (network.layers[0].weights[0] > 0).reshape(network.input.height, network.input.width)
     pixels[2], pixels[3] = np.where(towards, 255, 0), np.where(towards, 0, 255)
     return pixels
 
@@ -40,7 +40,7 @@ def test_equals_the_definition(hidden: list[tuple[int, int]], shape: tuple[int, 
     network = random_integer_network(sizes, levels, height=shape[0], width=shape[1], seed=seed, reach=reach)
     pixels = images(network, 30, seed)
     got = Reference(network)(pixels)
-    assert got.dtype == np.int64 and got.shape == (30,)
+    assert got.dtype == np.int64 and got.shape == (30, 1)
     np.testing.assert_array_equal(got, logits(network, pixels))
 
 
@@ -74,7 +74,7 @@ def test_flat_strided_and_no_images() -> None:
     np.testing.assert_array_equal(reference(pixels.reshape(9, 24)), want)
     np.testing.assert_array_equal(reference(np.asfortranarray(pixels)), want)
     np.testing.assert_array_equal(reference(pixels[::-2]), want[::-2])
-    assert reference(pixels[:0]).shape == (0,)
+    assert reference(pixels[:0]).shape == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from contract.network import IntegerLayer, IntegerNetwork, save_network
+from contract.network import Dense, Input, IntegerNetwork, save_network
 from driver import reference
 from driver.reference import Reference
 
@@ -84,22 +84,22 @@ def random_network(
 ) -> IntegerNetwork:
     """1-bit weights are -1 / +1, 1-bit activations too; other activations are 0..2**bits - 1."""
     rng = np.random.default_rng(seed)
-    layers: list[IntegerLayer] = []
+    layers: list[Dense] = []
     low, high, mw = 0, 255, shape[0] * shape[1]
     for i, mh in enumerate([*hidden, 1]):
         bits = weight_bits[i % len(weight_bits)]
         most = 2 ** (bits - 1)
         weights = rng.choice([-1, 1], (mh, mw)) if bits == 1 else rng.integers(-most, most, (mh, mw))
-        layer = IntegerLayer(weights.astype(np.int8), None)
+        layer = Dense(weights.astype(np.int8), None)
         if i < len(hidden):
             bits = act_bits[i % len(act_bits)]
             levels = 1 if bits == 1 else 2**bits - 1
             thresholds = kind(rng, levels, *layer.accumulator_range(low, high))
-            layer = IntegerLayer(layer.weights, thresholds, bipolar=bits == 1)
+            layer = Dense(layer.weights, thresholds, bipolar=bits == 1)
             low, high = layer.output_range()
         layers.append(layer)
         mw = mh
-    return IntegerNetwork(*shape, tuple(layers))
+    return IntegerNetwork(Input(*shape), tuple(layers))
 
 
 def random_pixels(seed: int, count: int, shape: tuple[int, int]) -> NDArray[np.uint8]:
@@ -111,7 +111,7 @@ def random_pixels(seed: int, count: int, shape: tuple[int, int]) -> NDArray[np.u
 
 
 def definition(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.int64]:
-    return np.asarray(network.outputs(pixels)[-1][:, 0])
+    return network.outputs(pixels)[-1]
 
 
 def check(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> None:
@@ -143,7 +143,7 @@ def test_widths_that_change_from_layer_to_layer(seed: int) -> None:
         act_bits=rng.choice([1, 1, 2, 3, 4, 5, 6, 7, 8], depth + 1).tolist(),
         kind=KINDS[seed % len(KINDS)],
     )
-    check(network, random_pixels(seed, 40, (network.height, network.width)))
+    check(network, random_pixels(seed, 40, (network.input.height, network.input.width)))
 
 
 @BOTH
@@ -156,33 +156,31 @@ def test_binary_layers_of_any_width(width: int) -> None:
     last = network.layers[-2]
     for sign in (-1, 1):  # all bits of one layer differ, or none
         rows = np.repeat(network.outputs(pixels)[0][:1] * sign, width, axis=0).astype(np.int8)
-        same = IntegerLayer(rows, last.thresholds, bipolar=True)
-        check(IntegerNetwork(2, 3, (network.layers[0], same, network.layers[-1])), pixels)
+        same = Dense(rows, last.thresholds, bipolar=True)
+        check(IntegerNetwork(Input(2, 3), (network.layers[0], same, network.layers[-1])), pixels)
 
 
 def test_one_bit_weights_may_be_zero_and_one() -> None:
     """Weights of 0 beside 1 cannot be counted as bits."""
     network = random_network(3, shape=(3, 3), hidden=[20, 20], weight_bits=[1], act_bits=[1])
-    layers = tuple(
-        IntegerLayer(np.maximum(layer.weights, 0), layer.thresholds, layer.bipolar) for layer in network.layers
-    )
-    check(IntegerNetwork(3, 3, layers), random_pixels(3, 50, (3, 3)))
+    layers = tuple(Dense(np.maximum(layer.weights, 0), layer.thresholds, layer.bipolar) for layer in network.layers)
+    check(IntegerNetwork(Input(3, 3), layers), random_pixels(3, 50, (3, 3)))
 
 
 def test_one_threshold_without_bipolar_is_zero_or_one() -> None:
     network = random_network(4, shape=(3, 3), hidden=[20, 20], weight_bits=[1], act_bits=[1])
-    layers = tuple(IntegerLayer(layer.weights, layer.thresholds) for layer in network.layers)
-    check(IntegerNetwork(3, 3, layers), random_pixels(4, 50, (3, 3)))
+    layers = tuple(Dense(layer.weights, layer.thresholds) for layer in network.layers)
+    check(IntegerNetwork(Input(3, 3), layers), random_pixels(4, 50, (3, 3)))
 
 
 def every_accumulator(seed: int, levels: int, kind: Thresholds) -> tuple[IntegerNetwork, NDArray[np.uint8]]:
     """127 * a + b takes every value from 0 to 127 * 255 + 255; the logit is the one level."""
-    layer = IntegerLayer(np.array([[127, 1]], dtype=np.int8), None)
+    layer = Dense(np.array([[127, 1]], dtype=np.int8), None)
     thresholds = kind(np.random.default_rng(seed), levels, *layer.accumulator_range(0, 255))
-    head = IntegerLayer(np.ones((1, 1), dtype=np.int8), None)
+    head = Dense(np.ones((1, 1), dtype=np.int8), None)
     a, b = np.divmod(np.arange(127 * 255 + 256), 127)
     pixels = np.stack([np.minimum(a, 255), b + 127 * np.maximum(a - 255, 0)], axis=1).astype(np.uint8)
-    return IntegerNetwork(1, 2, (IntegerLayer(layer.weights, thresholds), head)), pixels.reshape(-1, 1, 2)
+    return IntegerNetwork(Input(1, 2), (Dense(layer.weights, thresholds), head)), pixels.reshape(-1, 1, 2)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 7, 15, 100, 255, 1000])
@@ -216,9 +214,9 @@ def test_every_accumulator_near_2_to_the_24(step: float) -> None:
     pixels[:, 0, -2], pixels[:, 0, -1] = np.divmod(np.arange(1000), 127)
     base = 490 * 127 * 255
     thresholds = (base + 20 + np.floor(step * np.arange(180)).astype(np.int64))[None]
-    head = IntegerLayer(np.ones((1, 1), dtype=np.int8), None)
-    network = IntegerNetwork(1, 492, (IntegerLayer(weights, thresholds), head))
-    assert set(definition(network, pixels)) == set(range(181))
+    head = Dense(np.ones((1, 1), dtype=np.int8), None)
+    network = IntegerNetwork(Input(1, 492), (Dense(weights, thresholds), head))
+    assert set(definition(network, pixels)[:, 0]) == set(range(181))
     check(network, pixels)
 
 
@@ -237,8 +235,8 @@ def test_sums_beyond_what_float32_counts(hidden: list[int], sign: int) -> None:
         sums = 127 * sign * (784 * 255 - np.arange(64))
         near = np.sort(sums)[: 4 * first.thresholds.shape[1] : 4] + np.arange(first.thresholds.shape[1]) % 3 - 1
         thresholds = np.repeat(near[None], len(weights), axis=0)
-    network = IntegerNetwork(28, 28, (IntegerLayer(weights, thresholds, first.bipolar), *network.layers[1:]))
-    assert abs(definition(IntegerNetwork(28, 28, (IntegerLayer(weights[:1], None),)), pixels)).min() > 2**24
+    network = IntegerNetwork(Input(28, 28), (Dense(weights, thresholds, first.bipolar), *network.layers[1:]))
+    assert abs(definition(IntegerNetwork(Input(28, 28), (Dense(weights[:1], None),)), pixels)).min() > 2**24
     check(network, pixels)
 
 
@@ -252,11 +250,11 @@ def test_greatest_sum_around_2_to_the_24(weight: int) -> None:
     pixels = np.full((3, 1, 520), 255, dtype=np.uint8)
     pixels[1, 0, 519], pixels[2, 0, 0] = 254, 254
     thresholds = np.array([[greatest - 1, greatest, greatest + 1], [greatest, 2**25 + 1, 2**60]])
-    head = IntegerLayer(np.array([[1, 16]], dtype=np.int8), None)
-    network = IntegerNetwork(1, 520, (IntegerLayer(weights, thresholds), head))
-    assert Reference(network)(pixels).tolist() == [2 + 16, 1, 0]
+    head = Dense(np.array([[1, 16]], dtype=np.int8), None)
+    network = IntegerNetwork(Input(1, 520), (Dense(weights, thresholds), head))
+    assert Reference(network)(pixels)[:, 0].tolist() == [2 + 16, 1, 0]
     check(network, pixels)
-    check(IntegerNetwork(1, 520, (IntegerLayer(weights[:1], None),)), pixels)
+    check(IntegerNetwork(Input(1, 520), (Dense(weights[:1], None),)), pixels)
 
 
 BITS = pytest.mark.parametrize("bits", [1, 4], ids=["W1A1", "W4A4"])
@@ -280,7 +278,7 @@ def test_no_images(bits: int) -> None:
     run = Reference(random_network(16, shape=(5, 7), hidden=[65, 65], weight_bits=[bits], act_bits=[bits]))
     for shape in ((0, 5, 7), (0, 35)):
         logits = run(np.zeros(shape, dtype=np.uint8))
-        assert logits.shape == (0,)
+        assert logits.shape == (0, 1)
         assert logits.dtype == np.int64
 
 

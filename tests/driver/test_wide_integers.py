@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from contract.decision import Decision
 from contract.golden import load_golden, load_labelled
 from contract.manifest import load_manifest
-from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
+from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import save_npz
 from contract.preprocess import area_average
 from driver.accelerator import Accelerator
@@ -44,7 +44,7 @@ def assert_same(got: NDArray[Any], want: NDArray[Any]) -> None:
 
 
 def test_ranges_of_accumulators() -> None:
-    layer = IntegerLayer(np.array([[127, -128, 5], [0, -1, 3]], dtype=np.int8), None)
+    layer = Dense(np.array([[127, -128, 5], [0, -1, 3]], dtype=np.int8), None)
     least, greatest = layer.accumulator_range(-FAR, FAR)
     assert_same(least, wide(-260 * FAR, -4 * FAR))
     assert_same(greatest, wide(260 * FAR, 4 * FAR))
@@ -53,10 +53,10 @@ def test_ranges_of_accumulators() -> None:
 
 def test_a_network_file_is_read_on_any_processor(tmp_path: Path) -> None:
     thresholds = np.array([[-(2**62), -(2**33) - 1, 5, 2**33, 2**62], [0, 1, 2, 2**32, 2**32 + 1]], dtype=np.int64)
-    first = IntegerLayer(np.ones((2, 6), dtype=np.int8), thresholds)
-    save_network(tmp_path / "n.npz", IntegerNetwork(2, 3, (first, IntegerLayer(np.ones((1, 2), dtype=np.int8), None))))
+    first = Dense(np.ones((2, 6), dtype=np.int8), thresholds)
+    save_network(tmp_path / "n.npz", IntegerNetwork(Input(2, 3), (first, Dense(np.ones((1, 2), dtype=np.int8), None))))
     with np.load(tmp_path / "n.npz") as arrays:
-        assert arrays["image"].dtype == np.int64
+        assert arrays["input"].dtype == np.int64
     loaded = load_network(tmp_path / "n.npz")
     assert loaded.layers[0].thresholds is not None
     assert_same(loaded.layers[0].thresholds, thresholds)
@@ -68,19 +68,19 @@ def test_accumulators_and_logits_beyond_32_bits(levels: int) -> None:
     white = SIDE * SIDE * 255 * 127
     weights = np.array([[127], [-127]], dtype=np.int8).repeat(SIDE * SIDE, axis=1)
     thresholds = np.stack([wide(white - 10, *range(white, white + levels - 1)), wide(*range(-white, -white + levels))])
-    first = IntegerLayer(weights, thresholds)
-    network = IntegerNetwork(SIDE, SIDE, (first, IntegerLayer(np.array([[100, 1]], dtype=np.int8), None)))
+    first = Dense(weights, thresholds)
+    network = IntegerNetwork(Input(SIDE, SIDE), (first, Dense(np.array([[100, 1]], dtype=np.int8), None)))
     pixels = np.full((2, SIDE, SIDE), 255, dtype=np.uint8)
     pixels[1, 3, 4] = 254
     hidden, logits = network.outputs(pixels)
     # The last channel's darker image lies 127 above the white one's accumulator, beyond all of its thresholds.
     assert_same(hidden, np.array([[min(levels, 2), 1], [0, levels]]))
-    assert_same(Reference(network)(pixels), logits[:, 0])
-    head = IntegerNetwork(SIDE, SIDE, (IntegerLayer(weights[:1], None),))
+    assert_same(Reference(network)(pixels), logits)
+    head = IntegerNetwork(Input(SIDE, SIDE), (Dense(weights[:1], None),))
     assert_same(head.outputs(pixels)[0], wide(white, white - 127)[:, None])
-    assert_same(Reference(head)(pixels), wide(white, white - 127))
-    signs = IntegerLayer(weights, thresholds[:, :1], bipolar=True)
-    bipolar = IntegerNetwork(SIDE, SIDE, (signs, network.layers[1]))
+    assert_same(Reference(head)(pixels), wide(white, white - 127)[:, None])
+    signs = Dense(weights, thresholds[:, :1], bipolar=True)
+    bipolar = IntegerNetwork(Input(SIDE, SIDE), (signs, network.layers[1]))
     assert_same(bipolar.outputs(pixels)[0], np.array([[1, 1], [-1, 1]]))
 
 
@@ -126,7 +126,7 @@ def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
     """On the CPU a logit may need more than 32 bits, and so may what all windows over a pixel take away."""
     weights = np.full((400, 400), 127, dtype=np.int8)
     weights[:, 200:] = -127
-    write_deploy(tmp_path, IntegerNetwork(400, 400, (IntegerLayer(weights.reshape(1, -1), None),)), hardware=None)
+    write_deploy(tmp_path, IntegerNetwork(Input(400, 400), (Dense(weights.reshape(1, -1), None),)), hardware=None)
     pixels = np.zeros((400, 400), dtype=np.uint8)
     pixels[:, :200] = 255
     with Accelerator(tmp_path, "cpu") as accelerator:
@@ -141,7 +141,7 @@ def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
 def test_golden_vectors_of_a_host(tmp_path: Path) -> None:
     """What a host wrote is read on a board, though its integers are not the board's own kind."""
     logits, pixels = wide(-(2**31), 2**31 - 1), np.zeros((2, 3, 3), dtype=np.uint8)
-    arrays = {"pixels": pixels, "logits": logits, "labels": wide(0, 1), "probability": np.array([0.0, 1.0])}
+    arrays = {"pixels": pixels, "outputs": logits[:, None], "labels": wide(0, 1), "probability": np.array([0.0, 1.0])}
     save_npz(tmp_path / "golden.npz", arrays)  # type: ignore[arg-type]
     assert_same(load_golden(tmp_path / "golden.npz").logits, logits)
     assert_same(load_labelled(tmp_path / "golden.npz").labels, wide(0, 1))

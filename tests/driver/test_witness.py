@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from contract.errors import ArtifactError, DeviceError
 from contract.manifest import Stream
-from contract.network import IntegerLayer, IntegerNetwork, save_network
+from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
 from driver.reference import Reference
 from driver.simulated.faults import Faults
@@ -21,7 +21,7 @@ from tests.randomness import generator
 RNG = generator(3)
 
 
-def random_network(bits: int, *, side: int = 28, hidden: int = 64) -> IntegerNetwork:
+def random_network(bits: int, *, side: int = 28, hidden: int = 64, outputs: int = 1) -> IntegerNetwork:
     """Weights and activations of `bits`, thresholds where noise falls on both sides of them."""
     top = 2 ** (bits - 1)
     draw: Callable[[tuple[int, int]], NDArray[np.int64]] = (
@@ -32,30 +32,33 @@ def random_network(bits: int, *, side: int = 28, hidden: int = 64) -> IntegerNet
     weights = draw((hidden, side * side))
     noise = RNG.integers(0, 256, (64, side * side)) @ weights.T
     thresholds = np.sort(np.quantile(noise, np.linspace(0.1, 0.9, 2**bits - 1), axis=0).T.astype(np.int64), axis=1)
-    last = IntegerLayer(draw((1, hidden)).astype(np.int8), None)
-    return IntegerNetwork(side, side, (IntegerLayer(weights.astype(np.int8), thresholds, bits == 1), last))
+    last = Dense(draw((outputs, hidden)).astype(np.int8), None)
+    return IntegerNetwork(Input(side, side), (Dense(weights.astype(np.int8), thresholds, bits == 1), last))
 
 
-@pytest.mark.parametrize("beat_bytes", [1, 8, 49, 784])
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize("lanes", [1, 8, 49, 784])
 @pytest.mark.parametrize("bits", [1, 2, 8])
-def test_every_cut_and_every_shift_shows(bits: int, beat_bytes: int) -> None:
-    reference = Reference(random_network(bits))
+def test_every_cut_and_every_shift_shows(bits: int, lanes: int, outputs: int) -> None:
+    reference = Reference(random_network(bits, outputs=outputs))
     black = np.zeros((3, 28, 28), np.uint8)
-    witness = find_witness(reference, black, beat_bytes=beat_bytes, result_bytes=4)
-    a, b = witness.pixels.reshape(2, 28, 28)
-    assert reference(np.stack([a, b])).tolist() == list(witness.logits)
-    assert witness.logits[0] != witness.logits[1] and (witness.unseen_cuts == 0 or (bits, beat_bytes) == (1, 1))
-    stream = np.concatenate([a.ravel(), b.ravel()])
-    if not witness.unseen_cuts and beat_bytes > 1:  # then all of them were tried
-        for cut in range(beat_bytes, 784, beat_bytes):
-            assert reference(stream[cut : cut + 784][None])[0] != witness.logits[1]
+    witness = find_witness(reference, black, lanes=lanes, result_bytes=4)
+    stream = witness.packed
+    assert reference(stream.reshape(2, 28, 28)).tolist() == witness.outputs.tolist()
+    results = witness.outputs.ravel()
+    for extra in range(1, outputs + 1):  # results too many
+        assert (results[outputs - extra : 2 * outputs - extra] != results[outputs:]).any()
+    assert witness.unseen_cuts == 0 or (bits, lanes, outputs) == (1, 1, 1)
+    if not witness.unseen_cuts and lanes > 1:  # then all of them were tried
+        for cut in range(lanes, 784, lanes):
+            assert (reference(stream[cut : cut + 784][None])[0] != witness.outputs[1]).any()
 
 
 def test_a_network_that_says_the_same_of_everything_has_a_witness_too() -> None:
-    reference = Reference(IntegerNetwork(4, 4, (IntegerLayer(np.zeros((1, 16), np.int8), None),)))
-    witness = find_witness(reference, np.zeros((0, 4, 4), np.uint8), beat_bytes=16, result_bytes=1)
-    assert (witness.low, witness.high, witness.logits) == (0, 0, (0, 0))
-    assert witness.require(np.zeros(5, np.int64)).tolist() == [0, 0, 0]
+    reference = Reference(IntegerNetwork(Input(4, 4), (Dense(np.zeros((1, 16), np.int8), None),)))
+    witness = find_witness(reference, np.zeros((0, 4, 4), np.uint8), lanes=16, result_bytes=1)
+    assert (witness.low.tolist(), witness.high.tolist(), witness.outputs.tolist()) == ([0], [0], [[0], [0]])
+    assert witness.require(np.zeros((5, 1), np.int64)).tolist() == [[0], [0], [0]]
 
 
 @pytest.mark.parametrize(
@@ -75,13 +78,29 @@ def test_poison_is_no_logit_where_that_can_be(low: int, high: int, size: int, po
 
 
 def test_results_that_no_image_gives_are_named() -> None:
-    witness = Witness(np.zeros(2, np.uint8), (3, 4), -10, 10, (POISON, 11))
-    assert witness.require(np.array([1, -10, 10, 3, 4])).tolist() == [1, -10, 10]
+    ends = np.array([-10]), np.array([10])
+    witness = Witness(np.zeros(2, np.uint8), np.array([[3], [4]]), *ends, (POISON, 11))
+    assert witness.require(np.array([[1], [-10], [10], [3], [4]])).tolist() == [[1], [-10], [10]]
     for results, message in (
         ([1, POISON, 2, 3, POISON], "2 of 5 results were never written"),
         ([1, 2, 11, 3, 4], "result 2 of 5 is 11, and this network gives -10 to 10"),
         ([1, 2, 3, 5, 3], "gave 5 and 3, expected 3 and 4: there was one result too many"),
         ([1, 2, 3, 4, 4], "too many or in disorder"),
+    ):
+        with pytest.raises(DeviceError, match=message):
+            witness.require(np.array(results)[:, None])
+
+
+def test_several_results_per_image_are_told_apart() -> None:
+    ends = np.array([-10, 0]), np.array([10, 5])
+    witness = Witness(np.zeros(2, np.uint8), np.array([[3, 1], [4, 2]]), *ends, (POISON, 11))
+    assert witness.require(np.array([[1, 0], [3, 1], [4, 2]])).tolist() == [[1, 0]]
+    for results, message in (
+        ([[1, POISON], [3, 1], [4, 2]], "1 of 6 results were never written"),
+        ([[1, 6], [3, 1], [4, 2]], "result 1 of 6 is 6, and this network gives 0 to 5"),
+        ([[1, 0], [0, 3], [1, 4]], r"gave \(0, 3\) and \(1, 4\), expected \(3, 1\) and \(4, 2\): there was one"),
+        ([[1, 0], [3, 1], [3, 1]], "there was one result too many"),
+        ([[1, 0], [3, 1], [4, 1]], "too many or in disorder"),
     ):
         with pytest.raises(DeviceError, match=message):
             witness.require(np.array(results))
@@ -90,7 +109,7 @@ def test_results_that_no_image_gives_are_named() -> None:
 def test_a_network_whose_results_do_not_fit_is_refused() -> None:
     reference = Reference(random_network(8))
     with pytest.raises(ArtifactError, match="does not fit into the 2 bytes"):
-        find_witness(reference, np.zeros((1, 28, 28), np.uint8), beat_bytes=28, result_bytes=2)
+        find_witness(reference, np.zeros((1, 28, 28), np.uint8), lanes=28, result_bytes=2)
 
 
 @pytest.mark.parametrize("shell", ["axi_dma", "finn_iodma"])
@@ -99,12 +118,12 @@ def test_where_every_number_is_a_logit_poison_is_not_mistaken(tmp_path: Path, sh
     write_folder(tmp_path)
     weights = np.zeros((2, SIDE * SIDE), np.int8)
     weights[0, 0] = weights[1, 1] = 1
-    head = IntegerLayer(np.array([[127, -128]], np.int8), None)
-    network = IntegerNetwork(SIDE, SIDE, (IntegerLayer(weights, np.array([[128], [128]])), head))
+    head = Dense(np.array([[127, -128]], np.int8), None)
+    network = IntegerNetwork(Input(SIDE, SIDE), (Dense(weights, np.array([[128], [128]])), head))
     pixels = np.zeros((4, SIDE, SIDE), np.uint8)
     pixels[1::2, 0, 0] = pixels[2:, 0, 1] = 255  # 0, 127, -128, -1
     save_network(tmp_path / "reference.npz", network)
-    save_npz(tmp_path / "golden.npz", {"pixels": pixels, "logits": np.array([0, 127, -128, -1])})
+    save_npz(tmp_path / "golden.npz", {"pixels": pixels, "outputs": np.array([[0], [127], [-128], [-1]])})
     write_manifest(tmp_path)
     board = Bench(tmp_path, shell, output=Stream([1], "int32", [1, 1], 1, 8))
     with board.open(timeout_s=1.0) as accelerator:

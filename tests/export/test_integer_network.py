@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from contract.network import IntegerLayer
+from contract.network import Dense
 from export.export import _brevitas_logits
 from export.integer_network import canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, to_qonnx
@@ -20,7 +20,7 @@ from tests.random_networks import random_net, random_pixels, small_spec
 MIXED = [(8, 8), (1, 1), (2, 2), (4, 3), ((1, 8, 3), (8, 1)), ((5, 1, 2), (1, 6)), ((3, 7, 1), (7, 5))]
 
 
-def reachable(layer: IntegerLayer, channel: int, low: int, high: int, *, most: int = 300_000) -> NDArray[np.int64]:
+def reachable(layer: Dense, channel: int, low: int, high: int, *, most: int = 300_000) -> NDArray[np.int64]:
     """Every accumulator value of one channel; where these are too many, `most` around each end and the middle."""
     least, greatest = (int(v[channel]) for v in layer.accumulator_range(low, high))
     if greatest - least < 3 * most:
@@ -30,7 +30,7 @@ def reachable(layer: IntegerLayer, channel: int, low: int, high: int, *, most: i
     return np.concatenate([ends[0], np.arange(middle - most, middle + most), ends[1]])
 
 
-def counts(layer: IntegerLayer, channel: int, acc: NDArray[np.int64]) -> NDArray[np.int64]:
+def counts(layer: Dense, channel: int, acc: NDArray[np.int64]) -> NDArray[np.int64]:
     assert layer.thresholds is not None
     got = np.searchsorted(layer.thresholds[channel], acc, side="right")
     return 2 * got - 1 if layer.bipolar else got

@@ -14,7 +14,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
 from contract.golden import load_golden
-from contract.network import IntegerLayer, IntegerNetwork, load_network, save_network
+from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
 from finn_build.build import build
 from finn_build.config import BuildConfig
@@ -151,7 +151,7 @@ def test_a_simulator_that_finds_verilators_code_compiled_is_the_same(
     golden, design = load_golden(one.export / "golden.npz"), load_design(one.rtl)
     for name in ("first", "second"):
         harness = verilate(one.rtl, design, tmp_path / name, quick=True)
-        assert simulate(harness, one.rtl, design, golden.pixels).logits.tolist() == golden.logits.tolist()
+        assert simulate(harness, one.rtl, design, golden.pixels).outputs.tolist() == golden.outputs.tolist()
     # g++ notes what it read, in .d files
     compiled = {name: list((tmp_path / name).glob("verilated*.d")) for name in ("first", "second")}
     assert compiled["first"] and not compiled["second"]
@@ -389,26 +389,26 @@ def high_threshold(export: Path) -> None:
     assert first.thresholds is not None
     changed = first.thresholds.copy()
     changed[5, -1] = first.accumulator_range(0, 255)[1][5] + 2
-    first = IntegerLayer(first.weights, changed)
-    save_network(export / "reference.npz", IntegerNetwork(8, 8, (first, *rest)))
+    first = Dense(first.weights, changed)
+    save_network(export / "reference.npz", IntegerNetwork(Input(8, 8), (first, *rest)))
 
 
 def other_weights(export: Path) -> None:
     network = load_network(export / "reference.npz")
     first, *rest = network.layers
-    changed = IntegerLayer(first.weights[:, ::-1].copy(), first.thresholds)
-    save_network(export / "reference.npz", IntegerNetwork(8, 8, (changed, *rest)))
+    changed = Dense(first.weights[:, ::-1].copy(), first.thresholds)
+    save_network(export / "reference.npz", IntegerNetwork(Input(8, 8), (changed, *rest)))
 
 
 def fewer_layers(export: Path) -> None:
     layers = load_network(export / "reference.npz").layers
-    head = IntegerLayer(np.ones((1, 16), dtype=np.int8), None)
-    save_network(export / "reference.npz", IntegerNetwork(8, 8, (layers[0], head)))
+    head = Dense(np.ones((1, 16), dtype=np.int8), None)
+    save_network(export / "reference.npz", IntegerNetwork(Input(8, 8), (layers[0], head)))
 
 
 def other_size(export: Path) -> None:
     network = load_network(export / "reference.npz")
-    save_network(export / "reference.npz", IntegerNetwork(4, 16, network.layers))
+    save_network(export / "reference.npz", IntegerNetwork(Input(4, 16), network.layers))
 
 
 def smaller_images(export: Path) -> None:
@@ -419,13 +419,13 @@ def smaller_images(export: Path) -> None:
 def other_pixels(export: Path) -> None:
     smaller_images(export)
     first, *rest = load_network(export / "reference.npz").layers
-    first = IntegerLayer(first.weights[:, :56].copy(), first.thresholds)
-    save_network(export / "reference.npz", IntegerNetwork(7, 8, (first, *rest)))
+    first = Dense(first.weights[:, :56].copy(), first.thresholds)
+    save_network(export / "reference.npz", IntegerNetwork(Input(7, 8), (first, *rest)))
 
 
 def other_logits(export: Path) -> None:
     golden = load_npz(export / "golden.npz")
-    save_npz(export / "golden.npz", {**golden, "logits": golden["logits"].astype(np.int64) + 1})
+    save_npz(export / "golden.npz", {**golden, "outputs": golden["outputs"].astype(np.int64) + 1})
 
 
 @pytest.mark.parametrize(
@@ -443,9 +443,17 @@ def other_logits(export: Path) -> None:
         ),
         (other_weights, MismatchError, r"^layer 0: the weights of model\.onnx are not those of reference\.npz"),
         (fewer_layers, MismatchError, r"^model\.onnx has 3 matrix products, reference\.npz 2\."),
-        (other_size, ArtifactError, r"golden\.npz has images \(8, 8\), reference\.npz is for \(4, 16\)"),
-        (other_pixels, ArtifactError, r"model\.onnx is for 64 pixels, reference\.npz for 7 x 8"),
-        (smaller_images, ArtifactError, r"golden\.npz has images \(7, 8\), reference\.npz is for \(8, 8\)"),
+        (
+            other_size,
+            ArtifactError,
+            r"golden\.npz has images uint8\(100, 8, 8\) .*, reference\.npz is for uint8\(N, 4, 16\)",
+        ),
+        (other_pixels, ArtifactError, r"model\.onnx is for 64 pixels, reference\.npz for uint8\(N, 7, 8\)"),
+        (
+            smaller_images,
+            ArtifactError,
+            r"golden\.npz has images uint8\(100, 7, 8\) .*, reference\.npz is for uint8\(N, 8, 8\)",
+        ),
         (other_logits, MismatchError, r"^hardware_graph: 100 of 100 logits differ"),
     ],
 )

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from finn_build import ops, steps
 from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
@@ -28,7 +28,7 @@ WIDTHS = st.sampled_from([1, 2, 3, 4, 8])
 def trained(network: list[Shape], *, height: int, width: int, seed: int, dense: float) -> IntegerNetwork:
     """Return a network of these layers; `dense` is how far its weights use their width."""
     rng = np.random.default_rng(seed)
-    layers: list[IntegerLayer] = []
+    layers: list[Dense] = []
     for shape in network:
         largest = max(1, 2 ** (shape.weight_bits - 1) - 1)
         size = (shape.outputs, shape.inputs)
@@ -37,14 +37,14 @@ def trained(network: list[Shape], *, height: int, width: int, seed: int, dense: 
         else:
             weights = np.rint(rng.uniform(-1, 1, size) * largest * dense).astype(int)
             weights.flat[rng.integers(weights.size)] = rng.choice([-largest, largest])
-        layer = IntegerLayer(weights.astype(np.int8), None)
+        layer = Dense(weights.astype(np.int8), None)
         if shape.act_bits is not None:
             low, high = (0, 255) if not layers else layers[-1].output_range()
             least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
             levels = rng.integers(least, greatest + 2, (shape.outputs, 2**shape.act_bits - 1))
             layer = replace(layer, thresholds=np.sort(levels, axis=1), bipolar=shape.act_bits == 1)
         layers.append(layer)
-    return IntegerNetwork(height, width, tuple(layers))
+    return IntegerNetwork(Input(height, width), tuple(layers))
 
 
 @st.composite

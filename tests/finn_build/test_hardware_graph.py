@@ -18,7 +18,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from contract.golden import Golden
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from finn_build import ops, steps
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -50,12 +50,12 @@ def make(
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (12, height, width), dtype=np.uint8)
     pixels[0], pixels[1] = 0, 255
-    made: list[IntegerLayer] = []
+    made: list[Dense] = []
     x = pixels.reshape(len(pixels), -1).astype(np.int64)
     for size, weights, levels in [*layers, (1, head, -1)]:
         shape = (size, x.shape[1])
         w = rng.choice([-1, 1], shape) if isinstance(weights, str) else rng.integers(*weights, shape, endpoint=True)
-        layer = IntegerLayer(w.astype(np.int8), None)
+        layer = Dense(w.astype(np.int8), None)
         low, high = (0, 255) if not made else made[-1].output_range()
         if levels >= 0:
             least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
@@ -65,11 +65,11 @@ def make(
             near[rng.random(near.shape) < 0.05] = 10**9
             thresholds = np.sort(near.astype(np.int64), axis=1)
             thresholds = thresholds.clip(least, greatest + 1) if fitted else thresholds
-            layer = IntegerLayer(layer.weights, thresholds, bipolar=levels == 0)
+            layer = Dense(layer.weights, thresholds, bipolar=levels == 0)
         made.append(layer)
-        x = IntegerNetwork(height, width, tuple(made)).outputs(pixels)[-1]
-    network = IntegerNetwork(height, width, tuple(made))
-    return network, Golden(pixels, network.outputs(pixels)[-1][:, 0])
+        x = IntegerNetwork(Input(height, width), tuple(made)).outputs(pixels)[-1]
+    network = IntegerNetwork(Input(height, width), tuple(made))
+    return network, Golden(pixels, network.outputs(pixels)[-1])
 
 
 @st.composite
@@ -159,8 +159,8 @@ def test_memory_files_hold_the_thresholds(layer: tuple[int, Weights, int], size:
 def test_a_sum_below_all_thresholds_stays_below(lowest: int) -> None:
     """Where the thresholds need fewer bits than the sums, -1000 is compared as the least number of those bits."""
     weights = np.array([[-100, 100]] * 2, dtype=np.int8)
-    first = IntegerLayer(weights, np.array([[lowest, lowest, 200]] * 2))
-    network = IntegerNetwork(1, 2, (first, IntegerLayer(np.ones((1, 2), dtype=np.int8), None)))
+    first = Dense(weights, np.array([[lowest, lowest, 200]] * 2))
+    network = IntegerNetwork(Input(1, 2), (first, Dense(np.ones((1, 2), dtype=np.int8), None)))
     model = hardware_graph(network)
     (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
     values = np.array([[-25_500, 0], [-1000, 0], [lowest - 1, lowest - 1], [lowest, lowest], [0, 25_500]])
@@ -172,7 +172,7 @@ def test_thresholds_beyond_float32_are_exact() -> None:
     """784 * 255 * 127 is more than 2**24, where float32 knows even numbers only."""
     weights = np.full((1, 784), 127, dtype=np.int8)
     odd = np.array([[2**24 + 1, 2**24 + 3, 25_000_001]])
-    network = IntegerNetwork(28, 28, (IntegerLayer(weights, odd), IntegerLayer(np.ones((1, 1), dtype=np.int8), None)))
+    network = IntegerNetwork(Input(28, 28), (Dense(weights, odd), Dense(np.ones((1, 1), dtype=np.int8), None)))
     model = hardware_graph(network)
     (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
     np.testing.assert_array_equal(model.get_initializer(node.input[1]), odd)
@@ -180,8 +180,8 @@ def test_thresholds_beyond_float32_are_exact() -> None:
     assert words == {(0, 0): ["1000003"], (0, 1): ["1000001", f"{25_000_001:07x}"]}
     pixels = np.full((2, 28, 28), 255, dtype=np.uint8)
     pixels[1].flat[: (28 * 28 * 255 * 127 - 2**24) // 127 // 255 + 1] = 0
-    golden = network.outputs(pixels)[-1][:, 0]
-    assert execute(model, pixels).tolist() == golden.tolist() == [3, 0]
+    golden = network.outputs(pixels)[-1]
+    assert execute(model, pixels).tolist() == golden.tolist() == [[3], [0]]
 
 
 @settings(max_examples=6, deadline=None)

@@ -19,7 +19,7 @@ from contract.golden import Golden, load_golden
 from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
-from finn_build.ip import beats, ports, write_ip
+from finn_build.ip import ports, write_ip
 from finn_build.ip_xact import Port
 from finn_build.licences import FINN, NOTICE
 from finn_build.stitch import load_design
@@ -238,7 +238,7 @@ def test_a_beat_is_padded_to_its_width(built: Path) -> None:
     design = load_design(built / "build" / "rtl")
     first = replace(design.nodes[0], in_bits=32)
     narrow = replace(design, simd=3, nodes=(first, *design.nodes[1:]))
-    assert beats(np.arange(6, dtype=np.uint8).reshape(1, 2, 3), narrow).tolist() == [[0, 1, 2, 0], [3, 4, 5, 0]]
+    assert narrow.pack(np.arange(6, dtype=np.uint8).reshape(1, 2, 3)).tolist() == [[0, 1, 2, 0], [3, 4, 5, 0]]
 
 
 # Stubs for Vivado's commands: each records its call, and what asks for something gets nothing or a name.
@@ -387,6 +387,6 @@ def test_few_golden_images(built: Path, tmp_path: Path) -> None:
     from contract.npz import save_npz
 
     golden: Golden = load_golden(built / "export" / "golden.npz")
-    save_npz(tmp_path / "golden.npz", {"pixels": golden.pixels[:1], "logits": golden.logits[:1]})
+    save_npz(tmp_path / "golden.npz", {"pixels": golden.pixels[:1], "outputs": golden.outputs[:1]})
     write_ip(built / "build", tmp_path / "golden.npz", tmp_path / "ip", name="one")
     assert len((tmp_path / "ip" / "sim" / "golden_logits.hex").read_text().split()) == 1

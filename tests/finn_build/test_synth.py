@@ -125,7 +125,7 @@ def test_logits_that_differ_are_refused(w8a8: Built, tmp_path: Path, monkeypatch
     assert len(set(golden.logits.tolist())) > 1
 
     class Netlist:
-        logits = golden.logits[::-1].copy()
+        outputs = golden.outputs[::-1].copy()
 
     def wrong(*_: object, **__: object) -> tuple[Usage, type[Netlist]]:
         return Usage(), Netlist

@@ -73,7 +73,9 @@ def simulate_with(monkeypatch: pytest.MonkeyPatch, built: Path, *, error: int) -
 
     def rtlsim(model: Any, context: dict[str, Any], *_: object) -> None:
         assert Path(model.get_metadata_prop("wrapper_filename")).is_file()
-        pixels = context[model.graph.input[0].name].astype(np.uint8).reshape(-1, network.height, network.width)
+        pixels = (
+            context[model.graph.input[0].name].astype(np.uint8).reshape(-1, network.input.height, network.input.width)
+        )
         logits = network.outputs(pixels)[-1] + error * (pixels[:, 3:4, 4] == 255) * (pixels.sum() == 255)
         context[model.graph.output[0].name] = logits.astype(np.float32)
 
@@ -215,7 +217,7 @@ def test_other_rtl_than_the_local_builds_is_refused(built: Path, compiled: pytes
 def test_a_verification_that_did_not_run_is_no_success(built: Path, tmp_path: Path) -> None:
     golden = load_golden(built / "export" / "golden.npz")
     for i in range(2):
-        np.save(tmp_path / f"verify_p_{i}_SUCCESS.npy", golden.logits[i : i + 1, None].astype(np.float32))
+        np.save(tmp_path / f"verify_p_{i}_SUCCESS.npy", golden.outputs[i : i + 1].astype(np.float32))
     assert zynq.require_verified(tmp_path, "p", golden, 2)["differing"] == 0
     with pytest.raises(MismatchError, match="FINN left 0 outputs for image 2"):
         zynq.require_verified(tmp_path, "p", golden, 3)

@@ -82,7 +82,7 @@ def write_build(
     design = {
         "top": "accelerator",
         "sources": sources,
-        "input": {"bits": 8 * simd, "beats": pixels // simd, "pixels_per_beat": simd},
+        "input": {"bits": 8 * simd, "beats": pixels // simd, "pixels_per_beat": simd, "datatype": "uint8"},
         "output": {"bits": 32, "beats": 1, "logit_bits": 24},
         "nodes": [asdict(node) for node in nodes],
     }

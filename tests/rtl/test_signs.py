@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qonnx.core.datatype import DataType
 
-from contract.network import IntegerLayer, IntegerNetwork
+from contract.network import Dense, Input, IntegerNetwork
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops.lut_mvau import LutMvu
 from finn_build.ops.mvau import Mvu
@@ -41,25 +41,25 @@ def kinds(bits: int) -> dict[str, Sequence[int]]:
     }
 
 
-def layer_behind(bits: int, mw: int) -> tuple[IntegerLayer, ...]:
+def layer_behind(bits: int, mw: int) -> tuple[Dense, ...]:
     """Return layers whose activations have so many bits: none for 8, which are pixels; 1 is bipolar."""
     if bits == 8:
         return ()
     thresholds = np.tile(np.arange(1, 2 if bits == 1 else 2**bits), (mw, 1))
-    return (IntegerLayer(np.full((mw, 1), 2, dtype=np.int8), thresholds, bipolar=bits == 1),)
+    return (Dense(np.full((mw, 1), 2, dtype=np.int8), thresholds, bipolar=bits == 1),)
 
 
 def network(weights: NDArray[np.int8], act_bits: int, *, head: bool) -> IntegerNetwork:
     """Return a network with a layer of these weights, as its last one or before that."""
     before = layer_behind(act_bits, weights.shape[1])
-    layer = IntegerLayer(weights, None)
-    behind: tuple[IntegerLayer, ...] = ()
+    layer = Dense(weights, None)
+    behind: tuple[Dense, ...] = ()
     if not head:
         low, high = before[-1].output_range() if before else (0, 255)
         middle = layer.accumulator_range(low, high)[1][:, None]
-        layer = IntegerLayer(weights, middle)
-        behind = (IntegerLayer(np.ones((1, len(weights)), dtype=np.int8), None),)
-    return IntegerNetwork(1, weights.shape[1] if not before else 1, (*before, layer, *behind))
+        layer = Dense(weights, middle)
+        behind = (Dense(np.ones((1, len(weights)), dtype=np.int8), None),)
+    return IntegerNetwork(Input(1, weights.shape[1] if not before else 1), (*before, layer, *behind))
 
 
 def product(graph: Any, number: int) -> tuple[str, dict[str, Any]]:
@@ -138,7 +138,7 @@ def test_datatypes_hold_what_occurs_and_are_read_as_they_are(data: st.DataObject
     assert all(kind.allowed(value) for value in cells)
     assert kind.name == "BIPOLAR" or (kind.signed() and kind.bitwidth() >= 2), "1 bit is bipolar to the RTL"
     low, high = (-1, 1) if act_bits == 1 else (0, 2**act_bits - 1)
-    least, greatest = IntegerLayer(weights, None).accumulator_range(low, high)
+    least, greatest = Dense(weights, None).accumulator_range(low, high)
     assert accumulator.min() <= least.min() and greatest.max() <= accumulator.max()
     assert attributes["outputDataType"] == accumulator.name
     assert not head or (accumulator.signed() and accumulator.bitwidth() % 8 == 0)

@@ -64,7 +64,8 @@ def test_a_folding_is_what_finn_makes_of_its_attributes() -> None:
 
 def test_a_record_of_an_unknown_op_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "design.json"
-    text = '{"sources": [], "input": {"bits": 8, "beats": 1, "pixels_per_beat": 1}, "output": {"bits": 32, "beats": 1, '
+    text = '{"sources": [], "input": {"bits": 8, "beats": 1, "pixels_per_beat": 1, "datatype": "uint8"}, '
+    text += '"output": {"bits": 32, "beats": 1, '
     text += '"logit_bits": 9}, "nodes": [{"name": "a", "op_type": "MVAU_hls", "in_bits": 8, "out_bits": 8, '
     text += '"weight_bits": 8, "pe": 1, "out_element_bits": 8, "cycles": 1}]}'
     path.write_text(text, encoding="utf-8")
