@@ -21,8 +21,11 @@ find_engine() {
 
 # What the engine says where it cannot work: no running service, no rights, no user namespaces.
 require_engine() {
-    said=$("$engine" info 2>&1 > /dev/null) ||
-        refuse "$engine does not work here: $(echo "$said" | tail -n 1). Start its service, or run this as a user who may use it."
+    said=$("$engine" info 2>&1 > /dev/null) || {
+        plain=$(echo "$said" | sed '/^time=.* level=/d' | tail -n 1) # the log's last line is no reason
+        [ -n "$plain" ] || plain=$(echo "$said" | tail -n 1)
+        refuse "$engine does not work here: ${plain%.}. Start its service, or run this as a user who may use it."
+    }
 }
 
 require_space() {

@@ -124,8 +124,8 @@ def ingredients(engine: Engine) -> tuple[str, ...]:
         write_base(WORK / "base.tar")
     remove(WORK / "sources")
     write_sources(REPOSITORY / "docker" / "dependencies.txt", WORK / "sources")
-    for image, content in ((BASE, WORK / "base.tar"), (SOURCES, WORK / "sources")):
-        container = engine.must("buildah", "from", "scratch").strip()
+    for image, content, under in ((BASE, WORK / "base.tar", "scratch"), (SOURCES, WORK / "sources", BASE)):
+        container = engine.must("buildah", "from", "--pull-never", under).strip()
         engine.must("buildah", "add", "--quiet", container, content, "/")
         engine.must("buildah", "commit", "--quiet", "--rm", container, image)
     fetch_wheels(WORK / "wheels")
