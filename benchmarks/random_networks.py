@@ -5,7 +5,9 @@
     python -m benchmarks.random_networks --without queue 20                   must fail: it takes a mended fault back
 
 A network has 1 to 6 layers of 1 to 64 outputs, weights and activations of 1 to 8 bits in any mixture, and a random
-legal folding. What is rare in training is frequent here: one beat per vector, one pass, one column, weights of one sign
+legal folding; half of them read uint8 pixels and give one logit, the others read any datatype, some with channels, and
+give 1 to 12 integers.
+What is rare in training is frequent here: one beat per vector, one pass, one column, weights of one sign
 or one value, thresholds that are always or never reached. Each is built by the product's own steps and simulated with
 FINN's assertions on and one of ours: a beat that waits on any stream stays. The interval must be the estimated one.
 A network that fails is named by its index. Exit code 1 if anything differs.
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 from contract.errors import CxrflowError
 from contract.golden import Golden
 from contract.network import Dense, Input, IntegerNetwork
+from contract.values import VALUES
 from finn_build import plan, portable_rtl
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -62,9 +65,9 @@ class Case:
     @property
     def about(self) -> str:
         """Sizes, board and folding."""
-        pixels = self.network.input.height * self.network.input.width
-        sizes = "-".join(str(n) for n in (pixels, *(len(layer.weights) for layer in self.network.layers)))
-        return f"{sizes} on {self.board}, {json.dumps(self.folding)}"
+        source = self.network.input
+        sizes = "-".join(str(n) for n in (source.size, *(len(layer.weights) for layer in self.network.layers)))
+        return f"{source.datatype} {sizes} on {self.board}, {json.dumps(self.folding)}"
 
 
 def draw(seed: int, index: int) -> Case:
@@ -72,15 +75,16 @@ def draw(seed: int, index: int) -> Case:
     rng = np.random.default_rng([seed, index])
     height = int(rng.integers(1, 9))
     width = int(rng.integers(1, 64 // height + 1))
-    pixels = _images(rng, height, width)
+    source, outputs = _ends(np.random.default_rng([seed, index, 1]), height, width)
+    pixels = _images(rng, source)
     layers: list[Dense] = []
-    x, low, high = pixels.reshape(IMAGES, -1).astype(np.int64), 0, 255
+    x, low, high = pixels.reshape(IMAGES, -1).astype(np.int64), source.values.low, source.values.high
     for _ in range(int(rng.integers(0, 6))):
         layer, x = _hidden(rng, x, low, high)
         layers.append(layer)
         low, high = layer.output_range()
-    layers.append(Dense(_weights(rng, 1, x.shape[1]), None))
-    network = IntegerNetwork(Input(height, width), tuple(layers))
+    layers.append(Dense(_weights(rng, outputs, x.shape[1]), None))
+    network = IntegerNetwork(source, tuple(layers))
     golden = Golden(pixels, network.outputs(pixels)[-1])
     return Case(network, _folding(rng, network), str(rng.choice(BOARDS)), golden)
 
@@ -94,12 +98,21 @@ def _size(rng: np.random.Generator) -> int:
     )
 
 
-def _images(rng: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
-    """Return (IMAGES, height, width): black, white, black and white, one bright pixel, then any."""
-    pixels = rng.integers(0, 256, (IMAGES, height, width), dtype=np.uint8)
-    pixels[0], pixels[1], pixels[-1] = 0, 255, 0
-    pixels[-1, -1, -1] = 255
-    pixels[2::4] = rng.choice(np.array([0, 255], dtype=np.uint8), pixels[2::4].shape)
+def _ends(rng: np.random.Generator, height: int, width: int) -> tuple[Input, int]:
+    """Return what is read and how many integers are given; half of all are gray pixels and a logit."""
+    if rng.random() < 0.5:
+        return Input(height, width), 1
+    datatype = str(rng.choice(["bipolar", "int8", *VALUES]))
+    return Input(height, width, int(rng.choice([1, 1, 2, 3])), datatype), int(rng.integers(1, 13))
+
+
+def _images(rng: np.random.Generator, source: Input) -> NDArray[np.generic]:
+    """Return IMAGES: black, white, black and white, one bright pixel, then any."""
+    values = source.values
+    pixels = values.random(rng, (IMAGES, *source.shape))
+    pixels[0], pixels[1], pixels[-1] = values.low, values.high, values.low  # type: ignore[call-overload]
+    pixels[-1].flat[-1] = values.high
+    pixels[2::4] = rng.choice(np.array([values.low, values.high], dtype=values.dtype), pixels[2::4].shape)
     return pixels
 
 

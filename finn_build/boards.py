@@ -63,17 +63,22 @@ class Board(BaseModel):
         """Return resources as LUTs: a block of 18 Kbit and a DSP count as the part's LUTs per each of them."""
         return lut + bram18 * self.lut / self.bram18 + dsp * self.lut / self.dsp
 
-    def input_pixels(self, pixels: int, simd: int) -> int:
+    def input_pixels(self, pixels: int, simd: int, bits: int = 8) -> int:
         """Pixels per beat of the input stream of a first layer with that SIMD: as many, if a DMA can drive that."""
-        return simd if simd & (simd - 1) == 0 and 8 * simd <= self.dma_bits else self.stream_pixels(pixels)
+        return simd if self._drives(simd * bits) else self.stream_pixels(pixels, bits)
 
-    def stream_pixels(self, pixels: int) -> int:
-        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many uint8 pixels."""
-        return max(p for p in (1, 2, 4, 8, 16) if 8 * p <= self.dma_bits and pixels % p == 0)
+    def stream_pixels(self, pixels: int, bits: int = 8) -> int:
+        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many pixels of `bits` each."""
+        return max(p for p in range(1, self.dma_bits // bits + 1) if pixels % p == 0 and self._drives(p * bits))
 
-    def stream_cycles(self, pixels: int) -> int:
+    def _drives(self, bits: int) -> bool:
+        """Tell whether a DMA's stream can have beats of so many bits, in whole bytes: 1, 2, 4, ... of them."""
+        size = -(-bits // 8)
+        return size & (size - 1) == 0 and 8 * size <= self.dma_bits
+
+    def stream_cycles(self, pixels: int, bits: int = 8) -> int:
         """Cycles that such an image takes on that stream: no design on this board is faster."""
-        return pixels // self.stream_pixels(pixels)
+        return pixels // self.stream_pixels(pixels, bits)
 
 
 def load_boards(path: Path) -> dict[str, Board]:

@@ -60,8 +60,9 @@ class Problem:
 
     @property
     def stream_cycles(self) -> int:
-        """Cycles in which the board's DMA can send one image: no design is faster."""
-        return self.board.stream_cycles(self.layers[0].mw)
+        """Cycles in which the board's DMA can send one image and take its results, one a beat: no design is faster."""
+        first, last = self.layers[0], self.layers[-1]
+        return max(self.board.stream_cycles(first.mw, first.in_bits), last.mh)
 
     def price(self, used: Resources) -> float:
         """Return LUT-equivalents."""
@@ -87,7 +88,8 @@ def solve(problem: Problem, cycles: int | None) -> Solution:
     if cycles is not None and cycles < problem.stream_cycles:
         raise ConfigError(
             f"{cycles:,} cycles per image are less than the {problem.stream_cycles:,} in which the DMA of "
-            f"{problem.board.name} sends one. Ask for at most {1 / problem.stream_cycles:.4g} images per cycle."
+            f"{problem.board.name} sends one or takes its results. Ask for at most "
+            f"{1 / problem.stream_cycles:.4g} images per cycle."
         )
     search = _Search(problem)
     found = search.fastest() if cycles is None else search.smallest(cycles)
@@ -133,12 +135,15 @@ def _row(used: Resources) -> tuple[int, int, int, int]:
 
 
 class _Stage:
-    """Every folding of one layer."""
+    """Every folding of one layer; behind the last one, what makes its results come one at a time."""
 
-    def __init__(self, layer: Layer, family: Family) -> None:
+    def __init__(self, layer: Layer, family: Family, *, last: bool) -> None:
         op = layer_op(layer)
         self.foldings = list(op.foldings(layer))
         used = [_row(op.cost(layer, folding, family)) for folding in self.foldings]
+        if last:
+            ends = (_row(link(layer.out_bits * folding.pe, layer.out_bits, family)) for folding in self.foldings)
+            used = [tuple(map(sum, zip(*pair, strict=True))) for pair in zip(used, ends, strict=True)]  # type: ignore[misc]
         cycles = [op.cycles(layer, folding) for folding in self.foldings]
         ins = [layer.in_bits * op.taken(folding) for folding in self.foldings]
         outs = [layer.out_bits * folding.pe for folding in self.foldings]
@@ -149,8 +154,8 @@ class _Stage:
 
 
 @lru_cache(maxsize=128)
-def _stage(layer: Layer, family: Family) -> _Stage:
-    return _Stage(layer, family)
+def _stage(layer: Layer, family: Family, *, last: bool) -> _Stage:
+    return _Stage(layer, family, last=last)
 
 
 @dataclass(frozen=True)
@@ -173,11 +178,12 @@ class _Search:
     def __init__(self, problem: Problem) -> None:
         family, first = problem.board.yosys_family, problem.layers[0]
         self.problem = problem
-        self.stages = [_stage(replace(layer, name=""), family) for layer in problem.layers]
+        plain = [replace(layer, name="") for layer in problem.layers]
+        self.stages = [_stage(layer, family, last=layer is plain[-1]) for layer in plain]
         entry = np.zeros((1, len(self.stages[0].in_widths), 4), dtype=np.int64)
         for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
             pixels = layer_op(first).taken(folding)
-            dma = 8 * problem.board.input_pixels(first.mw, pixels)
+            dma = first.in_bits * problem.board.input_pixels(first.mw, pixels, first.in_bits)
             entry[0, index] = _row(link(dma, first.in_bits * pixels, family))
         # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
         self.links = [entry] + [

@@ -16,6 +16,7 @@ from finn_build.folding import Problem, budget, fastest, smallest, solve
 from finn_build.ops.op import Layer
 from finn_build.plan import Node, Sizes, plan, signed_type, width
 
+PIXEL_TYPE = PIXELS.name.upper()  # what networks that are trained here read
 FEW = 64  # ternary weights, of which by chance all may be -1 or +1: binary ones, for another unit
 STEPS = 32  # of the sizes that are tried to find the nearest that fits
 
@@ -129,7 +130,7 @@ def _foresee_folding(network: Sequence[Shape], config: BuildConfig) -> None:
     refusals = []
     for by_chance in _chances(network):
         try:
-            steps.read_folding(outline(_sizes(network, narrow=True, by_chance=by_chance)), config.folding)
+            steps.read_folding(outline(_sizes(network, narrow=True, by_chance=by_chance), PIXEL_TYPE), config.folding)
         except ConfigError as err:
             refusals.append(err)
         else:
@@ -148,7 +149,7 @@ def _may_be_binary(shape: Shape) -> bool:
 def _problem(network: Sequence[Shape], config: BuildConfig, *, hopeful: bool, by_chance: bool) -> Problem:
     """Return a problem that is no harder (`hopeful`), or no easier, than that of any such network once trained."""
     narrow, wide = (
-        [node for nodes in plan(_sizes(network, narrow=n, by_chance=by_chance)) for node in nodes]
+        [node for nodes in plan(_sizes(network, narrow=n, by_chance=by_chance), PIXEL_TYPE) for node in nodes]
         for n in (True, False)
     )
     layers = tuple(_layer(least, most, hopeful=hopeful) for least, most in zip(narrow, wide, strict=True))

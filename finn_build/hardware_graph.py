@@ -17,21 +17,21 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import Dense, IntegerNetwork
 from finn_build.ops.op import DOMAIN
-from finn_build.plan import Node, Sizes, integer_type, network_sizes, plan, signed_type, width
+from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
 
 INPUT, OUTPUT = "global_in", "global_out"  # FINN's names of a graph's ends
 
 
 def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
-    """Return the graph of `network`, (1, pixels) uint8 to the (1, 1) logit, unfolded: PE and SIMD are 1.
+    """Return the graph of `network`, (1, pixels) to its (1, K) integers, unfolded: PE and SIMD are 1.
 
     Thresholds are int64 initializers; weights are float32, as FINN wants them.
     """
     fitted = _fitted(network)
-    sizes = network_sizes(fitted)
-    model = outline(sizes)
+    sizes, source = network_sizes(fitted), input_type(fitted)
+    model = outline(sizes, source)
     nodes = iter(model.graph.node)
-    for layer, planned, size in zip(fitted.layers, plan(sizes), sizes, strict=True):
+    for layer, planned, size in zip(fitted.layers, plan(sizes, source), sizes, strict=True):
         product = next(nodes)
         model.set_initializer(product.input[1], layer.weights.T.astype(np.float32))
         model.set_tensor_datatype(product.input[1], DataType[size.weights])
@@ -43,11 +43,11 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
     return model
 
 
-def outline(layers: Sequence[Sizes]) -> ModelWrapper:
-    """Return the graph of such layers without its constants."""
-    nodes, streams, types = [], {INPUT: layers[0].mw}, {INPUT: "UINT8"}
+def outline(layers: Sequence[Sizes], source_type: str) -> ModelWrapper:
+    """Return the graph of such layers, whose first reads `source_type`, without its constants."""
+    nodes, streams, types = [], {INPUT: layers[0].mw}, {INPUT: source_type}
     last = INPUT
-    for sizes, planned in zip(layers, plan(layers), strict=True):
+    for sizes, planned in zip(layers, plan(layers, source_type), strict=True):
         for node in planned:
             source, last = last, f"{node.name}_out"
             streams[last], types[last] = node.mh, node.result

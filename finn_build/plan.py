@@ -51,9 +51,9 @@ class Node:
         return bool(self.weights) and self.result == BIPOLAR
 
 
-def plan(layers: Sequence[Sizes]) -> list[list[Node]]:
-    """Return the nodes of each layer; the first reads uint8 pixels."""
-    source, counts = "UINT8", Counter[str]()
+def plan(layers: Sequence[Sizes], source: str) -> list[list[Node]]:
+    """Return the nodes of each layer; the first reads numbers of the type `source`."""
+    counts = Counter[str]()
     nodes: list[list[Node]] = []
     for sizes in layers:
         nodes.append([])
@@ -81,6 +81,11 @@ def _nodes(sizes: Sizes, source: str) -> list[tuple[str, int, int, str, str, str
     sums = f"{sums.rstrip('0123456789')}{max(width(sums), room)}"
     activation = BIPOLAR if sizes.bits == 1 else f"UINT{sizes.bits}"
     return [(*product, sums, sums), (thresholding.OP.op_type, 1, sizes.mh, sums, "", sums, activation)]
+
+
+def input_type(network: IntegerNetwork) -> str:
+    """Return the FINN datatype of a network's input."""
+    return network.input.datatype.upper()
 
 
 def network_sizes(network: IntegerNetwork) -> list[Sizes]:

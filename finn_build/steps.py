@@ -102,6 +102,7 @@ def insert_fifos(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
 
     board, names = BOARDS[config.board], [node.name for node in model.graph.node]
     _convert_input(model, board)
+    _convert_output(model)
     model = _in_rtl(model.transform(InsertDWC()), board).transform(GiveUniqueNodeNames())
     for name, depth in fifo_depths(stages(model)).items():
         getCustomOp(model.get_node_from_name(name)).set_nodeattr("inFIFODepths", [depth])
@@ -133,7 +134,8 @@ def _in_rtl(model: ModelWrapper, board: Board) -> ModelWrapper:
 def input_pixels(model: ModelWrapper, board: Board) -> int:
     """Return the pixels per beat of the input stream of a folded graph."""
     first = getCustomOp(model.graph.node[0])
-    return board.input_pixels(int(first.get_normal_input_shape()[-1]), int(first.get_folded_input_shape()[-1]))
+    values, lanes = int(first.get_normal_input_shape()[-1]), int(first.get_folded_input_shape()[-1])
+    return board.input_pixels(values, lanes, first.get_input_datatype().bitwidth())
 
 
 def _convert_input(model: ModelWrapper, board: Board) -> None:
@@ -143,7 +145,14 @@ def _convert_input(model: ModelWrapper, board: Board) -> None:
     simd, lanes = int(first.get_folded_input_shape()[-1]), input_pixels(model, board)
     if simd == lanes:
         return
-    width_converter.insert_before(model, node, in_bits=8 * lanes, out_bits=8 * simd)
+    width_converter.insert_before(model, node, lanes=lanes)
+
+
+def _convert_output(model: ModelWrapper) -> None:
+    """Put a width converter behind a last layer that gives several results at a time: the stream carries one a beat."""
+    node = model.graph.node[-1]
+    if int(getCustomOp(node).get_folded_output_shape()[-1]) > 1:
+        width_converter.insert_behind(model, node, lanes=1)
 
 
 def hw_codegen(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:

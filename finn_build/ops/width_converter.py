@@ -39,25 +39,51 @@ def _widths(inst: Any) -> tuple[int, int]:
     return int(inst.get_instream_width()), int(inst.get_outstream_width())
 
 
-def insert_before(model: "ModelWrapper", node: Any, *, in_bits: int, out_bits: int) -> None:
-    """Put one in front of the first node of `model`, from beats of `in_bits` to beats of `out_bits` [bit].
+def insert_before(model: "ModelWrapper", node: Any, *, lanes: int) -> None:
+    """Put one in front of the first node of `model`, from beats of so many elements to the node's.
 
     FINN does so between nodes; this is a node of FINN's before it chooses how to build it.
     """
-    from onnx import TensorProto, helper
     from qonnx.custom_op.registry import getCustomOp
 
     first = getCustomOp(node)
-    source, shape, dtype = node.input[0], first.get_normal_input_shape(), first.get_input_datatype()
-    converted = helper.make_tensor_value_info(model.make_new_valueinfo_name(), TensorProto.FLOAT, shape)
-    model.graph.value_info.append(converted)
-    model.set_tensor_datatype(converted.name, dtype)
-    converter = helper.make_node(
-        "StreamingDataWidthConverter", [source], [converted.name], domain="finn.custom_op.fpgadataflow",
-        backend="fpgadataflow", inShape=shape, outShape=shape, dataType=dtype.name, inWidth=in_bits, outWidth=out_bits,
+    shape, dtype = first.get_normal_input_shape(), first.get_input_datatype()
+    source, node.input[0] = node.input[0], _tensor(model, shape, dtype)
+    own = int(first.get_folded_input_shape()[-1])
+    model.graph.node.insert(0, _node(source, node.input[0], shape, dtype, before=lanes, after=own))
+
+
+def insert_behind(model: "ModelWrapper", node: Any, *, lanes: int) -> None:
+    """Put one behind the last node of `model`, from the node's beats to beats of so many elements."""
+    from qonnx.custom_op.registry import getCustomOp
+
+    last = getCustomOp(node)
+    shape, dtype = last.get_normal_output_shape(), last.get_output_datatype()
+    sink, node.output[0] = node.output[0], _tensor(model, shape, dtype)
+    own = int(last.get_folded_output_shape()[-1])
+    model.graph.node.append(_node(node.output[0], sink, shape, dtype, before=own, after=lanes))
+
+
+def _tensor(model: "ModelWrapper", shape: Any, dtype: Any) -> str:
+    """Add a tensor and return its name."""
+    from onnx import TensorProto, helper
+
+    info = helper.make_tensor_value_info(model.make_new_valueinfo_name(), TensorProto.FLOAT, shape)
+    model.graph.value_info.append(info)
+    model.set_tensor_datatype(info.name, dtype)
+    return str(info.name)
+
+
+def _node(source: str, sink: str, shape: Any, dtype: Any, *, before: int, after: int) -> Any:
+    """Return FINN's node, from beats of `before` elements to beats of `after`."""
+    from onnx import helper
+
+    bits = dtype.bitwidth()
+    return helper.make_node(
+        "StreamingDataWidthConverter", [source], [sink], domain="finn.custom_op.fpgadataflow",
+        backend="fpgadataflow", inShape=shape, outShape=shape, dataType=dtype.name, inWidth=bits * before,
+        outWidth=bits * after,
     )  # fmt: skip
-    model.graph.node.insert(0, converter)
-    node.input[0] = converted.name
 
 
 def cost(in_bits: int, out_bits: int, family: Family) -> Resources:

@@ -19,6 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 from contract.golden import Golden
 from contract.network import Dense, Input, IntegerNetwork
+from contract.values import VALUES
 from finn_build import ops, steps
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -41,22 +42,28 @@ def registered() -> None:
 
 
 def make(
-    layers: list[tuple[int, Weights, int]], head: Weights, *, height: int, width: int, seed: int, fitted: bool = True
+    layers: list[tuple[int, Weights, int]],
+    head: Weights,
+    source: Input,
+    *,
+    outputs: int,
+    seed: int,
+    fitted: bool = True,
 ) -> tuple[IntegerNetwork, Golden]:
     """Return a network and golden images. A layer is its size, its weights and its levels.
 
     `fitted` is what a file must be: no threshold beyond the first that no sum reaches.
     """
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(0, 256, (12, height, width), dtype=np.uint8)
-    pixels[0], pixels[1] = 0, 255
+    rng, values = np.random.default_rng(seed), source.values
+    pixels = values.random(rng, (12, *source.shape))
+    pixels[0], pixels[1] = values.low, values.high  # type: ignore[call-overload]
     made: list[Dense] = []
     x = pixels.reshape(len(pixels), -1).astype(np.int64)
-    for size, weights, levels in [*layers, (1, head, -1)]:
+    for size, weights, levels in [*layers, (outputs, head, -1)]:
         shape = (size, x.shape[1])
         w = rng.choice([-1, 1], shape) if isinstance(weights, str) else rng.integers(*weights, shape, endpoint=True)
         layer = Dense(w.astype(np.int8), None)
-        low, high = (0, 255) if not made else made[-1].output_range()
+        low, high = (values.low, values.high) if not made else made[-1].output_range()
         if levels >= 0:
             least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
             sums = x @ w.T
@@ -67,8 +74,8 @@ def make(
             thresholds = thresholds.clip(least, greatest + 1) if fitted else thresholds
             layer = Dense(layer.weights, thresholds, bipolar=levels == 0)
         made.append(layer)
-        x = IntegerNetwork(Input(height, width), tuple(made)).outputs(pixels)[-1]
-    network = IntegerNetwork(Input(height, width), tuple(made))
+        x = IntegerNetwork(source, tuple(made)).outputs(pixels)[-1]
+    network = IntegerNetwork(source, tuple(made))
     return network, Golden(pixels, network.outputs(pixels)[-1])
 
 
@@ -76,8 +83,9 @@ def make(
 def networks(draw: st.DrawFn, most: int = 5, *, fitted: bool = True) -> tuple[IntegerNetwork, Golden]:
     layers = draw(st.lists(st.tuples(SIZES, RANGES, LEVELS), max_size=most))
     height, width = draw(st.sampled_from([(1, 1), (3, 5), (8, 8), (9, 7), (1, 13)]))
-    seed = draw(st.integers(0, 10**6))
-    return make(layers, draw(RANGES), height=height, width=width, seed=seed, fitted=fitted)
+    source = Input(height, width, draw(st.integers(1, 2)), draw(st.sampled_from(["uint8", *VALUES])))
+    seed, outputs = draw(st.integers(0, 10**6)), draw(st.integers(1, 12))
+    return make(layers, draw(RANGES), source, outputs=outputs, seed=seed, fitted=fitted)
 
 
 def require_same(model: ModelWrapper, network: IntegerNetwork, golden: Golden) -> None:
@@ -139,7 +147,7 @@ def compared(node: Any, model: ModelWrapper, values: NDArray[np.int64]) -> NDArr
     st.integers(0, 10**6),
 )
 def test_memory_files_hold_the_thresholds(layer: tuple[int, Weights, int], size: tuple[int, int], seed: int) -> None:
-    network, golden = make([layer], (-3, 3), height=size[0], width=size[1], seed=seed)
+    network, golden = make([layer], (-3, 3), Input(*size), outputs=1, seed=seed)
     model = hardware_graph(network)
     (node,) = model.get_nodes_by_op_type("Thresholding_rtl") or [None]
     if node is None:  # binary weights, and a sign
@@ -196,18 +204,25 @@ def test_any_network_is_built(made: tuple[IntegerNetwork, Golden], rate: int) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("layers", "size", "rate"),
+    ("layers", "source", "outputs", "rate"),
     [
-        ([(1, "binary", 0), (13, (-128, 127), 255), (1, (-1, 1), 7), (7, "binary", 15)], (9, 7), 200_000),
-        ([(8, (0, 3), 100), (2, "binary", 1), (5, (-4, 0), 2), (3, (0, 0), 5), (4, (0, 3), 0)], (8, 8), 1_000_000),
-        ([(6, (-127, 127), 255), (3, (-127, 127), 15)], (128, 128), 5_000),
+        ([(1, "binary", 0), (13, (-128, 127), 255), (1, (-1, 1), 7), (7, "binary", 15)], Input(9, 7), 1, 200_000),
+        (
+            [(8, (0, 3), 100), (2, "binary", 1), (5, (-4, 0), 2), (3, (0, 0), 5), (4, (0, 3), 0)],
+            Input(8, 8),
+            3,
+            1_000_000,
+        ),
+        ([(6, (-127, 127), 255), (3, (-127, 127), 15)], Input(128, 128), 1, 5_000),
+        ([(8, "binary", 0), (6, (-3, 3), 3)], Input(4, 8, 2, "bipolar"), 10, 1_000_000),
+        ([(8, (-127, 127), 15)], Input(5, 3, 3, "int4"), 12, 2_000_000),
     ],
-    ids=["size 1, primes, 1 bit next to 8", "any levels, one sign, zeros", "sums beyond 2**24"],
+    ids=["size 1, primes, 1 bit next to 8", "any levels, one sign, zeros", "sums beyond 2**24", "bipolar", "int4"],
 )
 def test_the_rtl_of_any_network_gives_its_integers(
-    layers: list[tuple[int, Weights, int]], size: tuple[int, int], rate: int, tmp_path: Path
+    layers: list[tuple[int, Weights, int]], source: Input, outputs: int, rate: int, tmp_path: Path
 ) -> None:
-    network, golden = make(layers, (-127, 127), height=size[0], width=size[1], seed=1)
+    network, golden = make(layers, (-127, 127), source, outputs=outputs, seed=1)
     build_network(network, golden, tmp_path / "build", BuildConfig(target_fps=rate), lambda _: None)
     sim = simulate_network(tmp_path / "build", network, golden, tmp_path / "sim", lambda _: None)
     assert (sim["images"], sim["differing"]) == (12, 0)

@@ -25,7 +25,7 @@ def test_unsigned_weights_are_found_by_the_command(capsys: pytest.CaptureFixture
     assert main(given) == 1
     out = capsys.readouterr().out
     assert f"networks of seed {SEED}" in out
-    assert f"network {ONE_SIGN}: " in out and "of 40 logits differ, first image" in out
+    assert f"network {ONE_SIGN}: " in out and "of 40 integers differ, first image" in out
     assert f"python -m benchmarks.random_networks --seed {SEED} --without signs --only {ONE_SIGN}" in out
     assert "1 of 1 networks, 1 failed" in out
 
