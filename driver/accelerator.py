@@ -68,12 +68,14 @@ class Answers:
     @property
     def probability(self) -> NDArray[np.float64]:
         """Of class 1, (M,)."""
-        return self._decided.probability(self.logits)
+        logits = self.logits
+        return self._decided.probability(logits)
 
     @property
     def classes(self) -> NDArray[np.int64]:
         """At the operating point, (M,), 0 or 1."""
-        return self._decided.classes(self.logits)
+        logits = self.logits
+        return self._decided.classes(logits)
 
     @property
     def _decided(self) -> Decision:
