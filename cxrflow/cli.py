@@ -297,7 +297,7 @@ def synth(
             _stage(run, "synth", lambda: run.make("synth_vivado", idle_minutes=idle_minutes))
             _show(run, summary.vivado_table(_facts(run, "build", "synth", "synth_vivado")))
         else:
-            _stage(run, "synth")
+            _stage(run, "synth", run.synth)
             _show(run, summary.synth_table(_facts(run, "build", "synth")))
         if gates:
             _stage(run, "gates")

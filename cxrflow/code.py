@@ -8,7 +8,9 @@ break is not in its hash, for no result depends on one. What is shipped as it is
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from contract.files import hash_file
@@ -63,6 +65,11 @@ def bytes_key(*files: str, root: Path = REPOSITORY) -> str:
     """Return the sha256 [hex] of files as they are; names are relative to `root`."""
     lines = [f"{name} {hash_file(root / name)}\n" for name in sorted(files)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def function_key(function: Callable[..., object]) -> str:
+    """Return the sha256 [hex] of what one function of ours does, without what it calls."""
+    return _python(textwrap.dedent(inspect.getsource(function)).encode())[1]
 
 
 def _path(module: str, root: Path) -> str | None:

@@ -27,7 +27,7 @@ class Stage:
     sections: tuple[str, ...] = ()  # of the experiment, that it belongs to
     tools: tuple[str, ...] = ()  # packages whose version decides the result
     keeps: tuple[str, ...] = ()  # folders in it that others leave there, which stay when it is made again
-    helper: bool = False  # has no command of its own: who reads it, or is drawn by it, makes it
+    helper: bool = False  # has no command of its own: it is made with one that reads it or that it draws
     without: str = ""  # what a run lacks without it
 
     def place(self, run: Path, board: str) -> Path:
@@ -88,9 +88,18 @@ STAGES: dict[str, Stage] = {
         does="Count LUTs, flip-flops, block RAMs and DSPs of every layer with Yosys.",
         folder="synth/BOARD",
         command="synth",
-        code=("finn_build.synth", "cxrflow.synth_figure"),
+        code=("finn_build.synth",),
         reads={"build": ("estimates.json", "rtl/*")},
         without="resources are our formulas' alone",
+    ),
+    "synth_figure": Stage(
+        does="Draw what Yosys counted beside what our formulas say.",
+        folder="synth_figure/BOARD",
+        command="synth",
+        code=("cxrflow.synth_figure",),
+        reads={"build": ("estimates.json",), "synth": ("synth.json",)},
+        helper=True,
+        without="no picture of it",
     ),
     "gates": Stage(
         does="Simulate the netlist that Yosys makes on golden images.",

@@ -17,7 +17,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import hash_file, output, read_json
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
-from cxrflow.code import bytes_key, code_key
+from cxrflow.code import bytes_key, code_key, function_key
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, save_experiment
 from cxrflow.runs import (
@@ -180,6 +180,7 @@ class Run:
             "reads": self._reads(stage),
             **(INPUTS[stage](self, **chosen) if stage in INPUTS else {}),
             "code": code_key(*row.code),
+            "work": function_key(WORK[stage]),
             "versions": {tool: version(tool) for tool in row.tools},
         }
 
@@ -377,6 +378,11 @@ class Run:
         with output(wave, parents=True, option="--wave") as partial:
             write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
 
+    def synth(self) -> bool:
+        """Count with Yosys, and draw it. Returns whether anything had to be done."""
+        ran = self.make("synth")
+        return self.make("synth_figure") or ran
+
     def bitstream(self, *, shell: str, idle_minutes: float) -> bool:
         """Build a shell's bitstream, which the deploy folder then gets. Returns whether anything had to be done."""
         require_shell(shell)
@@ -511,13 +517,20 @@ def _synth_inputs(run: Run) -> dict[str, Any]:
 
 @_work("synth")
 def _synth(run: Run, out: Path) -> None:
-    from cxrflow.synth_figure import plot_synthesis
     from finn_build.synth import synthesise_build
 
     cache = run.runs / ".cache" / "synth"
     synthesise_build(run.place("build"), _board(run), out, cache=cache, report=run.console.detail)
+
+
+@_work("synth_figure")
+def _synth_figure(run: Run, out: Path) -> None:
+    from cxrflow.synth_figure import plot_synthesis
+
+    synthesis = read_record(run.place("synth") / "synth.json", Synthesis)
     estimates = read_record(run.place("build") / "estimates.json", Estimates)
-    plot_synthesis(read_record(out / "synth.json", Synthesis), estimates, out / "synth.png")
+    out.mkdir(parents=True)
+    plot_synthesis(synthesis, estimates, out / "synth.png")
 
 
 @_inputs("gates")

@@ -47,7 +47,7 @@ def settle(sweep: Sweep, folder: Path, console: Console) -> page.Results:
             return results
         for number, point in enumerate(waiting):
             console.detail(f"synthesising point {number + 1} of {len(waiting)} on the front: {point['network']}")
-            _trial(folder, point["runs"][0]).make("synth")
+            _trial(folder, point["runs"][0]).synth()
         model.fit(folder)
 
 

@@ -4,6 +4,7 @@ The kind of fault: a key that leaves out a file that is read or shipped leaves a
 folders trains again for a word in a docstring.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,13 +16,14 @@ from cxrflow.code import READS, ROOMS, bytes_key, closure, code_key
 from cxrflow.package import shipped_files
 from cxrflow.runs import REPOSITORY
 from cxrflow.stage_table import STAGES
+from tests.cxrflow.conftest import Place
 
-DESIGN = set(STAGES) - {"train", "figures", "export", "package"}
+DESIGN = set(STAGES) - {"train", "figures", "export", "synth_figure", "package"}
 VIVADO = {"vivado", "synth_vivado", "bitstream"}
 # What depends on each file that is no Python: the stages that one changed byte makes stale.
 CHANGED = {
     "LICENSE": DESIGN | {"package"},
-    "finn_build/boards.toml": DESIGN | {"package"},
+    "finn_build/boards.toml": DESIGN | {"synth_figure", "package"},
     "finn_build/gate_cells.v": {"gates"},
     "finn_build/harness.cpp": {"simulate", "gates"},
     "finn_build/ip/accelerator_tb.v": {"ip"},
@@ -86,8 +88,9 @@ def test_every_file_that_is_no_python_belongs_to_somebody() -> None:
         ("finn_build/ip.py", lambda text: text + "\n# a comment\n", set()),
         ("finn_build/ip.py", lambda text: text.replace("GOLDEN_IMAGES = 8", "GOLDEN_IMAGES = 9"), {"ip"}),
         ("qnn/figures.py", lambda text: text.replace("DPI = 150", "DPI = 151"), {"figures"}),  # and trains nothing
+        ("cxrflow/synth_figure.py", lambda text: text.replace("0.35", "0.4"), {"synth_figure"}),
     ],
-    ids=["docstring", "comment", "code", "figure"],
+    ids=["docstring", "comment", "code", "figure", "synth"],
 )
 def test_python_is_what_it_does(tree: Path, file: str, edit: object, stages: set[str]) -> None:
     before, path = keys(tree), tree / file
@@ -118,3 +121,39 @@ def test_a_deploy_folder_is_made_again_for_exactly_the_files_that_it_ships(tree:
         (tree / name).write_bytes(content)
     assert bytes_key(*shipped, root=tree) == before
     assert not [name for name in shipped if name.startswith(("finn_build/", "qnn/", "export/", "cxrflow/report/"))]
+
+
+OPENED = """
+import os, sys
+from pathlib import Path
+root, found, write = sys.argv[1], open(sys.argv[2], "w"), os.write
+
+def heard(event, args):
+    if event == "open" and isinstance(args[0], str) and args[0].startswith(root):
+        write(found.fileno(), (args[0] + "\\n").encode())
+
+sys.addaudithook(heard)
+from cxrflow import cli
+for command in sys.argv[3:]:
+    sys.argv = ["cxrflow", *command.split(), "tiny.yaml"]
+    try:
+        cli.main()
+    except SystemExit:
+        pass
+"""
+
+
+def test_every_file_that_a_stage_opens_is_in_its_key(finished: Place) -> None:
+    """Against the system itself: what is read without being named in READS would leave a stale result."""
+    shutil.rmtree(finished.run / "build")
+    found = finished.folder / "opened"
+    arguments = [REPOSITORY, found, "build", "ip", "synth --tool vivado", "package"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", OPENED, *map(str, arguments)]
+    done = subprocess.run(command, cwd=finished.folder, env=environment, capture_output=True, text=True, check=False)
+    assert (finished.run / "ip").is_dir() and (finished.run / "vivado").is_dir(), done.stderr
+    opened = {str(Path(line).relative_to(REPOSITORY)) for line in found.read_text().splitlines()}
+    ours = {name for name in opened if name.startswith(ROOMS) and not name.endswith((".py", ".pyc", "__pycache__"))}
+    known = {name for stage in ("build", "ip", "vivado", "package") for name in closure(*STAGES[stage].code)}
+    assert "finn_build/rtl/axis_image_last.sv" in ours and "finn_build/vivado/tcl/build.tcl" in ours
+    assert ours <= known | shipped_files().keys()
