@@ -6,6 +6,7 @@ reads them, so whoever drives an input (driver, simulation, testbench) packs wit
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Values:
         """Return it as errors call it."""
         return f"{self.name} (-1 or +1)" if self.name == BIPOLAR else f"{self.name} ({self.low} to {self.high})"
 
-    def hold(self, values: NDArray[np.generic]) -> bool:
+    def hold(self, values: NDArray[Any]) -> bool:
         """Tell whether an array of `dtype` has such values only."""
         whole = np.iinfo(self.dtype)
         if (self.low, self.high) == (whole.min, whole.max) or not values.size:
@@ -40,7 +41,7 @@ class Values:
             return bool((np.abs(values) == 1).all())  # type: ignore[arg-type]
         return bool(values.min() >= self.low and values.max() <= self.high)  # type: ignore[attr-defined]
 
-    def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.generic]:
+    def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an array of `dtype` with any of these values."""
         if self.name == BIPOLAR:
             return rng.choice(np.array([-1, 1], dtype=np.int8), shape)
@@ -50,7 +51,7 @@ class Values:
         """Return the bytes of a beat of so many values."""
         return -(-lanes * self.bits // 8)
 
-    def pack(self, values: NDArray[np.generic], *, lanes: int) -> NDArray[np.uint8]:
+    def pack(self, values: NDArray[Any], *, lanes: int) -> NDArray[np.uint8]:
         """Return (N, M) values of `dtype` as (N, M / lanes * beat_bytes) bytes on the stream; lanes divide M."""
         values = np.ascontiguousarray(values)
         if self.bits == 8:
@@ -60,7 +61,7 @@ class Values:
         beats = bits.reshape(len(values), values.shape[1] // lanes, lanes * self.bits)
         return np.packbits(beats, axis=2, bitorder="little").reshape(len(values), -1)
 
-    def unpack(self, raw: NDArray[np.uint8], *, lanes: int) -> NDArray[np.generic]:
+    def unpack(self, raw: NDArray[np.uint8], *, lanes: int) -> NDArray[Any]:
         """Return the (N, M) values of (N, M / lanes * beat_bytes) bytes: the inverse of `pack`."""
         if self.bits == 8:
             return np.ascontiguousarray(raw).view(self.dtype)

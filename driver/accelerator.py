@@ -48,7 +48,7 @@ _HOLDERS: "weakref.WeakValueDictionary[int, Accelerator]" = weakref.WeakValueDic
 _CHANGING_HANDS = threading.Lock()
 
 File = str | Path | bytes | BinaryIO
-Images = NDArray[np.uint8] | Sequence[File]
+Images = NDArray[Any] | Sequence[File]  # what the network reads, or files of uint8 pixels
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class TimedLink:
         self._link, self.capacity = link, link.capacity
         self.packing = self.device = 0.0
 
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def stage(self, slot: int, pixels: NDArray[Any]) -> None:
         """See Link."""
         start = time.perf_counter()
         self._link.stage(slot, pixels)

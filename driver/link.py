@@ -51,7 +51,7 @@ class Link(Protocol):
 
     capacity: int  # images per transfer
 
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def stage(self, slot: int, pixels: NDArray[Any]) -> None:
         """Copy (N, *Input.shape) images, N <= capacity, into buffer `slot`."""
 
     def start(self, slot: int, count: int) -> None:
@@ -78,9 +78,9 @@ class CpuLink:
     def __init__(self, reference: Reference) -> None:
         """Compute with `reference`."""
         self._reference = reference
-        self._staged: list[NDArray[np.uint8]] = [np.empty((0, 0, 0), np.uint8)] * SLOTS
+        self._staged: list[NDArray[Any]] = [np.empty((0, 0, 0), np.uint8)] * SLOTS
 
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def stage(self, slot: int, pixels: NDArray[Any]) -> None:
         """See Link."""
         self._staged[slot] = pixels.copy()
 
@@ -108,7 +108,7 @@ class TwiceLink:
         """Ask `link`."""
         self._link, self.capacity = link, max(1, link.capacity // 2)
 
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def stage(self, slot: int, pixels: NDArray[Any]) -> None:
         """See Link."""
         self._link.stage(slot, np.concatenate((pixels, pixels[::-1])))
 
@@ -313,7 +313,7 @@ class BoardLink:
             raise value
         return value  # type: ignore[no-any-return]
 
-    def stage(self, slot: int, pixels: NDArray[np.uint8]) -> None:
+    def stage(self, slot: int, pixels: NDArray[Any]) -> None:
         """See Link. Whole bytes are in the order of the image on the stream: then packing is one copy.
 
         The results' buffer is poisoned, so that a result which is never written is no other batch's.
