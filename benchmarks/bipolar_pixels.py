@@ -15,8 +15,10 @@ from pathlib import Path
 
 from benchmarks.synthesis import library, lut_mvau, unit
 from finn_build.synth import synthesise_units
+from finn_build.targets.boards import BOARDS
 
 SFC_MAX_LUT = 91_131
+FAMILY = BOARDS["pynq-z2"].yosys_family
 LAYERS = ((784, 256, 128, 98), (256, 256, 16, 256), (256, 256, 16, 256), (256, 1, 1, 16))  # MW, MH, PE, SIMD
 
 
@@ -26,11 +28,11 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache/synth"))
     options = parser.parse_args()
     sources = library()
-    cases = [lut_mvau(f"pixels{i}", "xc7", *layer, 1, 1, "distributed") for i, layer in enumerate(LAYERS)]
+    cases = [lut_mvau(f"pixels{i}", FAMILY, *layer, 1, 1, "distributed") for i, layer in enumerate(LAYERS)]
     units = [unit(case, f"pixels{i}", sources) for i, case in enumerate(cases)]
     scratch = Path(tempfile.mkdtemp())
     try:
-        found = synthesise_units(units, family="xc7", scratch=scratch / "yosys", cache=options.cache)
+        found = synthesise_units(units, family=FAMILY, scratch=scratch / "yosys", cache=options.cache)
     finally:
         shutil.rmtree(scratch)
     for (mw, mh, pe, simd), usage in zip(LAYERS, found, strict=True):

@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.synth import synthesise_build
+from finn_build.targets.boards import BOARDS
 from finn_build.verify import simulate_build
 from qnn.spec import NetworkSpec
 from tests.random_networks import export_random

@@ -19,7 +19,6 @@ from rich.console import Console
 from rich.table import Table
 
 from contract.network import load_network
-from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
@@ -28,6 +27,7 @@ from finn_build.ops import layer_op, mvau
 from finn_build.ops.product import Product
 from finn_build.stitch import load_design
 from finn_build.synth import Usage, synthesise, total
+from finn_build.targets.boards import BOARDS
 from qnn.spec import NetworkSpec
 from tests.random_networks import export_random
 

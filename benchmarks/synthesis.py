@@ -29,6 +29,8 @@ from finn_build.ops import width_converter as op_width_converter
 from finn_build.ops.lut_mvau import row_starts, weight_words
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
+from finn_build.targets.boards import BOARDS
+from finn_build.targets.families import FAMILIES
 
 MEDIAN_LIMIT = 0.15  # of the LUT count
 DEEPEST_LUTS = 256  # words: deeper weights in LUTs cost too much to be of interest
@@ -94,7 +96,7 @@ module {name}_top (
         .s_axis_0_tdata('0), .m_axis_0_tready(w_tready), .m_axis_0_tvalid(w_tvalid), .m_axis_0_tdata(w_tdata)
     );
     mvu_vvu_axi #(
-        .IS_MVU(1), .VERSION({1 if family == "xc7" else 2}), .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}),
+        .IS_MVU(1), .VERSION({FAMILIES[family].dsp_version}), .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}),
         .ACTIVATION_WIDTH({a}), .WEIGHT_WIDTH({w}), .ACCU_WIDTH({acc}), .NARROW_WEIGHTS(1), .SIGNED_ACTIVATIONS(0)
     ) unit (
         .ap_clk(clk), .ap_clk2x(clk), .ap_rst_n(rst_n), .s_axis_weights_tdata(w_tdata),
@@ -267,7 +269,7 @@ def error(estimate: int, measured: int) -> float:
 def main() -> int:
     """Print the tables; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--family", choices=("xc7", "xcup"), default="xc7")
+    parser.add_argument("--family", choices=tuple(FAMILIES), default=BOARDS["pynq-z2"].yosys_family)
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache/synth"))
     options = parser.parse_args()
     sources = library()

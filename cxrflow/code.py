@@ -19,8 +19,8 @@ from cxrflow.runs import REPOSITORY
 ROOMS = ("contract", "cxrflow", "datasets", "driver", "export", "finn_build", "qnn")
 # Files that are no Python, by the module that reads or copies them; patterns within the repository.
 READS: dict[str, tuple[str, ...]] = {
-    "finn_build.boards": ("finn_build/boards.toml",),
-    "finn_build.gates": ("finn_build/gate_cells.v",),
+    "finn_build.targets.boards": ("finn_build/targets/boards.toml",),
+    "finn_build.gates": ("finn_build/targets/families/gate_cells.v",),
     "finn_build.ip": ("finn_build/ip/*",),
     "finn_build.licences": ("LICENSE",),
     "finn_build.ops.lut_mvau": ("finn_build/rtl/*.sv",),
@@ -29,7 +29,7 @@ READS: dict[str, tuple[str, ...]] = {
     "finn_build.vivado.project": ("finn_build/vivado/tcl/*.tcl",),
 }
 # Modules that a package finds in its folder, so that nobody imports them by name.
-FINDS = {"finn_build.ops": "finn_build/ops/*.py"}
+FINDS = {name: f"{name.replace('.', '/')}/*.py" for name in ("finn_build.ops", "finn_build.targets.families")}
 
 
 def closure(*modules: str, root: Path = REPOSITORY) -> tuple[str, ...]:

@@ -43,8 +43,8 @@ from qnn.spec import NetworkSpec
 if TYPE_CHECKING:
     from datasets.seen import Seen
     from datasets.xray import XrayData
-    from finn_build.boards import Board
     from finn_build.foresight import Shape
+    from finn_build.targets.boards import Board
     from qnn.teacher import Source
 
 SEEN = "images.npz"  # in a training: which images it used
@@ -620,7 +620,7 @@ def _package(run: Run, out: Path) -> None:
 
 
 def _board(run: Run) -> "Board":
-    from finn_build.boards import BOARDS
+    from finn_build.targets.boards import BOARDS
 
     return BOARDS[run.board]
 

@@ -17,7 +17,6 @@ from contract.errors import ArtifactError
 from contract.golden import Golden, load_golden
 from contract.network import IntegerNetwork, load_network
 from finn_build import steps, witness
-from finn_build.boards import BOARDS
 from finn_build.chain import Chain, Report
 from finn_build.config import BuildConfig
 from finn_build.estimates import estimate, formulas
@@ -26,6 +25,7 @@ from finn_build.finn_session import finn_session
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops import layer_op
 from finn_build.stitch import stitch
+from finn_build.targets.boards import BOARDS
 
 
 def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from finn_build.boards import BOARDS, Board, Share
+from finn_build.targets.boards import BOARDS, Board, Share
 
 
 class BuildConfig(BaseModel):

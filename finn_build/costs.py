@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import ceil, log2
 from typing import Literal
 
-Family = Literal["xc7", "xcup"]  # Yosys' names: 7-series, UltraScale+
+Family = str  # name of a device family, of `targets.families.FAMILIES`
 RamStyle = Literal["auto", "block", "distributed"]
 SMALLEST_BLOCK = 8192  # bits of the smallest memory that Yosys puts into block RAM by itself
 

@@ -25,7 +25,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError,
 from contract.files import hash_file, read_json
 
 if TYPE_CHECKING:
-    from finn_build.boards import Board
+    from finn_build.targets.boards import Board
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 IMAGE = "cxrflow-finn"

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from finn_build.boards import Board
 from finn_build.costs import Family, Resources
 from finn_build.ops import layer_op, width_converter
 from finn_build.ops.op import Folding, Layer
+from finn_build.targets.boards import Board
 
 
 @dataclass(frozen=True)

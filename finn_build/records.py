@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, RootMod
 from contract.network import MAX_OUTPUTS
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 from contract.values import VALUES
-from finn_build.boards import BOARDS
+from finn_build.targets.boards import BOARDS
 
 MOST_NODES = 400  # of a design: 64 hidden layers of two nodes, with two converters and two FIFOs, and the ends
 Amounts = Mapping[str, int]  # lut, ff, bram18, dsp -> how many; one that nobody counted is absent

@@ -15,49 +15,27 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from contract.errors import ToolError
 from contract.files import write_whole
 from finn_build import child
-from finn_build.boards import Board
 from finn_build.costs import Family
 from finn_build.ops import image_last, op_of
 from finn_build.ops.op import Node
 from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
+from finn_build.targets.boards import Board
+from finn_build.targets.families import FAMILIES
+from finn_build.targets.families.family import DeviceFamily
 
 Report = Callable[[str], None]  # told about every node that is done
 MOST_UNITS = 12  # in one process: what is done is kept when it ends
 FLOW = 4  # part of every cache key: raise it when the flow or the counting changes
-
-# Cells that finn-rtllib instantiates by name, and Yosys' files that declare them.
-_BLACK_BOXES = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
-# LUTs that one memory or shift register cell takes (UG474, UG574).
-_LUTRAM = {
-    "RAM32X1S": 1, "RAM64X1S": 1, "RAM128X1S": 2, "RAM256X1S": 4, "RAM512X1S": 8, "RAM32X1D": 2, "RAM64X1D": 2,
-    "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8,
-}  # fmt: skip
-_SRL = ("SRL16E", "SRLC16E", "SRLC32E")
-_LUT = ("LUT1", "LUT2", "LUT3", "LUT4", "LUT5", "LUT6", "LUT6_2", "INV")
-_FF = ("FDRE", "FDSE", "FDCE", "FDPE", "FDRE_1", "FDSE_1", "FDCE_1", "FDPE_1", "LDCE", "LDPE")
-_FREE = ("MUXF7", "MUXF8", "MUXF9", "BUFG", "IBUF", "OBUF", "GND", "VCC")  # nothing that a budget counts
-
-# synth_xilinx' own map_luts, but for the prices of LUTs by their inputs: its 2:2,3,6:5 makes five LUTs of 2 inputs as
-# cheap as two of 6, though each of them takes one LUT of the part. That is up to 30 % more LUTs. Here up to 6 inputs
-# cost one; 7 and 8 take two and four, and the multiplexers behind them.
-_MAP_LUTS = (
-    "opt_expr -mux_undef -noclkinv",
-    "abc -luts 6:1,2,4",
-    "clean",
-    "xilinx_srl -fixed -minlen 3",
-    "techmap -map +/xilinx/lut_map.v -map +/xilinx/cells_map.v -D LUT_WIDTH=6",
-    "xilinx_dffopt",
-    "opt_lut_ins -tech xilinx",
-)
 
 _PROGRAM = """\
 import sys
@@ -74,7 +52,7 @@ class Usage:
     lutram: int = 0  # of these, used as memory
     srl: int = 0  # of these, used as shift register
     ff: int = 0
-    carry: int = 0  # CARRY4 on xc7, CARRY8 on xcup
+    carry: int = 0  # carry chains, of 4 or 8 bits
     bram36: int = 0
     bram18: int = 0
     dsp: int = 0
@@ -161,7 +139,7 @@ def synthesise_units(
 
     def done(folder: Path) -> None:
         for key, unit in batches[folder].items():
-            known[key] = count(folder / "stat.json", unit.top)
+            known[key] = count(folder / "stat.json", unit.top, family)
             _save(cache / f"{key}.json", known[key])
             if report is not None:
                 report(f"{unit.name}: {known[key].lut} LUT, {known[key].dsp} DSP")
@@ -249,7 +227,7 @@ def synthesise_whole(rtl: Path, design: Design, *, family: Family, scratch: Path
     files = tuple((path.name, path.read_bytes()) for path in (*sources, *sorted(rtl.glob("*.dat"))))
     _lay_out([Unit(TOP, TOP, files)], family, scratch, netlist="netlist.v")
     _run_all([scratch], lambda folder: None)
-    return count(scratch / "stat.json", TOP), scratch / "netlist.v"
+    return count(scratch / "stat.json", TOP, family), scratch / "netlist.v"
 
 
 def unit_of(rtl: Path, design: Design, name: str) -> Unit:
@@ -300,21 +278,15 @@ def needed_files(top: str, texts: dict[str, str]) -> list[str]:
 
 def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netlist: str | None) -> str:
     """Return the commands: each unit becomes one flat module that nothing outside it is optimized with."""
-    boxes = " ".join(f"--blackboxed-module {name}" for name in _BLACK_BOXES)
+    target = FAMILIES[family]
+    boxes = " ".join(f"--blackboxed-module {name}" for name in target.black_boxes)
     tops = " ".join(f"--top {unit.top}" for unit in units)
     top = units[0].top if len(units) == 1 else "batch"
-    flow = f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top {top}"
     return "\n".join(
         (
             f"read_slang --ignore-assertions --allow-use-before-declare {boxes} {tops} {' '.join(sources)}",
             *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
-            f"{flow} -run :map_memory",
-            # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
-            f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={_bits("distributed")} %i',
-            *_no_deep_lutram(family),
-            f"{flow} -run map_memory:map_luts",
-            *_MAP_LUTS,
-            f"{flow} -run finalize:",
+            *target.synthesis(top),
             "tee -q -o stat.json stat -json",
             # Verilator takes a third less time for wires of one bit.
             *([] if netlist is None else ["splitnets", f"write_verilog -noattr {netlist}"]),
@@ -322,25 +294,11 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
     )
 
 
-def _no_deep_lutram(family: Family) -> tuple[str, ...]:
-    """Keep UltraScale+ memories of more than 256 words that may be anything out of LUTs.
-
-    Yosys' table says that one LUT memory holds 2**16 words there, where it means 2**9, and then finds no cell for it.
-    """
-    chosen = f"a:ram_style={_bits('distributed')}"
-    return (f'setattr -set ram_style "block" t:$mem_v2 r:SIZE>256 %i r:WR_PORTS>0 %i {chosen} %d',) * (family == "xcup")
-
-
-def _bits(text: str) -> str:
-    return f"{8 * len(text)}'b" + "".join(f"{byte:08b}" for byte in text.encode("ascii"))
-
-
-def _black_boxes() -> str:
+def _black_boxes(family: DeviceFamily) -> str:
     """Return ports and parameters of the cells that the sources name, from Yosys' own library."""
-    library = Path(str(resources.files("pyosys"))) / "share" / "xilinx"
     lines: list[str] = []
-    for name, file in _BLACK_BOXES.items():
-        text = (library / file).read_text(encoding="utf-8")
+    for name, file in family.black_boxes.items():
+        text = (family.library / file).read_text(encoding="utf-8")
         found = re.search(rf"^(module {name}\b.*?\);)(.*?)^endmodule", text, flags=re.DOTALL | re.MULTILINE)
         if found is None:
             raise ToolError(f"Yosys' {file} declares no {name}. Reinstall requirements.lock.")
@@ -358,7 +316,7 @@ def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str |
         (folder / name).write_bytes(content)
     sources = ["black_boxes.v", *(name for name in files if name.endswith((".v", ".sv")))]
     sources.sort(key=lambda name: not name.endswith("_pkg.sv"))
-    (folder / "black_boxes.v").write_text(_black_boxes(), encoding="utf-8")
+    (folder / "black_boxes.v").write_text(_black_boxes(FAMILIES[family]), encoding="utf-8")
     instances = "\n".join(f"    (* keep *) {unit.top} u_{unit.top} ();" for unit in units)
     (folder / "batch.v").write_text(f"module batch;\n{instances}\nendmodule\n", encoding="utf-8")
     (folder / "synth.ys").write_text(_script(units, sources, family, netlist) + "\n", encoding="utf-8")
@@ -389,39 +347,26 @@ def _refused(folder: Path) -> ToolError:
     return ToolError(f"Yosys refused the design: {first.strip()}. Look at the RTL that it names.")
 
 
-def count(stat: Path, module: str) -> Usage:
+def count(stat: Path, module: str, family: Family) -> Usage:
     """Read what `stat -json` wrote about one module. Raises ToolError."""
     try:
         cells = json.loads(stat.read_text(encoding="utf-8"))["modules"][f"\\{module}"]["num_cells_by_type"]
-        return _count({str(name): int(number) for name, number in cells.items()})
+        return _count({str(name): int(number) for name, number in cells.items()}, FAMILIES[family])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise ToolError(f"Yosys' statistics {stat} are not readable ({err}). Reinstall requirements.lock.") from err
 
 
-def _count(cells: dict[str, int]) -> Usage:
-    left = dict(cells)
-
-    def take(*names: str) -> int:
-        return sum(left.pop(name, 0) for name in names)
-
-    lutram = sum(luts * left.pop(name, 0) for name, luts in _LUTRAM.items())
-    srl = take(*_SRL)
-    usage = Usage(
-        lut=take(*_LUT) + lutram + srl,
-        lutram=lutram,
-        srl=srl,
-        ff=take(*_FF),
-        carry=take("CARRY4", "CARRY8"),
-        bram36=take("RAMB36E1", "RAMB36E2"),
-        bram18=take("RAMB18E1", "RAMB18E2"),
-        dsp=take("DSP48E1", "DSP48E2"),
-    )
-    take(*_FREE)
-    if left:
+def _count(cells: dict[str, int], family: DeviceFamily) -> Usage:
+    unknown = cells.keys() - family.cells.keys()
+    if unknown:
         raise ToolError(
-            f"the netlist has cells that nobody counts: {', '.join(left)}. Name them in finn_build/synth.py."
+            f"the netlist has cells that nobody counts: {', '.join(sorted(unknown))}. Name them in finn_build/targets."
         )
-    return usage
+    usage = Counter[str]()
+    for name, number in cells.items():
+        for field, each in family.cells[name].items():
+            usage[field] += each * number
+    return Usage(**usage)
 
 
 def _load(path: Path) -> Usage | None:

@@ -36,13 +36,13 @@ from contract.golden import Golden, load_golden
 from contract.network import load_network
 from contract.record import read_record
 from contract.shells import CELLS
-from finn_build.boards import BOARDS, Board
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.finn_session import finn_session
 from finn_build.graph import in_python
 from finn_build.portable_rtl import edited_library
 from finn_build.records import Built
+from finn_build.targets.boards import BOARDS, Board
 
 Say = Callable[[str], None]
 DMA = CELLS["finn_iodma"]

@@ -36,9 +36,9 @@ from cxrflow.sweep.spec import load_sweep
 from driver.accelerator import Accelerator
 from driver.reference import Reference
 from finn_build import steps
-from finn_build.boards import load_boards
 from finn_build.hardware_graph import hardware_graph
 from finn_build.stitch import load_design
+from finn_build.targets.boards import load_boards
 from finn_build.witness import load_onnx
 from qnn.checkpoint import load_checkpoint
 from qnn.records import read_history
@@ -235,7 +235,7 @@ def targets(run: Path) -> list[Target]:
                if (found := next((name for name in of_run if name.endswith(f"/{file}")), ""))]  # fmt: skip
     graph = hardware_graph(load_network(run / "export" / "reference.npz"))
     sweeps = [path.read_bytes() for path in sorted((REPOSITORY / "experiments").glob("sweep*.yaml"))]
-    plain, boards = read("experiment.yaml"), (REPOSITORY / "finn_build" / "boards.toml").read_bytes()
+    plain, boards = read("experiment.yaml"), (REPOSITORY / "finn_build" / "targets" / "boards.toml").read_bytes()
 
     def record(rng: Random) -> Content:
         file, _, content = rng.choice(records)

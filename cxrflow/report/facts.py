@@ -19,9 +19,9 @@ from cxrflow.package import Deployed
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files, require_layout, stale
 from cxrflow.stage_table import STAGES, Stage, behind
 from export.records import Exported
-from finn_build.boards import BOARDS, Board
 from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
 from finn_build.resources import Sourced, sourced
+from finn_build.targets.boards import BOARDS, Board
 from qnn.records import Epoch, Measured, Metrics, read_history
 
 RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field of Facts, stage, file, what it holds

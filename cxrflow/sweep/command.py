@@ -14,7 +14,7 @@ from cxrflow.stages import Run, load_data
 from cxrflow.sweep import model, page, table
 from cxrflow.sweep.drive import drive
 from cxrflow.sweep.spec import Sweep, load_sweep, parse_sweep
-from finn_build.boards import BOARDS
+from finn_build.targets.boards import BOARDS
 
 COPY = "sweep.yaml"  # of the file, beside its results
 

@@ -18,8 +18,8 @@ from cxrflow.report.facts import collect
 from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Limits
 from cxrflow.sweep.trial import ROW, Row
-from finn_build.boards import BOARDS
 from finn_build.resources import YOSYS, of_source
+from finn_build.targets.boards import BOARDS
 from qnn.records import Metrics
 
 # What a point is judged by: column, and whether more of it is better.

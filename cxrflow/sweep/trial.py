@@ -22,8 +22,8 @@ from cxrflow.runs import fingerprint
 from cxrflow.stage_table import BUILT, STAGES
 from cxrflow.stages import Run
 from cxrflow.sweep.spec import Point
-from finn_build.boards import BOARDS
 from finn_build.records import Estimates
+from finn_build.targets.boards import BOARDS
 from qnn.records import Metrics
 
 ROW = "trial.json"

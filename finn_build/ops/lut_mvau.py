@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from finn_build.costs import SMALLEST_BLOCK, Family, RamStyle, Resources, bram18, lutram, rom
 from finn_build.ops.op import DOMAIN, Folding, Layer
 from finn_build.ops.product import Product
+from finn_build.targets.families import family_of
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def node_class() -> type:
             act_bits, weight_bits = (self.get_input_datatype(i).bitwidth() for i in (0, 1))
             return cost(
                 mw, mh, pe, simd, weight_bits, act_bits, self.get_accumulator_datatype().bitwidth(),
-                "xc7" if fpgapart.startswith("xc7") else "xcup", ram_style=self.get_nodeattr("ram_style"),
+                family_of(fpgapart).name, ram_style=self.get_nodeattr("ram_style"),
             )  # fmt: skip
 
         def uram_estimation(self, fpgapart: str) -> int:

@@ -14,6 +14,7 @@ from finn_build.costs import Family, RamStyle, Resources, levels, lutram, rom
 from finn_build.ops import lut_mvau
 from finn_build.ops.op import AXILITE_TIES, Attributes, Folding, Layer, Node, instance
 from finn_build.ops.product import Product
+from finn_build.targets.families import FAMILIES
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def cost(
 
 def dsp_lanes(w_bits: int, a_bits: int, family: Family, *, narrow_weights: bool = True) -> int:
     """Return how many rows share one multiplier (finn-rtllib's mvu.sv)."""
-    port = 25 if family == "xc7" else 27
+    port = FAMILIES[family].dsp_port
     return 1 if port == w_bits else 1 + (port - (not narrow_weights) - w_bits) // (w_bits + a_bits - 1)
 
 

@@ -11,9 +11,9 @@ from contract.errors import ArtifactError, ToolError
 from contract.files import hash_file
 from contract.record import read_record
 from contract.shells import CELLS, DMA_LENGTH_BITS
-from finn_build.boards import BOARDS, Board
 from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
+from finn_build.targets.boards import BOARDS, Board
 from finn_build.vivado.project import DMA_NAME, planned_streams, project_key
 from finn_build.vivado.reports import (
     RESOURCES,

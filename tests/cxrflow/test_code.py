@@ -23,8 +23,8 @@ VIVADO = {"vivado", "synth_vivado", "bitstream"}
 # What depends on each file that is no Python: the stages that one changed byte makes stale.
 CHANGED = {
     "LICENSE": DESIGN | {"package"},
-    "finn_build/boards.toml": DESIGN | {"synth_figure", "package"},
-    "finn_build/gate_cells.v": {"gates"},
+    "finn_build/targets/boards.toml": DESIGN | {"synth_figure", "package"},
+    "finn_build/targets/families/gate_cells.v": {"gates"},
     "finn_build/harness.cpp": {"simulate", "gates"},
     "finn_build/ip/accelerator_tb.v": {"ip"},
     "finn_build/ip/datasheet.md": {"ip"},

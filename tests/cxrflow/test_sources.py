@@ -24,8 +24,8 @@ from cxrflow.runs import read_stamp
 from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Point
 from cxrflow.sweep.trial import Trial
-from finn_build.boards import BOARDS
 from finn_build.resources import FINN, FORMULAS, SOURCES, VIVADO, YOSYS, Source, of_source
+from finn_build.targets.boards import BOARDS
 from tests.cxrflow.conftest import SIMULATED, Place, reads_of
 
 BUILD = "build/pynq-z2"

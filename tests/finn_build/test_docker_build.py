@@ -12,7 +12,7 @@ import pytest
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError, VendorToolError
 from finn_build import docker_build
-from finn_build.boards import BOARDS
+from finn_build.targets.boards import BOARDS
 from tests.finn_build.docker_bench import fake_docker, write
 
 DOCKER = docker_build.REPOSITORY / "docker"

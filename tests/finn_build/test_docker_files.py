@@ -17,8 +17,8 @@ from finn.interface import manage_deps
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from finn_build.boards import BOARDS
 from finn_build.docker_build import IMAGE, INPUTS, LABEL, REPOSITORY, image_inputs
+from finn_build.targets.boards import BOARDS
 
 DOCKER = REPOSITORY / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")

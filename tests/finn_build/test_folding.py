@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
-from finn_build.boards import BOARDS
 from finn_build.costs import Resources
 from finn_build.folding import Budget, Problem, fastest, link, smallest, solve
 from finn_build.ops import layer_op
 from finn_build.ops.op import Folding, Layer
+from finn_build.targets.boards import BOARDS
 
 BOARD = BOARDS["pynq-z2"]
 PLENTY = Budget(10**9, 10**9, 10**9)

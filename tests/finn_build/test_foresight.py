@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from contract.errors import ConfigError
 from contract.network import Dense, Input, IntegerNetwork
 from finn_build import ops, steps
-from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.folding import smallest, solve
 from finn_build.foresight import Shape, foresee
 from finn_build.hardware_graph import hardware_graph
+from finn_build.targets.boards import BOARDS
 
 WIDTHS = st.sampled_from([1, 2, 3, 4, 8])
 

@@ -16,13 +16,13 @@ import yaml
 
 from contract.errors import ArtifactError
 from contract.golden import Golden, load_golden
-from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.ip import ports, write_ip
 from finn_build.ip_xact import Port
 from finn_build.licences import FINN, NOTICE
 from finn_build.stitch import load_design
+from finn_build.targets.boards import BOARDS
 from finn_build.verify import simulate_build
 from tests import tcl
 from tests.licences import require_licences

@@ -10,7 +10,6 @@ import pytest
 from contract.errors import MismatchError, ToolError
 from contract.golden import load_golden
 from finn_build import costs, synth
-from finn_build.boards import BOARDS
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.gates import check_gates
@@ -18,6 +17,7 @@ from finn_build.ops import image_last
 from finn_build.ops.lut_mvau import weight_words
 from finn_build.stitch import Design, load_design
 from finn_build.synth import Unit, Usage, synthesise, synthesise_units, total, unit_of
+from finn_build.targets.boards import BOARDS
 from tests.random_networks import export_random, small_spec
 
 ROM = """\
@@ -204,13 +204,13 @@ def test_strange_statistics_are_refused(cells: dict[str, int] | None, message: s
     content = {"modules": {"\\top": {"num_cells_by_type": cells}}}
     (tmp_path / "stat.json").write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(ToolError, match=message):
-        synth.count(tmp_path / "stat.json", "top")
+        synth.count(tmp_path / "stat.json", "top", "xc7")
 
 
 def test_cells_are_counted_as_the_part_counts_them(tmp_path: Path) -> None:
     cells = {"LUT2": 5, "INV": 1, "LUT6_2": 2, "RAM32M": 3, "SRLC32E": 4, "FDRE": 7, "FDSE": 1, "CARRY4": 2, "MUXF7": 9}
     content = {"modules": {"\\top": {"num_cells_by_type": cells | {"RAMB36E1": 2, "RAMB18E1": 1, "DSP48E1": 6}}}}
     (tmp_path / "stat.json").write_text(json.dumps(content), encoding="utf-8")
-    found = synth.count(tmp_path / "stat.json", "top")
+    found = synth.count(tmp_path / "stat.json", "top", "xc7")
     assert found == Usage(lut=8 + 12 + 4, lutram=12, srl=4, ff=8, carry=2, bram36=2, bram18=1, dsp=6)
     assert found.bram18_equivalents == 5

@@ -15,9 +15,9 @@ import pytest
 
 from contract.errors import ArtifactError, CxrflowError, VendorToolError
 from contract.record import read_record
-from finn_build.boards import BOARDS
 from finn_build.licences import FINN, NOTICE
 from finn_build.records import Routed
+from finn_build.targets.boards import BOARDS
 from finn_build.vivado import run as run_module
 from finn_build.vivado.flow import build_bitstream, synthesize
 from finn_build.vivado.listed import LISTED

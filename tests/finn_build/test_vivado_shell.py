@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ConfigError
-from finn_build.boards import BOARDS
+from finn_build.targets.boards import BOARDS
 from finn_build.vivado.project import DMA_NAME, write_project
 from finn_build.vivado.streams import plan_streams
 from tests import tcl

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finn_build.boards import BOARDS
 from finn_build.ops.op import Node
+from finn_build.targets.boards import BOARDS
 from tests import tcl
 
 STUBS = Path(__file__).parent / "vivado_stubs"

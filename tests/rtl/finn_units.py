@@ -17,13 +17,13 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_build import portable_rtl, stitch, timing
-from finn_build.boards import BOARDS
 from finn_build.finn_session import finn_session
 from finn_build.ops import fifo as fifo_op
 from finn_build.ops import op_of, width_converter
 from finn_build.ops.mvau import Mvu
 from finn_build.ops.op import Node
 from finn_build.ops.thresholding import Thresholding
+from finn_build.targets.boards import BOARDS
 from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
 
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-// finn_build/gate_cells.v
+// finn_build/targets/families/gate_cells.v
 // SPDX-License-Identifier: Apache-2.0
 // Models of the cells that Yosys maps to but has no behaviour for, as far as our netlists use them; whatever else they
 // are asked to do stops the simulation. Sources: UG473 and UG573 (block RAM), UG579 (DSP48E2).

@@ -7,7 +7,7 @@ from finn.util.basic import pynq_native_port_width, pynq_part_map
 from finn.util.platforms import DEFAULT_RES_LIMITS, platforms
 
 from contract.errors import ConfigError
-from finn_build.boards import BOARDS, BOARDS_FILE, Board, load_boards
+from finn_build.targets.boards import BOARDS, BOARDS_FILE, Board, load_boards
 
 # Where FINN's platforms and our table differ: (resource, FINN's figure, ours).
 #   ZU7EV, ZU9EG: the vendor tool's own count is a little more than FINN's rounded one.
@@ -86,6 +86,11 @@ def test_a_board_may_have_its_own_budget(tmp_path: Path) -> None:
         ("uram = 96", "uram = 96\nrom = 1", "'rom' of board 'zcu104' is no field, expected board_parts, bram18,"),
         ('"ps7" ', '"ps8" ', "'ps' of board 'pynq-z2' is 'ps8', expected 'ps7' or 'zynqmp'"),
         ("dma_bits = 64 ", "dma_bits = 65 ", "'dma_bits' of board 'pynq-z2' is 65, expected 32, 64 or 128"),
+        (
+            'part = "xc7z020clg400-1"',
+            'part = "xa7z020clg400-1"',
+            "is 'xa7z020clg400-1', expected a part that begins with xc7",
+        ),
         ('part = "xc7z020clg400-1"', 'part = "a b"', "'part' of board 'pynq-z2' is 'a b', string should match pattern"),
         ('["tul.com.tw:pynq-z2:part0:1.0"]', "[]", "'board_parts' of board 'pynq-z2' is [], list should have"),
         ('["tul.com.tw:pynq-z2:part0:1.0"]', '["z2"]', "'board_parts.0' of board 'pynq-z2' is 'z2', string should"),

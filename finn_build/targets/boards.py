@@ -4,14 +4,42 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from contract.errors import ConfigError
+from finn_build.targets.families.family import FAMILIES, family_of
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 PlainName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 Setting = Annotated[str, Field(pattern=r"^(PCW_|PSU_)[A-Za-z0-9_]+$")]
+
+
+def _of_a_family(part: str) -> str:
+    try:
+        family_of(part)
+    except ValueError as err:
+        raise PydanticCustomError(
+            "family", "Input should be {known}", {"known": str(err).partition("expected ")[2]}
+        ) from err
+    return part
+
+
+def _known_ps(ps: str) -> str:
+    known = sorted(family.ps for family in FAMILIES.values())
+    if ps not in known:
+        raise PydanticCustomError("ps", "Input should be {known}", {"known": " or ".join(map(repr, known))})
+    return ps
 
 
 class Budget(BaseModel):
@@ -31,9 +59,9 @@ class Board(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     name: PlainName  # also the name of its folder in a run
     finn_name: str  # FINN's own key, exact case
-    part: Annotated[str, Field(pattern=r"^xc[A-Za-z0-9-]+$")]
+    part: Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9-]+$"), AfterValidator(_of_a_family)]
     board_parts: Annotated[list[Annotated[str, Field(pattern=r"^[^:\s]+:[^:\s]+:part0:[\d.]+$")]], Field(min_length=1)]
-    ps: Literal["ps7", "zynqmp"]  # processing system
+    ps: Annotated[str, AfterValidator(_known_ps)]  # processing system
     dma_bits: Literal[32, 64, 128]  # width of the DMA's memory port [bit]: no stream into the PL is wider
     pl_mhz: PositiveFloat  # the PS's first clock into the PL [MHz]
     lut: PositiveInt
@@ -47,12 +75,12 @@ class Board(BaseModel):
     @property
     def family(self) -> str:
         """Vivado's name of the device family."""
-        return {"ps7": "zynq", "zynqmp": "zynquplus"}[self.ps]
+        return family_of(self.part).vivado
 
     @property
-    def yosys_family(self) -> Literal["xc7", "xcup"]:
+    def yosys_family(self) -> str:
         """Yosys' name of the device family."""
-        return "xc7" if self.ps == "ps7" else "xcup"
+        return family_of(self.part).name
 
     @property
     def usable(self) -> dict[str, int]:

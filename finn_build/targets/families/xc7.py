@@ -1,0 +1,23 @@
+"""7-series: Zynq-7000."""
+
+from typing import ClassVar
+
+from finn_build.targets.families.xilinx import CELLS, Xilinx
+
+
+class SevenSeries(Xilinx):
+    """DSP48E1 and CARRY4."""
+
+    name = "xc7"
+    vivado = "zynq"
+    parts = ("xc7",)
+    ps = "ps7"
+    dsp_port = 25
+    dsp_version = 1
+    cells: ClassVar = CELLS | {
+        "CARRY4": {"carry": 1}, "RAMB36E1": {"bram36": 1}, "RAMB18E1": {"bram18": 1}, "DSP48E1": {"dsp": 1},
+    }  # fmt: skip
+    rams: ClassVar = {"RAMB18E1": 16, "RAMB36E1": 32}
+
+
+FAMILY = SevenSeries()
