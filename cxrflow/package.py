@@ -17,9 +17,9 @@ from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
 from contract.manifest import DISCLAIMER, RESULT, SCHEMA, Hardware, Manifest, Stream, save_manifest
+from contract.network import Input, IntegerNetwork
 from contract.preprocess import describe
 from contract.record import Count, Record, Share, Text, Versions, read_record
-from contract.values import PIXELS
 from cxrflow.c_header import c_header
 from cxrflow.experiment import Experiment
 from cxrflow.runs import REPOSITORY, git_commit
@@ -86,14 +86,15 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
     out.mkdir(parents=True)
     for name in ("reference.npz", "golden.npz"):
         shutil.copyfile(parts.export / name, out / name)
-    checked = _check_reference(out)
+    reference = Reference.load(out / "reference.npz")
+    checked = _check_reference(reference, out)
     if parts.sim is not None:
         _copy_simulator(parts.sim, parts.build / "rtl", out / "sim")
     if parts.bitstream is not None:
         for name in ("accelerator.bit", "accelerator.hwh"):
             shutil.copyfile(parts.bitstream / name, out / name)
     vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
-    manifest = _manifest(experiment, parts, vouched, golden_images=checked)
+    manifest = _manifest(experiment, parts, reference.network, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
     copy_code(out)
@@ -122,10 +123,10 @@ def write_archive(folder: Path) -> Path:
     return archive
 
 
-def _check_reference(out: Path) -> int:
+def _check_reference(reference: Reference, out: Path) -> int:
     """Run the golden images through the CPU reference; return how many there are. Raises MismatchError."""
     golden = load_golden(out / "golden.npz")
-    got = Reference.load(out / "reference.npz")(golden.pixels)
+    got = reference(golden.pixels)
     differing = int(np.count_nonzero((got != golden.outputs).any(axis=1)))
     if differing:
         raise MismatchError(
@@ -146,32 +147,25 @@ def _copy_simulator(sim: Path, rtl: Path, out: Path) -> None:
         shutil.copyfile(memory, out / memory.name)
 
 
-def _manifest(experiment: Experiment, parts: Parts, vouched: dict[str, str], *, golden_images: int) -> Manifest:
+def _manifest(
+    experiment: Experiment, parts: Parts, network: IntegerNetwork, vouched: dict[str, str], *, golden_images: int
+) -> Manifest:
     exported = read_record(parts.export / "export.json", Exported)
     metrics = read_record(parts.train / "metrics.json", Metrics)
-    network = experiment.network
+    source, one_logit = network.input, network.output_size == 1
     return Manifest(
         schema=SCHEMA,
         name=experiment.name,
         disclaimer=DISCLAIMER,
-        class_names=list(CLASS_NAMES),
+        class_names=list(CLASS_NAMES) if one_logit else [],
         preprocessing=describe(),
-        height=network.height,
-        width=network.width,
-        channels=1,
-        datatype=PIXELS.name,
-        outputs=1,
-        decision=Decision(
-            scale=exported.scale,
-            offset=exported.offset,
-            threshold=exported.threshold,
-            rule=metrics.operating_point_rule,
-            operating_points={
-                rule: integer_threshold(point, exported.scale, exported.offset)
-                for rule, point in metrics.operating_points.items()
-            },
-        ),
-        hardware=_hardware(experiment, parts),
+        height=source.height,
+        width=source.width,
+        channels=source.channels,
+        datatype=source.datatype,
+        outputs=network.output_size,
+        decision=_decision(exported, metrics) if one_logit else None,
+        hardware=_hardware(source, parts),
         sha256=vouched,
         versions={tool: version(tool) for tool in TOOLS},
         provenance={
@@ -186,7 +180,20 @@ def _manifest(experiment: Experiment, parts: Parts, vouched: dict[str, str], *, 
     )
 
 
-def _hardware(experiment: Experiment, parts: Parts) -> Hardware | None:
+def _decision(exported: Exported, metrics: Metrics) -> Decision:
+    return Decision(
+        scale=exported.scale,
+        offset=exported.offset,
+        threshold=exported.threshold,
+        rule=metrics.operating_point_rule,
+        operating_points={
+            rule: integer_threshold(point, exported.scale, exported.offset)
+            for rule, point in metrics.operating_points.items()
+        },
+    )
+
+
+def _hardware(image: Input, parts: Parts) -> Hardware | None:
     """Describe the verified RTL; None where there is none."""
     if parts.sim is None:
         return None
@@ -195,7 +202,7 @@ def _hardware(experiment: Experiment, parts: Parts) -> Hardware | None:
     bitstream = Bitstream(dma={})
     if parts.bitstream is not None:
         bitstream = read_record(parts.bitstream / "bitstream.json", Bitstream)
-    network, source, sink = experiment.network, design.input, design.output
+    source, sink = design.input, design.output
     packed_bytes, width_bits = sink.beats * sink.bits // 8, sink.bits
     if bitstream.output is not None:  # FINN's own shell ends in the last layer's width
         packed_bytes, width_bits = bitstream.output.packed_bytes, bitstream.output.width_bits
@@ -205,14 +212,14 @@ def _hardware(experiment: Experiment, parts: Parts) -> Hardware | None:
         part=built.part,
         clock_mhz=sim.clock_mhz,
         input=Stream(
-            shape=[network.height, network.width],
-            datatype=PIXELS.name,
+            shape=list(image.shape),
+            datatype=source.datatype,
             folded_shape=[source.beats, source.pixels_per_beat],
             packed_bytes=source.beats * source.bits // 8,
             width_bits=source.bits,
         ),
         output=Stream(
-            shape=[1],
+            shape=[sink.beats],
             datatype=RESULT,
             folded_shape=[sink.beats, 1],
             packed_bytes=packed_bytes,
