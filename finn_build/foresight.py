@@ -5,12 +5,14 @@ can have, and with the narrowest. What fits with the widest is sure to be built.
 narrowest is refused, with the nearest that is sure. In between nobody knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 from contract.errors import ConfigError
 from contract.values import PIXELS
+from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
 from finn_build.ops.op import Layer
@@ -18,7 +20,10 @@ from finn_build.plan import Node, Sizes, plan, signed_type, width
 
 PIXEL_TYPE = PIXELS.name.upper()  # what networks that are trained here read
 FEW = 64  # ternary weights, of which by chance all may be -1 or +1: binary ones, for another unit
-STEPS = 32  # of the sizes that are tried to find the nearest that fits
+FINE = 32  # the nearest sizes are found to this part of themselves
+SMALLEST_IMAGE = 64  # pixels that an experiment can ask for
+BOARD = "the board "
+_Change = Callable[[Sequence["Shape"], BuildConfig], tuple[Sequence["Shape"], BuildConfig]]
 
 
 @dataclass(frozen=True)
@@ -83,38 +88,116 @@ def _room(config: BuildConfig) -> int:
 
 def _nearest(network: Sequence[Shape], config: BuildConfig) -> str:
     """Return a sentence with the fastest rate at which the network is sure to fit, or else with sizes that are."""
-    found = [fastest(_problem(network, config, hopeful=False, by_chance=chance)) for chance in _chances(network)]
-    if all(found):
-        slowest = max(solution.cycles for solution in found if solution is not None)
-        return f"The nearest that is sure to fit is 'build.target_fps': {_rate(slowest, config)}."
-    return _nearest_sizes(network, config)
+    rate = _fastest_rate(network, config)
+    return (
+        _nearest_sizes(network, config) if rate is None else f"The nearest that is sure to fit is {_rate_text(rate)}."
+    )
 
 
 def _nearest_sizes(network: Sequence[Shape], config: BuildConfig) -> str:
-    """Return a sentence with the largest hidden layers, of the same proportions, that are sure to fit."""
-    low, high = 0, STEPS  # shares of the sizes: fits (0: not known to), does not fit
-    while high - low > 1:
+    """Return a sentence with the largest hidden layers, of the same proportions, that are sure to fit.
+
+    If there are none at this rate, with the highest rate at which one neuron a layer is, and the largest then; if there
+    are none at any rate, with what helps.
+    """
+    slower = ""
+    if not _sure(_scaled(network, 1), config):
+        rate = _fastest_rate(_scaled(network, 1), config)
+        if rate is None:
+            return f"Not even one neuron in every hidden layer is sure to fit. {_help(network, config)}"
+        config, slower = config.model_copy(update={"target_fps": rate}), f" at {_rate_text(rate)}"
+    low, high = 1, max(shape.outputs for shape in network[:-1])  # shares of the sizes: fits, does not fit
+    while high - low > max(1, low // FINE):
         middle = (low + high) // 2
         low, high = (middle, high) if _sure(_scaled(network, middle), config) else (low, middle)
-    if not low:
-        return "Not even a small part of it fits: use a smaller image, a larger board, or a lower 'build.target_fps'."
     sizes = [shape.outputs for shape in _scaled(network, low)[:-1]]
-    return f"The nearest sizes that are sure to fit are 'network.hidden': {sizes}."
+    return f"The nearest sizes that are sure to fit are 'network.hidden': {sizes}{slower}."
 
 
-def _rate(cycles: int, config: BuildConfig) -> int:
-    """Return the highest target_fps [images/s] that allows as many cycles per image."""
+def _help(network: Sequence[Shape], config: BuildConfig) -> str:
+    """Return what makes one neuron in every hidden layer sure to fit: each change that does alone, or else several."""
+    tiny = _scaled(network, 1)
+    changes = _changes(config)
+    alone = [text for text, change in changes.items() if _fits_somehow(*change(tiny, config))]
+    boards = [text for text in alone if text.startswith(BOARD)]
+    alone = [text for text in alone if text not in boards[1:]]  # the smallest is enough
+    if alone:
+        return f"Use {' or '.join(alone)}."
+    needed = dict(changes)
+    for text in changes:  # give up each that the others do without
+        fewer = {name: change for name, change in needed.items() if name != text}
+        needed = fewer if _fits_somehow(*_all_of(fewer, tiny, config)) else needed
+    return f"Use {' and '.join(needed)}."
+
+
+def _changes(config: BuildConfig) -> dict[str, _Change]:
+    """Return all that can make a network smaller, or the room for it larger, at its extreme."""
+    by_size = sorted(BOARDS.values(), key=lambda board: board.lut)
+    larger = [board.name for board in by_size if board.lut > BOARDS[config.board].lut]
+    return {
+        "fewer bits in 'network'": lambda network, config: (
+            [replace(s, weight_bits=1, act_bits=None if s.act_bits is None else 1) for s in network],
+            config,
+        ),
+        "a smaller image": lambda network, config: (
+            [replace(network[0], inputs=min(network[0].inputs, SMALLEST_IMAGE)), *network[1:]],
+            config,
+        ),
+        "fewer hidden layers": lambda network, config: ([network[0], network[-1]], config),
+        "a larger 'build.budget'": _on_the_usual_budget,
+        **{f"{BOARD}{name}": partial(_on_board, name) for name in larger},
+    }
+
+
+def _on_board(name: str, network: Sequence[Shape], config: BuildConfig) -> tuple[Sequence[Shape], BuildConfig]:
+    return network, config.model_copy(update={"board": name})
+
+
+def _on_the_usual_budget(network: Sequence[Shape], config: BuildConfig) -> tuple[Sequence[Shape], BuildConfig]:
+    usual = BOARDS[config.board].budget.model_dump()
+    wider = {name: max(share, usual[name]) for name, share in config.budget.items()}
+    return network, config.model_copy(update={"budget": wider})
+
+
+def _all_of(
+    changes: dict[str, _Change], network: Sequence[Shape], config: BuildConfig
+) -> tuple[Sequence[Shape], BuildConfig]:
+    for change in changes.values():
+        network, config = change(network, config)
+    return network, config
+
+
+def _fits_somehow(network: Sequence[Shape], config: BuildConfig) -> bool:
+    return _fastest_rate(network, config) is not None
+
+
+def _fastest_rate(network: Sequence[Shape], config: BuildConfig) -> int | None:
+    """Return the highest target_fps at which the network is sure to fit; None: there is none."""
+    if _weight_bits(network) > 2 * _room(config):
+        return None
+    found = [fastest(_problem(network, config, hopeful=False, by_chance=chance)) for chance in _chances(network)]
+    if not all(found):
+        return None
+    return _rate(max(solution.cycles for solution in found if solution is not None), config)
+
+
+def _rate_text(rate: int) -> str:
+    return f"'build.target_fps': {rate}"
+
+
+def _rate(cycles: int, config: BuildConfig) -> int | None:
+    """Return the highest target_fps [images/s] that allows as many cycles per image; None: not even 1 does."""
     rate = int(1e9 / (config.clk_ns * cycles))
-    while int(1e9 / (config.clk_ns * rate)) < cycles:
+    while rate and int(1e9 / (config.clk_ns * rate)) < cycles:
         rate -= 1
-    return rate
+    return rate or None
 
 
 def _scaled(network: Sequence[Shape], share: int) -> list[Shape]:
-    """Return the network with a share, of STEPS, of the neurons in every hidden layer, in eights if they are many."""
-    sizes = [network[0].inputs]
+    """Return the network with `share` neurons in its largest hidden layer, all in proportion; many in eights."""
+    sizes, most = [network[0].inputs], max(shape.outputs for shape in network[:-1])
     for shape in network[:-1]:
-        size = max(1, shape.outputs * share // STEPS)
+        size = max(1, shape.outputs * share // most)
         sizes.append(size // 8 * 8 if size > 8 else size)
     sizes.append(network[-1].outputs)
     return [replace(shape, inputs=mw, outputs=mh) for shape, (mw, mh) in zip(network, pairwise(sizes), strict=True)]

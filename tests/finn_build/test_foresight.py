@@ -4,13 +4,15 @@ Networks are trained here by chance: the largest weight of a layer has all its b
 rest is random. Tight budgets make every case occur.
 """
 
+import contextlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
@@ -92,7 +94,7 @@ def test_it_foresees_what_happens(
         sure, possible = not foresee(network, tight), True
     except ConfigError as err:
         sure = possible = False
-        assert "The nearest" in str(err) or "Not even a small part" in str(err)
+        assert "The nearest" in str(err) or "Not even one neuron" in str(err)
     assert builds or not sure
     assert possible or not builds
 
@@ -128,10 +130,60 @@ def test_sizes_that_never_fit_are_refused_with_the_largest_that_do(hidden: list[
     assert foresee(shape_list(sizes, 8, 8), BuildConfig(target_fps=10_000)) == []
 
 
-def test_an_image_that_is_too_large_for_any_layer_is_refused() -> None:
+def test_an_image_that_is_too_large_for_any_layer_is_refused_with_what_helps() -> None:
     network = shape_list([4], 8, 8, inputs=128 * 128)
-    message = refusal(network, BuildConfig(target_fps=1000, budget={"lut": 0.002, "bram18": 0.001}))
-    assert "Not even a small part of it fits: use a smaller image, a larger board" in message
+    message = refusal(network, BuildConfig(target_fps=1, budget={"lut": 0.002, "bram18": 0.001}))
+    assert message.endswith("Not even one neuron in every hidden layer is sure to fit. Use a larger 'build.budget'.")
+
+
+EXTREME = st.sampled_from([1, 2, 7, 64, 97, 1021, 4096])
+SHARES = st.sampled_from([0.0005, 0.003, 0.02, 0.2, 1.0])
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(EXTREME, min_size=1, max_size=4),
+    st.data(),
+    st.sampled_from([64, 121, 784, 128 * 128]),
+    st.sampled_from([1, 1000, 10**6, 10**9, "max"]),
+    st.sampled_from([2.5, 10, 1000]),
+    st.one_of(st.just({}), st.fixed_dictionaries({"lut": SHARES, "bram18": SHARES, "dsp": SHARES})),
+)
+@example([4096, 1], None, 128 * 128, 1, 10, {})  # one part in 32 does not fit, one in 170 does
+@example([4096, 4096], None, 128 * 128, 10**9, 10, {})  # no sizes fit at this rate
+def test_the_nearest_is_sure_and_without_one_nothing_is(
+    hidden: list[int], data: st.DataObject | None, inputs: int, rate: int | str, clk_ns: float, shares: dict[str, float]
+) -> None:
+    """The kind: a refusal that leads nowhere. One neuron a layer, at one image/s, is the smallest that can be asked."""
+    sizes = [inputs, *hidden, 1]
+    bits = st.lists(WIDTHS, min_size=len(sizes), max_size=len(sizes))
+    weights, acts = (data.draw(bits), data.draw(bits)) if data else ([8] * len(sizes), [8] * len(sizes))
+
+    def network(hidden: list[int]) -> list[Shape]:
+        sizes = [inputs, *hidden, 1]
+        return [
+            Shape(sizes[i], sizes[i + 1], weights[i], acts[i] if i < len(hidden) else None)
+            for i in range(len(hidden) + 1)
+        ]
+
+    def config(rate: int | str) -> BuildConfig:
+        return BuildConfig.model_validate({"target_fps": rate, "clk_ns": clk_ns, "budget": shares})
+
+    try:
+        foresee(network(hidden), config(rate))
+    except ConfigError as err:
+        message = str(err)
+    else:
+        return
+    found = re.search(r"'network.hidden': (\[.*?\])", message)
+    lower = re.search(r"'build.target_fps': (\d+)", message)
+    if found or lower:
+        nearest = json.loads(found[1]) if found else hidden
+        assert foresee(network(nearest), config(int(lower[1]) if lower else rate)) == []
+        return
+    assert message.count("Not even one neuron") == 1
+    with contextlib.suppress(ConfigError):
+        assert foresee(network([1] * len(hidden)), config(1)) != []
 
 
 def test_widths_that_only_training_decides_are_a_warning() -> None:
