@@ -1,17 +1,18 @@
 """A small deploy folder for tests, without training or building anything."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from contract.decision import Decision
-from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, save_manifest
+from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
 from contract.preprocess import describe
-from tests.integer_networks import random_pixels
+from tests.integer_networks import random_integer_network, random_pixels
 
 LANES = 4  # pixels per beat
 
@@ -73,4 +74,44 @@ def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int 
         "provenance": {"network": "random"},
     }
     save_manifest(out / "accelerator.json", Manifest(**(fields | changes)))
+    return network
+
+
+def write_integers(folder: Path, source: Input, lanes: int, *, outputs: int, result_bits: int) -> IntegerNetwork:
+    """Write a deploy folder of a random network that reads `source` and gives several integers; return the network.
+
+    Args:
+        folder: of the deploy.
+        source: what is read.
+        lanes: values per beat.
+        outputs: K.
+        result_bits: of one result on the stream.
+    """
+    network = random_integer_network([9], [7], seed=source.size, source=source, outputs=outputs, reach=3)
+    write_deploy(folder)
+    images = source.values.random(np.random.default_rng(0), (20, *source.shape))
+    save_network(folder / "reference.npz", network)
+    save_npz(folder / "golden.npz", {"pixels": images, "outputs": network.outputs(images)[-1]})
+    path = folder / "accelerator.json"
+    plain = load_manifest(path)
+    assert plain.hardware is not None
+    beats, beat_bytes = source.size // lanes, source.values.beat_bytes(lanes)
+    hardware = replace(
+        plain.hardware,
+        input=Stream(list(source.shape), source.datatype, [beats, lanes], beats * beat_bytes, 8 * beat_bytes),
+        output=Stream([outputs], "int32", [outputs, 1], outputs * result_bits // 8, result_bits),
+    )
+    manifest = replace(
+        plain,
+        class_names=[],
+        decision=None,
+        height=source.height,
+        width=source.width,
+        channels=source.channels,
+        datatype=source.datatype,
+        outputs=outputs,
+        hardware=hardware,
+        sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.npz")},
+    )
+    save_manifest(path, manifest)
     return network

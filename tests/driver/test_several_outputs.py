@@ -4,7 +4,6 @@ The kind of fault: something between the stream and the caller that takes an ima
 byte: packing, lengths and limits of a transfer, TLAST, the counts of an engine, the witness.
 """
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,8 @@ import numpy as np
 import pytest
 
 from contract.errors import ConfigError, DataError, DeviceError, MismatchError
-from contract.manifest import Stream, load_manifest, save_manifest
-from contract.network import Input, IntegerNetwork, save_network
-from contract.npz import save_npz
+from contract.manifest import load_manifest, save_manifest
+from contract.network import Input
 from contract.shells import LARGEST_TRANSFER
 from driver.accelerator import Accelerator
 from driver.reference import Reference
@@ -24,8 +22,7 @@ from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.faults import Faults
 from driver.simulated.stand_in import StandIn
 from driver.witness import EXTRA
-from tests.deploy_folder import write_deploy
-from tests.integer_networks import random_integer_network
+from tests.deploy_folder import write_integers
 
 SHELLS = ["axi_dma", "finn_iodma"]
 SOURCES = {  # and values per beat
@@ -34,38 +31,6 @@ SOURCES = {  # and values per beat
     "bipolar": (Input(4, 8, 3, "bipolar"), 32),
     "odd": (Input(3, 5, 1, "uint3"), 5),  # 15 bits of each 16
 }
-
-
-def write_folder(folder: Path, source: Input, lanes: int, *, outputs: int, result_bits: int) -> IntegerNetwork:
-    """A deploy folder of a random network, whose integers differ from image to image."""
-    network = random_integer_network([9], [7], seed=source.size, source=source, outputs=outputs, reach=3)
-    write_deploy(folder)
-    images = source.values.random(np.random.default_rng(0), (20, *source.shape))
-    save_network(folder / "reference.npz", network)
-    save_npz(folder / "golden.npz", {"pixels": images, "outputs": network.outputs(images)[-1]})
-    path = folder / "accelerator.json"
-    plain = load_manifest(path)
-    assert plain.hardware is not None
-    beats, beat_bytes = source.size // lanes, source.values.beat_bytes(lanes)
-    hardware = replace(
-        plain.hardware,
-        input=Stream(list(source.shape), source.datatype, [beats, lanes], beats * beat_bytes, 8 * beat_bytes),
-        output=Stream([outputs], "int32", [outputs, 1], outputs * result_bits // 8, result_bits),
-    )
-    manifest = replace(
-        plain,
-        class_names=[],
-        decision=None,
-        height=source.height,
-        width=source.width,
-        channels=source.channels,
-        datatype=source.datatype,
-        outputs=outputs,
-        hardware=hardware,
-        sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.npz")},
-    )
-    save_manifest(path, manifest)
-    return network
 
 
 def board(folder: Path, shell: str) -> tuple[SimulatedDevice, Any]:
@@ -83,7 +48,7 @@ def board(folder: Path, shell: str) -> tuple[SimulatedDevice, Any]:
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_integer_comes_back(tmp_path: Path, name: str, outputs: int, shell: str) -> None:
     source, lanes = SOURCES[name]
-    network = write_folder(tmp_path, source, lanes, outputs=outputs, result_bits=16 if shell == "finn_iodma" else 32)
+    network = write_integers(tmp_path, source, lanes, outputs=outputs, result_bits=16 if shell == "finn_iodma" else 32)
     _, runtime = board(tmp_path, shell)
     images = source.values.random(np.random.default_rng(1), (37, *source.shape))
     want = network.outputs(images)[-1]
@@ -104,7 +69,7 @@ def test_every_integer_comes_back(tmp_path: Path, name: str, outputs: int, shell
 @pytest.mark.parametrize("fault", ["drop_result", "add_result", "swap_result", "lose_write", "add_beat", "drop_beat"])
 def test_a_fault_at_any_result_of_an_image_is_found(tmp_path: Path, fault: str, at: int, shell: str) -> None:
     source, lanes = SOURCES["bipolar"]
-    network = write_folder(tmp_path, source, lanes, outputs=3, result_bits=32)
+    network = write_integers(tmp_path, source, lanes, outputs=3, result_bits=32)
     device, runtime = board(tmp_path, shell)
     images = source.values.random(np.random.default_rng(2), (5, *source.shape))
     want = network.outputs(images)[-1]
@@ -125,7 +90,7 @@ def test_a_fault_at_any_result_of_an_image_is_found(tmp_path: Path, fault: str, 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_wrong_integer_is_named(tmp_path: Path, shell: str) -> None:
     source, lanes = SOURCES["pixels"]
-    write_folder(tmp_path, source, lanes, outputs=3, result_bits=32)
+    write_integers(tmp_path, source, lanes, outputs=3, result_bits=32)
     device, runtime = board(tmp_path, shell)
     with Accelerator(tmp_path, "board", runtime=runtime) as accelerator:
         device.faults = Faults(flip_result=3 * 7 + 1, flip_bit=0)
@@ -137,7 +102,7 @@ def test_a_wrong_integer_is_named(tmp_path: Path, shell: str) -> None:
 def test_a_transfer_is_as_long_as_its_longer_side_allows(tmp_path: Path, shell: str) -> None:
     """96 bipolar values are 12 bytes and give 10 results of 4 bytes: the results are the longer side."""
     source, lanes = SOURCES["bipolar"]
-    write_folder(tmp_path, source, lanes, outputs=10, result_bits=32)
+    write_integers(tmp_path, source, lanes, outputs=10, result_bits=32)
     _, runtime = board(tmp_path, shell)
     with Accelerator(tmp_path, "board", runtime=runtime, capacity=10**12) as accelerator:
         assert accelerator.link.capacity == LARGEST_TRANSFER // 40 - EXTRA
@@ -145,7 +110,7 @@ def test_a_transfer_is_as_long_as_its_longer_side_allows(tmp_path: Path, shell: 
 
 def test_what_the_network_does_not_read_is_refused(tmp_path: Path) -> None:
     source, lanes = SOURCES["bipolar"]
-    write_folder(tmp_path, source, lanes, outputs=3, result_bits=32)
+    write_integers(tmp_path, source, lanes, outputs=3, result_bits=32)
     zeros = np.zeros((2, *source.shape), dtype=np.int8)
     with Accelerator(tmp_path, "cpu") as accelerator:
         for images, message in (
