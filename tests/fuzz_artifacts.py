@@ -114,8 +114,11 @@ def damaged_json(rng: Random, content: bytes) -> bytes:
     text = content
     for _ in range(rng.choice([0, 1, 1, 1, 2, 4])):
         if len(text) < 300_000:
-            value = damaged(rng, value)
-            text = json.dumps(value).encode()
+            try:
+                value = damaged(rng, value)
+                text = json.dumps(value).encode()
+            except RecursionError:  # nested more deeply than Python writes; TEXTS has such
+                break
     if rng.random() < 0.05:
         at = rng.randrange(len(text) + 1)
         text = text[:at] + rng.choice(TEXTS)[:200_000] + text[at:]
