@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ImageError
+from contract.images.coded import LengthError
 from contract.images.gray import bands, unpack
 from contract.images.packbits import packbits
 from contract.preprocess import require_memory, require_size
@@ -283,13 +284,13 @@ def _decode(content: bytes, at: int, header: Any, shape: Shape, name: str) -> ND
             return _plain(content, at, _order(header), bits, shape)
         frame = _frame(content, at, most=1 if decoder == _RLE else _MAX_FRAGMENTS)
         if decoder == _RLE:
-            return _run_lengths(frame, bits // 8, size).reshape(shape.height, shape.width)
+            return _run_lengths(frame, bits // 8, size, row=shape.width).reshape(shape.height, shape.width)
         coded = codestream.look(frame)
         if (coded.width, coded.height, coded.components) != (shape.width, shape.height, 1):
             raise ValueError("the compressed image has another size than the header")
         if coded.process not in _PROCESSES[shape.transfer_syntax[-2:]] or coded.bits > 16:
             raise ValueError("it is compressed in another way than the header says")
-        values = _unpacked(frame, decoder, shape)
+        values = codestream.exact_pixels(frame, coded, lambda stream: _unpacked(stream, decoder, shape))
         if values.shape != (shape.height, shape.width) or values.dtype.kind not in "ui":
             raise ValueError("the decoder found something else")
         return _declared(values, coded, shape.bits_stored, signed=_integer(header, "PixelRepresentation", 0) == 1)
@@ -297,6 +298,8 @@ def _decode(content: bytes, at: int, header: Any, shape: Shape, name: str) -> ND
         raise ImageError(f"{name}: {err}; convert it.") from err
     except ImageError as err:
         raise ImageError(f"{name}: {err}") from err
+    except LengthError as err:
+        raise ImageError(f"{name}: is a damaged DICOM file ({err}); replace the file.") from err
     except Exception as err:  # as above; MemoryError too
         raise _damaged(name) from err
 
@@ -315,7 +318,7 @@ def _plain(content: bytes, at: int, order: str, allocated: int, shape: Shape) ->
     vr, start, length = _element(content, at)
     size, row = shape.width * shape.height * allocated // 8, shape.width * allocated // 8
     if length == _IN_ITEMS or not size <= length <= len(content) - start:
-        raise ValueError("it ends early")
+        raise LengthError("its pixel data end early")
     if length - size >= max(row, 2):  # less may be padding
         raise _HeaderError(f"has {length} bytes of pixels, expected {size} for its rows, columns and bits")
     if allocated == 16:
@@ -345,8 +348,8 @@ def _frame(content: bytes, at: int, *, most: int) -> bytes:
     return b"".join(fragments[1:])
 
 
-def _run_lengths(frame: bytes, segments: int, size: int) -> NDArray[Any]:
-    """Return the words of RLE (PS3.5, annex G): all high bytes, then all low bytes."""
+def _run_lengths(frame: bytes, segments: int, size: int, *, row: int) -> NDArray[Any]:
+    """Return the words of RLE (PS3.5, annex G): all high bytes, then all low bytes; less than a row may be padding."""
     count, *starts = struct.unpack_from("<16I", frame)
     starts = [*starts[:segments], len(frame)]
     if count != segments or starts[0] < 64 or starts != sorted(starts):
@@ -354,7 +357,10 @@ def _run_lengths(frame: bytes, segments: int, size: int) -> NDArray[Any]:
     words = np.empty((size, segments), dtype=np.uint8)
     for i in range(segments):
         part = memoryview(frame)[starts[i] : starts[i + 1]]
-        words[:, segments - 1 - i] = np.frombuffer(packbits(part, size), dtype=np.uint8)
+        unpacked = packbits(part, size, spare=max(row, 2))
+        if len(unpacked) == size + max(row, 2):
+            raise LengthError("its pixel data go on after its last row")
+        words[:, segments - 1 - i] = np.frombuffer(unpacked, dtype=np.uint8, count=size)
     return words.view(f"<u{segments}")[:, 0]
 
 

@@ -3,9 +3,7 @@
 Four components are CMYK, stored inverted, if an Adobe segment says so; without one nothing does. EXIF says which side
 is up. Arithmetic coding, lossless and hierarchical files and 12 bits are refused, and so are files of several images.
 
-Where coded data end early the decoder makes up the rest, from zero bits and then middle gray, and Pillow keeps its
-warning for itself. So scans that are missing altogether are noticed here, and the decoder is asked once more, with junk
-after the data of each scan: data that are whole are followed by nothing that matters.
+Scans and coefficients that are missing altogether are noticed here, data that end within one by contract.images.coded.
 """
 
 import re
@@ -14,9 +12,11 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from contract.errors import ImageError
-from contract.images.gray import Stored, bands, gray_of, unpack
+from contract.images.coded import RESTART, exact_pixels
+from contract.images.gray import Stored, gray_of, unpack
 from contract.images.icc import require_display
 from contract.images.ifd import exif_orientation, read_ifd, require_agreement, xmp_orientations
 
@@ -28,11 +28,8 @@ _MAX_RESTARTS = 4_000_000  # they are counted one by one; 100 megapixels have at
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan, and fill bytes
 _FRAMES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}
 _READ = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}  # the frames that are read
-_RESTART = re.compile(rb"(?<!\xff)\xff+[\xd0-\xd7]")
-_JUNK = bytes([0x35, 0xA6, 0x9B, 0x4C, 0xD3, 0x1A, 0xE5, 0x72]) * 8  # coded data that mean something else than zeros do
-_MIDDLE = range(112, 145)  # gray of a block that the decoder made up is 128, give or take its neighbours' colours
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
-_DRI, _PROGRESSIVE = 0xDD, 0xC2
+_DRI, _PROGRESSIVE, _LOSSLESS = 0xDD, 0xC2, 0xC3
 _IMAGES = 0xB001  # tag of the index of a multi-picture file: how many there are
 
 
@@ -123,7 +120,7 @@ def _scan(found: Segments, body: bytes, content: bytes, start: int) -> None:
         found.restarts += expected
         if found.restarts > _MAX_RESTARTS:
             raise ImageError(f"has more than {_MAX_RESTARTS} restart markers, expected fewer; save it again.")
-        if sum(1 for _ in islice(_RESTART.finditer(content, start, end), expected)) < expected:
+        if sum(1 for _ in islice(RESTART.finditer(content, start, end), expected)) < expected:
             raise ValueError("its pixel data end early")
     first, last, low = (body[-3], body[-2], body[-1] & 15) if found.frame == _PROGRESSIVE else (0, 63, 0)
     for identity in body[1:-3:2]:
@@ -132,17 +129,17 @@ def _scan(found: Segments, body: bytes, content: bytes, start: int) -> None:
 
 
 def _units(found: Segments, identities: bytes) -> int:
-    """Return the number of blocks of a scan of one component, or of groups of blocks of one of several."""
+    """Return how many blocks a scan of one component has, or groups of blocks one of several; lossless, of pixels."""
     factors = dict(zip(found.identities, found.sampling, strict=True))
     if not factors or any(identity not in factors for identity in identities):
         raise ValueError("a scan header is damaged")
-    count = 1
+    count, unit = 1, 1 if found.frame == _LOSSLESS else 8
     for axis, size in ((0, found.width), (1, found.height)):
         largest = max(factor[axis] for factor in found.sampling)
         if len(identities) == 1:
             size = -(-size * factors[identities[0]][axis] // largest)
             largest = 1
-        count *= -(-size // (8 * largest))
+        count *= -(-size // (unit * largest))
     return count
 
 
@@ -194,47 +191,17 @@ def look(content: bytes) -> Stored:
     memory = (1 if components == 1 else 4) + 1 + (0 if found.plain else 2 * found.work)
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[components]
 
+    def read(stream: bytes) -> Image.Image:
+        return unpack(stream, "JPEG", width=width, height=height, modes=(mode,))
+
     def decode() -> NDArray[np.uint8]:
-        gray = gray_of(unpack(content, "JPEG", width=width, height=height, modes=(mode,)))
-        if not (found.plain and not found.restarts and components != 4 and _has_end(found, gray)):
-            _require_all(content, found, gray, mode)
-        return gray
+        return gray_of(exact_pixels(content, found.scans, found.restarts, read))
 
     side = max(found.sides, default=1)
     if len(found.sides) > 1:
         raise ImageError("has EXIF data that disagree about which side is up; save it upright.")
     require_agreement(side, found.xmp_sides)
     return Stored("JPEG", mode, 8, width, height, side, round(memory * width * height) + len(content), decode)
-
-
-def _has_end(found: Segments, gray: NDArray[np.uint8]) -> bool:
-    """Return whether the last unit of a plain scan was coded, at least its beginning: it is not what is made up."""
-    across, down = (8 * max(factor[axis] for factor in found.sampling) for axis in (0, 1))
-    if len(found.sampling) == 1:
-        across = down = 8  # a scan of one component is in blocks
-    rows, columns = (size - (size - 1) // unit * unit for size, unit in zip(gray.shape, (down, across), strict=True))
-    end = gray[-rows:, -columns:]
-    return int(end.min()) < _MIDDLE[0] or int(end.max()) > _MIDDLE[-1]
-
-
-def _require_all(content: bytes, found: Segments, gray: NDArray[np.uint8], mode: str) -> None:
-    """Stop unless pixels stay the same with junk after all coded data. Raises ValueError."""
-    view, at = memoryview(content), 0
-    parts: list[bytes | memoryview] = []
-    for start, end in found.scans:
-        parts.append(view[at:start])
-        if found.restarts:
-            parts.append(_RESTART.sub(lambda match: _JUNK[:16] + match[0], view[start:end], count=found.restarts))
-        else:
-            parts.append(view[start:end])
-        parts.append(_JUNK)
-        at = end
-    longer = b"".join([*parts, view[at:]])
-    width, height = found.width, found.height
-    image = unpack(longer, "JPEG", width=width, height=height, modes=(mode,))
-    for top, end in bands(height, width):
-        if not np.array_equal(gray_of(image.crop((0, top, width, end))), gray[top:end]):
-            raise ValueError("its pixel data end early")
 
 
 def _require_profile(parts: list[tuple[int, int, bytes]], components: int) -> None:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from contract.errors import ImageError, ImageTooLargeError
+from contract.images import jpeg
 from contract.images.icc import _lights, require_display
 from contract.images.packbits import packbits
 from contract.preprocess import load_gray, load_pixels, look
@@ -297,6 +298,59 @@ def test_a_jpeg_has_all_its_coded_data(kind: str) -> None:
                 gray(short + b"\xff\xd9")
         with pytest.raises(ImageError, match="its pixel data end early"):
             gray(taller)
+
+
+@pytest.mark.parametrize("kind", JPEG_KINDS)
+def test_the_last_bytes_of_a_jpeg_count(kind: str) -> None:
+    """What a picture needs is missed to the last byte; and where a cut is not noticed, the picture is the same."""
+    options = dict(JPEG_KINDS[kind])
+    mode, level = options.pop("mode", "RGB"), options.pop("level", None)
+    picture = np.random.default_rng(3).normal(128, 40, (48, 64, 3)).clip(0, 255).astype(np.uint8)
+    if level is not None:
+        picture[24:] = level
+    content = save(Image.fromarray(picture).convert(mode), "JPEG", quality=80, **options)
+    whole, refused, scans = gray(content), 0, jpeg.segments(content).scans
+    for cut in range(1, 30):
+        end = max(scans[-1][0], scans[-1][1] - cut)
+        try:
+            np.testing.assert_array_equal(gray(content[:end].rstrip(b"\xff") + b"\xff\xd9"), whole)
+        except ImageError as err:
+            assert "its pixel data end early" in str(err) or "is damaged" in str(err)
+            refused += 1
+    assert refused >= (25 if len(scans) == 1 and level is None else 0)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(1, 70), st.integers(1, 70), st.sampled_from([0.0, 0.6, 5, 60]), st.sampled_from(["L", "RGB", "CMYK"]),
+    st.fixed_dictionaries(
+        {"quality": st.sampled_from([1, 30, 75, 100]), "optimize": st.booleans(), "progressive": st.booleans()},
+        optional={
+            "subsampling": st.integers(0, 2), "restart_marker_blocks": st.integers(1, 9),
+            "restart_marker_rows": st.integers(1, 2),
+        },
+    ),
+)  # fmt: skip
+def test_no_whole_jpeg_is_refused(height: int, width: int, noise: float, mode: str, options: dict[str, Any]) -> None:
+    if mode == "CMYK":
+        options.pop("subsampling", None)
+    picture = np.random.default_rng(height).normal(width % 256, noise, (height, width, 3)).clip(0, 255)
+    content = save(Image.fromarray(picture.astype(np.uint8)).convert(mode), "JPEG", **options)
+    read = Image.open(io.BytesIO(content))
+    expected = np.asarray((read.convert("RGB") if mode == "CMYK" else read).convert("L"))
+    np.testing.assert_array_equal(gray(content), expected)
+
+
+@pytest.mark.parametrize("kind", ["gray", "colour", "4:2:2", "4:4:4", "restarts", "CMYK"])
+def test_a_jpeg_of_which_the_header_hides_rows(kind: str) -> None:
+    options = dict(JPEG_KINDS[kind])
+    mode = options.pop("mode", "RGB")
+    picture = np.random.default_rng(0).normal(128, 40, (160, 200, 3)).clip(0, 255).astype(np.uint8)
+    content = save(Image.fromarray(picture).convert(mode), "JPEG", quality=90, **options)
+    at = content.index(b"\xff\xc0") + 5
+    for height, width in ((144, 200), (80, 200), (16, 200), (160, 184)):
+        with pytest.raises(ImageError, match="its pixel data go on after its last row"):
+            gray(content[:at] + struct.pack(">HH", height, width) + content[at + 4 :])
 
 
 JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [

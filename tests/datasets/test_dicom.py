@@ -4,6 +4,7 @@ import io
 import logging
 import math
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -219,6 +220,16 @@ def lossless_jpeg(pixels: NDArray[np.uint16], bits: int) -> bytes:
     ))  # fmt: skip
 
 
+CODERS: dict[str, Callable[[NDArray[Any], int], Any]] = {
+    **LOSSLESS_CODERS,
+    f"{IMPLICIT}.4.51": lambda v, bits: imagecodecs.jpeg_encode(v, bitspersample=bits),
+    f"{IMPLICIT}.4.81": lambda v, bits: imagecodecs.jpegls_encode(v, level=2),
+    f"{IMPLICIT}.4.91": lambda v, bits: imagecodecs.jpeg2k_encode(
+        v, codecformat="J2K", bitspersample=bits, level=40, reversible=False
+    ),
+}
+
+
 class TestCompressed:
     @pytest.mark.parametrize("signed", [False, True])
     @pytest.mark.parametrize("bits", [9, 10, 12, 15, 16])
@@ -345,6 +356,71 @@ class TestCompressed:
         ]
         np.testing.assert_array_equal(pixels[0], pixels[1])
         assert pixels[0].std() > 10
+
+    @pytest.mark.parametrize("syntax", CODERS)
+    def test_coded_data_are_as_long_as_the_picture(self, syntax: str) -> None:
+        """The kind of fault: the end is missing, behind a proper end marker; or the header tells of fewer rows."""
+        pixels = np.random.default_rng(1).normal(2000, 300, (64, 90)).clip(0, 4095).astype(np.uint16)
+        frame = bytes(CODERS[syntax](pixels, 12))
+        whole = gray(encapsulated(make(pixels, bits=12), syntax, frame))
+        end = frame.rindex(b"\xff\xd9") if syntax != RLE else len(frame)
+        refused = 0
+        for cut in (*range(1, 12), 30, 100, 300, 900):
+            short = frame[: end - cut]
+            if syntax in (J2K, f"{IMPLICIT}.4.91"):  # as long as its one tile says
+                at = short.index(b"\xff\x90") + 6
+                short = short[:at] + struct.pack(">I", len(short) - at + 6) + short[at + 4 :]
+            short = short if syntax == RLE else short.rstrip(b"\xff") + b"\xff\xd9"
+            if len(short) % 2 and syntax == RLE:
+                continue  # the byte that makes it even would be taken for data
+            try:
+                read = gray(encapsulated(make(pixels, bits=12), syntax, short))
+            except ImageError as err:
+                assert "is a damaged DICOM file" in str(err)
+                refused += 1
+            else:
+                np.testing.assert_array_equal(read, whole)
+        assert refused >= (13 if syntax != RLE else 8)
+
+    @pytest.mark.parametrize("syntax", [syntax for syntax in CODERS if not syntax.endswith((".90", ".91"))])
+    def test_rows_that_the_header_hides(self, syntax: str) -> None:
+        pixels = np.random.default_rng(1).normal(2000, 300, (64, 90)).clip(0, 4095).astype(np.uint16)
+        frame = bytearray(CODERS[syntax](pixels, 12))
+        found = re.search(rb"\xff[\xc0\xc1\xc3\xf7]\0", frame)
+        for rows in (48, 30, 8):
+            if syntax != RLE:
+                assert found is not None
+                frame[found.start() + 5 : found.start() + 7] = struct.pack(">H", rows)
+            with pytest.raises(ImageError, match=r"damaged DICOM file \(its pixel data go on after its last row\)"):
+                gray(encapsulated(make(pixels[:rows], bits=12), syntax, bytes(frame)))
+
+    def test_a_jpeg_2000_has_all_its_tiles_and_packets(self) -> None:
+        picture = np.random.default_rng(1).normal(128, 30, (150, 190)).clip(0, 255).astype(np.uint8)
+        for options in ({"tile_size": (64, 64)}, {"quality_layers": [40, 20, 1]}, {"progression": "RPCL", "plt": True}):
+            stream = io.BytesIO()
+            Image.fromarray(picture).save(stream, "JPEG2000", no_jp2=True, irreversible=False, **options)
+            frame = stream.getvalue()
+            gray(encapsulated(make(picture, bits=8), J2K, frame))
+            starts = [found.start() for found in re.finditer(rb"\xff\x90\0\x0a", frame)]
+            with pytest.raises(ImageError, match="damaged DICOM file"):
+                gray(encapsulated(make(picture, bits=8), J2K, frame[: starts[-1]] + b"\xff\xd9"))
+            size = len(frame) - 2 - starts[-1]
+            for length in range(16, size, max(1, size // 20)):  # some of these end between packets
+                short = frame[: starts[-1] + length] + b"\xff\xd9"
+                short = short[: starts[-1] + 6] + struct.pack(">I", length) + short[starts[-1] + 10 :]
+                with pytest.raises(ImageError, match="damaged DICOM file"):
+                    gray(encapsulated(make(picture, bits=8), J2K, short))
+
+    @settings(max_examples=100, deadline=None)
+    @given(
+        st.sampled_from([*LOSSLESS_CODERS]), st.integers(1, 40), st.integers(1, 40),
+        st.sampled_from([0.0, 0.6, 20, 900]), st.integers(0, 4095),
+    )  # fmt: skip
+    def test_no_whole_file_is_refused(self, syntax: str, height: int, width: int, noise: float, level: int) -> None:
+        picture = np.random.default_rng(height).normal(level, noise, (height, width)).clip(0, 4095).astype(np.uint16)
+        frame = bytes(LOSSLESS_CODERS[syntax](picture, 12))
+        expected = gray(make(picture, bits=12))
+        np.testing.assert_array_equal(gray(encapsulated(make(picture, bits=12), syntax, frame)), expected)
 
     @pytest.mark.parametrize(("syntax", "package"), [(LOSSLESS, "libjpeg"), (J2K, "openjpeg")])
     def test_a_missing_codec_is_named(self, syntax: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -532,7 +608,8 @@ class TestBounds:
 
     def test_run_lengths_end_at_the_size_of_the_image(self) -> None:
         bomb = struct.pack("<16I", 1, 64, *[0] * 14) + b"\x81\x07" * 500_000  # 64 MB in one
-        assert (gray(encapsulated(make(stored_values(8), bits=8), RLE, bomb)) == 7).all()
+        with pytest.raises(ImageError, match="its pixel data go on after its last row"):
+            gray(encapsulated(make(stored_values(8), bits=8), RLE, bomb))
 
     @pytest.mark.parametrize(
         ("find", "replace", "message"),
