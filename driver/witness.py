@@ -13,8 +13,10 @@ has K results, one after the other; where K is 1, a result is its logit.
   that B, with any number of A's beats in front of it, has other results, and so this is found, too. Only a network of
   few different results that takes its pixels one by one leaves some numbers of beats: `Witness.unseen_cuts`.
 - Beats too few: a result is missing at the end, as above.
-- A result that was not written, or only in part, leaves poison: a number that this network cannot give. Where it can
-  give every number that fits into the result, a transfer with such a result runs again over another poison.
+- A result that was not written, or only in part, leaves poison in each byte that was not. Where the results of this
+  network leave a value of a byte free, that byte's poison is such a value, and shows. Else, as in the lowest byte of
+  most networks, one result in 256 looks like it by chance: such an image goes through the device again, over a second
+  poison that differs in every byte. A byte that is the same both times was written at least once.
 - A result that the network cannot give, whatever the image, is garbage.
 
 Not found: a wrong but possible result in the right place, as from a flipped bit in a pixel or a result; two results of
@@ -22,9 +24,13 @@ one transfer that changed places; two faults that make up for each other within 
 compared when a device is opened and after every fault, find these where they persist; `Accelerator(twice=True)` finds
 them where they do not.
 
-The price is the accelerator's time for two images per transfer.
+Where no noise and no golden image makes this network give another result, a shift shows in no witness:
+`Witness.shifts_show`. Then every image goes through twice, as with `Accelerator(twice=True)`.
+
+The price is the accelerator's time for two images per transfer, and for the few that look like poison.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +45,10 @@ EXTRA = 2  # images, and results, that each transfer has beyond those that were 
 CANDIDATES = (24, 192)  # images among which a witness is looked for: few, and more where these do not do
 MAX_CUTS = 256  # places at which beats too many may cut the stream that are tried; evenly spread where there are more
 MAX_SHIFTS = 256  # numbers of results too many that are tried, from K downwards
+GIVEN = 4  # of the given images, from either end of their results, that are among the many
 PAIRS = 16  # of candidates that are tried
 BLOCK_BYTES = 1 << 20  # of images that are computed at a time
-POISON = 0x5A5A_5A5A  # hardly a network reaches its upper byte, so half a result on top of it is found, too
+POISON = 0x5A, 0xA5  # of a byte, where the results leave these two values free or leave none
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,19 @@ class Witness:
     outputs: NDArray[np.int64]  # (2, K)
     low: NDArray[np.int64]  # (K,) the least results of any image
     high: NDArray[np.int64]  # (K,) the greatest
-    poisons: tuple[int, int]  # what unwritten results look like; the second for where the first is a possible result
+    poisons: tuple[bytes, bytes]  # what unwritten results look like, little-endian; they differ in every byte
     unseen_cuts: int = 0  # of the places tried, at which B keeps its results
+    shifts_show: bool = True  # results too many give B other results, or this network has only one
 
-    def ambiguous(self, results: NDArray[np.int64]) -> bool:
-        """Tell whether a possible result among the (N, K) looks like the poison."""
-        possible = (self.low <= self.poisons[0]) & (self.poisons[0] <= self.high)
-        return bool((results == self.poisons[0])[:, possible].any())
+    def doubtful(self, results: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell of each of the (N, K) possible results whether a byte of it may be the poison that was there before.
+
+        All others were written as a whole: poison in any byte would show.
+        """
+        found = np.zeros(results.shape, dtype=np.bool_)
+        for i, poison in enumerate(self.poisons[0]):
+            found |= (results >> (8 * i)) & 0xFF == poison
+        return found
 
     def require(self, results: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (N + EXTRA, K) results of a transfer without the witness's.
@@ -79,7 +92,7 @@ class Witness:
         return results[:-EXTRA]
 
     def _refuse_impossible(self, results: NDArray[np.int64], impossible: NDArray[np.bool_]) -> None:
-        unwritten = int((impossible & (results == self.poisons[0])).sum())
+        unwritten = int((impossible & self._unwritten(results)).sum())
         if unwritten:
             raise DeviceError(f"{unwritten} of {results.size} results were never written: none can be trusted.")
         n, k = (int(v) for v in np.argwhere(impossible)[0])
@@ -88,7 +101,12 @@ class Witness:
             f"{int(self.low[k])} to {int(self.high[k])}: it was not written as a whole, or is not the accelerator's."
         )
 
+    def _unwritten(self, results: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.isin(results, [int.from_bytes(poison, "little", signed=True) for poison in self.poisons])
+
     def _meaning(self, found: NDArray[np.int64]) -> str:
+        if (self._unwritten(found) & (found != self.outputs)).any():
+            return "a result was never written"
         if any(np.array_equal(found[1], shifted) for shifted in _shifted(self.outputs)):
             return "there was one result too many, in this transfer or before it"
         return "results or beats are too many or in disorder, or it computes something else"
@@ -127,41 +145,59 @@ def find_witness(reference: Reference, images: NDArray[Any], *, lanes: int, resu
             f"the network gives {least} to {greatest}, which does not fit into the {result_bytes} bytes that "
             "accelerator.json says a result has. Package the run again."
         )
-    poisons = _poisons(least, greatest, result_bytes)
+    poisons, constant = _poisons(least, greatest, result_bytes), least == greatest
     found: list[Witness] = []
     for count in CANDIDATES:
-        for pair in _pairs(reference, _candidates(reference, images, count)):
+        for pair in _pairs(reference, _candidates(reference, images, count), reverse=count != CANDIDATES[0]):
             outputs = reference(pair)
             unseen = _unseen_cuts(reference, pair, outputs[1], lanes)
             packed = reference.network.input.values.pack(pair.reshape(2, -1), lanes=lanes).reshape(-1)
-            found.append(Witness(packed, outputs, low, high, poisons, unseen))
-            if not unseen:
+            found.append(Witness(packed, outputs, low, high, poisons, unseen, constant or _shifts_show(outputs)))
+            if not unseen and found[-1].shifts_show:
                 return found[-1]
-    return min(found, key=lambda witness: witness.unseen_cuts)
+    return min(found, key=lambda witness: (not witness.shifts_show, witness.unseen_cuts))
 
 
-def _pairs(reference: Reference, candidates: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the images whose results are farthest apart, two by two: few other images have results like theirs."""
+def _shifts_show(outputs: NDArray[np.int64]) -> bool:
+    return not any(np.array_equal(outputs[1], shifted) for shifted in _shifted(outputs))
+
+
+def _pairs(reference: Reference, candidates: NDArray[Any], *, reverse: bool) -> Iterator[NDArray[Any]]:
+    """Yield the images whose results are farthest apart, two by two: few other images have results like theirs.
+
+    With `reverse` each pair the other way round, too: where most images have one result, a cut shows in a B that has
+    another.
+    """
     outputs = reference(candidates)
-    widest = outputs[:, int(np.argmax(outputs.max(axis=0) - outputs.min(axis=0)))].tolist()
-    order = sorted(range(len(widest)), key=lambda i: int(widest[i]))
-    side, none = int(PAIRS**0.5), True
-    for a in order[::-1][:side]:
-        for b in order[:side]:
-            if not any(np.array_equal(outputs[b], shifted) for shifted in _shifted(outputs[[a, b]])):
+    least, greatest = _ends(outputs, int(PAIRS**0.5))
+    none = True
+    for a, b in itertools.product(greatest, least):
+        for pair in ([a, b], [b, a])[: 1 + reverse]:
+            if _shifts_show(outputs[pair]):
                 none = False
-                yield candidates[[a, b]]
-    if none:  # then a shifted result is the right one
-        yield candidates[[0, 0]] if widest[order[0]] == widest[order[-1]] else candidates[[order[-1], order[0]]]
+                yield candidates[pair]
+    if none:
+        yield candidates[[greatest[0], least[0]]]
+
+
+def _ends(outputs: NDArray[np.int64], count: int) -> tuple[list[int], list[int]]:
+    """Return which of the (N, K) results are the least and the greatest of the column where they differ most."""
+    widest = outputs[:, int(np.argmax(outputs.max(axis=0) - outputs.min(axis=0)))]
+    order = [int(i) for i in np.argsort(widest, kind="stable")]
+    return order[:count], order[::-1][:count]
 
 
 def _candidates(reference: Reference, images: NDArray[Any], count: int) -> NDArray[Any]:
-    """Return (count, *Input.shape) images unlike each other: coarse and fine noise; where they are many, given ones.
+    """Return (count, *Input.shape) images unlike each other: coarse and fine noise; where they are many, given ones
+    first: those of the least and of the greatest results.
 
     Noise first: nobody asks about it, so hardly ever are the last images of a transfer the witness's own.
     """
     source, rng = reference.network.input, np.random.default_rng(0)
-    made = [] if count == CANDIDATES[0] else [*images[:1], *images[1:][-1:]]
+    made: list[NDArray[Any]] = []
+    if count != CANDIDATES[0] and len(images):
+        least, greatest = _ends(reference(images), GIVEN)
+        made = [images[i] for i in sorted({*least, *greatest})]
     while len(made) < count:
         size = (1, 2, 4, 8)[len(made) % 4]  # of a block [pixel]
         blocks = rng.integers(
@@ -186,12 +222,16 @@ def _unseen_cuts(reference: Reference, pair: NDArray[Any], want: NDArray[np.int6
     return unseen
 
 
-def _poisons(low: int, high: int, result_bytes: int) -> tuple[int, int]:
-    """Return two different numbers of `result_bytes` that the network does not give, if it leaves any."""
-    limit = 1 << (8 * result_bytes - 1)
-    pattern = (POISON & (2 * limit - 1)) - (2 * limit if POISON & limit else 0)
-    outside = [
-        p for p in (pattern, high + 1, low - 1, high + 2, low - 2) if -limit <= p < limit and not low <= p <= high
-    ]
-    first, second = ([*outside, low, high, low + 1])[:2]
-    return first, second
+def _poisons(low: int, high: int, result_bytes: int) -> tuple[bytes, bytes]:
+    """Return two patterns that differ in every byte, of values that no result of `low` to `high` has there if some are.
+
+    If only one value of a byte is free, the first pattern has it.
+    """
+    first, second = bytearray(), bytearray()
+    for i in range(result_bytes):
+        least, greatest = low >> (8 * i), high >> (8 * i)
+        used = {value & 0xFF for value in range(least, min(greatest, least + 255) + 1)}
+        order = sorted((*POISON, *range(256)), key=lambda value: value in used)
+        first.append(order[0])
+        second.append(next(value for value in order if value != order[0]))
+    return bytes(first), bytes(second)

@@ -32,7 +32,8 @@ class Faults:
     add_beat: int | None = None  # this beat of the input comes twice
     drop_beat: int | None = None  # this beat of the input is lost
     lose_write: int | None = None  # this result is taken and counted, and never reaches memory
-    tear_write: int | None = None  # only the lowest byte of this result reaches memory
+    tear_write: int | None = None  # only some bytes of this result reach memory
+    tear_bytes: int = 1  # which: bit 0 for the lowest
     flip_result: int | None = None  # one bit of this result is wrong
     flip_bit: int = 0  # which bit of it, 0..31
     send_error: DmaError | None = None  # every transfer to the accelerator ends in this error

@@ -114,8 +114,10 @@ class Streams:
         """Write the result that was taken last to memory. Raises BusError."""
         index = self._taken - 1
         if index == self._faults.tear_write:
-            word = word[:1]
-        if index != self._faults.lose_write:
+            for i, byte in enumerate(word):
+                if self._faults.tear_bytes >> i & 1:
+                    memory.write(address + i, bytes([byte]))
+        elif index != self._faults.lose_write:
             memory.write(address, word)
 
     def ready(self) -> bool:

@@ -37,6 +37,7 @@ PLACED: dict[str, Callable[[int], Faults]] = {
     "two results left over": lambda n: Faults(spare_results=(n, -n)),
     "a result not written": lambda n: Faults(lose_write=n),
     "a result written in part": lambda n: Faults(tear_write=n),
+    "a result written but for its lowest byte": lambda n: Faults(tear_write=n, tear_bytes=0b1110),
     "a beat twice": lambda n: Faults(add_beat=n * BEATS + n % BEATS),
     "a beat lost": lambda n: Faults(drop_beat=n * BEATS + n % BEATS),
     "a stall": lambda n: Faults(stall_after=n),
