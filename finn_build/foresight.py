@@ -12,11 +12,11 @@ from itertools import pairwise
 
 from contract.errors import ConfigError
 from contract.values import PIXELS
-from finn_build.boards import BOARDS
 from finn_build.config import BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
 from finn_build.ops.op import Layer
 from finn_build.plan import Node, Sizes, plan, signed_type, width
+from finn_build.targets.boards import BOARDS
 
 PIXEL_TYPE = PIXELS.name.upper()  # what networks that are trained here read
 FEW = 64  # ternary weights, of which by chance all may be -1 or +1: binary ones, for another unit

@@ -404,7 +404,7 @@ def test_training_that_is_stopped_goes_on_where_it_was(bare: Any, kill: signal.S
     assert 0 < done < 60
     outcome = bare("train", "tiny.yaml")
     assert outcome.code == 0, outcome.err
-    assert {path.name for path in bare.run.iterdir()} == {"experiment.yaml", "train"}
+    assert {path.name for path in bare.run.iterdir()} == {"experiment.yaml", "train", "figures"}
     assert len((bare.run / "train" / "history.csv").read_text().splitlines()) == 61
 
 
