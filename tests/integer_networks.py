@@ -35,17 +35,22 @@ def random_integer_network(
         width: of the image.
         source: the input, if it is another one.
         outputs: K.
-        reach: largest weight.
+        reach: largest weight; 0 makes all weights -1 or +1.
     """
     rng = np.random.default_rng(seed)
+
+    def draw(shape: tuple[int, int]) -> NDArray[np.int8]:
+        values = rng.integers(-reach, reach + 1, shape) if reach else 2 * rng.integers(0, 2, shape) - 1
+        return values.astype(np.int8)
+
     layers: list[Dense] = []
     source = source or Input(height, width)
     inputs, low, high = source.size, source.values.low, source.values.high
     for mh, count in zip(sizes, levels, strict=False):
-        weights = rng.integers(-reach, reach + 1, (mh, inputs)).astype(np.int8)
+        weights = draw((mh, inputs))
         least, greatest = Dense(weights, None).accumulator_range(low, high)
         thresholds = np.sort(rng.integers(least[:, None], greatest[:, None] + 2, (mh, count or 1)), axis=1)
         layers.append(Dense(weights, thresholds, bipolar=count == 0))
         inputs, (low, high) = mh, layers[-1].output_range()
-    layers.append(Dense(rng.integers(-reach, reach + 1, (outputs, inputs)).astype(np.int8), None))
+    layers.append(Dense(draw((outputs, inputs)), None))
     return IntegerNetwork(source, tuple(layers))

@@ -56,7 +56,7 @@ NETWORKS = st.builds(
     levels=st.lists(st.sampled_from([0, 1, 2, 3, 7, 20, 255]), min_size=3, max_size=3),
     source=st.builds(Input, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.sampled_from(sorted(VALUES))),
     outputs=st.integers(1, 12),
-    reach=st.sampled_from([1, 3, 127]),
+    reach=st.sampled_from([0, 1, 3, 7, 15, 31, 63, 127]),
     seed=st.integers(0, 2**32 - 1),
 )
 

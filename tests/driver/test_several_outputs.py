@@ -21,8 +21,10 @@ from driver.simulated.core import ReferenceCore
 from driver.simulated.device import SimulatedDevice, with_shell
 from driver.simulated.faults import Faults
 from driver.simulated.stand_in import StandIn
+from driver.simulated.stream import MAX_IMAGES
 from driver.witness import EXTRA
 from tests.deploy_folder import write_integers
+from tests.driver.simulated_scenarios import until
 
 SHELLS = ["axi_dma", "finn_iodma"]
 SOURCES = {  # and values per beat
@@ -122,3 +124,23 @@ def test_what_the_network_does_not_read_is_refused(tmp_path: Path) -> None:
                 accelerator.infer(images)
         with pytest.raises(DataError, match=r"this network reads bipolar\(N, 4, 8, 3\), which image files are not"):
             accelerator.infer(["xray.png"])
+
+
+def test_results_of_as_many_images_wait_inside_as_without(tmp_path: Path) -> None:
+    """The queue of TLAST counts images, however many results one has."""
+    source, lanes = SOURCES["bipolar"]
+    network = write_integers(tmp_path, source, lanes, outputs=3, result_bits=32)
+    _, runtime = board(tmp_path, "axi_dma")
+    dma = runtime.Overlay("accelerator.bit").axi_dma_0
+    images = source.values.random(np.random.default_rng(4), (MAX_IMAGES + 1, *source.shape))
+    sent = runtime.allocate(shape=(len(images), 12), dtype=np.uint8)
+    sent[:] = source.values.pack(images.reshape(len(images), -1), lanes=lanes)
+    received = runtime.allocate(shape=(MAX_IMAGES, 3), dtype=np.int32)
+    dma.sendchannel.transfer(sent, nbytes=MAX_IMAGES * 12)
+    assert until(lambda: dma.sendchannel.idle)  # these just fit
+    dma.sendchannel.transfer(sent[MAX_IMAGES:])
+    assert not until(lambda: dma.sendchannel.idle, seconds=0.05)
+    dma.recvchannel.transfer(received)
+    dma.recvchannel.wait()  # for the TLAST of the first transfer
+    assert until(lambda: dma.sendchannel.idle)
+    assert received.tolist() == network.outputs(images[:MAX_IMAGES])[-1].tolist()
