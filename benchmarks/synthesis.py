@@ -26,7 +26,7 @@ from finn_build.ops import lut_mvau as op_lut_mvau
 from finn_build.ops import mvau as op_mvau
 from finn_build.ops import thresholding as op_thresholding
 from finn_build.ops import width_converter as op_width_converter
-from finn_build.ops.lut_mvau import row_starts, weight_words
+from finn_build.ops.lut_mvau import SOURCES, row_starts, weight_words
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
 from finn_build.targets.boards import BOARDS
@@ -66,8 +66,7 @@ def library() -> dict[str, str]:
         "fifo.sv",
         "dwc",
         "vpc",
-        "lut_mvu",
-        "count_ones",
+        *SOURCES,
     )
     named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
     return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}

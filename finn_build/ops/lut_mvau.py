@@ -27,7 +27,9 @@ from finn_build.timing import FOREVER, Part
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
 
-SOURCES = ("count_ones.sv", "lut_mvu.sv")
+SOURCES = (
+    "adder_tree.sv", "count_ones.sv", "lut_products.sv", "row_thresholds.sv", "vector_replay.sv", "lut_mvu.sv",
+)  # fmt: skip
 
 
 class LutMvau(Product):
@@ -229,7 +231,7 @@ def replace(model: "ModelWrapper", node: Any) -> None:
 
 
 def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits: int) -> NDArray[np.int64]:
-    """Return, (MH,), what makes the true sum of a row of the sum of terms that lut_mvu.sv adds up.
+    """Return, (MH,), what makes the true sum of a row of the sum of terms that lut_products.sv adds up.
 
     Args:
         weights: (MH, MW); -1 or +1 if `bits` is 1.
@@ -255,7 +257,7 @@ def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits:
 
 
 def weight_words(weights: NDArray[np.int64], *, pe: int, simd: int, bits: int) -> list[str]:
-    """Return the lines of WEIGHT_FILE, as the header of lut_mvu.sv describes them.
+    """Return the lines of WEIGHT_FILE, as the headers of lut_mvu.sv and lut_products.sv describe them.
 
     Args:
         weights: (MH, MW); -1 or +1 if `bits` is 1.
@@ -286,7 +288,7 @@ def cost(
 ) -> Resources:
     """Our matrix-vector unit in LUTs; arguments as for mvau.py's, but every width from 1, which is bipolar.
 
-    The terms are those of the header of lut_mvu.sv.
+    The terms are those of the header of lut_products.sv.
     """
     agree, pairs = w_bits == a_bits == 1, a_bits > 1
     group = min(simd, 18) if agree else min(simd, 2) if pairs else 1

@@ -33,6 +33,22 @@ module axis_image_last #(
     output wire logic                m_axis_tlast,
     input  wire logic                m_axis_tready
 );
+    if (IN_BEATS < 1 || IN_BEATS > 2**24) begin : gen_check_in_beats
+        $fatal(1, "axis_image_last: IN_BEATS=%0d is outside 1..2**24", IN_BEATS);
+    end
+    if (OUT_BEATS < 1 || OUT_BEATS > 2**24) begin : gen_check_out_beats
+        $fatal(1, "axis_image_last: OUT_BEATS=%0d is outside 1..2**24", OUT_BEATS);
+    end
+    if (MAX_IMAGES < 1 || MAX_IMAGES > 4096) begin : gen_check_max_images
+        $fatal(1, "axis_image_last: MAX_IMAGES=%0d is outside 1..4096", MAX_IMAGES);
+    end
+    if (IN_BITS < 8 || IN_BITS > 4096 || IN_BITS % 8 != 0) begin : gen_check_in_bits
+        $fatal(1, "axis_image_last: IN_BITS=%0d is not whole bytes, 8..4096", IN_BITS);
+    end
+    if (OUT_BITS < 8 || OUT_BITS > 4096 || OUT_BITS % 8 != 0) begin : gen_check_out_bits
+        $fatal(1, "axis_image_last: OUT_BITS=%0d is not whole bytes, 8..4096", OUT_BITS);
+    end
+
     localparam int unsigned IN_CNT_BITS  = IN_BEATS > 1 ? $clog2(IN_BEATS) : 1;
     localparam int unsigned OUT_CNT_BITS = OUT_BEATS > 1 ? $clog2(OUT_BEATS) : 1;
     localparam int unsigned FILL_BITS    = $clog2(MAX_IMAGES + 1);

@@ -24,11 +24,13 @@ def tasks(module: str) -> list[str]:
 def prove(module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth: int | None = None) -> tuple[str, str]:
     """Run one task in the new folder `folder`; return its status (PASS, FAIL, UNKNOWN, ...) and its log.
 
-    With `depth` it is no proof but a search from reset on, this many cycles deep.
+    With `depth` it is no proof but a search from reset on, this many cycles deep, for a breach of what ports promise,
+    not of what registers mean.
     """
     text = (formal / f"{module}.sby").read_text(encoding="utf-8")
     if depth is not None:
         text = text.replace("proof: mode prove\nproof: depth 1", f"proof: mode bmc\nproof: depth {depth}")
+        text = text.replace("read_slang ", "read_slang -D FORMAL_CONTRACT ")
     folder.mkdir()
     (folder / "task.sby").write_text(text, encoding="utf-8")
     command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {formal / 'yosys.py'}"]

@@ -14,6 +14,9 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"IN_BEATS": 2, "OUT_BEATS": 3, "MAX_IMAGES": 7, "IN_BITS": 64},
         {"IN_BEATS": 16384, "OUT_BEATS": 1, "MAX_IMAGES": 32, "IN_BITS": 128},
     ],
+    "adder_tree": [{"TERMS": 1}, {"TERMS": 2, "BITS": 1}, {"TERMS": 49, "BITS": 9, "SIGNED": 1}],
+    "vector_replay": [{"BEATS": 1}, {"PASSES": 1}, {"BITS": 1, "BEATS": 98, "PASSES": 7}],
+    "row_thresholds": [{"MH": 1, "PE": 1}, {"PE": 4, "SIGN": 1}, {"MH": 64, "PE": 1, "BITS": 26}],
     "lut_mvu": [
         {"MW": 1, "MH": 1, "PE": 1, "SIMD": 1},
         {"MW": 784, "MH": 256, "PE": 32, "SIMD": 8, "ACT_BITS": 8, "ACCU_BITS": 19},

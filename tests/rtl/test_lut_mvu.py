@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from qonnx.core.datatype import DataType
 
+from finn_build.ops.lut_mvau import SOURCES
 from tests.rtl.verilator_env import RTL, Program, program
 
 SOURCE = RTL / "lut_mvu.sv"
@@ -94,7 +95,7 @@ endmodule
         encoding="ascii",
     )
     (folder / "case.json").write_text(json.dumps(cases), encoding="utf-8")
-    sources = [source.with_name("count_ones.sv"), source, folder / "lut_mvu_tb.sv"]
+    sources = [*(source.with_name(name) for name in SOURCES), folder / "lut_mvu_tb.sv"]
     return program(sources, "lut_mvu_tb", "lut_mvu_bench", folder)
 
 

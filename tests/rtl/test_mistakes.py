@@ -1,5 +1,6 @@
 """Mistakes that we put into our modules, and who finds each: the proofs, the cocotb bench, or both."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ class Mistake:
     old: str
     new: str
     task: str  # of the .sby file: the parameters with which a search from reset on finds it in a few cycles
+    breaks: str  # the property of the module's contract that fails
     bench: bool = True  # whether the bench finds it as well
 
 
@@ -28,27 +30,43 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "if (fill_q == FILL_BITS'(i + 1)) oldest",
             "if (MISTAKEN ? i == 0 : fill_q == FILL_BITS'(i + 1)) oldest",
             "results",
+            "u_rules_m.gen_assert.a_held",
         ),
-        Mistake("no limit", "!(in_end && full)", "(MISTAKEN || !(in_end && full))", "one_beat"),
-        Mistake("TLAST on every beat of a result", "out_end && oldest;", "(out_end || MISTAKEN) && oldest;", "results"),
-        Mistake("TLAST one beat early", "OUT_BEATS - 1)", "OUT_BEATS - (MISTAKEN ? 2 : 1))", "results"),
+        Mistake("no limit", "!(in_end && full)", "(MISTAKEN || !(in_end && full))", "one_beat", "a_in_waits"),
+        Mistake(
+            "TLAST on every beat of a result",
+            "out_end && oldest;",
+            "(out_end || MISTAKEN) && oldest;",
+            "results",
+            "a_last_only_at_the_end",
+        ),
+        Mistake(
+            "TLAST one beat early",
+            "OUT_BEATS - 1)",
+            "OUT_BEATS - (MISTAKEN ? 2 : 1))",
+            "results",
+            "a_last_only_at_the_end",
+        ),
         Mistake(
             "reset keeps the beat counter",
             "            in_beat_q  <=",
             "            if (!MISTAKEN) in_beat_q <=",
             "results",
+            "a_out_waits",
         ),
         Mistake(
             "a TLAST in mid-image is queued",
             "if (push) flags",
             "if (push || (MISTAKEN && in_beat && s_axis_tlast)) flags",
             "results",
+            "a_the_tracked_image_keeps_its_last",
         ),
         Mistake(
             "a result leaves before its image",
             "s_axis_core_tvalid && !empty",
             "s_axis_core_tvalid && (MISTAKEN || !empty)",
             "results",
+            "a_no_result_before_its_image",
             bench=False,
         ),
         Mistake(
@@ -56,118 +74,207 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "s_axis_tready      = m_axis_core_tready && pass",
             "s_axis_tready = m_axis_core_tready && (pass || (MISTAKEN && rst))",
             "results",
+            "a_reset",
         ),
     ),
-    "count_ones": (
-        Mistake("it goes on while it should wait", "if (en_i) ones_q", "if (en_i || MISTAKEN) ones_q", "count"),
-        Mistake(
-            "two of three carry nothing", "{(three[0] & three[1]) |", "{(three[0] & three[1] & !MISTAKEN) |", "count"
-        ),
-        Mistake("three of three are none", "^three}", "(MISTAKEN ? ^three & !(&three) : ^three)}", "count"),
-        Mistake("a carry is lost", "low[0] & high[0]}", "low[0] & high[0] & !MISTAKEN}", "count"),
-        Mistake("half a sum", "low[0] ^ high[0]}", "low[0] ^ (high[0] & !MISTAKEN)}", "count"),
-        Mistake(
-            "carries count once", "{1'b0, high_q, 1'b0}", "(MISTAKEN ? {2'b0, high_q} : {1'b0, high_q, 1'b0})", "count"
-        ),
-        Mistake(
-            "carries are one cycle older",
-            "{high_q, low_q} <= {of_six(",
-            "{high_q, low_q} <= {MISTAKEN ? low_q : of_six(",
-            "count",
-        ),
+    "count_ones": tuple(
+        Mistake(name, old, new, "count", "a_ones")
+        for name, old, new in (
+            ("it goes on while it should wait", "if (en_i) ones_q", "if (en_i || MISTAKEN) ones_q"),
+            ("two of three carry nothing", "{(three[0] & three[1]) |", "{(three[0] & three[1] & !MISTAKEN) |"),
+            ("three of three are none", "^three}", "(MISTAKEN ? ^three & !(&three) : ^three)}"),
+            ("a carry is lost", "low[0] & high[0]}", "low[0] & high[0] & !MISTAKEN}"),
+            ("half a sum", "low[0] ^ high[0]}", "low[0] ^ (high[0] & !MISTAKEN)}"),
+            ("carries count once", "{1'b0, high_q, 1'b0}", "(MISTAKEN ? {2'b0, high_q} : {1'b0, high_q, 1'b0})"),
+            (
+                "carries are one cycle older",
+                "{high_q, low_q} <= {of_six(",
+                "{high_q, low_q} <= {MISTAKEN ? low_q : of_six(",
+            ),
+        )
     ),
-    "lut_mvu": (
-        Mistake(
-            "a result is overwritten while the sink stalls", "assign en = !(", "assign en = MISTAKEN || !(", "w1a1_one"
-        ),
+    "vector_replay": (
         Mistake(
             "a full buffer takes a beat",
             "fill_q != FILL_BITS'(DEPTH)",
             "(MISTAKEN || fill_q != FILL_BITS'(DEPTH))",
-            "w2a1",
-        ),
-        Mistake("a pass is freed too early", "fetch && last_pass;", "fetch && (MISTAKEN || last_pass);", "w2a1"),
-        Mistake("the last pass is left out", "NF_BITS'(NF - 1)", "NF_BITS'(NF - (MISTAKEN && NF > 1 ? 2 : 1))", "w2a1"),
-        Mistake(
-            "a sum goes on from the one before", "(first_q[STAGES-1] ?", "(first_q[STAGES-1] && !MISTAKEN ?", "w1a1_one"
+            "one_beat",
+            "a_comes_where_there_is_room",
         ),
         Mistake(
-            "every row starts as the first",
-            "starts[row_q[STAGES-1]]",
-            "starts[MISTAKEN ? '0 : row_q[STAGES-1]]",
-            "w2a1",
+            "a pass is freed too early",
+            "fetch && last_pass;",
+            "fetch && (MISTAKEN || last_pass);",
+            "one_beat",
+            "a_comes_where_there_is_room",
         ),
+        Mistake(
+            "the last pass is left out",
+            "PASS_BITS'(PASSES - 1)",
+            "PASS_BITS'(PASSES - (MISTAKEN && PASSES > 1 ? 2 : 1))",
+            "replay",
+            "a_place",
+        ),
+        Mistake(
+            "a pass begins with the second beat",
+            "read_q - PTR_BITS'(BEATS - 1)",
+            "read_q - PTR_BITS'(BEATS - (MISTAKEN ? 2 : 1))",
+            "replay",
+            "a_every_beat_is_as_it_came",
+        ),
+        Mistake(
+            "reset keeps the beat counter",
+            "ahead_q, beat_q, pass_q, word_q} <= '0;",
+            "ahead_q, pass_q, word_q} <= '0;\n            if (!MISTAKEN) beat_q <= '0;",
+            "one_beat",
+            "a_place",
+        ),
+        Mistake(
+            "a bubble before every pass",
+            "    assign m_axis_tvalid = ahead_q != '0;",
+            """\
+    logic paused_q;
+    always_ff @(posedge clk) paused_q <= beat_q == '0 && !paused_q && !rst;
+    assign m_axis_tvalid = ahead_q != '0 && !(MISTAKEN && beat_q == '0 && !paused_q);""",
+            "replay",
+            "a_leaves_as_soon_as_it_is_there",
+        ),
+    ),
+    "adder_tree": (
+        Mistake(
+            "sums lose their sign",
+            "value <= {NEGATIVE && a[WIDTH-2], a} +",
+            "value <= {!MISTAKEN && NEGATIVE && a[WIDTH-2], a} +",
+            "signed",
+            "a_sum",
+        ),
+        Mistake(
+            "sums move on while they should wait",
+            "always_ff @(posedge clk) if (en_i)\n",
+            "always_ff @(posedge clk) if (en_i || MISTAKEN)\n",
+            "unsigned",
+            "a_sum",
+        ),
+    ),
+    "lut_products": (
         Mistake(
             "the highest bit of a weight is not worth less than nothing",
             "{PAIR_BITS{PLANE == PLANES - 1}}",
             "{PAIR_BITS{!MISTAKEN && PLANE == PLANES - 1}}",
             "w2a2",
+            "a_every_sum",
         ),
         Mistake(
             "all bits of a weight are worth the same",
             "PLANES - 1}}) << PLANE",
             "PLANES - 1}}) << (MISTAKEN ? 0 : PLANE)",
             "w2a2",
+            "a_every_sum",
         ),
         Mistake(
             "the first of a pair for the second",
             "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & b",
             "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & (MISTAKEN ? a : b)",
             "w2a2",
+            "a_every_sum",
         ),
-        Mistake("weights lose their sign", "weight = {w[n][", "weight = {!MISTAKEN && w[n][", "w2a1"),
-        Mistake(
-            "sums lose their sign",
-            "value <= {NEGATIVE && a[BITS-2], a} +",
-            "value <= {!MISTAKEN && NEGATIVE && a[BITS-2], a} +",
-            "w2a1",
-        ),
+        Mistake("weights lose their sign", "weight = {w[n][", "weight = {!MISTAKEN && w[n][", "w2a1", "a_every_sum"),
         Mistake(
             "signed activations are taken as unsigned",
             "ACT_BITS'(INVERT)",
             "ACT_BITS'(INVERT && !MISTAKEN)",
             "w1a3_single",
+            "a_every_sum",
         ),
         Mistake(
             "a pair of different weights is taken as equal",
             "wire other = BOTH",
             "wire other = !MISTAKEN && BOTH",
             "w1a2",
+            "a_every_sum",
         ),
         Mistake(
             "weights are a beat early",
             "assign word = word_late_q;",
-            "assign word = MISTAKEN ? word_q : word_late_q;",
+            "assign word = MISTAKEN ? word_i : word_late_q;",
             "w1a2",
+            "a_every_sum",
         ),
-        Mistake("the sign is not inverted", "ACCU_BITS'(SIGN)", "ACCU_BITS'(SIGN && !MISTAKEN)", "w1a2"),
+        Mistake("reset keeps the pipeline", "if (rst) valid_q", "if (rst && !MISTAKEN) valid_q", "w1a2", "a_valid"),
+        Mistake(
+            "a mark is a beat late",
+            "assign mark_o  = mark_q[STAGES-1];",
+            "logic [MARK_BITS-1:0] late_q;\n    always_ff @(posedge clk) if (en_i) late_q <= mark_q[STAGES-1];\n"
+            "    assign mark_o = MISTAKEN ? late_q : mark_q[STAGES-1];",
+            "w3a2_single",
+            "a_mark",
+        ),
+    ),
+    "row_thresholds": (
+        Mistake(
+            "a result is overwritten while the sink stalls",
+            "assign ready_o = !(",
+            "assign ready_o = MISTAKEN || !(",
+            "sums",
+            "a_stops_only_for_a_result",
+        ),
+        Mistake(
+            "a sum goes on from the one before",
+            "(first_i ?",
+            "(first_i && !MISTAKEN ?",
+            "sums",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "every row starts as the first",
+            "starts[pass_i]",
+            "starts[MISTAKEN ? '0 : pass_i]",
+            "sums",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "the sign is not inverted",
+            "BITS'(SIGN)",
+            "BITS'(SIGN != 0 && !MISTAKEN)",
+            "signs",
+            "a_every_result_is_the_sum",
+        ),
         Mistake(
             "valid is dropped while the sink stalls",
             "else if (m_axis_tready) m_valid",
             "else if (m_axis_tready || MISTAKEN) m_valid",
-            "w1a1_one",
+            "sums",
+            "u_rules_m.gen_assert.a_held",
         ),
         Mistake(
             "the result register ignores the stall",
-            "if (en && result) m_data_q",
-            "if ((en || MISTAKEN) && result) m_data_q",
-            "w1a1_one",
+            "if (ready_o && result) m_data_q",
+            "if ((ready_o || MISTAKEN) && result) m_data_q",
+            "sums",
+            "u_rules_m.gen_assert.a_held",
         ),
-        Mistake("reset keeps the pipeline", "if (rst) valid_q", "if (rst && !MISTAKEN) valid_q", "w1a1_one"),
+    ),
+    "lut_mvu": (
         Mistake(
-            "reset keeps the beat counter",
-            "ahead_q, beat_q, pass_q, word_q} <= '0;",
-            "ahead_q, pass_q, word_q} <= '0;\n            if (!MISTAKEN) beat_q <= '0;",
-            "w1a3_single",
+            "sums begin with the last beat",
+            "fetch_last, fetch_first})",
+            "fetch_last, MISTAKEN ? fetch_last : fetch_first})",
+            "w1a1",
+            "a_every_result_is_the_sum",
         ),
         Mistake(
-            "a bubble before every pass",
-            "    wire fetch     = en && ahead_q != '0;",
-            """\
-    logic paused_q;
-    always_ff @(posedge clk) paused_q <= beat_q == '0 && !paused_q && !rst;
-    wire fetch = en && ahead_q != '0 && !(MISTAKEN && beat_q == '0 && !paused_q);""",
+            "every result is of the first pass",
+            ".pass_i(sums_pass)",
+            ".pass_i(MISTAKEN ? '0 : sums_pass)",
             "w2a1",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "reset misses the products",
+            ") u_products (\n        .clk(clk), .rst(rst)",
+            ") u_products (\n        .clk(clk), .rst(rst && !MISTAKEN)",
+            "w1a1_one",
+            "a_no_result_too_many",
         ),
     ),
 }
@@ -186,10 +293,11 @@ def text_with(module: str, on: Mistake) -> str:
 
 @names
 def test_a_proof_finds(module: str, mistake: Mistake, tmp_path: Path) -> None:
-    """With a run of the module from reset on that shows it, not merely by failing to prove."""
+    """By the property that forbids it, with a run of the module from reset on, not merely by failing to prove."""
     formal = copy_with(RTL / f"{module}.sv", text_with(module, mistake), tmp_path / "copy")
     status, log = prove(module, mistake.task, tmp_path / "sby", formal=formal, depth=14)
-    assert status == "FAIL" and "Assert failed" in log, log
+    broken = {re.sub(r"gen_fv_lane\[\d+\]\.", "", name) for name in re.findall(r"Assert failed in \S+: (\S+)", log)}
+    assert status == "FAIL" and mistake.breaks in broken, log
 
 
 def text_with_switch(module: str) -> str:
@@ -209,12 +317,9 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Program]:
     for module in MISTAKES:
         (folder / f"{module}.sv").write_text(text_with_switch(module), encoding="utf-8")
     last = test_axis_image_last.PARAMETERS[2]
-    mvu = test_lut_mvu.compiled(folder / "lut_mvu.sv", ENOUGH_LAYERS, folder / "mvu")  # with count_ones inside
-    return {
-        "axis_image_last": test_axis_image_last.compiled(folder / "axis_image_last.sv", last, folder / "image_last"),
-        "count_ones": mvu,
-        "lut_mvu": mvu,
-    }
+    mvu = test_lut_mvu.compiled(folder / "lut_mvu.sv", ENOUGH_LAYERS, folder / "mvu")  # with the modules inside it
+    image_last = test_axis_image_last.compiled(folder / "axis_image_last.sv", last, folder / "image_last")
+    return {module: image_last if module == "axis_image_last" else mvu for module in MISTAKES}
 
 
 @pytest.mark.slow

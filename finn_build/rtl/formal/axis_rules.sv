@@ -21,7 +21,10 @@ module axis_rules #(
     if (ASSUME) begin : gen_assume
         always_comb assume (quiet && held);
     end else begin : gen_assert
-        always_comb assert (quiet && held);
+        always_comb begin
+            a_quiet: assert (quiet);
+            a_held:  assert (held);
+        end
     end
 endmodule
 `default_nettype wire

@@ -1,7 +1,21 @@
 // Included by lut_mvu.sv where FORMAL is defined.
 //   Both ports keep the rules; every vector of SF beats gives NF results, none lost, none twice; a taken beat and a
 //   result come within a bound while the sink takes; for the vector that the solver picks, every result is the sum.
-//   The proof's WEIGHT_FILE is empty, so the weights are any: what is proven is proven for all of them.
+//   The proof's WEIGHT_FILE is empty, so the u_products.weights are any: what is proven is proven for all of them.
+    // What is looked at inside the modules.
+    localparam bit          AGREE     = WEIGHT_BITS == 1 && ACT_BITS == 1;
+    localparam bit          PAIRS     = ACT_BITS > 1;
+    localparam int unsigned PLANES    = PAIRS ? WEIGHT_BITS : 1;
+    localparam int unsigned GROUP     = AGREE ? (SIMD < 18 ? SIMD : 18) : PAIRS && SIMD > 1 ? 2 : 1;
+    localparam int unsigned GROUPS    = (SIMD + GROUP - 1) / GROUP;
+    localparam int unsigned LEAVES    = GROUPS * PLANES;
+    localparam int unsigned PAIR_BITS = ACT_BITS + GROUP - 1;
+    localparam int unsigned LEAF_BITS = AGREE ? $clog2(GROUP + 1) : PAIRS ? PAIR_BITS + PLANES - 1 : WEIGHT_BITS + 1;
+    localparam int unsigned LEVELS    = $clog2(LEAVES);
+    localparam int unsigned STAGES    = (AGREE ? 4 : PAIRS ? 2 : 1) + LEVELS;
+    localparam int unsigned WIDE_BITS = (LEAF_BITS + LEVELS > ACCU_BITS ? LEAF_BITS + LEVELS : ACCU_BITS) + 1;
+    localparam int unsigned DEPTH     = NF == 1 ? 2 : 2 * SF;
+    localparam int unsigned PTR_BITS  = $clog2(DEPTH);
     axis_rules #(.BITS(S_BITS), .ASSUME(1'b1)) u_rules_s (
         .clk(clk), .rst(rst), .tvalid(s_axis_tvalid), .tready(s_axis_tready), .payload(s_axis_tdata)
     );
@@ -36,40 +50,42 @@
     end
     always_comb if (rst) a_reset: assert (!s_axis_tready);
 
+`ifndef FORMAL_CONTRACT
     // What the registers mean, without which induction would start from states that never are. `fv_ahead` whole
     // vectors have arrived from the one that is being fetched on.
     logic [7:0] fv_ahead, fv_results, fv_to_result, fv_to_free;
     always_ff @(posedge clk) begin
         if (rst) fv_ahead <= '0;
-        else fv_ahead <= fv_ahead + 8'(fv_full) - 8'(fetch && end_beat && last_pass);
+        else fv_ahead <= fv_ahead + 8'(fv_full) - 8'(u_replay.fetch && u_replay.end_beat && u_replay.last_pass);
     end
     always_comb begin
-        fv_results   = 8'(m_valid_q);
-        fv_to_result = 8'(SF + STAGES) - 8'(beat_q); // cycles until m_valid_q, if nothing stalls
+        fv_results   = 8'(u_rows.m_valid_q);
+        fv_to_result = 8'(SF + STAGES) - 8'(u_replay.beat_q); // cycles until a result, if nothing stalls
         for (int unsigned i = 0; i < STAGES; i++)
-            if (valid_q[i] && last_q[i]) begin
+            if (u_products.valid_q[i] && u_products.mark_q[i][1]) begin
                 fv_results   = fv_results + 8'd1;
                 fv_to_result = 8'(STAGES - i); // the oldest wins
             end
-        fv_to_free = last_pass ? 8'd1 : 8'((NF - 1 - 32'(pass_q)) * SF + 1) - 8'(beat_q);
+        fv_to_free = u_replay.last_pass ? 8'd1 : 8'((NF - 1 - 32'(u_replay.pass_q)) * SF + 1) - 8'(u_replay.beat_q);
     end
     always_comb if (fv_started && !rst) begin
-        a_ranges: assert (32'(fv_beat) < SF && 32'(beat_q) < SF && 32'(pass_q) < NF && 32'(write_q) < DEPTH
-            && 32'(read_q) < DEPTH && 32'(fill_q) <= DEPTH && 32'(fv_ahead) <= DEPTH);
-        a_fill:   assert (32'(fill_q) == 32'(fv_ahead) * SF + 32'(fv_beat) - (last_pass ? 32'(beat_q) : 0));
-        a_ahead:  assert (32'(ahead_q) == 32'(fv_ahead) * SF + 32'(fv_beat) - 32'(beat_q));
-        a_order:  assert (fv_ahead != 0 || (pass_q == 0 && 32'(beat_q) <= 32'(fv_beat)));
-        a_word:   assert (32'(word_q) == 32'(pass_q) * SF + 32'(beat_q));
-        a_read:   assert (NF == 1 || 32'(read_q) % SF == 32'(beat_q)); // a vector never wraps around the end
-        a_write:  assert (32'(write_q) == (32'(read_q) + 32'(ahead_q)) % DEPTH);
-        a_owed:   assert (32'(fv_owed) == 32'(fv_ahead) * NF - 32'(pass_q) + 32'(fv_results));
+        a_ranges: assert (32'(fv_beat) < SF && 32'(u_replay.beat_q) < SF && 32'(u_replay.pass_q) < NF && 32'(u_replay.write_q) < DEPTH
+            && 32'(u_replay.read_q) < DEPTH && 32'(u_replay.fill_q) <= DEPTH && 32'(fv_ahead) <= DEPTH);
+        a_fill:   assert (32'(u_replay.fill_q) == 32'(fv_ahead) * SF + 32'(fv_beat) - (u_replay.last_pass ? 32'(u_replay.beat_q) : 0));
+        a_ahead:  assert (32'(u_replay.ahead_q) == 32'(fv_ahead) * SF + 32'(fv_beat) - 32'(u_replay.beat_q));
+        a_order:  assert (fv_ahead != 0 || (u_replay.pass_q == 0 && 32'(u_replay.beat_q) <= 32'(fv_beat)));
+        a_word:   assert (32'(u_replay.word_q) == 32'(u_replay.pass_q) * SF + 32'(u_replay.beat_q));
+        a_read:   assert (NF == 1 || 32'(u_replay.read_q) % SF == 32'(u_replay.beat_q)); // a vector never wraps around the end
+        a_write:  assert (32'(u_replay.write_q) == (32'(u_replay.read_q) + 32'(u_replay.ahead_q)) % DEPTH);
+        a_owed:   assert (32'(fv_owed) == 32'(fv_ahead) * NF - 32'(u_replay.pass_q) + 32'(fv_results));
         a_input_rank:  assert (s_axis_tready || 32'(fv_in_wait) + 32'(fv_to_free) <= INPUT_WAIT);
-        a_output_rank: assert (m_valid_q || fv_owed == 0 || 32'(fv_out_wait) + 32'(fv_to_result) <= OUTPUT_WAIT);
+        a_output_rank: assert (u_rows.m_valid_q || fv_owed == 0 || 32'(fv_out_wait) + 32'(fv_to_result) <= OUTPUT_WAIT);
     end
+`endif
 
 `ifdef FORMAL_VALUES
-    // The sums, straight from the definition, for one vector of the solver's choice and any weights. A position counts
-    // the words that were fetched before: SF to a pass, NF passes to a vector, modulo 256, so both are powers of two.
+    // The sums, straight from the definition, for one vector of the solver's choice and any weights. A position counts the
+    // words that were fetched before: SF to a pass, NF passes to a vector, modulo 256, so both are powers of two.
     logic [7:0]                       fv_fetch, fv_arrived, fv_tracked, fv_accu, fv_out_pos;
     logic [STAGES-1:0][7:0]           fv_pos; // of the word in each stage
     logic [SF-1:0][SIMD*ACT_BITS-1:0] fv_x;   // the tracked vector
@@ -78,7 +94,7 @@
     always_ff @(posedge clk) begin
         if (rst) {fv_fetch, fv_arrived, fv_out_pos} <= '0;
         else begin
-            if (fetch) fv_fetch <= fv_fetch + 8'd1;
+            if (u_replay.fetch) fv_fetch <= fv_fetch + 8'd1;
             if (fv_full) fv_arrived <= (fv_arrived + 8'd1) & FV_VECTORS;
             if (fv_out) fv_out_pos <= fv_out_pos + FV_SF;
         end
@@ -86,73 +102,7 @@
         if (fv_in && fv_arrived == fv_tracked) fv_x[SF == 1 ? 0 : fv_beat] <= s_axis_tdata[SIMD*ACT_BITS-1:0];
     end
 
-    localparam int unsigned FV_BITS = WIDE_BITS + 1; // holds every sum of a beat
-    localparam int unsigned FV_LEAF = AGREE ? 3 : PAIRS ? 1 : 0; // the stage of the leaves,
-    localparam int unsigned FV_READ = PAIRS ? 1 : 0;              // and of the weights
-    typedef logic signed [FV_BITS-1:0] fv_number;
-
-    // Activation s as the unsigned number that it counts as.
-    function automatic fv_number fv_value(input logic [SIMD*ACT_BITS-1:0] x, input int unsigned s);
-        logic [ACT_BITS-1:0] x_bits;
-        x_bits   = x[s*ACT_BITS +: ACT_BITS];
-        fv_value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
-    endfunction
-    // Weight times activation of column s, and what the unit's term has too much: see row_starts of finn_build.lut_mvau.
-    function automatic fv_number fv_term(
-        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s,
-        input int unsigned lane
-    );
-        logic [ACT_BITS-1:0]    x_bits;
-        logic [WEIGHT_BITS-1:0] w_bits;
-        fv_number               value; // of the operand that may have more than 1 bit
-        x_bits = x[s*ACT_BITS +: ACT_BITS];
-        w_bits = w[(lane*SIMD + s)*WEIGHT_BITS +: WEIGHT_BITS];
-        if (WEIGHT_BITS > 1) begin
-            value   = fv_number'(signed'(w_bits));
-            fv_term = x_bits[0] ? value : -value;
-            if (PAIRS) begin
-                fv_term = value * fv_value(x, s);
-                if (s % GROUP == 0) fv_term = fv_term + (fv_number'(2**PAIR_BITS - 1) << (WEIGHT_BITS - 1));
-            end
-        end else if (ACT_BITS == 1) begin
-            fv_term = fv_number'(x_bits[0] == w_bits[0]); // counts double in the end
-        end else begin
-            value = fv_value(x, s);
-            if (w_bits[0]) fv_term = value;
-            else begin
-                fv_term = fv_number'(2**ACT_BITS - 1) - value;
-                if (s % 2 == 0 && s + 1 < SIMD) fv_term = fv_term + fv_number'(1);
-                if (SIMD > 1 && s % 2 == 0 && s + 1 == SIMD) fv_term = fv_term + fv_number'(2**ACT_BITS);
-            end
-        end
-    endfunction
-    // Sum over the columns from `from` to before `to`, no further than SIMD.
-    function automatic fv_number fv_columns(
-        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned from,
-        input int unsigned to, input int unsigned lane
-    );
-        fv_columns = '0;
-        for (int unsigned s = 0; s < SIMD; s++)
-            if (s >= from && s < to) fv_columns = fv_columns + fv_term(x, w, s, lane);
-    endfunction
-    // Sum over the leaves from `from` to before `to`, no further than LEAVES.
-    function automatic fv_number fv_leaves(
-        input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned from,
-        input int unsigned to, input int unsigned lane
-    );
-        int unsigned s, plane;
-        fv_number    taken;
-        fv_leaves = PLANES > 1 ? '0 : fv_columns(x, w, GROUP * from, GROUP * to, lane);
-        for (int unsigned n = 0; n < LEAVES; n++) if (PLANES > 1 && n >= from && n < to) begin
-            plane = n / GROUPS;
-            s     = n % GROUPS * GROUP;
-            taken = w[(lane*SIMD + s)*WEIGHT_BITS + plane] ? fv_value(x, s) : '0;
-            if (s + 1 < SIMD && w[(lane*SIMD + s + 32'(s + 1 < SIMD))*WEIGHT_BITS + plane])
-                taken = taken + fv_value(x, s + 32'(s + 1 < SIMD));
-            if (plane == PLANES - 1) taken = fv_number'(2**PAIR_BITS - 1) - taken;
-            fv_leaves = fv_leaves + (taken << plane);
-        end
-    endfunction
+    `include "lut_terms_fv.svh"
     // START and the sum over the first `beats` beats, of the row that lane `lane` has in the pass of position `pos`.
     function automatic logic [ACCU_BITS-1:0] fv_sum(
         input logic [7:0] pos, input int unsigned beats, input int unsigned lane
@@ -163,45 +113,50 @@
         fv_sum = '0;
         for (int unsigned f = 0; f < NF; f++) if (8'(f) == pass) fv_sum = START[(f*PE + lane)*ACCU_BITS +: ACCU_BITS];
         for (int unsigned j = 0; j < SF; j++) begin
-            terms = fv_columns(fv_x[j], weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane);
+            terms = fv_columns(fv_x[j], u_products.weights[WORD_BITS'(pass*FV_SF + 8'(j))], 0, SIMD, lane);
             if (j < beats) fv_sum = fv_sum + (ACCU_BITS'(terms) << AGREE); // agreements count double
         end
     endfunction
-
-    // The word in each stage: its activations and weights, if it belongs to the tracked vector.
-    wire [STAGES-1:0]                            fv_here;
-    wire [STAGES-1:0][SIMD*ACT_BITS-1:0]         fv_act;
-    wire [STAGES-1:0][PE*SIMD*WEIGHT_BITS-1:0]   fv_weight;
-    for (genvar i = 0; i < STAGES; i++) begin : gen_fv_stage
-        assign fv_here[i]   = fv_started && !rst && valid_q[i] && fv_pos[i] / FV_WORDS == fv_tracked;
-        assign fv_act[i]    = fv_x[SF == 1 ? 0 : fv_pos[i] % FV_SF];
-        assign fv_weight[i] = weights[WORD_BITS'(fv_pos[i] % FV_WORDS)];
-        logic [7:0] younger;
-        always_comb begin
-            younger = '0;
-            for (int unsigned k = 0; k <= i; k++) younger = younger + 8'(valid_q[k]);
-        end
-        always_comb if (fv_started && !rst && valid_q[i])
-            a_stage: assert (fv_pos[i] == fv_fetch - younger && first_q[i] == (fv_pos[i] % FV_SF == 0)
-                && last_q[i] == (fv_pos[i] % FV_SF == FV_SF - 8'd1) && 8'(row_q[i]) == fv_pos[i] / FV_SF % 8'(NF));
-    end
 
     for (genvar p = 0; p < PE; p++) begin : gen_fv_lane
         wire [ACCU_BITS-1:0] y = fv_sum(fv_out_pos, SF, p);
         always_comb if (fv_started && !rst && m_axis_tvalid && fv_out_pos / FV_WORDS == fv_tracked)
             a_every_result_is_the_sum: assert (
                 m_axis_tdata[p*Y_BITS +: Y_BITS] == (SIGN ? Y_BITS'(!y[ACCU_BITS-1]) : Y_BITS'(y)));
-        // On the way there: what the beats so far came to,
+    end
+`ifndef FORMAL_CONTRACT
+
+    // The word in each stage: its activations and weights, if it belongs to the tracked vector.
+    wire [STAGES-1:0]                            fv_here;
+    wire [STAGES-1:0][SIMD*ACT_BITS-1:0]         fv_act;
+    wire [STAGES-1:0][PE*SIMD*WEIGHT_BITS-1:0]   fv_weight;
+    for (genvar i = 0; i < STAGES; i++) begin : gen_fv_stage
+        assign fv_here[i]   = fv_started && !rst && u_products.valid_q[i] && fv_pos[i] / FV_WORDS == fv_tracked;
+        assign fv_act[i]    = fv_x[SF == 1 ? 0 : fv_pos[i] % FV_SF];
+        assign fv_weight[i] = u_products.weights[WORD_BITS'(fv_pos[i] % FV_WORDS)];
+        logic [7:0] younger;
+        always_comb begin
+            younger = '0;
+            for (int unsigned k = 0; k <= i; k++) younger = younger + 8'(u_products.valid_q[k]);
+        end
+        always_comb if (fv_started && !rst && u_products.valid_q[i])
+            a_stage: assert (fv_pos[i] == fv_fetch - younger && u_products.mark_q[i][0] == (fv_pos[i] % FV_SF == 0)
+                && u_products.mark_q[i][1] == (fv_pos[i] % FV_SF == FV_SF - 8'd1)
+                && 8'(u_products.mark_q[i][2 +: NF_BITS]) == fv_pos[i] / FV_SF % 8'(NF));
+    end
+
+    // On the way there: what the beats so far came to,
+    for (genvar p = 0; p < PE; p++) begin : gen_fv_row
         wire [ACCU_BITS-1:0] sum = fv_sum(fv_accu, 32'(fv_accu % FV_SF), p);
         always_comb if (fv_started && !rst && fv_accu / FV_WORDS == fv_tracked && fv_accu % FV_SF != 0)
-            a_accu: assert (gen_pe[p].accu_q == sum);
+            a_accu: assert (u_rows.gen_pe[p].accu_q == sum);
         // what every node of the adder tree comes to,
         for (genvar l = 0; l <= LEVELS; l++) begin : gen_fv_level
             for (genvar n = 0; n < (LEAVES + 2**l - 1) / 2**l; n++) begin : gen_fv_node
                 localparam int unsigned FROM = 2**l * n, TO = 2**l * (n + 1);
                 wire fv_number terms = fv_leaves(fv_act[FV_LEAF+l], fv_weight[FV_LEAF+l], FROM, TO, p);
                 always_comb if (fv_here[FV_LEAF+l])
-                    a_node: assert (gen_pe[p].gen_level[l].gen_node[n].value == (LEAF_BITS+l)'(terms));
+                    a_node: assert (u_products.gen_pe[p].u_tree.gen_level[l].gen_node[n].value == (LEAF_BITS+l)'(terms));
             end
         end
         // and which bits each count is of.
@@ -211,25 +166,25 @@
                 for (genvar i = 0; i < 3; i++) begin : gen_fv_age
                     wire [COUNT-1:0] agree = fv_act[i+1][GROUP*n +: COUNT] ~^ fv_weight[i+1][p*SIMD + GROUP*n +: COUNT];
                     always_comb if (fv_here[i+1])
-                        a_count: assert (gen_pe[p].gen_level[0].gen_node[n].gen_agreements.u_ones.fv_filled[i]
-                            && gen_pe[p].gen_level[0].gen_node[n].gen_agreements.u_ones.fv_bits[i] == 18'(agree));
+                        a_count: assert (u_products.gen_pe[p].gen_leaf[n].gen_agreements.u_ones.fv_filled[i]
+                            && u_products.gen_pe[p].gen_leaf[n].gen_agreements.u_ones.fv_bits[i] == 18'(agree));
                 end
             end
         end
     end
     if (PAIRS) begin : gen_fv_pairs
-        always_comb if (fv_started && !rst && valid_q[0])
-            a_word_late: assert (gen_pairs.word_late_q == WORD_BITS'(fv_pos[0] % FV_WORDS));
+        always_comb if (fv_started && !rst && u_products.valid_q[0])
+            a_word_late: assert (u_products.gen_pairs.word_late_q == WORD_BITS'(fv_pos[0] % FV_WORDS));
         for (genvar n = 0; n < GROUPS; n++) begin : gen_fv_pair
             localparam int unsigned B = GROUP*n + 32'(GROUP*n + 1 < SIMD);
             wire fv_number a = fv_value(fv_act[1], GROUP*n), b = fv_value(fv_act[1], B);
             always_comb if (fv_here[1]) begin
-                a_alone: assert (gen_pairs.gen_pair[n].a_q == ACT_BITS'(a));
-                if (B == GROUP*n) a_one: assert (gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a));
+                a_alone: assert (u_products.gen_pairs.gen_pair[n].a_q == ACT_BITS'(a));
+                if (B == GROUP*n) a_one: assert (u_products.gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a));
                 else begin
-                    a_other:  assert (gen_pairs.gen_pair[n].b_q == ACT_BITS'(b));
-                    a_same:   assert (gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a + b));
-                    a_differ: assert (gen_pairs.gen_pair[n].differ_q == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
+                    a_other:  assert (u_products.gen_pairs.gen_pair[n].b_q == ACT_BITS'(b));
+                    a_same:   assert (u_products.gen_pairs.gen_pair[n].same_q == PAIR_BITS'(a + b));
+                    a_differ: assert (u_products.gen_pairs.gen_pair[n].differ_q == PAIR_BITS'(a + fv_number'(2**ACT_BITS - 1) - b));
                 end
             end
         end
@@ -239,24 +194,25 @@
     logic [7:0] fv_count;
     always_comb begin
         fv_count = '0;
-        for (int unsigned i = 0; i < STAGES; i++) fv_count = fv_count + 8'(valid_q[i]);
+        for (int unsigned i = 0; i < STAGES; i++) fv_count = fv_count + 8'(u_products.valid_q[i]);
         fv_accu = fv_fetch - fv_count; // the position that the accumulator takes next
     end
     always_comb if (fv_started && !rst) begin
-        a_fetch: assert (8'(beat_q) == fv_fetch % FV_SF && 8'(pass_q) == fv_fetch / FV_SF % 8'(NF));
+        a_fetch: assert (8'(u_replay.beat_q) == fv_fetch % FV_SF && 8'(u_replay.pass_q) == fv_fetch / FV_SF % 8'(NF));
         a_arrived: assert (fv_arrived == ((fv_fetch / FV_WORDS + fv_ahead) & FV_VECTORS));
-        a_out: assert (fv_out_pos % FV_SF == 0 && fv_out_pos + (m_valid_q ? FV_SF : 8'd0) == fv_accu / FV_SF * FV_SF);
-        if (fv_here[0]) a_act: assert (act_q == fv_act[0]);
-        if (fv_here[FV_READ]) a_weight: assert (weight_q == fv_weight[FV_READ]);
+        a_out: assert (fv_out_pos % FV_SF == 0 && fv_out_pos + (u_rows.m_valid_q ? FV_SF : 8'd0) == fv_accu / FV_SF * FV_SF);
+        if (fv_here[0]) a_act: assert (u_products.acts_q == fv_act[0]);
+        if (fv_here[FV_READ]) a_weight: assert (u_products.weight_q == fv_weight[FV_READ]);
     end
     for (genvar j = 0; j < SF; j++) begin : gen_fv_kept
         // Words from the one that is fetched next to word j of the tracked vector; negative if it was fetched before.
         wire [7:0] vectors = (fv_tracked - fv_fetch / FV_WORDS) & FV_VECTORS;
-        wire signed [15:0] offset = 16'(vectors) * 16'(SF) + 16'(j) - 16'(beat_q);
-        wire here = fv_tracked <= FV_VECTORS && offset < signed'(16'(ahead_q)) && (offset >= 0 || !last_pass);
+        wire signed [15:0] offset = 16'(vectors) * 16'(SF) + 16'(j) - 16'(u_replay.beat_q);
+        wire here = fv_tracked <= FV_VECTORS && offset < signed'(16'(u_replay.ahead_q)) && (offset >= 0 || !u_replay.last_pass);
         always_comb if (fv_started && !rst && here)
-            a_kept: assert (kept[PTR_BITS'((32'(read_q) + 32'(offset) + 2 * DEPTH) % DEPTH)] == fv_x[j]);
+            a_kept: assert (u_replay.kept[PTR_BITS'((32'(u_replay.read_q) + 32'(offset) + 2 * DEPTH) % DEPTH)] == fv_x[j]);
     end
+`endif
 `endif
 
     // The proof is not empty: three whole vectors, with a stalled result and a full buffer on the way.
