@@ -67,7 +67,6 @@ OLDEST = REPOSITORY / ".venv-oldest/bin/python"  # the oldest numpy and Pillow t
 
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 RAW_EXIF = b"\nexif\n      32\n" + (b"Exif\0\0" + exif(6)).hex().encode() + b"\n"
-RESTARTS = save(Image.fromarray(SMOOTH), "JPEG", progressive=True, restart_marker_blocks=1)
 
 
 def gray(content: bytes) -> NDArray[np.uint8]:
@@ -353,6 +352,7 @@ def test_a_jpeg_of_which_the_header_hides_rows(kind: str) -> None:
             gray(content[:at] + struct.pack(">HH", height, width) + content[at + 4 :])
 
 
+RESTARTS = with_segments(PROGRESSIVE, segment(0xDD, b"\0\1"))  # old Pillow writes none
 JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("12 bits", lambda: other_frame(0xC1, 12), "is a JPEG with 12 bits per sample, expected 8 bits"),
     ("real 12 bits", lambda: bytes(imagecodecs.jpeg_encode(SMOOTH * np.uint16(9), bitspersample=12)), "with 12 bits p"),

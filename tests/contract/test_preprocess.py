@@ -275,6 +275,8 @@ from contract.errors import ImageError
 from contract.preprocess import load_pixels
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (96 << 20),) * 2)
+if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+    sys.exit("this system ignores the limit")  # an emulated one
 for name in sys.argv[1:]:
     with open(name, "rb") as stream:
         for source in (Path(name), stream, Path(name).read_bytes()):
@@ -296,6 +298,8 @@ def test_a_machine_with_little_memory(tmp_path: Path) -> None:
     large.write_bytes(encode(Image.new("RGB", (4000, 3000), (9, 9, 9)), "JPEG", progressive=True, subsampling=0))
     command = [sys.executable, "-c", SHORT_OF_MEMORY, str(small), str(large), str(small)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ignores the limit" in done.stderr:
+        pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:3] == lines[6:] == [str(7 * 28 * 28)] * 3
