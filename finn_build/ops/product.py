@@ -12,16 +12,17 @@ if TYPE_CHECKING:
 
 
 def product_op(*, weight_bits: int, act_bits: int) -> "Product":
-    """Return what a layer's product of these widths is built of; 1 is bipolar."""
-    products = (op for op in OPS.values() if isinstance(op, Product))
-    (found,) = (op for op in products if op.multiplies(weight_bits=weight_bits, act_bits=act_bits))
-    return found
+    """Return what a layer's product of these widths is built of; 1 is bipolar. Of several, the most `special`."""
+    products = [op for op in OPS.values() if isinstance(op, Product)]
+    able = [op for op in products if op.multiplies(weight_bits=weight_bits, act_bits=act_bits)]
+    return max(able, key=lambda op: op.special)
 
 
 class Product(LayerOp):
     """A layer's product: SIMD of MW columns and PE of MH rows at a time, over weights in a memory."""
 
     called = "Layer"
+    special: ClassVar[int] = 0  # above others that multiply the same widths
     signs: ClassVar[bool] = False  # it can answer with the signs of the sums, less a threshold each
     sizes: ClassVar = {"PE": "MH", "SIMD": "MW"}
     choices: ClassVar = {"ram_style": ("auto", "block", "distributed"), "resType": ("auto", "dsp", "lut")}
