@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from contract import errors
 from contract.errors import ArtifactError, ConfigError, CxrflowError, ToolError, VendorToolError
 from contract.files import hash_file, read_json
+from finn_build import child
 
 if TYPE_CHECKING:
     from finn_build.targets.boards import Board
@@ -284,9 +285,12 @@ def _origin(path: Path, licenses: Mapping[str, str]) -> str:
 
 def _run(command: list[str], log: Path, say: Say) -> int:
     """Run the container, passing on what it says; return its exit code. Raises ToolError if it takes too long."""
-    deadline = time.monotonic() + TIMEOUT_S
-    with log.open("w", encoding="utf-8") as out, log.open(encoding="utf-8", errors="replace") as said:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+    deadline, name = time.monotonic() + TIMEOUT_S, command[command.index("--name") + 1]
+    with (
+        log.open("w", encoding="utf-8") as out,
+        log.open(encoding="utf-8", errors="replace") as said,
+        child.running(command, last=("docker", "kill", name), stdout=out, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             while True:
                 ended = process.poll() is not None  # before reading, so that nothing said last is lost
@@ -302,15 +306,8 @@ def _run(command: list[str], log: Path, say: Say) -> int:
                 time.sleep(POLL_S)
         finally:
             if process.poll() is None:  # too long, or Ctrl-C
-                _stop(command[command.index("--name") + 1], process)
-
-
-def _stop(name: str, process: subprocess.Popen[bytes]) -> None:
-    """Stop the container, which outlives its client, and the client."""
-    with contextlib.suppress(ToolError):
-        _ask("kill", name)
-    process.kill()
-    process.wait()
+                with contextlib.suppress(ToolError):
+                    _ask("kill", name)  # the container, which outlives its client
 
 
 def _require_success(code: int, work: Path) -> None:
@@ -332,7 +329,7 @@ def _require_success(code: int, work: Path) -> None:
         raise ToolError(
             f"Vivado's settings do not work in the container: {_last(text)}. Repair its installation, and {AGAIN}."
         )
-    if code in (137, 143) or code < 0:
+    if code in (137, 143):
         raise ToolError(
             f"the container was killed (exit code {code}), mostly for want of memory. "
             f"Give Docker 16 GB or close other programs, and {AGAIN}. Its log is {log}."

@@ -16,8 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from contract.errors import ToolError
+from finn_build import child
 from finn_build.vivado.listed import LISTED
 
 OLDEST, NEWEST = (2022, 2), (2025, 2)
@@ -92,29 +94,21 @@ def run_vivado(vivado: str, folder: Path, script: str, *, log: str, say: Say, id
         ToolError: it failed; names the first cause.
     """
     command = [vivado, *command_line(script, log)[1:]]
-    process = subprocess.Popen(
-        command,
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # its runs are processes of their own, to be ended with it
-    )
     transcript = Transcript()
-    try:
-        for line in _lines(process, folder, idle_minutes):
-            _note(line, transcript)
-            if SHOWN.search(line):
-                say(line)
-    except _IdleError:
-        raise ToolError(
-            f"Vivado gave no sign of life for {idle_minutes:g} minutes and was ended; its last line was "
-            f"'{transcript.last}'. The same command goes on after the last finished run; --idle-minutes allows more."
-        ) from None
-    finally:
-        _end(process)
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "errors": "replace"}
+    with child.running(command, cwd=folder, **output) as process:
+        try:
+            for line in _lines(process, folder, idle_minutes):
+                _note(line, transcript)
+                if SHOWN.search(line):
+                    say(line)
+        except _IdleError:
+            raise ToolError(
+                f"Vivado gave no sign of life for {idle_minutes:g} minutes and was ended; its last line was '"
+                f"{transcript.last}'. The same command goes on after the last finished run; --idle-minutes allows more."
+            ) from None
+        finally:
+            _end(process)
     transcript.code = process.returncode
     refuse(transcript, folder / log)
 
@@ -228,7 +222,8 @@ def refuse(transcript: Transcript, log: Path) -> None:
             "finished run. 'Killed' means that memory ran out."
         )
     if transcript.code:
-        how = f"was ended by signal {-transcript.code}" if transcript.code < 0 else f"ended with code {transcript.code}"
+        signalled = transcript.code > 128  # as shells say it
+        how = f"was ended by signal {transcript.code - 128}" if signalled else f"ended with code {transcript.code}"
         raise ToolError(f"Vivado {how} without an error; its last line was '{transcript.last}'. The log is {log}.")
     if transcript.listed is not None:
         reason = LISTED[transcript.listed.split("[", 1)[1].split("]")[0]]

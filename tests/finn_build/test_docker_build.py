@@ -4,6 +4,8 @@ import json
 import os
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,6 +136,26 @@ def test_a_hanging_container_is_killed(place: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ToolError, match=r"did not end in .* h and was stopped.*make the design smaller"):
         run(place)
     assert (place / "fake" / "killed").exists() and not (place / "build" / "bitstream").exists()
+
+
+def test_the_container_ends_with_whoever_started_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind of fault: what a vendor's tool does goes on when the command that started it is killed."""
+    monkeypatch.setenv("FAKE_DOCKER", "hang")
+    monkeypatch.setenv("PYTHONPATH", str(docker_build.REPOSITORY))
+    code = (
+        "import sys; from pathlib import Path; from finn_build import docker_build\n"
+        "docker_build._run(sys.argv[1:], Path(sys.argv[-1]) / 'log', say=print)"
+    )
+    command = ["docker", "run", "--name", "cxrflow-1", str(place)]
+    process = subprocess.Popen([sys.executable, "-u", "-c", code, *command], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and "compiling" in process.stdout.readline()
+    assert not (place / "fake" / "killed").exists()
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 20
+    while not (place / "fake" / "killed").exists():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def no_docker(place: Path, patch: pytest.MonkeyPatch) -> None:

@@ -247,7 +247,8 @@ class TestProcess:
         bench.monkeypatch.setenv("FAKE_VERSION", "bash: licence")
         bench.fails(None, "-version says 'bash: licence', expected 'Vivado v20xx.x'")
 
-    def test_an_interrupt_ends_it(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda end: end.name)
+    def test_it_ends_with_whoever_started_it(self, bench: Bench, end: signal.Signals) -> None:
         scenario = Scenario(run="synth_1", text="Starting RTL Elaboration", ends="hang")
         environment = {
             **os.environ,
@@ -264,7 +265,7 @@ class TestProcess:
         assert process.stdout is not None
         while "Starting" not in (line := process.stdout.readline()):
             assert line
-        process.send_signal(signal.SIGINT)
+        process.send_signal(end)
         process.wait(20)
         assert all_end(bench.folder)
 
