@@ -156,6 +156,7 @@ def test_calibration_and_operating_points_reach_the_deploy_folder(finished: Plac
     trained = json.loads((finished.run / "train" / "metrics.json").read_text())
     deploy = finished.run / "deploy" / "pynq-z2"
     decision = load_manifest(deploy / "accelerator.json").decision
+    assert decision is not None
     golden = np.load(deploy / "golden.npz")
     logits = golden["outputs"][:, 0]
     for rule, point in trained["operating_points"].items():
