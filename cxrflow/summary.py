@@ -240,27 +240,30 @@ def hardware_table(facts: Facts) -> RenderableType | None:
     rows = []
     for name in dict.fromkeys([*layers, *(name for one in known for name in one.nodes)]):
         folded, use = folding.root.get(name, Folded()), measured.get(name)
-        shares = () if use is None else (use.busy, use.waits_for_input, use.waits_for_output)
+        needed = f"{100 * estimates.needed(layers[name].cycles):.0f}" if name in layers else ""
+        shares = () if use is None else (use.waits_for_output, use.waits_for_input)
         rows.append(
             (
-                name + (" *" if sim and name == sim.slowest_layer else ""),
+                name + (" *" if sim and name in sim.slowest else ""),
                 *("" if value is None else str(value) for value in (folded.PE, folded.SIMD)),
                 str(layers[name].cycles) if name in layers else "",
                 *_amounts([one.nodes.get(name) for one in known]),
-                *((f"{100 * share:.1f}" for share in shares) if shares else ("", "", "")),
+                needed,
+                *((f"{100 * share:.1f}" for share in shares) if shares else ("", "")),
             )
         )
     rows.append(("in all", "", "", "", *_amounts([one.total for one in known]), "", "", ""))
     counted = [f"{title}\n{one.source.short}" for title in SHOWN.values() for one in known]
     return _table(
         _headline(estimates, sim),
-        ("layer", "PE", "SIMD", "cycles", *counted, "busy", "waits\nin", "waits\nout"),
+        ("layer", "PE", "SIMD", "cycles", *counted, "needs", "stalled", "ready"),
         rows,
         text=["layer"],
         note="cycles: as FINN and our own units' formulas have them. "
         + _sources(known)
         + ("" if facts.synthesis else " `cxrflow synth` counts.")
-        + " busy, waits: % of the simulated cycles; * the slowest.",
+        + " needs: % of the cycles of an image; * the slowest, which needs them all. stalled by what follows, ready "
+        "while nothing came: % of the simulated cycles, seen on the layer's streams.",
     )
 
 

@@ -1,8 +1,11 @@
 """What the counters of a simulation say to a hardware engineer: rate, latency, who waits for whom, FIFOs too deep."""
 
+from collections.abc import Sequence
 from typing import Any
 
+from finn_build.ops import op_of
 from finn_build.ops.fifo import SMALLEST
+from finn_build.ops.op import Node
 from finn_build.records import Estimates
 from finn_build.simulate import SimResult
 from finn_build.stitch import Design
@@ -15,12 +18,10 @@ def measure(result: SimResult, design: Design, estimates: Estimates, *, clk_ns: 
         if node.layer:
             waits_in = result.streams[i].starved / result.cycles
             waits_out = result.streams[i + 1].stalled / result.cycles
-            waits_both = result.streams[i + 1].both / result.cycles
             layers.append(
                 {
                     "name": node.name,
                     "estimated_cycles": node.cycles,
-                    "busy": 1 - (waits_in + waits_out - waits_both),
                     "waits_for_input": waits_in,
                     "waits_for_output": waits_out,
                 }
@@ -41,7 +42,7 @@ def measure(result: SimResult, design: Design, estimates: Estimates, *, clk_ns: 
         "simulation_seconds": result.seconds,
         "simulated_cycles_per_s": result.cycles / result.seconds,
         "layers": layers,
-        "slowest_layer": max(layers, key=lambda layer: float(layer["busy"]))["name"],
+        "slowest": slowest(design.nodes, estimates.cycles_per_image),
         "fifos": fifos,
         "timeline": [
             {"into": name, "images": images}
@@ -49,6 +50,17 @@ def measure(result: SimResult, design: Design, estimates: Estimates, *, clk_ns: 
         ],
         "remarks": _remarks(result, estimates, fifos),
     }
+
+
+def slowest(nodes: Sequence[Node], cycles_per_image: int) -> list[str]:
+    """Return the names of the nodes that take all of the design's cycles per image: a faster design folds these.
+
+    What counts is how long a node takes by itself. Its streams do not tell: a layer that computes is ready for the next
+    image long before it needs it, and takes a burst of beats now and then; one that only passes beats on moves most.
+    Width converters come after layers, since folding a layer makes other converters. None: a port takes longest.
+    """
+    taking = [node for node in nodes if node.cycles >= cycles_per_image and not node.fifo]
+    return [node.name for node in taking if op_of(node).computes] or [node.name for node in taking]
 
 
 def _remarks(result: SimResult, estimates: Estimates, fifos: list[dict[str, Any]]) -> list[str]:

@@ -112,6 +112,10 @@ class Estimates(Record):
     layers: Annotated[list[EstimatedLayer], Field(min_length=1, max_length=MOST_NODES)]
     formulas: Formulas | None = None  # None without RTL
 
+    def needed(self, cycles: int) -> float:
+        """Return the share of the cycles of an image that a layer needs which takes so many by itself."""
+        return min(1.0, cycles / max(1, self.cycles_per_image))
+
 
 class Node(Record):
     """One node of the stitched design; ops.op.Node says what each field is."""
@@ -156,12 +160,11 @@ class Stitched(Record):
 
 
 class SimulatedLayer(Record):
-    """How a layer spent the simulated cycles."""
+    """What a layer's streams did, as shares of the simulated cycles."""
 
     name: Text
-    busy: Share
-    waits_for_input: Share
-    waits_for_output: Share
+    waits_for_input: Share  # ready while nothing came, while it computed or not
+    waits_for_output: Share  # stalled by what follows
 
 
 class SimulatedFifo(Record):
@@ -196,7 +199,7 @@ class Simulated(Record):
     simulation_seconds: Number
     simulated_cycles_per_s: Number
     layers: Annotated[list[SimulatedLayer], Layers]
-    slowest_layer: Text
+    slowest: Annotated[list[Text], Layers]
     fifos: Annotated[list[SimulatedFifo], Layers]
     remarks: Annotated[list[Text], Field(max_length=MOST_NODES, default_factory=list)]
     timeline: Annotated[list[FirstImages], Field(max_length=MOST_NODES + 1, default_factory=list)]

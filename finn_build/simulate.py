@@ -35,7 +35,6 @@ class StreamUse:
     transfers: int
     stalled: int  # valid, but the sink was not ready
     starved: int  # ready, but the source had nothing
-    both: int  # stalled while the stream before was starved: the node between them waited on both sides
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ def _result(lines: list[str], outputs: Path, per_image: int, seconds: float) -> 
         outputs=records["value"].astype(np.int64),
         finished=records["cycle"][:, -1].astype(np.int64) - first_in,
         cycles=cycles,
-        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7]), int(w[9])) for w in words if w[0] == "stream"),
+        streams=tuple(StreamUse(int(w[3]), int(w[5]), int(w[7])) for w in words if w[0] == "stream"),
         timed=tuple(_times(w[2:], first_in) for w in words if w[0] == "times"),
         fifo_peaks=tuple(int(w[2]) for w in words if w[0] == "peak"),
         seconds=seconds,

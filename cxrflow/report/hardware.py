@@ -39,8 +39,18 @@ def parts(facts: Facts) -> list[Part]:
         number = counts[op.called]
         sizes = (layers[number - 1].inputs, layers[number - 1].outputs) if number <= len(layers) else None
         title = op.title(node, number=number, sizes=sizes, held=held.get(node.name))
-        found.append(_layer(facts, node, title) if op.computes else Part(node.name, op.box, title, op.called))
+        found.append(_layer(facts, node, title) if op.computes else _between(facts, node, title))
     return found
+
+
+def _between(facts: Facts, node: Node, title: str) -> Part:
+    """Return what moves data."""
+    op = op_of(node)
+    return Part(node.name, op.box, title, op.called, slowest=_is_slowest(facts, node))
+
+
+def _is_slowest(facts: Facts, node: Node) -> bool:
+    return facts.simulated is not None and node.name in facts.simulated.slowest
 
 
 def _layer(facts: Facts, node: Node, title: str) -> Part:
@@ -64,8 +74,8 @@ def _layer(facts: Facts, node: Node, title: str) -> Part:
     use = next((u for u in facts.simulated.layers if u.name == node.name), None) if facts.simulated else None
     return Part(
         node.name, "layer", title, op_of(node).called, tuple(shown), use,
-        cycles_share=min(1.0, estimate.cycles / max(1, facts.estimates.cycles_per_image)) if estimate else 0.0,
-        slowest=facts.simulated is not None and facts.simulated.slowest_layer == node.name,
+        cycles_share=facts.estimates.needed(estimate.cycles) if estimate else 0.0,
+        slowest=_is_slowest(facts, node),
     )  # fmt: skip
 
 

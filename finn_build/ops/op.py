@@ -64,7 +64,7 @@ class Node:
     weight_bits: int  # TDATA of the weight stream [bit]; 0 without weights
     pe: int  # elements per output beat
     out_element_bits: int  # of one output element [bit]; elements are packed without gaps
-    cycles: int  # FINN's estimate of the initiation interval [cycles per image]
+    cycles: int  # per image, if nothing makes it wait
     bipolar: bool = False  # output bits 0 and 1 are -1 and +1
     depth: int = 0  # of a FIFO [beats]
 

@@ -34,8 +34,8 @@ TINY = {
 SIMULATED = {  # what sim.json holds, with made-up figures
     "images": 16, "differing": 0, "images_with_random_stalls": 16, "clock_mhz": 100.0, "cycles": 1100,
     "initiation_interval": 64.0, "estimated_interval": 64, "images_per_s": 1.5e6, "first_latency_cycles": 77,
-    "first_latency_us": 0.77, "simulation_seconds": 0.01, "simulated_cycles_per_s": 1e5, "slowest_layer": "MVAU_rtl_0",
-    "layers": [{"name": "MVAU_rtl_0", "busy": 0.5, "waits_for_input": 0.5, "waits_for_output": 0.0}], "fifos": [],
+    "first_latency_us": 0.77, "simulation_seconds": 0.01, "simulated_cycles_per_s": 1e5, "slowest": ["MVAU_rtl_0"],
+    "layers": [{"name": "MVAU_rtl_0", "waits_for_input": 0.5, "waits_for_output": 0.0}], "fifos": [],
 }  # fmt: skip
 
 
