@@ -7,11 +7,9 @@ passes 64 beats on computes nothing; the second is no reason to fold anything.
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finn_build import ops
 from finn_build.measure import measure, slowest
 from finn_build.ops.op import Node
 from finn_build.records import Estimates
@@ -20,11 +18,6 @@ from finn_build.stitch import Design
 
 OPS = ["MVAU_rtl", "LutMVAU_rtl", "Thresholding_rtl", "StreamingDataWidthConverter_rtl", "StreamingFIFO_rtl"]
 LAYERS = OPS[:3]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _registered() -> None:
-    ops.register()
 
 
 def node(op_type: str, cycles: int, number: int = 0) -> Node:
