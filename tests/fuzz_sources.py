@@ -188,8 +188,9 @@ def _entries(count: int) -> bytes:
 
 
 OTHERS: tuple[Callable[[Any], Any], ...] = (  # what may be in the place of an array
-    lambda was: np.zeros((0, 8, 8), np.uint8), lambda was: np.zeros((4, 1), np.int64), lambda was: was[:3],
-    lambda was: np.array([None] * 4), lambda was: np.zeros((4, 8, 8, 3), np.uint8), lambda was: np.full((16, 1), -1),
+    lambda was: np.zeros((0, 8, 8), np.uint8), lambda was: np.zeros((4, 1), np.int64),
+    lambda was: np.atleast_1d(was)[:3], lambda was: np.array([None] * 4),
+    lambda was: np.zeros((4, 8, 8, 3), np.uint8), lambda was: np.full((16, 1), -1),
     lambda was: np.zeros((1_500_000, 1), np.uint8), lambda was: np.zeros((4, 2, 2), np.uint8),
     lambda was: np.float64(1), lambda was: np.zeros(16, np.dtype([("a", "u1")])),
     lambda was: np.zeros((1 << 17, 8, 8), np.uint8),
