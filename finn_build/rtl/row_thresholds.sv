@@ -3,7 +3,7 @@
 // Add up what the beats of a vector come to, row by row, and answer with the sum or with whether a threshold is reached.
 //   y[r] = START[r] + the sums of row r, from a first to a last beat. START makes the true sum of the sum of terms, and may
 //   subtract a threshold from it as well: with SIGN an answer is one bit per row, 1 where y >= 0, a binary activation
-//   without a comparator. finn_build.lut_mvau.row_starts knows it. PE rows at a time; pass f has the rows f * PE..
+//   without a comparator. finn_build.ops.lut_mvau.row_starts knows it. PE rows at a time; pass f has the rows f * PE..
 //   ready_o is low only while a finished result has nowhere to go.
 `default_nettype none
 module row_thresholds #(

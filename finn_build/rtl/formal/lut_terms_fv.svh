@@ -10,7 +10,7 @@
         x_bits   = x[s*ACT_BITS +: ACT_BITS];
         fv_value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
     endfunction
-    // Weight times activation of column s, and what the unit's term has too much: see row_starts of finn_build.lut_mvau.
+    // Weight times activation of column s, and what the unit has too much: see finn_build.ops.lut_mvau.row_starts.
     function automatic fv_number fv_term(
         input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s,
         input int unsigned lane
