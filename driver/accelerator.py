@@ -4,11 +4,11 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ CHIP_OF_PART = {"xc7z": b"xlnx,zynq-7000", "xczu": b"xlnx,zynqmp", "xck2": b"xln
 _HOLDERS: "weakref.WeakValueDictionary[int, Accelerator]" = weakref.WeakValueDictionary()  # by the id of the runtime
 _CHANGING_HANDS = threading.Lock()
 
+T = TypeVar("T")
 File = str | Path | bytes | BinaryIO
 Images = NDArray[Any] | Sequence[File]  # what the network reads, or files of uint8 pixels
 
@@ -184,12 +185,14 @@ class Accelerator:
             ToolError: the simulator ended; the next call starts it again.
             ConfigError: the accelerator is closed, or belongs to another process.
         """
-        with self._my_turn():
-            self._prepare()
-            failures: dict[int, str] = {}
-            index: list[int] = []
-            outputs = self._stream(self._batches(images, index, failures))
-            return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures)
+        return self._in_its_turn(lambda: self._infer(images))
+
+    def _infer(self, images: Images) -> Answers:
+        self._prepare()
+        failures: dict[int, str] = {}
+        index: list[int] = []
+        outputs = self._stream(self._batches(images, index, failures))
+        return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures)
 
     def prepare(self) -> None:
         """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
@@ -197,8 +200,7 @@ class Accelerator:
         Raises:
             MismatchError, DeviceError, ToolError, ConfigError: see `infer`.
         """
-        with self._my_turn():
-            self._prepare()
+        self._in_its_turn(self._prepare)
 
     @property
     def cycles(self) -> int | None:
@@ -211,9 +213,12 @@ class Accelerator:
         Raises:
             MismatchError: naming the first image that differs.
         """
-        with self._my_turn():
+
+        def verify() -> int:
             self._recover_if_needed()
             return self._verify()
+
+        return self._in_its_turn(verify)
 
     def close(self) -> None:
         """Free the device's buffers and end a simulator. Once is enough, more do no harm."""
@@ -235,17 +240,19 @@ class Accelerator:
         """Free the device's buffers."""
         self.close()
 
-    @contextlib.contextmanager
-    def _my_turn(self) -> Iterator[None]:
-        """Wait until no other call is on the device. Raises ConfigError where this one may not be."""
+    def _in_its_turn(self, call: Callable[[], T]) -> T:
+        """Make a call when no other one is on the device. Raises ConfigError where this one may not be.
+
+        No context manager of our own: Ctrl-C between its `__enter__` and the block would leave the turn taken.
+        """
         self._require_open()  # before the lock: in a fork, nobody would ever release it
         with self._turn:
             self._require_open()
             if self._in_turn:
                 raise ConfigError("the accelerator was called from within its own call. Let one call end first.")
-            self._in_turn = True
             try:
-                yield
+                self._in_turn = True
+                return call()
             finally:
                 self._in_turn = False
                 if self._closed:

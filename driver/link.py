@@ -19,6 +19,7 @@ import contextlib
 import tempfile
 import threading
 import time
+from _thread import start_new_thread  # Thread.start waits in Python, and Ctrl-C there becomes a RuntimeError
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -227,7 +228,7 @@ class BoardLink:
         self.capacity = max(1, min(capacity, LARGEST_TRANSFER // max(self._bytes_in, self._bytes_out) - EXTRA))
         self._total = self.capacity + EXTRA
         self._buffers: list[Any] = []
-        self._stuck: threading.Thread | None = None  # in a call that did not come back
+        self._calling = threading.Lock()  # held by the thread that is in a call of pynq which may not come back
         self._quiet = True  # no DMA can be writing to a buffer
         self._overlay = self._load()
         try:
@@ -287,24 +288,36 @@ class BoardLink:
     def _bounded(self, call: Callable[[], T], *, timeout_s: float, doing: str) -> T:
         """Return what `call` returns, from a thread of its own, or give up. Raises DeviceError.
 
-        A thread cannot be stopped: what does not come back keeps this link from ever calling anything again until it
-        does.
+        A thread cannot be stopped: a call that does not come back, or was left by Ctrl-C, is waited for by the next
+        one, which is not made before the first has ended. Nothing here is held by the calling thread, where Ctrl-C may
+        come at any moment.
         """
-        if self._stuck is not None and self._stuck.is_alive():
-            raise DeviceTimeoutError(f"{doing} is not tried: an earlier call of pynq has not come back. {_END_PROGRAM}")
         outcome: list[tuple[bool, Any]] = []
+        state = {"begun": False, "wanted": True}
+        ended = threading.Lock()
+        ended.acquire()
 
         def work() -> None:
-            try:
-                with device_errors(doing):
-                    outcome.append((True, call()))
-            except BaseException as err:
-                outcome.append((False, err))
+            if self._calling.acquire(timeout=timeout_s):
+                try:
+                    if state["wanted"]:
+                        state["begun"] = True
+                        with device_errors(doing):
+                            outcome.append((True, call()))
+                except BaseException as err:
+                    outcome.append((False, err))
+                finally:
+                    self._calling.release()
+                    ended.release()
 
-        thread = threading.Thread(target=work, name=doing, daemon=True)
-        self._stuck = thread
-        thread.start()
-        thread.join(timeout_s)
+        try:
+            with device_errors(doing):
+                start_new_thread(work, ())
+            ended.acquire(timeout=timeout_s)
+        finally:
+            state["wanted"] = False
+        if not state["begun"]:
+            raise DeviceTimeoutError(f"{doing} is not tried: an earlier call of pynq has not come back. {_END_PROGRAM}")
         if not outcome:
             raise DeviceTimeoutError(f"{doing} has not ended after {timeout_s:g} s. {_END_PROGRAM}")
         worked, value = outcome[0]

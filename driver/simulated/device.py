@@ -75,7 +75,7 @@ class SimulatedDevice:
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
-        with self._streams.changed:
+        with self._streams.lock:
             self._faults, self._accesses = faults, 0
             self._streams.arm(faults)
 
@@ -108,7 +108,7 @@ class SimulatedDevice:
         for ip in self.ips.values():
             ip.registers.reset()
         self._streams.reset()
-        with self._streams.changed:
+        with self._streams.lock:
             vanishes_after, seen = self._faults.vanish_after, self._accesses
             self.faults = self._faults.mended()
             if vanishes_after is not None:

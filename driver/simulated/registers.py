@@ -4,7 +4,8 @@ Sources: PG021 and the VHDL that Vivado generates for the AXI DMA; UG1399 for th
 HLS; UG585 (SLCR) and UG1087 (CRL_APB) for the clocks. All addresses here are byte offsets.
 """
 
-import threading
+import time
+from _thread import start_new_thread  # Thread.start waits in Python, and Ctrl-C there becomes a RuntimeError
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,7 +28,7 @@ from driver.simulated.faults import DmaError, Faults
 from driver.simulated.memory import BusError, PhysicalMemory
 from driver.simulated.stream import Streams
 
-_BUS_S = 0.0005  # the longest that reading the status of a busy engine takes [s]
+_BUS_S = 0.0001  # that reading the status of a busy engine takes [s]; what computes runs meanwhile
 
 
 class Registers(Protocol):
@@ -93,24 +94,22 @@ class AxiDmaModel:
 
     def reset(self) -> None:
         """Return to the state after configuration."""
-        with self._streams.changed:
+        with self._streams.lock:
             self._send, self._receive = _Channel(), _Channel()
             self._streams.changed.notify_all()
 
     def read(self, offset: int) -> int:
         """See Registers."""
-        with self._streams.changed:
+        channel, register = self._decode(offset)
+        if register == DmaReg.DMASR and channel.busy and self._faults().status is None:
+            time.sleep(_BUS_S)
+        with self._streams.lock:
             channel, register = self._decode(offset)
             if register == DmaReg.DMACR:
                 return channel.control | (RUN if channel.running else 0)
             if register == DmaReg.DMASR:
                 stuck = self._faults().status
-                if stuck is not None:
-                    return stuck
-                if channel.busy:
-                    self._streams.changed.wait(_BUS_S)
-                    channel, _ = self._decode(offset)
-                return channel.status
+                return channel.status if stuck is None else stuck
             if register == DmaReg.SA:
                 return channel.address & 0xFFFFFFFF
             if register == DmaReg.SA_MSB:
@@ -119,7 +118,7 @@ class AxiDmaModel:
 
     def write(self, offset: int, value: int) -> None:
         """See Registers."""
-        with self._streams.changed:
+        with self._streams.lock:
             channel, register = self._decode(offset)
             if self._faults().deaf:
                 return
@@ -158,7 +157,7 @@ class AxiDmaModel:
         if channel is self._receive:
             self._take()
         else:
-            threading.Thread(target=self._feed, args=(channel,), daemon=True).start()
+            start_new_thread(self._feed, (channel,))
 
     def _feed(self, channel: _Channel) -> None:
         """Move one transfer from memory to the accelerator."""
@@ -173,7 +172,7 @@ class AxiDmaModel:
                 )
             except BusError:
                 error = DmaError.DECODE
-        with self._streams.changed:
+        with self._streams.lock:
             if channel is self._send and error is None:
                 self._complete(channel)
             elif channel is self._send and error is not None:
@@ -258,7 +257,7 @@ class FinnIodmaModel:
 
     def reset(self) -> None:
         """Return to the state after configuration."""
-        with self._streams.changed:
+        with self._streams.lock:
             self._transfer = object()  # its identity tells a transfer that it was aborted
             self._plain: dict[int, int] = {}  # every register without a behaviour
             self._busy = False
@@ -268,21 +267,21 @@ class FinnIodmaModel:
 
     def read(self, offset: int) -> int:
         """See Registers. Reading the control register clears `done` and `ready`."""
-        with self._streams.changed:
+        if offset == EngineReg.CTRL and self._busy and self._faults().status is None:
+            time.sleep(_BUS_S)
+        with self._streams.lock:
             if offset != EngineReg.CTRL:
                 return self._plain.get(offset, 0)
             stuck = self._faults().status
             if stuck is not None:
                 return stuck
-            if self._busy:
-                self._streams.changed.wait(_BUS_S)
             value = self._flags | (START if self._busy else ENGINE_IDLE)
             self._flags = 0
             return value
 
     def write(self, offset: int, value: int) -> None:
         """See Registers."""
-        with self._streams.changed:
+        with self._streams.lock:
             if self._faults().deaf:
                 return
             if offset != EngineReg.CTRL:
@@ -292,7 +291,7 @@ class FinnIodmaModel:
                 if self._output:
                     self._take()
                 else:
-                    threading.Thread(target=self._feed, args=(self._transfer, *self._job()), daemon=True).start()
+                    start_new_thread(self._feed, (self._transfer, *self._job()))
 
     def _job(self) -> tuple[int, int]:
         address = self._plain.get(EngineReg.ADDRESS_LOW, 0) | self._plain.get(EngineReg.ADDRESS_HIGH, 0) << 32
@@ -308,7 +307,7 @@ class FinnIodmaModel:
             )
         except BusError:
             return
-        with self._streams.changed:
+        with self._streams.lock:
             if transfer is self._transfer:
                 self._complete()
 

@@ -15,13 +15,18 @@ MAX_IMAGES = 32  # images whose results wait inside while nobody takes them, as 
 class Streams:
     """The core, and the results that wait to be taken.
 
-    `changed` is the lock of the whole device. Whoever takes results registers `taker`, which is called with the lock
-    held whenever there may be new ones.
+    `lock` is the whole device's, `changed` tells of changes under it. Whoever takes results registers `taker`, which is
+    called with the lock held whenever there may be new ones.
+
+    The program's main thread reads and writes registers, and Ctrl-C may come at any moment of it. `with lock` is safe
+    then: Python delivers a signal before or after, not in between. `with changed` is Python code and could leave the
+    lock held for ever, and `changed.wait` could leave it twice; the second is for the device's own threads.
     """
 
     def __init__(self, core: Core, hardware: Hardware) -> None:
         """Connect `core`, whose streams `hardware` describes."""
-        self.changed = threading.Condition(threading.RLock())
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.taker: Callable[[], None] = lambda: None
         self.broken: Exception | None = None  # why the core computes no more
         self._core = core
@@ -35,7 +40,7 @@ class Streams:
 
     def arm(self, faults: Faults) -> None:
         """Let `faults` happen from now on."""
-        with self.changed:
+        with self.lock:
             self._faults = faults
             self._computed = self._taken = 0  # results, of which an image has `_image_results`
             self._beats = 0
@@ -48,7 +53,7 @@ class Streams:
 
     def reset(self) -> None:
         """Reset the core; everything inside is gone."""
-        with self.changed:
+        with self.lock:
             self._resets += 1
             self._results.clear()
             self.changed.notify_all()
@@ -57,7 +62,7 @@ class Streams:
             self._core_lock.acquire()
         try:
             self._core.reset()
-            with self.changed:
+            with self.lock:
                 self._partial, self.broken = 0, None
         finally:
             self._core_lock.release()
@@ -73,7 +78,7 @@ class Streams:
         """
         sent = 0
         while sent < size:
-            with self.changed:
+            with self.lock:
                 while alive() and self._room() <= 0:
                     self.changed.wait()
                 if not alive():
@@ -94,7 +99,7 @@ class Streams:
                         self.broken = err
                     return
                 self._partial = (self._partial + len(data)) % self._image_bytes
-            with self.changed:
+            with self.lock:
                 if resets != self._resets:
                     return
                 for result in results:
@@ -131,7 +136,7 @@ class Streams:
 
     def _bend(self, data: bytes) -> bytes:
         """Lose or repeat beats on their way to the core."""
-        with self.changed:
+        with self.lock:
             first, size = self._beats, self._beat_bytes
             self._beats += len(data) // size
             for fault, times in ((self._faults.add_beat, 2), (self._faults.drop_beat, 0)):

@@ -6,6 +6,7 @@ and uint8 TLAST. A reset is a new process: it is fast, and works whatever has be
 """
 
 import contextlib
+import os
 import struct
 import subprocess
 import tempfile
@@ -68,8 +69,13 @@ class VerilatedCore:
 
     @property
     def ended(self) -> bool:
-        """Whether the program has ended by itself."""
-        return self._process.poll() is not None
+        """Whether the program has ended by itself. Popen.poll could leave its lock held where Ctrl-C comes."""
+        if self._process.returncode is not None:
+            return True
+        try:
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        except ChildProcessError:
+            return True
 
     def send(self, data: bytes, last: bool) -> list[Result]:
         """See Core. Raises ToolError if the program ended."""
