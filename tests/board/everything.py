@@ -34,12 +34,14 @@ from tests.served import File, Served, png, serving
 
 HERE = Path(__file__).parent
 SUITES = (
+    "-p",
+    "tests.board.without",
     "tests/contract",
     "tests/driver",
     "--ignore=tests/contract/test_images_fuzz.py",  # its files are made with what has no build for them: see without.py
     "--deselect=tests/driver/test_explain.py::test_the_command_explains_and_names_what_it_cannot",  # cxrflow's command
 )
-PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q", "-p", "tests.board.without")
+PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 LUTS = ("ModalityLUTSequence", "VOILUTSequence")
 MEMORY = (512 - 128) << 20  # of a PYNQ-Z2, without what is kept for the DMA [byte]
