@@ -256,14 +256,14 @@ def hardware_table(facts: Facts) -> RenderableType | None:
     counted = [f"{title}\n{one.source.short}" for title in SHOWN.values() for one in known]
     return _table(
         _headline(estimates, sim),
-        ("layer", "PE", "SIMD", "cycles", *counted, "needs", "stalled", "ready"),
+        ("layer", "PE", "SIMD", "cycles", *counted, "need", "stall", "ready"),
         rows,
         text=["layer"],
         note="cycles: as FINN and our own units' formulas have them. "
         + _sources(known)
         + ("" if facts.synthesis else " `cxrflow synth` counts.")
-        + " needs: % of the cycles of an image; * the slowest, which needs them all. stalled by what follows, ready "
-        "while nothing came: % of the simulated cycles, seen on the layer's streams.",
+        + " need: % of the cycles of an image; * the slowest, which needs them all. stall: stalled by what follows, "
+        "ready: while nothing came, % of the simulated cycles, seen on the layer's streams.",
     )
 
 
