@@ -84,10 +84,16 @@ def _content(source: Path | BinaryIO, name: str) -> bytes:
     """Return what a file or a stream holds, or so much that it is too much."""
     if not isinstance(source, Path):
         # What is asked for is allocated before it is read: the bound alone would be all the memory that a board has.
-        source.seek(0, SEEK_END)
-        size = source.tell()
-        source.seek(0)
-        return source.read(min(size, MAX_FILE_BYTES) + 1)
+        try:
+            source.seek(0, SEEK_END)
+            size = source.tell()
+            source.seek(0)
+            content = source.read(min(size, MAX_FILE_BYTES) + 1)
+        except (OSError, ValueError) as err:  # ValueError: it is closed
+            raise ImageError(f"{name}: cannot be read ({_reason(err)}); expected an open file that can seek.") from err
+        if not isinstance(content, bytes):
+            raise ImageError(f"{name}: gives {type(content).__name__}, expected bytes; open it with mode 'rb'.")
+        return content
     try:
         if not source.is_file():  # a folder, or a pipe that would block for ever
             found = "is not a regular file" if source.exists() else "does not exist"

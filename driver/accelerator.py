@@ -1,14 +1,16 @@
 """The driver: images in, integers, probabilities and classes out, with one interface for every device."""
 
 import contextlib
+import io
+import numbers
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,11 +135,17 @@ class Accelerator:
         """
         if device not in DEVICES:
             raise ConfigError(f"device is {device!r}, expected one of {', '.join(DEVICES)}.")
-        if capacity < 1 or not 0 < timeout_s <= LONGEST_TIMEOUT_S:
+        if not (
+            _is(capacity, numbers.Integral) and capacity >= 1
+            and _is(timeout_s, numbers.Real) and 0 < timeout_s <= LONGEST_TIMEOUT_S
+        ):  # fmt: skip
             raise ConfigError(
-                f"capacity is {capacity} and timeout_s {timeout_s}, expected 1 or more images and more than 0 to "
-                f"{LONGEST_TIMEOUT_S:g} s."
+                f"capacity is {capacity!r:.40} and timeout_s {timeout_s!r:.40}, expected 1 or more images, a whole "
+                f"number, and more than 0 to {LONGEST_TIMEOUT_S:g} s."
             )
+        if not isinstance(folder, (str, Path)):
+            raise ConfigError(f"folder is {_kind(folder)}, expected the path of a deploy folder.")
+        capacity, timeout_s = int(capacity), float(timeout_s)
         self._package = open_package(Path(folder))
         self.manifest: Manifest = self._package.manifest
         self.device = _choose(self._package) if device == "auto" else device
@@ -232,6 +240,12 @@ class Accelerator:
             if not self._in_turn:  # else this thread is within a call of its own, which closes at its end
                 self._cleanup.close()
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled or copied. Raises ConfigError."""
+        raise ConfigError(
+            "an accelerator holds a device, and cannot be sent to another process or copied. Open the folder there."
+        )
+
     def __enter__(self) -> "Accelerator":
         """Return the accelerator itself."""
         return self
@@ -307,8 +321,10 @@ class Accelerator:
             index.extend(range(len(images)))
             yield from _slices(images, self.link.capacity)
             return
-        if isinstance(images, (str, bytes, Path)):
+        if isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read"):
             raise DataError("images is one file, expected a list of files. Put it into a list.")
+        if isinstance(images, (memoryview, Mapping, Set)) or not isinstance(images, Iterable):
+            raise DataError(f"images is {_kind(images)}, expected {self._expected()}.")
         if self.manifest.input.values is not PIXELS or self.manifest.channels != 1:
             raise DataError(
                 f"this network reads {self.manifest.input}, which image files are not converted to. Give an array."
@@ -316,7 +332,7 @@ class Accelerator:
         batch: list[NDArray[np.uint8]] = []
         for position, file in enumerate(images):
             try:
-                batch.append(self._load(file))
+                batch.append(self._load(position, file))
             except ImageError as err:
                 failures[position] = str(err)
                 continue
@@ -327,9 +343,23 @@ class Accelerator:
         if batch:
             yield np.stack(batch)
 
-    def _load(self, file: File) -> NDArray[np.uint8]:
-        source = Path(file) if isinstance(file, str) else file
-        return load_pixels(source, height=self.manifest.height, width=self.manifest.width)
+    def _load(self, position: int, file: File) -> NDArray[np.uint8]:
+        if isinstance(file, io.TextIOBase):
+            raise DataError(f"images[{position}] is a file that was opened as text. Open it with mode 'rb'.")
+        if isinstance(file, (str, os.PathLike)):
+            file = Path(os.fsdecode(file))
+        elif not isinstance(file, bytes) and not all(hasattr(file, name) for name in ("read", "seek", "tell")):
+            raise DataError(
+                f"images[{position}] is {_kind(file)}, expected a path, the content of a file (bytes) or an open file. "
+                f"Of images that are arrays make {self._expected()}: numpy.stack(images)."
+            )
+        return load_pixels(file, height=self.manifest.height, width=self.manifest.width)
+
+    def _expected(self) -> str:
+        source = self.manifest.input
+        return (
+            f"one array of {np.dtype(source.values.dtype)} (N, {', '.join(map(str, source.shape))}), or a list of files"
+        )
 
     def _check_array(self, images: NDArray[Any]) -> None:
         source = self.manifest.input
@@ -396,6 +426,16 @@ class Accelerator:
         """Reset the device, so that nothing of earlier calls can appear; it must prove itself again."""
         self.link.reset()
         self._needs_reset = False
+
+
+def _is(value: object, kind: type) -> bool:
+    """Tell whether a value is a number of a kind; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
+
+
+def _kind(value: object) -> str:
+    """Name a value's type for a message."""
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 def _slices(pixels: NDArray[np.uint8], size: int) -> Iterator[NDArray[np.uint8]]:
@@ -510,6 +550,8 @@ def _open_link(
         progress=None if simulator is None else simulator.progress,
     )
     cleanup.callback(link.close)
+    if twice and link.capacity < 2:
+        raise ConfigError("a transfer holds one image of this network, so none can go through twice in it.")
     return (TwiceLink(link) if twice else link), simulator
 
 

@@ -4,6 +4,8 @@ Source: PG021. pynq.lib.dma drives the same registers, but its start(), stop() a
 DMA that is held in reset, or a bus that answers 0, would keep a program for ever. Here all polling has a deadline.
 """
 
+import operator
+from collections.abc import Mapping
 from typing import Any
 
 from contract.errors import DeviceError
@@ -40,16 +42,23 @@ class AxiDmaLink(BoardLink):
         self._settle(lambda: not any(s & HALTED for s in self._statuses()), "halted after it was started")
         self._fresh = True
 
-    def _require_simple_mode(self, parameters: dict[str, Any]) -> None:
+    def _require_simple_mode(self, parameters: Any) -> None:
         """Stop if the design's own description says that its DMA cannot do what this driver asks for."""
-        if int(parameters.get("c_include_sg", 0)):
+        if _parameter(parameters, "c_include_sg", 0, 0, 1):
             raise DeviceError("the bitstream's DMA is in scatter-gather mode, expected simple mode. Build it again.")
-        largest = (1 << int(parameters.get("c_sg_length_width", DMA_LENGTH_BITS))) - 1
-        wanted = self._total * max(self._bytes_in, self._bytes_out)
-        if wanted > largest:
+        largest = (1 << _parameter(parameters, "c_sg_length_width", DMA_LENGTH_BITS, 8, DMA_LENGTH_BITS)) - 1
+        size = max(self._bytes_in, self._bytes_out)
+        fitting = largest // size - EXTRA
+        if self.capacity > fitting:
+            if fitting < 1:
+                advice = "Not one image fits: build it again with a DMA of a wider length register."
+            elif fitting == 1:
+                advice = "Open the accelerator with a capacity of 1, without `twice`."
+            else:
+                advice = f"Open the accelerator with a capacity of {fitting} or less, or half of it with `twice`."
             raise DeviceError(
-                f"{self.capacity} images are {wanted:,} bytes, and the bitstream's DMA transfers up to {largest:,}. "
-                f"Open the accelerator with a capacity of {max(1, largest * self.capacity // wanted - 2)} or less."
+                f"{self.capacity} images are {self._total * size:,} bytes with the {EXTRA} known ones, and the "
+                f"bitstream's DMA transfers up to {largest:,}. {advice}"
             )
 
     def _settle(self, done: Any, what: str) -> None:
@@ -100,3 +109,18 @@ class AxiDmaLink(BoardLink):
                 f"{name} status 0x{status:08X} ({', '.join(meaning or ['idle' if status & IDLE else 'busy'])})"
             )
         return ", ".join(words)
+
+
+def _parameter(parameters: Any, name: str, default: int, least: int, greatest: int) -> int:
+    """Return a parameter of the DMA, which pynq took as text from the design's description. Raises DeviceError."""
+    found = parameters.get(name, default) if isinstance(parameters, Mapping) else parameters
+    try:
+        value = int(found, 0) if isinstance(found, str) else operator.index(found)
+    except (TypeError, ValueError):
+        value = least - 1
+    if not least <= value <= greatest:
+        raise DeviceError(
+            f"the bitstream's description says {name}={found!r:.40} of its DMA, expected {least} to {greatest}. Copy "
+            "the whole folder again."
+        )
+    return value

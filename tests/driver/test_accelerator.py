@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import pickle
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,135 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "a.png  logit" in said.out and DISCLAIMER in said.out and "answers.csv" in said.err
     assert table.read_text().startswith("file,logit,probability,class\n")
     assert command_line.main(["verify", "--folder", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize("device", ["board", "cpu"])
+class TestWhatIsNoImage:
+    """What a program may pass by mistake, for any device: one sentence, and the next call works."""
+
+    @pytest.fixture
+    def accelerator(self, folder: Path, device: str) -> Iterator[Accelerator]:
+        if device == "cpu":
+            with Accelerator(folder, "cpu") as opened:
+                yield opened
+        else:
+            with Bench(folder, "axi_dma").open(capacity=2) as opened:
+                yield opened
+            write_manifest(folder)
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda x: list(x), r"images\[0\] is of type ndarray.*one array of uint8 \(N, 8, 8\).*numpy.stack"),
+            (lambda x: (image for image in x), r"images\[0\] is of type ndarray"),
+            (lambda x: x.tolist(), r"images\[0\] is of type list"),
+            (lambda x: memoryview(x), "images is of type memoryview"),
+            (lambda x: None, "images is None"),
+            (lambda x: 3, "images is of type int"),
+            (lambda x: {0: b""}, "images is of type dict"),
+            (lambda x: {b""}, "images is of type set"),
+            (lambda x: bytearray(b"x"), "images is one file"),
+            (lambda x: io.BytesIO(), "images is one file"),
+            (lambda x: [b"", None], r"images\[1\] is None"),
+            (lambda x: [0], r"images\[0\] is of type int"),
+            (lambda x: [bytearray(b"x")], r"images\[0\] is of type bytearray"),
+            (lambda x: [io.StringIO("x")], "opened as text"),
+        ],
+    )
+    def test_is_named(self, accelerator: Accelerator, make: Callable[[Any], Any], message: str) -> None:
+        pixels = some_pixels(3)
+        with pytest.raises(DataError, match=message):
+            accelerator.infer(make(pixels))
+        assert len(accelerator.infer(pixels).logits) == 3
+
+    def test_a_closed_file_and_one_that_gives_text_are_failures(self, accelerator: Accelerator) -> None:
+        closed, text = io.BytesIO(b"x"), io.BytesIO(b"x")
+        closed.close()
+        text.read = lambda *_: "x"  # type: ignore[method-assign,assignment,misc]
+        failures = accelerator.infer([closed, text]).failures
+        assert "closed file" in failures[0] and "gives str, expected bytes" in failures[1]
+
+
+@pytest.mark.parametrize("device", ["cpu", "sim", "board"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        *[{"capacity": value} for value in (1.5, "4", None, float("nan"), True, 0, -1)],
+        *[{"timeout_s": value} for value in ("1", None, True, 1j)],
+    ],
+    ids=str,
+)
+def test_options_are_numbers(folder: Path, device: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected 1 or more images, a whole number, and more than 0"):
+        Accelerator(folder, device, **options)
+
+
+def test_numbers_of_numpy_are_options_too(folder: Path) -> None:
+    Accelerator(folder, "cpu", capacity=np.int64(3), timeout_s=np.float32(1)).close()  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="folder is None"):
+        Accelerator(None)  # type: ignore[arg-type]
+
+
+def test_an_accelerator_is_not_sent_to_another_process(folder: Path) -> None:
+    with Accelerator(folder, "cpu") as accelerator, pytest.raises(ConfigError, match="Open the folder there"):
+        pickle.dumps(accelerator)
+
+
+class Described(StandIn):
+    """A pynq whose description of the DMA is as given."""
+
+    def __init__(self, device: Any, parameters: Any) -> None:
+        super().__init__(device)
+        self.parameters = parameters
+
+    def Overlay(self, *args: Any, **options: Any) -> Any:  # noqa: N802
+        overlay = super().Overlay(*args, **options)
+        for entry in overlay.ip_dict.values():
+            known = isinstance(self.parameters, dict)
+            entry["parameters"] = {**entry["parameters"], **self.parameters} if known else self.parameters
+        return overlay
+
+
+class TestDescriptionOfTheDma:
+    def open(self, folder: Path, parameters: Any, **options: Any) -> Accelerator:
+        board = Bench(folder, "axi_dma")
+        write_manifest(folder, hardware=board.hardware)
+        return Accelerator(folder, "board", runtime=Described(board.device, parameters), **options)
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            *[{"c_sg_length_width": value} for value in ("x", "", "7", "27", "9" * 5000, -1, 0, None, 14.0)],
+            *[{"c_include_sg": value} for value in ("true", "", "2", None)],
+            None,
+        ],
+        ids=lambda parameters: str(parameters)[:40],
+    )
+    def test_that_makes_no_sense_is_named(self, folder: Path, parameters: Any) -> None:
+        with pytest.raises(DeviceError, match=r"description says c_(include_sg|sg_length_width)=.*expected \d"):
+            self.open(folder, parameters)
+        write_manifest(folder)
+
+    @pytest.mark.parametrize("sg", ["1", "0x1", 1])
+    def test_scatter_gather_is_refused(self, folder: Path, sg: Any) -> None:
+        with pytest.raises(DeviceError, match="scatter-gather"):
+            self.open(folder, {"c_include_sg": sg})
+        write_manifest(folder)
+
+    @pytest.mark.parametrize("bits", ["8", "0xC", 9])
+    def test_the_capacity_that_is_advised_is_the_greatest_that_works(self, folder: Path, bits: Any) -> None:
+        with pytest.raises(DeviceError, match="transfers up to") as refused:
+            self.open(folder, {"c_sg_length_width": bits})
+        found = re.search(r"capacity of (\d+)", str(refused.value))
+        assert found is not None
+        with self.open(folder, {"c_sg_length_width": bits}, capacity=int(found[1])) as accelerator:
+            assert accelerator.verify() == 50
+        with pytest.raises(DeviceError, match="transfers up to"):
+            self.open(folder, {"c_sg_length_width": bits}, capacity=int(found[1]) + 1)
+        write_manifest(folder)
+
+    def test_not_one_image_fits(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("driver.axi_dma.EXTRA", 3)
+        with pytest.raises(DeviceError, match="Not one image fits: build it again"):
+            self.open(folder, {"c_sg_length_width": "8"}, capacity=1)
+        write_manifest(folder)
