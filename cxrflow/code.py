@@ -21,12 +21,12 @@ ROOMS = ("contract", "cxrflow", "datasets", "driver", "export", "finn_build", "q
 READS: dict[str, tuple[str, ...]] = {
     "finn_build.targets.boards": ("finn_build/targets/boards.toml",),
     "finn_build.gates": ("finn_build/targets/families/gate_cells.v",),
-    "finn_build.ip": ("finn_build/ip/*",),
+    "finn_build.ip.folder": ("finn_build/ip/templates/*",),
     "finn_build.licences": ("LICENSE",),
     "finn_build.ops.lut_mvau": ("finn_build/rtl/*.sv",),
     "finn_build.simulate": ("finn_build/harness.cpp",),
     "finn_build.stitch": ("finn_build/rtl/*.sv",),
-    "finn_build.vivado.project": ("finn_build/vivado/tcl/*.tcl",),
+    "finn_build.flows.vivado.prepare": ("finn_build/flows/vivado/tcl/*.tcl",),
 }
 # Modules that a package finds in its folder, so that nobody imports them by name.
 FINDS = {name: f"{name.replace('.', '/')}/*.py" for name in ("finn_build.ops", "finn_build.targets.families")}

@@ -555,7 +555,7 @@ def _ip_inputs(run: Run) -> dict[str, Any]:
 
 @_work("ip")
 def _ip(run: Run, out: Path) -> None:
-    from finn_build.ip import write_ip
+    from finn_build.ip.folder import write_ip
 
     write_ip(
         run.place("build"),
@@ -569,14 +569,14 @@ def _ip(run: Run, out: Path) -> None:
 
 @_work("vivado")
 def _vivado(run: Run, out: Path) -> None:
-    from finn_build.vivado.project import write_project
+    from finn_build.flows.vivado.prepare import write_project
 
     write_project(run.place("build"), out)
 
 
 @_work("synth_vivado")
 def _synth_vivado(run: Run, out: Path, *, idle_minutes: float) -> None:
-    from finn_build.vivado.flow import synthesize
+    from finn_build.flows.vivado.flow import synthesize
 
     say = run.console.detail
     synthesize(run.place("build"), run.place("vivado"), out, say=say, idle_minutes=idle_minutes)
@@ -584,7 +584,7 @@ def _synth_vivado(run: Run, out: Path, *, idle_minutes: float) -> None:
 
 @_work("bitstream")
 def _bitstream(run: Run, out: Path, *, idle_minutes: float) -> None:
-    from finn_build.vivado.flow import build_bitstream
+    from finn_build.flows.vivado.flow import build_bitstream
 
     say = run.console.detail
     build_bitstream(run.place("build"), run.place("vivado"), out, say=say, idle_minutes=idle_minutes)
@@ -592,7 +592,7 @@ def _bitstream(run: Run, out: Path, *, idle_minutes: float) -> None:
 
 @_work("bitstream_iodma")
 def _bitstream_iodma(run: Run, out: Path, *, idle_minutes: float) -> None:
-    from finn_build.docker_build import build_bitstream
+    from finn_build.flows.finn_iodma.host import build_bitstream
 
     build_bitstream(run.place("build"), run.place("export"), out, board=_board(run), say=run.console.detail)
 

@@ -1,6 +1,6 @@
 """`make docker-check`: the image of FINN's own shell, built without Docker from a stand-in base, and what runs in it.
 
-buildah builds docker/Dockerfile, and podman runs it with the arguments that docker_build.py gives to Docker. The base
+buildah builds docker/Dockerfile, and podman runs it with the arguments that host.py gives to Docker. The base
 is made on the spot from Debian's packages; Python's packages are fetched with this machine's own pip configuration and
 mounted, so that no registry and no other index is asked; FINN's HLS sources and the vendor's tools are stand-ins. All
 of it lies in build/docker-check, in a storage of its own, which is removed at the end. Not collected by `make test`.
@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from finn_build import docker_build
-from finn_build.docker_build import IMAGE, REPOSITORY, container_command, find_xilinx, image_inputs
+from finn_build.flows.finn_iodma import host as docker_build
+from finn_build.flows.finn_iodma.host import IMAGE, REPOSITORY, container_command, find_xilinx, image_inputs
 from tests.container.stand_ins import BASE, SOURCES, write_base, write_sources, write_xilinx
 
 WORK = REPOSITORY / "build" / "docker-check"
@@ -184,7 +184,7 @@ def vendor() -> Iterator[Path]:
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the user's own, as docker_build.py makes it; its parents may be entered."""
+    """A folder of the user's own, as host.py makes it; its parents may be entered."""
     folder = WORK / "user" / str(time.time_ns())
     (folder / "home").mkdir(parents=True)
     for path in (folder, folder / "home"):
@@ -193,7 +193,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(engine: Engine, image: str, vendor: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command with which docker_build.py starts the image, as a user."""
+    """The command with which host.py starts the image, as a user."""
     for name, value in engine.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "getuid", lambda: UID)

@@ -26,10 +26,10 @@ CHANGED = {
     "finn_build/targets/boards.toml": DESIGN | {"synth_figure", "package"},
     "finn_build/targets/families/gate_cells.v": {"gates"},
     "finn_build/harness.cpp": {"simulate", "gates"},
-    "finn_build/ip/accelerator_tb.v": {"ip"},
-    "finn_build/ip/datasheet.md": {"ip"},
-    "finn_build/ip/package_ip.tcl": {"ip"},
-    "finn_build/ip/simulate.sh": {"ip"},
+    "finn_build/ip/templates/accelerator_tb.v": {"ip"},
+    "finn_build/ip/templates/datasheet.md": {"ip"},
+    "finn_build/ip/templates/package_ip.tcl": {"ip"},
+    "finn_build/ip/templates/simulate.sh": {"ip"},
     "finn_build/rtl/adder_tree.sv": DESIGN,
     "finn_build/rtl/axis_image_last.sv": DESIGN,
     "finn_build/rtl/count_ones.sv": DESIGN,
@@ -37,11 +37,11 @@ CHANGED = {
     "finn_build/rtl/lut_products.sv": DESIGN,
     "finn_build/rtl/row_thresholds.sv": DESIGN,
     "finn_build/rtl/vector_replay.sv": DESIGN,
-    "finn_build/vivado/tcl/block_design.tcl": VIVADO,
-    "finn_build/vivado/tcl/build.tcl": VIVADO,
-    "finn_build/vivado/tcl/common.tcl": VIVADO,
-    "finn_build/vivado/tcl/memories.tcl": VIVADO,
-    "finn_build/vivado/tcl/synth.tcl": VIVADO,
+    "finn_build/flows/vivado/tcl/block_design.tcl": VIVADO,
+    "finn_build/flows/vivado/tcl/build.tcl": VIVADO,
+    "finn_build/flows/vivado/tcl/common.tcl": VIVADO,
+    "finn_build/flows/vivado/tcl/memories.tcl": VIVADO,
+    "finn_build/flows/vivado/tcl/synth.tcl": VIVADO,
 }
 NO_STAGE = ("cxrflow/report/", "finn_build/rtl/formal/")  # pages are written anew every time; proofs are tests
 
@@ -88,9 +88,9 @@ def test_every_file_that_is_no_python_belongs_to_somebody() -> None:
 @pytest.mark.parametrize(
     ("file", "edit", "stages"),
     [
-        ("finn_build/ip.py", lambda text: text.replace('"""', '"""Once more: ', 1), set()),
-        ("finn_build/ip.py", lambda text: text + "\n# a comment\n", set()),
-        ("finn_build/ip.py", lambda text: text.replace("GOLDEN_IMAGES = 8", "GOLDEN_IMAGES = 9"), {"ip"}),
+        ("finn_build/ip/folder.py", lambda text: text.replace('"""', '"""Once more: ', 1), set()),
+        ("finn_build/ip/folder.py", lambda text: text + "\n# a comment\n", set()),
+        ("finn_build/ip/folder.py", lambda text: text.replace("GOLDEN_IMAGES = 8", "GOLDEN_IMAGES = 9"), {"ip"}),
         ("qnn/figures.py", lambda text: text.replace("DPI = 150", "DPI = 151"), {"figures"}),  # and trains nothing
         ("cxrflow/synth_figure.py", lambda text: text.replace("0.35", "0.4"), {"synth_figure"}),
     ],
@@ -159,5 +159,5 @@ def test_every_file_that_a_stage_opens_is_in_its_key(finished: Place) -> None:
     opened = {str(Path(line).relative_to(REPOSITORY)) for line in found.read_text().splitlines()}
     ours = {name for name in opened if name.startswith(ROOMS) and not name.endswith((".py", ".pyc", "__pycache__"))}
     known = {name for stage in ("build", "ip", "vivado", "package") for name in closure(*STAGES[stage].code)}
-    assert "finn_build/rtl/axis_image_last.sv" in ours and "finn_build/vivado/tcl/build.tcl" in ours
+    assert "finn_build/rtl/axis_image_last.sv" in ours and "finn_build/flows/vivado/tcl/build.tcl" in ours
     assert ours <= known | shipped_files().keys()

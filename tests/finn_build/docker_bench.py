@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finn_build import docker_build
+from finn_build.flows.finn_iodma import host as docker_build
 
 FAKES = Path(__file__).parent / "fakes"
 

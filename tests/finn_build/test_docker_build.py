@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError, VendorToolError
-from finn_build import docker_build
+from finn_build.flows.finn_iodma import host as docker_build
 from finn_build.targets.boards import BOARDS
 from tests.finn_build.docker_bench import fake_docker, write
 
@@ -65,7 +65,7 @@ def test_the_results_come_out_whole_and_the_container_gets_just_what_it_needs(pl
     }
     image = got.index("sha256:1234")
     assert got[image + 1 :] == [
-        "python", "-m", "finn_build.zynq_build", str(place / "build"), str(place / "export"), str(work),
+        "python", "-m", "finn_build.flows.finn_iodma.container", str(place / "build"), str(place / "export"), str(work),
     ]  # fmt: skip
     assert f"--env=CXRFLOW_VIVADO={place}/Xilinx/Vivado/2022.2" in got and f"--env=HOME={work}/home" in got
 
@@ -143,7 +143,7 @@ def test_the_container_ends_with_whoever_started_it(place: Path, monkeypatch: py
     monkeypatch.setenv("FAKE_DOCKER", "hang")
     monkeypatch.setenv("PYTHONPATH", str(docker_build.REPOSITORY))
     code = (
-        "import sys; from pathlib import Path; from finn_build import docker_build\n"
+        "import sys; from pathlib import Path; from finn_build.flows.finn_iodma import host as docker_build\n"
         "docker_build._run(sys.argv[1:], Path(sys.argv[-1]) / 'log', say=print)"
     )
     command = ["docker", "run", "--name", "cxrflow-1", str(place)]

@@ -18,8 +18,8 @@ from contract.errors import ArtifactError
 from contract.golden import Golden, load_golden
 from finn_build.build import build
 from finn_build.config import BuildConfig
-from finn_build.ip import ports, write_ip
-from finn_build.ip_xact import Port
+from finn_build.ip.component import Port
+from finn_build.ip.folder import ports, write_ip
 from finn_build.licences import FINN, NOTICE
 from finn_build.stitch import load_design
 from finn_build.targets.boards import BOARDS

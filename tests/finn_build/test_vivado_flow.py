@@ -15,14 +15,14 @@ import pytest
 
 from contract.errors import ArtifactError, CxrflowError, VendorToolError
 from contract.record import read_record
+from finn_build.flows.vivado import run as run_module
+from finn_build.flows.vivado.flow import build_bitstream, synthesize
+from finn_build.flows.vivado.listed import LISTED
+from finn_build.flows.vivado.prepare import write_project
+from finn_build.flows.vivado.run import command_line
 from finn_build.licences import FINN, NOTICE
 from finn_build.records import Routed
 from finn_build.targets.boards import BOARDS
-from finn_build.vivado import run as run_module
-from finn_build.vivado.flow import build_bitstream, synthesize
-from finn_build.vivado.listed import LISTED
-from finn_build.vivado.project import write_project
-from finn_build.vivado.run import command_line
 from tests.finn_build.vivado_model import HWH, Scenario, timing_report, utilization_report, write_build
 from tests.licences import require_licences
 
@@ -256,7 +256,7 @@ class TestProcess:
             "PYTHONPATH": str(Path(__file__).parents[2]),
         }
         code = (
-            "import sys; from pathlib import Path; from finn_build.vivado.run import run_vivado, find_vivado\n"
+            "import sys; from pathlib import Path; from finn_build.flows.vivado.run import run_vivado, find_vivado\n"
             "run_vivado(find_vivado(), Path(sys.argv[1]), 'build.tcl', log='build.log', say=print, idle_minutes=0.5)"
         )
         process = subprocess.Popen(
@@ -339,7 +339,7 @@ def test_every_listed_warning_has_a_reason() -> None:
 
 
 def test_ultrascale_reports(tmp_path: Path) -> None:
-    from finn_build.vivado.reports import parse_hierarchy, parse_utilization
+    from finn_build.flows.vivado.reports import parse_hierarchy, parse_utilization
     from tests.finn_build.vivado_model import hierarchy_report
 
     used = parse_utilization(utilization_report(ultrascale=True))

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from contract.errors import ConfigError
+from finn_build.flows.vivado.prepare import DMA_NAME, write_project
+from finn_build.flows.vivado.streams import plan_streams
 from finn_build.targets.boards import BOARDS
-from finn_build.vivado.project import DMA_NAME, write_project
-from finn_build.vivado.streams import plan_streams
 from tests import tcl
 from tests.finn_build.vivado_model import IPS, STUBS, Scenario, write_build
 

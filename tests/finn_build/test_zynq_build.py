@@ -18,9 +18,9 @@ from finn.transformation.fpgadataflow import create_stitched_ip
 from contract.errors import MismatchError, ToolError
 from contract.golden import load_golden
 from contract.network import load_network
-from finn_build import zynq_build as zynq
 from finn_build.build import build
 from finn_build.config import BuildConfig
+from finn_build.flows.finn_iodma import container as zynq
 from tests.random_networks import export_random, small_spec
 
 pytestmark = pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh not found")

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from contract.record import read_record
 from contract.shells import CELLS, DMA_LENGTH_BITS
+from finn_build.flows.vivado.listed import LISTED
+from finn_build.flows.vivado.streams import Streams, plan_streams
 from finn_build.licences import write_licences
 from finn_build.records import Built
 from finn_build.stitch import LOGIT_BITS, TOP, load_design
 from finn_build.targets.boards import BOARDS
-from finn_build.vivado.listed import LISTED
-from finn_build.vivado.streams import Streams, plan_streams
 
-TEMPLATES = resources.files("finn_build") / "vivado" / "tcl"
+TEMPLATES = resources.files("finn_build") / "flows" / "vivado" / "tcl"
 SCRIPTS = ("build", "block_design", "common", "memories", "synth")
 DMA_NAME = CELLS["axi_dma"]["dma"]
 JOBS = 4  # processes that Vivado may use

@@ -11,11 +11,8 @@ from contract.errors import ArtifactError, ToolError
 from contract.files import hash_file
 from contract.record import read_record
 from contract.shells import CELLS, DMA_LENGTH_BITS
-from finn_build.records import Built
-from finn_build.stitch import LOGIT_BITS, TOP, load_design
-from finn_build.targets.boards import BOARDS, Board
-from finn_build.vivado.project import DMA_NAME, planned_streams, project_key
-from finn_build.vivado.reports import (
+from finn_build.flows.vivado.prepare import DMA_NAME, planned_streams, project_key
+from finn_build.flows.vivado.reports import (
     RESOURCES,
     layer_resources,
     parse_hierarchy,
@@ -24,7 +21,10 @@ from finn_build.vivado.reports import (
     parse_utilization,
     read_report,
 )
-from finn_build.vivado.streams import Streams
+from finn_build.flows.vivado.streams import Streams
+from finn_build.records import Built
+from finn_build.stitch import LOGIT_BITS, TOP, load_design
+from finn_build.targets.boards import BOARDS, Board
 
 REPORTS = ("timing_summary", "utilization", "utilization_hierarchical", "power")
 BITSTREAM = ("accelerator.bit", "accelerator.hwh")

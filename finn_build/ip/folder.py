@@ -20,14 +20,14 @@ from ruamel.yaml import YAML
 from contract.golden import Golden, load_golden
 from contract.record import read_record
 from contract.values import VALUES
-from finn_build.ip_xact import Bus, Port, Vlnv, component
+from finn_build.ip.component import Bus, Port, Vlnv, component
 from finn_build.licences import write_licences
 from finn_build.records import Built, Estimates, Folded, Simulated, Synthesis
 from finn_build.resources import TITLES, Sourced, sourced
 from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
 from finn_build.targets.boards import BOARDS, Board
 
-TEMPLATES = resources.files("finn_build") / "ip"
+TEMPLATES = resources.files("finn_build") / "ip" / "templates"
 CONSTRAINTS = f"constraints/{TOP}_ooc.xdc"
 GOLDEN_IMAGES = 8  # streamed by the testbench
 

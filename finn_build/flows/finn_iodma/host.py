@@ -1,4 +1,4 @@
-"""Build the bitstream of the `finn_iodma` shell in a container: the host's side of `zynq_build.py`.
+"""Build the bitstream of the `finn_iodma` shell in a container: the host's side of `container.py`.
 
 Needs Docker and Python alone. Vivado and Vitis HLS are mounted read-only at their own paths, because their settings
 name those; the image (docker/) holds FINN and what it needs. Nothing appears under the result's name unless the
@@ -28,7 +28,7 @@ from finn_build import child
 if TYPE_CHECKING:
     from finn_build.targets.boards import Board
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[3]
 IMAGE = "cxrflow-finn"
 LABEL = "cxrflow.inputs"
 INPUTS = (  # what the image is made of; docker/build.sh writes their hash into the label
@@ -275,7 +275,7 @@ def container_command(
         f"--mount=type=bind,source={work},target={work}",
         *(f"--env={name}={value}" for name, value in variables.items()),
         "--workdir", str(work),
-        image, "python", "-m", "finn_build.zynq_build", str(build_dir), str(export_dir), str(work),
+        image, "python", "-m", "finn_build.flows.finn_iodma.container", str(build_dir), str(export_dir), str(work),
     ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from contract.errors import ToolError
 from finn_build import child
-from finn_build.vivado.listed import LISTED
+from finn_build.flows.vivado.listed import LISTED
 
 OLDEST, NEWEST = (2022, 2), (2025, 2)
 FLAGS = ("-mode", "batch", "-notrace", "-nojournal")

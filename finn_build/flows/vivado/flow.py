@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import CxrflowError, ToolError, VendorToolError
-from finn_build.vivado.results import belongs, collect_bitstream, collect_synthesis
-from finn_build.vivado.run import NEWEST, OLDEST, Say, command_line, find_vivado, run_vivado
+from finn_build.flows.vivado.collect import belongs, collect_bitstream, collect_synthesis
+from finn_build.flows.vivado.run import NEWEST, OLDEST, Say, command_line, find_vivado, run_vivado
 
 
 @dataclass(frozen=True)
