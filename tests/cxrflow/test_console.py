@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,9 @@ from rich.console import Console as RichConsole
 
 from cxrflow import console, summary
 from cxrflow.report.facts import collect
+from cxrflow.report.hardware import parts
+from finn_build.records import Simulated
+from tests.cxrflow.conftest import SIMULATED
 
 
 @pytest.mark.parametrize(
@@ -59,6 +63,20 @@ def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> N
         assert piece in folded
     if width >= 80:
         assert "Thresholding_rtl_0" in text and "brevitas_float64" in text
+
+
+def test_the_star_stands_where_the_report_has_its_badge_and_its_100_percent(finished: Any) -> None:
+    facts = collect(finished.run)
+    assert facts.estimates is not None
+    slowest = max(facts.estimates.layers, key=lambda layer: layer.cycles).name
+    layers = [{"name": known.name, "waits_for_input": 0.5, "waits_for_output": 0.0} for known in facts.estimates.layers]
+    sim = Simulated.model_validate({**SIMULATED, "layers": layers, "slowest": [slowest]})
+    facts = replace(facts, simulated=sim)
+    out = io.StringIO()
+    RichConsole(file=out, width=10_000).print(summary.hardware_table(facts))
+    rows = [line.split() for line in out.getvalue().splitlines()]
+    assert [(row[0], row[-3]) for row in rows if row[1:2] == ["*"]] == [(slowest, "100")]
+    assert [(part.name, part.cycles_share) for part in parts(facts) if part.slowest] == [(slowest, 1.0)]
 
 
 def test_a_summary_of_nothing_is_nothing(finished: Any) -> None:
