@@ -142,6 +142,42 @@ def test_a_temporary_folder_of_the_killed_is_removed_by_the_next(
     assert [path.name for path in tmp_path.iterdir()] == ["cxrflow-of-somebody"]
 
 
+@pytest.mark.parametrize(
+    "kept", [(), ("lock.new",), ("lock", "sub/file")], ids=["empty", "no lock yet", "half removed"]
+)
+def test_a_temporary_folder_is_removed_whenever_its_owner_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: tuple[str, ...]
+) -> None:
+    """Before it had its lock, and while it was removed. What else has no lock may be anybody's, however old."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left, young, notes = (tmp_path / f"cxrflow-x-{name}" for name in ("leftover", "just_now", "mynotes1"))
+    for name in kept:
+        (left / name).parent.mkdir(parents=True, exist_ok=True)
+        (left / name).write_text("")
+    for folder in (left, young, notes):
+        folder.mkdir(exist_ok=True)
+    (notes / "text").write_text("mine")
+    for folder in (left, notes):
+        os.utime(folder, (0, 0))
+    with scratch("y"):
+        assert not left.exists() and young.exists() and (notes / "text").exists()
+
+
+def test_the_lock_is_the_last_that_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with scratch("x") as folder:
+        for name in "abcmnoxyz":
+            (folder / name).write_text("")
+        unlink, gone = Path.unlink, []
+
+        def note(path: Path, missing_ok: bool = False) -> None:
+            gone.append(path.name)
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "unlink", note)
+    assert gone[-1] == "lock" and len(gone) == 10 and not folder.exists()
+
+
 def test_a_stage_on_another_disk_is_replaced_without_a_trace_of_ours_there(tmp_path: Path) -> None:
     """Somebody moved a stage and left a link: what they moved is theirs."""
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
