@@ -1,0 +1,62 @@
+"""Mistakes that we put into the exact parts of our Python, and the test that must fail for each.
+
+The kind of fault: a test that passes whatever the code does. The mutations are those that one makes: one too many, the
+other way of rounding, an edge that belongs to the other side, a term that is left out.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DECISION = "tests/contract/test_decision.py::test_integer_threshold_is_its_definition"
+CLASSES = "tests/contract/test_decision.py::test_probability_and_class"
+FRACTIONS = "tests/contract/test_preprocess.py::TestAreaAverage::test_equals_the_definition_in_fractions"
+ROUNDED = "tests/contract/test_preprocess.py::TestAreaAverage::test_whole_blocks_are_means_rounded_half_up"
+THRESHOLDS = "tests/export/test_integer_network.py::test_thresholds_are_batch_norm_rounded_and_clipped_everywhere"
+TIES = "tests/export/test_integer_network.py::test_ties_round_to_even_everywhere"
+CANONICAL = "tests/export/test_integer_network.py::test_canonical_keeps_the_function_and_the_original"
+CHEAPER = "tests/finn_build/test_folding.py::test_no_folding_is_cheaper"
+STREAM = "tests/finn_build/test_folding.py::test_it_never_folds_beyond_the_stream"
+# module, what is there once, what it becomes, the test that must fail
+MUTATIONS: list[tuple[str, str, str, str]] = [
+    ("contract.decision", "offset <= operating_point:", "offset < operating_point:", DECISION),
+    ("contract.decision", "        threshold -= 1\n", "        break\n", DECISION),
+    ("contract.decision", "        threshold += 1\n", "        break\n", DECISION),
+    ("contract.decision", "(logits > self.threshold)", "(logits >= self.threshold)", CLASSES),
+    ("contract.decision", "1 / (1 + np.exp(-np", "1 / (1 + np.exp(np", CLASSES),
+    ("contract.preprocess", "(2 * sums + area)", "(2 * sums)", ROUNDED),
+    ("contract.preprocess", "(2 * sums + area)", "(2 * sums + area - 1)", ROUNDED),
+    ("contract.preprocess", "sums[i] -= pixels[first]", "sums[i] -= pixels[first - 1]", FRACTIONS),
+    ("contract.preprocess", ".astype(np.int64) * inside", ".astype(np.int64) * before", FRACTIONS),
+    ("contract.preprocess", "        if inside:", "        if False:", FRACTIONS),
+    ("export.integer_network", ">= levels\n", "> levels\n", THRESHOLDS),
+    ("export.integer_network", "middle + 1, low)", "middle + 2, low)", THRESHOLDS),
+    ("export.integer_network", "np.round(y / act_scale(bits))", "np.floor(y / act_scale(bits) + 0.5)", TIES),
+    ("export.integer_network", "np.sqrt(var + norm.eps)", "np.sqrt(var)", THRESHOLDS),
+    ("export.integer_network", "(least, greatest + 1)", "(least, greatest)", THRESHOLDS),
+    ("export.integer_network", "            norm.running_mean[flip] *= -1\n", "", CANONICAL),
+    ("finn_build.folding", "stage.cycles <= cycles)", "stage.cycles < cycles)", CHEAPER),
+    ("finn_build.folding", "if budget.holds(cheapest.used):", "if True:", CHEAPER),
+    ("finn_build.folding", "None and cycles < problem.stream_cycles:", "None and cycles < 1:", STREAM),
+]
+
+
+def codes(mutations: list[tuple[str, str, str, str]]) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.mutations"], cwd=ROOT, input=json.dumps(mutations), capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found: list[int] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_each_mistake_is_found_by_its_test() -> None:
+    """With the exit code 1: a test failed, and did not merely not run."""
+    found = dict(zip(MUTATIONS, codes(MUTATIONS), strict=True))
+    assert {mutation: code for mutation, code in found.items() if code != 1} == {}
