@@ -143,7 +143,7 @@ def one_by_one(model: Any, pixels: Pixels) -> NDArray[np.float32]:
 
     name_in, name_out = model.graph.input[0].name, model.graph.output[0].name
     flat = pixels.reshape(len(pixels), 1, -1).astype(np.float32)
-    return np.array([execute_onnx(in_python(model), {name_in: image})[name_out][0, 0] for image in flat])
+    return np.array([execute_onnx(in_python(model), {name_in: image})[name_out][0] for image in flat])
 
 
 def broadcast(network: IntegerNetwork, pixels: Pixels, dtype: type[np.generic]) -> NDArray[Any]:
@@ -154,7 +154,7 @@ def broadcast(network: IntegerNetwork, pixels: Pixels, dtype: type[np.generic]) 
         if layer.thresholds is not None:
             x = (x[..., None] >= layer.thresholds.astype(dtype)).sum(axis=-1)
             x = 2 * x - 1 if layer.bipolar else x
-    return x[:, 0]
+    return x
 
 
 def best_times(runs: dict[str, Run], *, repeats: int, calls: int) -> dict[str, float]:
@@ -269,7 +269,7 @@ def main() -> int:
     pixels = np.random.default_rng(1).integers(0, 256, (BATCH, 28, 28), dtype=np.uint8)
     networks = {name: random_network(bits, widths) for name, (bits, widths) in NETWORKS.items()}
     for network in networks.values():
-        assert np.array_equal(Reference(network)(pixels), network.outputs(pixels)[-1][:, 0])
+        assert np.array_equal(Reference(network)(pixels), network.outputs(pixels)[-1])
     report = Report()
     for compare in (compare_onnxruntime, compare_numpy, compare_finn):
         for name, network in networks.items():
