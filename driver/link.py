@@ -16,12 +16,10 @@ What takes more than one of the last two is polled, against the `timeout_s` of t
 """
 
 import contextlib
-import tempfile
 import threading
 import time
 from _thread import start_new_thread  # Thread.start waits in Python, and Ctrl-C there becomes a RuntimeError
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -252,10 +250,14 @@ class BoardLink:
         return overlay
 
     def _load_and_set_clock(self) -> Any:
-        with tempfile.TemporaryDirectory(prefix="cxrflow-") as folder:
+        from contract.scratch import scratch  # of Unix; the CPU reference runs elsewhere, too
+
+        with scratch("bitstream") as place:
+            folder = place / "design"
+            folder.mkdir()
             for name, content in self._design.items():
-                (Path(folder) / name).write_bytes(content)
-            overlay = self._runtime.Overlay(str(Path(folder) / BITSTREAM), download=True)
+                (folder / name).write_bytes(content)
+            overlay = self._runtime.Overlay(str(folder / BITSTREAM), download=True)
         set_clock(self._runtime.Clocks, self._hardware.clock_mhz)
         return overlay
 
