@@ -83,7 +83,8 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
     sim = simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (100, 0, 64)
     assert abs(sim["initiation_interval"] - estimates["cycles_per_image"]) <= 1
-    assert sim["slowest"] == [slowest]
+    most = [layer["name"] for layer in estimates["layers"] if layer["cycles"] == estimates["cycles_per_image"]]
+    assert sim["slowest"] == most and slowest in most
     if case in ("mixed", "W2A2 in LUTs"):  # two are enough: its own folding file gives the same RTL again
         again = BuildConfig(folding=tmp_path / "build" / "folding.json")
         build(tmp_path / "export", tmp_path / "again", again, quiet)
