@@ -197,11 +197,13 @@ def test_where_every_number_is_a_logit_poison_is_not_mistaken(tmp_path: Path, sh
     weights = np.zeros((3, SIDE * SIDE), np.int8)
     weights[0, 0] = weights[1, 1] = weights[2, 2] = 1
     head = Dense(np.array([[90, -128, 37]], np.int8), None)
-    network = IntegerNetwork(Input(SIDE, SIDE), (Dense(weights, np.full((3, 1), 128)), head))
+    network = IntegerNetwork(Input(SIDE, SIDE), (Dense(weights, np.full((3, 1), 128, dtype=np.int64)), head))
     pixels = np.zeros((4, SIDE, SIDE), np.uint8)
     pixels[1::2, 0, 0] = pixels[2:, 0, 1] = 255  # 0, 90, -128, -38
     save_network(tmp_path / "reference.npz", network)
-    save_npz(tmp_path / "golden.npz", {"pixels": pixels, "outputs": np.array([[0], [90], [-128], [-38]])})
+    save_npz(
+        tmp_path / "golden.npz", {"pixels": pixels, "outputs": np.array([[0], [90], [-128], [-38]], dtype=np.int64)}
+    )
     write_manifest(tmp_path)
     board = Bench(tmp_path, shell, output=Stream([1], "int32", [1, 1], 1, 8))
     with board.open(timeout_s=1.0) as accelerator:
