@@ -136,12 +136,14 @@ def test_a_network_that_noise_does_not_excite_is_watched_by_its_golden_images(tm
 def test_where_no_known_image_shows_a_shift_every_image_goes_through_twice(tmp_path: Path, place: int) -> None:
     """Noise and all golden images get one logit; the images that are asked about do not."""
     sign = np.where(RNG.integers(0, 2, (1, SIDE * SIDE)), np.int8(1), np.int8(-1))
-    hidden = Dense(sign, 240 * (sign > 0).sum(keepdims=True), True)  # one pattern, and hardly another, reaches it
+    hidden = Dense(
+        sign, 240 * (sign > 0).sum(keepdims=True, dtype=np.int64), True
+    )  # one pattern, and hardly another, reaches it
     network = IntegerNetwork(Input(SIDE, SIDE), (hidden, Dense(np.array([[1]], np.int8), None)))
     pattern = np.where(sign > 0, np.uint8(255), np.uint8(0)).reshape(SIDE, SIDE)
     dark = np.zeros((5, SIDE, SIDE), np.uint8)
     save_network(tmp_path / "reference.npz", network)
-    save_npz(tmp_path / "golden.npz", {"pixels": dark, "outputs": np.full((5, 1), -1)})
+    save_npz(tmp_path / "golden.npz", {"pixels": dark, "outputs": np.full((5, 1), -1, dtype=np.int64)})
     write_manifest(tmp_path)
     board = Bench(tmp_path, "finn_iodma")
     pixels = np.where(np.array([place % 2, 1, 0, place < 4])[:, None, None], pattern, dark[:4])
