@@ -196,7 +196,7 @@ def test_hundreds_of_bad_images_do_not_fill_the_screen(bare: Any) -> None:
         ({"train": {"batch_size": 500}}, ["batch_size is 500", "training images", "Choose a batch_size of at most"]),
         (
             {"network": {"hidden": [4096, 4096]}},
-            ["weights have 68,173 Kbit", "memory for 6,512", "'network.hidden': [896, 896]."],
+            ["weights have 68,173 Kbit", "memory for 6,512", "'network.hidden': [960, 960]."],
         ),
         ({"build": {"target_fps": 99_000_000}}, ["in which the DMA of pynq-z2", "'build.target_fps': 12500000."]),
     ],

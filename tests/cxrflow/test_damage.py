@@ -101,9 +101,10 @@ def bad_arrays(path: Path) -> Iterator[bytes]:
     yield npz(**{name: npy(array) for name, array in list(whole.items())[1:]})
     for name, array in whole.items():
         others = {other: npy(kept) for other, kept in whole.items() if other != name}
+        numbers = np.zeros(array.shape, np.int64) if array.dtype.kind == "U" else array
         for wrong in (
-            np.atleast_1d(array)[:0], array[None], np.float32(3), np.array(["x"]), array.astype("f8") * np.nan,
-            array.astype("M8[s]"), np.zeros((3, 3, 3), "V4"), array.astype(">i8"), np.arange(7),
+            np.atleast_1d(array)[:0], array[None], np.float32(3), np.array(["x"]), np.full(array.shape, np.nan),
+            numbers.astype("M8[s]"), np.zeros((3, 3, 3), "V4"), numbers.astype(">i8"), np.arange(7),
             np.iinfo(np.int64).min + np.arange(16),
         ):  # fmt: skip
             yield npz(**others, **{name: npy(wrong)})
