@@ -24,7 +24,6 @@ STREAM = "tests/finn_build/test_folding.py::test_it_never_folds_beyond_the_strea
 # module, what is there once, what it becomes, the test that must fail
 MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.decision", "offset <= operating_point:", "offset < operating_point:", DECISION),
-    ("contract.decision", "        threshold -= 1\n", "        break\n", DECISION),
     ("contract.decision", "        threshold += 1\n", "        break\n", DECISION),
     ("contract.decision", "(logits > self.threshold)", "(logits >= self.threshold)", CLASSES),
     ("contract.decision", "1 / (1 + np.exp(-np", "1 / (1 + np.exp(np", CLASSES),
