@@ -149,7 +149,7 @@ STAGES: dict[str, Stage] = {
         does="Build the bitstream of FINN's own shell in its container.",
         folder="bitstream/BOARD/finn_iodma",
         command="bitstream --shell finn_iodma",
-        code=("finn_build.flows.finn_iodma.host", "finn_build.flows.finn_iodma.container"),
+        code=("finn_build.flows.finn_iodma.flow", "finn_build.flows.finn_iodma.container"),
         reads={
             "export": ("model.onnx", "reference.npz", "golden.npz"),
             "build": (*_RTL, "folding.json"),

@@ -592,7 +592,7 @@ def _bitstream(run: Run, out: Path, *, idle_minutes: float) -> None:
 
 @_work("bitstream_iodma")
 def _bitstream_iodma(run: Run, out: Path, *, idle_minutes: float) -> None:
-    from finn_build.flows.finn_iodma.host import build_bitstream
+    from finn_build.flows.finn_iodma.flow import build_bitstream
 
     build_bitstream(run.place("build"), run.place("export"), out, board=_board(run), say=run.console.detail)
 

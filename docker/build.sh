@@ -1,7 +1,7 @@
 #!/bin/sh
 # Build the image that `make bitstream SHELL=finn_iodma` runs. Needs the internet, and docker, podman or buildah.
 # usage: build.sh [ENGINE [OPTION...]]   ENGINE: the first of the three that is there; OPTIONs are those of its build
-# The label tells which files it was built from; finn_build/flows/finn_iodma/host.py refuses an image of other files.
+# The label tells which files it was built from; finn_build/flows/finn_iodma/image.py refuses an image of other files.
 set -eu
 cd "$(dirname "$0")/.."
 NEEDED_GB=10 # the image, and what is unpacked and packed on the way

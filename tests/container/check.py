@@ -1,6 +1,6 @@
 """`make docker-check`: the image of FINN's own shell, built without Docker from a stand-in base, and what runs in it.
 
-buildah builds docker/Dockerfile, and podman runs it with the arguments that host.py gives to Docker. The base
+buildah builds docker/Dockerfile, and podman runs it with the arguments that prepare.py gives to Docker. The base
 is made on the spot from Debian's packages; Python's packages are fetched with this machine's own pip configuration and
 mounted, so that no registry and no other index is asked; FINN's HLS sources and the vendor's tools are stand-ins. All
 of it lies in build/docker-check, in a storage of its own, which is removed at the end. Not collected by `make test`.
@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 
-from finn_build.flows.finn_iodma import host as docker_build
-from finn_build.flows.finn_iodma.host import IMAGE, REPOSITORY, container_command, find_xilinx, image_inputs
+from finn_build.flows.finn_iodma.image import IMAGE, LABEL, REPOSITORY, ask, image_inputs
+from finn_build.flows.finn_iodma.prepare import container_command, find_xilinx
+from finn_build.flows.finn_iodma.run import run_container
 from tests.container.stand_ins import BASE, SOURCES, write_base, write_sources, write_xilinx
 
 WORK = REPOSITORY / "build" / "docker-check"
@@ -169,7 +170,7 @@ def image(engine: Engine, ingredients: tuple[str, ...]) -> str:
     assert done.returncode == 0, f"see {WORK / 'build.log'}:\n{done.stderr[-3000:]}"
     found = json.loads(engine.must("podman", "image", "inspect", IMAGE))[0]
     print(f"\nthe image has {found['Size'] / 1e9:.2f} GB; built in {time.monotonic() - started:.0f} s")
-    assert found["Labels"][docker_build.LABEL] == image_inputs()
+    assert found["Labels"][LABEL] == image_inputs()
     assert not engine.must("buildah", "containers", "--quiet")
     return str(found["Id"])
 
@@ -184,7 +185,7 @@ def vendor() -> Iterator[Path]:
 
 @pytest.fixture
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of the user's own, as host.py makes it; its parents may be entered."""
+    """A folder of the user's own, as flow.py makes it; its parents may be entered."""
     folder = WORK / "user" / str(time.time_ns())
     (folder / "home").mkdir(parents=True)
     for path in (folder, folder / "home"):
@@ -193,7 +194,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(engine: Engine, image: str, vendor: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The command with which host.py starts the image, as a user."""
+    """The command with which run.py starts the image, as a user."""
     for name, value in engine.environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(os, "getuid", lambda: UID)
@@ -246,7 +247,7 @@ def test_finn_up_to_the_first_call_of_a_vendor_tool(
     said: list[str] = []
     with monkeypatch.context() as patch:
         command = start(engine, image, vendor, place, patch)
-        code = docker_build._run(command, place / "container.log", said.append)
+        code = run_container(command, place / "container.log", said.append)
     text = "\n".join(said)
     rtl = DEMO / "build" / "pynq-z2" / "rtl"
     files = sum(path.is_file() for path in rtl.rglob("*"))
@@ -314,9 +315,9 @@ def test_what_is_left_when_it_is_killed(
     command = start(engine, image, vendor, place, monkeypatch)
     script = f"echo begun > {place}/begun; sleep 600 & wait"
     name = command[command.index("--name") + 1]
-    with subprocess.Popen(instead(command, "sh", "-c", script), env=engine.environment) as process:
+    with subprocess.Popen(instead(command, "sh", "-c", script), env=engine.environment):
         until(lambda: (place / "begun").exists())
-        docker_build._stop(name, process)
+        assert ask("kill", name).returncode == 0
     until(lambda: name not in engine.must("podman", "ps", "--all", "--format", "{{.Names}}"))
     assert not [path for path in mounts(WORK / "storage") if path != str(WORK / "storage" / "overlay")]
     assert (place / "begun").stat().st_uid == UID

@@ -13,8 +13,8 @@ import yaml
 from contract.manifest import load_manifest
 from driver.package import open_package
 from tests.cxrflow.conftest import SIMULATED, Place
-from tests.finn_build.docker_bench import fake_docker
-from tests.finn_build.vivado_model import HWH, Scenario
+from tests.finn_build.flows.finn_iodma.docker_bench import fake_docker
+from tests.finn_build.flows.vivado.vivado_model import HWH, Scenario
 
 COMMAND = "vivado -mode batch -notrace -nojournal -log build.log -source build.tcl"
 

@@ -1,6 +1,6 @@
 """The `finn_iodma` shell: FINN's own ZynqBuild around the design that the local build verified.
 
-Runs where Vivado and Vitis HLS are: in the container that `host.py` starts. It compiles the export again with
+Runs where Vivado and Vitis HLS are: in the container that `run.py` starts. It compiles the export again with
 the local build's steps and folding, requires the same Verilog byte by byte, lets FINN stitch it from a library with the
 local build's edits, verifies with FINN's own verification at zero tolerance, and lets FINN build the bitstream. FINN
 reports success too readily: its verification prints FAIL and goes on, its shell scripts hide Vivado's exit code, and

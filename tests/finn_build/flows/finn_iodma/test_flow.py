@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError, VendorToolError
-from finn_build.flows.finn_iodma import host as docker_build
+from finn_build.flows.finn_iodma import run as run_module
+from finn_build.flows.finn_iodma.flow import build_bitstream
+from finn_build.flows.finn_iodma.image import IMAGE, LABEL, REPOSITORY, image_inputs
+from finn_build.flows.finn_iodma.prepare import find_xilinx
 from finn_build.targets.boards import BOARDS
-from tests.finn_build.docker_bench import fake_docker, write
+from tests.finn_build.flows.finn_iodma.docker_bench import fake_docker, write
 
-DOCKER = docker_build.REPOSITORY / "docker"
+DOCKER = REPOSITORY / "docker"
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(place: Path, said: list[str] | None = None) -> dict[str, Any]:
-    return docker_build.build_bitstream(
+    return build_bitstream(
         place / "build", place / "export", place / "build" / "bitstream", board=BOARDS["pynq-z2"],
         say=(said if said is not None else []).append,
     )  # fmt: skip
@@ -57,7 +60,7 @@ def test_the_results_come_out_whole_and_the_container_gets_just_what_it_needs(pl
         assert got[got.index(option) + 1] == value
     mounts = [re.fullmatch(r"--mount=type=bind,source=(.*?),target=(.*?)(,readonly)?", a) for a in got if "mount" in a]
     assert all(m and m[1] == m[2] for m in mounts), "at the same path as on the host"
-    repository = docker_build.REPOSITORY
+    repository = REPOSITORY
     assert {m[1]: bool(m[3]) for m in mounts if m} == {
         **{str(place / name): True for name in ("build", "export", "Xilinx")},
         **{str(repository / name): True for name in ("contract", "finn_build", "LICENSE")},
@@ -132,7 +135,7 @@ def test_what_a_failure_left_is_not_in_the_way(place: Path, monkeypatch: pytest.
 
 def test_a_hanging_container_is_killed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_DOCKER", "hang")
-    monkeypatch.setattr(docker_build, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(run_module, "TIMEOUT_S", 0.3)
     with pytest.raises(ToolError, match=r"did not end in .* h and was stopped.*make the design smaller"):
         run(place)
     assert (place / "fake" / "killed").exists() and not (place / "build" / "bitstream").exists()
@@ -141,10 +144,10 @@ def test_a_hanging_container_is_killed(place: Path, monkeypatch: pytest.MonkeyPa
 def test_the_container_ends_with_whoever_started_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kind of fault: what a vendor's tool does goes on when the command that started it is killed."""
     monkeypatch.setenv("FAKE_DOCKER", "hang")
-    monkeypatch.setenv("PYTHONPATH", str(docker_build.REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     code = (
-        "import sys; from pathlib import Path; from finn_build.flows.finn_iodma import host as docker_build\n"
-        "docker_build._run(sys.argv[1:], Path(sys.argv[-1]) / 'log', say=print)"
+        "import sys; from pathlib import Path; from finn_build.flows.finn_iodma.run import run_container\n"
+        "run_container(sys.argv[1:], Path(sys.argv[-1]) / 'log', say=print)"
     )
     command = ["docker", "run", "--name", "cxrflow-1", str(place)]
     process = subprocess.Popen([sys.executable, "-u", "-c", code, *command], stdout=subprocess.PIPE, text=True)
@@ -239,7 +242,7 @@ def test_the_newer_layout_of_vivado_is_found(tmp_path: Path) -> None:
     for tool, program in (("Vivado", "vivado"), ("Vitis", "vitis-run")):
         write(tmp_path / "2025.1" / tool / "settings64.sh", "")
         write(tmp_path / "2025.1" / tool / "bin" / program, "")
-    found = docker_build.find_xilinx({"PATH": str(tmp_path / "2025.1" / "Vivado" / "bin")})
+    found = find_xilinx({"PATH": str(tmp_path / "2025.1" / "Vivado" / "bin")})
     assert (found.hls, found.program) == (tmp_path / "2025.1" / "Vitis", "vitis-run")
     assert found.mounts == (tmp_path,)
 
@@ -247,8 +250,8 @@ def test_the_newer_layout_of_vivado_is_found(tmp_path: Path) -> None:
 def test_the_image_is_built_with_the_label_that_the_run_looks_for(place: Path) -> None:
     subprocess.run(["sh", DOCKER / "build.sh"], check=True, cwd=place)
     got = json.loads((place / "fake" / "build.json").read_text())
-    assert got[got.index("--label") + 1] == f"{docker_build.LABEL}={docker_build.image_inputs()}"
-    assert got[got.index("--tag") + 1] == docker_build.IMAGE
+    assert got[got.index("--label") + 1] == f"{LABEL}={image_inputs()}"
+    assert got[got.index("--tag") + 1] == IMAGE
 
 
 def test_the_entrypoint_takes_over_the_settings_and_becomes_the_command(place: Path) -> None:

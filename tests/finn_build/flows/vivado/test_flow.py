@@ -23,7 +23,7 @@ from finn_build.flows.vivado.run import command_line
 from finn_build.licences import FINN, NOTICE
 from finn_build.records import Routed
 from finn_build.targets.boards import BOARDS
-from tests.finn_build.vivado_model import HWH, Scenario, timing_report, utilization_report, write_build
+from tests.finn_build.flows.vivado.vivado_model import HWH, Scenario, timing_report, utilization_report, write_build
 from tests.licences import require_licences
 
 
@@ -253,7 +253,7 @@ class TestProcess:
         environment = {
             **os.environ,
             **scenario.environment(bench.folder / "s"),
-            "PYTHONPATH": str(Path(__file__).parents[2]),
+            "PYTHONPATH": str(Path(__file__).parents[4]),
         }
         code = (
             "import sys; from pathlib import Path; from finn_build.flows.vivado.run import run_vivado, find_vivado\n"
@@ -340,7 +340,7 @@ def test_every_listed_warning_has_a_reason() -> None:
 
 def test_ultrascale_reports(tmp_path: Path) -> None:
     from finn_build.flows.vivado.reports import parse_hierarchy, parse_utilization
-    from tests.finn_build.vivado_model import hierarchy_report
+    from tests.finn_build.flows.vivado.vivado_model import hierarchy_report
 
     used = parse_utilization(utilization_report(ultrascale=True))
     assert used["URAM"] == (3, 96) and used["LUT"] == (9120, 230400) and used["BRAM_18K"] == (33, 624)

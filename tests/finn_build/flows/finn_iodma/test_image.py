@@ -17,7 +17,7 @@ from finn.interface import manage_deps
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from finn_build.flows.finn_iodma.host import IMAGE, INPUTS, LABEL, REPOSITORY, image_inputs
+from finn_build.flows.finn_iodma.image import IMAGE, INPUTS, LABEL, REPOSITORY, image_inputs
 from finn_build.targets.boards import BOARDS
 
 DOCKER = REPOSITORY / "docker"

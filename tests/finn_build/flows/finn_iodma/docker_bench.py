@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from finn_build.flows.finn_iodma import host as docker_build
+from finn_build.flows.finn_iodma import run
+from finn_build.flows.finn_iodma.image import image_inputs
+from finn_build.flows.finn_iodma.prepare import LICENSES
 
 FAKES = Path(__file__).parent / "fakes"
 
@@ -18,15 +20,15 @@ def fake_docker(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write(folder / "Xilinx" / tool / "2022.2" / "bin" / program, "")
     # Without site-packages, and without whatever `env python3` would go through.
     write(folder / "bin" / "docker", f"#!{sys.executable} -ES\n" + (FAKES / "docker").read_text())
-    write(folder / "fake" / "inputs", docker_build.image_inputs())
-    for name in ("XILINX_HLS", *docker_build.LICENSES):
+    write(folder / "fake" / "inputs", image_inputs())
+    for name in ("XILINX_HLS", *LICENSES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XILINX_VIVADO", str(folder / "Xilinx" / "Vivado" / "2022.2"))
     monkeypatch.setenv("FAKE_DOCKER_FOLDER", str(folder / "fake"))
     monkeypatch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(os, "getuid", lambda: 1234)
     monkeypatch.setattr(os, "getgid", lambda: 567)
-    monkeypatch.setattr(docker_build, "POLL_S", 0.01)
+    monkeypatch.setattr(run, "POLL_S", 0.01)
 
 
 def write(path: Path, text: str) -> None:

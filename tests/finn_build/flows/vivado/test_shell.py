@@ -14,7 +14,7 @@ from finn_build.flows.vivado.prepare import DMA_NAME, write_project
 from finn_build.flows.vivado.streams import plan_streams
 from finn_build.targets.boards import BOARDS
 from tests import tcl
-from tests.finn_build.vivado_model import IPS, STUBS, Scenario, write_build
+from tests.finn_build.flows.vivado.vivado_model import IPS, STUBS, Scenario, write_build
 
 WIDTHS = [1, 2, 4, 7, 8, 14, 16, 28, 49, 56, 112, 196, 392]  # pixels per beat; all divide 784
 LEGAL_STREAM = {8, 16, 32, 64, 128, 256, 512, 1024}
