@@ -1,7 +1,7 @@
 """Records: the files that stages leave, each one typed class beside its writer, read through here and nowhere else.
 
 Runs are copied between machines and people, so a file may say anything: nothing is believed before it was checked, and
-what is wrong is one sentence. Needs pydantic, so this is the one module of `contract` that does not go to a board.
+what is wrong is one sentence. Needs pydantic, so no deploy folder has this module.
 """
 
 from pathlib import Path

@@ -13,6 +13,7 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError, MismatchError
 from contract.network import IntegerNetwork
+from contract.onnx_file import load_onnx as load_model
 from finn_build.chain import Chain
 
 OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
@@ -28,14 +29,14 @@ NEXT: dict[str | None, tuple[str | None, ...]] = {
 
 
 def load_onnx(path: Path) -> ModelWrapper:
-    """Read an ONNX file, trusting nothing. Raises ArtifactError."""
-    if not path.is_file():
-        raise ArtifactError(f"{path} is not there. Export the run first.")
+    """Read an ONNX file that our export wrote, trusting nothing. Raises ArtifactError."""
     try:
-        model = ModelWrapper(str(path))
+        model = ModelWrapper(load_model(path, advice="Export the run again."))
         shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
         foreign = [f"{_name(node)} ({node.op_type})" for node in model.graph.node if node.op_type not in OPERATORS]
-    except Exception as err:  # protobuf and onnx raise many kinds for damaged files
+    except ArtifactError:
+        raise
+    except Exception as err:  # qonnx raises many kinds for damaged graphs
         raise ArtifactError(f"{path} is not a whole ONNX model ({type(err).__name__}). Export the run again.") from err
     if len(model.graph.input) != 1 or len(model.graph.output) != 1 or not all(s and len(s) == 2 for s in shapes):
         raise ArtifactError(f"{path} has the shapes {shapes}, expected one (1, MW) input and one (1, 1) output.")
