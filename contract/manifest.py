@@ -15,6 +15,7 @@ from contract.decision import Decision
 from contract.errors import ArtifactError
 from contract.files import is_inside, read_json, write_whole
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
+from contract.processors import processors_of
 from contract.shells import CELLS
 from contract.values import VALUES
 
@@ -148,6 +149,11 @@ def _hardware(raw: object) -> Hardware | None:
         raise _FieldError(f"hardware.shell is {shortened(shell)}, expected {', '.join(CELLS)} or null")
     for name in ("board", "part"):
         _is(record[name], str, f"hardware.{name}")
+    try:
+        processors_of(record["part"])
+    except ValueError as err:
+        expected = str(err).partition("expected ")[2]
+        raise _FieldError(f"hardware.part is {shortened(record['part'])}, expected {expected}") from err
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
     _is(record["cycles_per_image"], int, "hardware.cycles_per_image", positive=True)
     _is(record["dma"], dict, "hardware.dma")

@@ -28,6 +28,7 @@ from contract.errors import (
 from contract.manifest import Manifest
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
+from contract.processors import processors_of
 from contract.values import PIXELS
 from driver.axi_dma import AxiDmaLink
 from driver.finn_iodma import FinnIodmaLink
@@ -44,7 +45,6 @@ CAPACITY = 1024  # images per transfer, unless the caller says otherwise
 TIMEOUT_S = 10.0
 LONGEST_TIMEOUT_S = 86400.0
 DEVICE_TREE = Path("/proc/device-tree/compatible")  # the kernel's own word on which chip it runs
-CHIP_OF_PART = {"xc7z": b"xlnx,zynq-7000", "xczu": b"xlnx,zynqmp", "xck2": b"xlnx,zynqmp"}
 
 _HOLDERS: "weakref.WeakValueDictionary[int, Accelerator]" = weakref.WeakValueDictionary()  # by the id of the runtime
 _CHANGING_HANDS = threading.Lock()
@@ -457,8 +457,8 @@ def board_missing(package: Package) -> str | None:
         compatible = DEVICE_TREE.read_bytes()
     except OSError:
         return "this machine is no Zynq board. Use device='sim' or device='cpu'"
-    chip = CHIP_OF_PART.get(hardware.part[:4])
-    if chip is None or not any(name.startswith(chip) for name in compatible.split(b"\0")):
+    chip = processors_of(hardware.part).compatible
+    if not any(name.startswith(chip) for name in compatible.split(b"\0")):
         found = compatible.split(b"\0")[0].decode(errors="replace")
         return f"the bitstream is for {hardware.board} ({hardware.part}), this board is {found}. Package for this board"
     missing = [name for name in DESIGN if package.path(name) is None]

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import dataclass, replace
 
 from contract.manifest import Hardware
+from contract.processors import processors_of
 from contract.shells import CELLS
 from driver.simulated.core import Core
 from driver.simulated.faults import Faults
@@ -52,12 +53,12 @@ class SimulatedDevice:
         self._faults = Faults()
         self._accesses = 0  # of registers since the faults were assigned
         self._streams = Streams(core, hardware)
-        self.clock = PsClock(hardware, lambda: self._faults)
+        self.processors = processors_of(hardware.part)
+        self.clock = PsClock(self.processors.clocks, lambda: self._faults)
         self.ips = {ip.name: ip for ip in self._design()}
 
     def _design(self) -> list[Ip]:
-        base = 0xA000_0000 if self.clock.zynqmp else 0x4000_0000  # where M_AXI_HPM0_FPD and M_AXI_GP0 start
-        names = self.hardware.dma
+        base, names = self.processors.base, self.hardware.dma
         if self.hardware.shell == "axi_dma":
             result_bytes = self.hardware.output.width_bits // 8
             dma = AxiDmaModel(self.memory, self._streams, result_bytes, lambda: self._faults)

@@ -25,11 +25,8 @@ def _slave(ip: Ip) -> str:
 
 
 def _processing_system(modules: ElementTree.Element, device: SimulatedDevice) -> None:
-    zynqmp = device.clock.zynqmp
-    kind, version, master = (
-        ("zynq_ultra_ps_e", "3.5", "M_AXI_HPM0_FPD") if zynqmp else ("processing_system7", "5.5", "M_AXI_GP0")
-    )
-    module = _module(modules, "zynq_ps", f"xilinx.com:ip:{kind}:{version}", _clock_parameters(device))
+    master = device.processors.master
+    module = _module(modules, "zynq_ps", f"xilinx.com:ip:{device.processors.cell}", _clock_parameters(device))
     _bus(module, master, "MASTER")
     memory_map = ElementTree.SubElement(module, "MEMORYMAP")
     for ip in device.ips.values():
@@ -43,29 +40,12 @@ def _processing_system(modules: ElementTree.Element, device: SimulatedDevice) ->
 
 def _clock_parameters(device: SimulatedDevice) -> dict[str, str]:
     """Return what pynq reads about the four PL clocks; only clock 0 is on."""
-    mhz = device.hardware.clock_mhz
-    divisor = max(1, min(63, round(device.clock.source_mhz / mhz)))
+    mhz, system = device.hardware.clock_mhz, device.processors
+    divisor = max(1, min(63, round(system.clocks.source_mhz / mhz)))
     parameters: dict[str, str] = {}
     for i in range(4):
-        on, frequency = str(int(i == 0)), str(mhz if i == 0 else 100.0)
-        if device.clock.zynqmp:
-            register = f"PSU__CRL_APB__PL{i}_REF_CTRL__"
-            parameters |= {
-                f"PSU__FPGA_PL{i}_ENABLE": on,
-                f"{register}SRCSEL": "IOPLL",
-                f"{register}DIVISOR0": str(divisor),
-                f"{register}DIVISOR1": "1",
-                f"{register}ACT_FREQMHZ": frequency,
-            }
-        else:
-            parameters |= {
-                f"PCW_FPGA_FCLK{i}_ENABLE": on,
-                f"PCW_FCLK{i}_PERIPHERAL_CLKSRC": "IO PLL",
-                f"PCW_FCLK{i}_PERIPHERAL_DIVISOR0": str(divisor),
-                f"PCW_FCLK{i}_PERIPHERAL_DIVISOR1": "1",
-                f"PCW_FPGA{i}_PERIPHERAL_FREQMHZ": frequency,
-                f"PCW_ACT_FPGA{i}_PERIPHERAL_FREQMHZ": frequency,
-            }
+        values = {"on": int(i == 0), "divisor": divisor, "mhz": mhz if i == 0 else 100.0}
+        parameters |= {name.format(i=i): value.format(**values) for name, value in system.hwh.items()}
     return parameters
 
 

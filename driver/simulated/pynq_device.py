@@ -55,7 +55,7 @@ def _board_class() -> type:
         def __init__(self, device: SimulatedDevice) -> None:
             super().__init__(tag="simulated")
             self.name = "simulated"
-            self.arch = "aarch64" if device.clock.zynqmp else "armv7l"  # pynq.Clocks chooses the registers by this
+            self.arch = device.processors.machine  # pynq.Clocks chooses the registers by this
             self.timestamp = ""
             self.folder = tempfile.TemporaryDirectory()
             self._device = device

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from contract.manifest import Hardware, Stream
+from contract.manifest import Stream
+from contract.processors import ClockRegisters
 from contract.shells import (
     DMA_CHANNELS,
     DMA_LENGTH_BITS,
@@ -336,71 +337,18 @@ class FinnIodmaModel:
         self._streams.changed.notify_all()
 
 
-@dataclass(frozen=True)
-class _ClockLayout:
-    """Where a family of chips keeps its PL clock 0: source / (divisor 0 * divisor 1)."""
-
-    ranges: tuple[tuple[int, int], ...]  # address and size
-    register: int  # its address
-    source_mhz: float
-    divisor1_shift: int
-    boot: dict[int, int]  # address -> value after booting
-
-
-_ZYNQ = _ClockLayout(
-    ranges=((0xF800_0000, 0x1000),),
-    register=0xF800_0170,  # FPGA0_CLK_CTRL
-    source_mhz=50.0 * 20,
-    divisor1_shift=20,
-    # ARM, DDR and IO PLL, whose multipliers of 50 MHz are in bits 12..18; the PL clock starts at 50 MHz.
-    boot={0xF800_0100: 26 << 12, 0xF800_0104: 21 << 12, 0xF800_0108: 20 << 12, 0xF800_0170: 1 << 20 | 20 << 8},
-)
-_ZYNQMP = _ClockLayout(
-    ranges=((0xFF5E_0000, 0x1000), (0xFD1A_0000, 0x1000)),
-    register=0xFF5E_00C0,  # PL0_REF_CTRL
-    source_mhz=33.333 * 90 / 2,
-    divisor1_shift=16,
-    # IO, R, A, D and V PLL, multiplier in bits 8..14 and a half in bit 16; the PL clock starts at 50 MHz and is on.
-    boot={
-        0xFF5E_0020: 1 << 16 | 90 << 8, 0xFF5E_0030: 1 << 16 | 45 << 8, 0xFD1A_0020: 1 << 16 | 72 << 8,
-        0xFD1A_002C: 1 << 16 | 64 << 8, 0xFD1A_0038: 1 << 16 | 90 << 8,
-        0xFF5E_00C0: 1 << 24 | 1 << 16 | 30 << 8,
-    },
-)  # fmt: skip
-
-
 class PsClock:
     """The clock registers of the processing system, as far as PL clock 0 needs them."""
 
-    def __init__(self, hardware: Hardware, faults: Callable[[], Faults]) -> None:
-        """Lay the registers out as in the chip that `hardware` names."""
-        self._layout = _ZYNQMP if hardware.part.startswith(("xczu", "xck")) else _ZYNQ
-        self._values = dict(self._layout.boot)
+    def __init__(self, registers: ClockRegisters, faults: Callable[[], Faults]) -> None:
+        """Answer where `registers` says that they are."""
+        self.layout = registers
+        self._values = dict(registers.boot)
         self._faults = faults
-
-    @property
-    def zynqmp(self) -> bool:
-        """Whether this is a Zynq UltraScale+."""
-        return self._layout is _ZYNQMP
-
-    @property
-    def register(self) -> int:
-        """Physical address of PL clock 0's control register, whose divisor 0 is in bits 8..13."""
-        return self._layout.register
-
-    @property
-    def divisor1_shift(self) -> int:
-        """Lowest bit of divisor 1 there."""
-        return self._layout.divisor1_shift
-
-    @property
-    def source_mhz(self) -> float:
-        """Frequency of the PLL before the divisors [MHz]."""
-        return self._layout.source_mhz
 
     def covers(self, address: int) -> bool:
         """Tell whether the clock registers include this address."""
-        return any(base <= address < base + size for base, size in self._layout.ranges)
+        return any(base <= address < base + size for base, size in self.layout.ranges)
 
     def read(self, address: int) -> int:
         """Return a register by its physical address."""
@@ -408,5 +356,5 @@ class PsClock:
 
     def write(self, address: int, value: int) -> None:
         """Set a register by its physical address."""
-        if not (address == self._layout.register and self._faults().clock_stuck):
+        if not (address == self.layout.register and self._faults().clock_stuck):
             self._values[address] = value

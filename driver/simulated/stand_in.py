@@ -109,7 +109,7 @@ class _Clocks:
     """Stands for pynq.Clocks."""
 
     def __init__(self, device: SimulatedDevice) -> None:
-        self._device, self._clock = device, device.clock
+        self._device, self._clock = device, device.clock.layout
 
     @property
     def fclk0_mhz(self) -> float:

@@ -315,7 +315,7 @@ def _resources(ip: Ip) -> str:
         rows.append((name, *("" if value is None else value for value in known)))
     rows.append(("**all**", "", "", "", *(f"{one.total[resource]:,}" for resource, one in columns)))
     budget = (f"{ip.board.usable[resource]:,}" for resource, _ in columns)
-    rows.append((f"budget of the {ip.board.finn_name}", "", "", "", *budget))
+    rows.append((f"budget of the {ip.board.name}", "", "", "", *budget))
     headings = (f"{TITLES[resource]} ({one.source.name})" for resource, one in columns)
     return _table(("node", "PE", "SIMD", "cycles", *headings), rows)
 

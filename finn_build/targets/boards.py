@@ -17,7 +17,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from contract.errors import ConfigError
-from finn_build.targets.families.family import FAMILIES, family_of
+from contract.processors import processors_of
+from finn_build.targets.families import family_of
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
 PlainName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -33,13 +34,6 @@ def _of_a_family(part: str) -> str:
             "family", "Input should be {known}", {"known": str(err).partition("expected ")[2]}
         ) from err
     return part
-
-
-def _known_ps(ps: str) -> str:
-    known = sorted(family.ps for family in FAMILIES.values())
-    if ps not in known:
-        raise PydanticCustomError("ps", "Input should be {known}", {"known": " or ".join(map(repr, known))})
-    return ps
 
 
 class Budget(BaseModel):
@@ -58,10 +52,9 @@ class Board(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     name: PlainName  # also the name of its folder in a run
-    finn_name: str  # FINN's own key, exact case
+    finn_name: str | None = None  # FINN's own key, exact case; None: FINN does not know it, so it has no finn_iodma
     part: Annotated[str, Field(pattern=r"^[a-z][A-Za-z0-9-]+$"), AfterValidator(_of_a_family)]
     board_parts: Annotated[list[Annotated[str, Field(pattern=r"^[^:\s]+:[^:\s]+:part0:[\d.]+$")]], Field(min_length=1)]
-    ps: Annotated[str, AfterValidator(_known_ps)]  # processing system
     dma_bits: Literal[32, 64, 128]  # width of the DMA's memory port [bit]: no stream into the PL is wider
     pl_mhz: PositiveFloat  # the PS's first clock into the PL [MHz]
     lut: PositiveInt
@@ -71,6 +64,11 @@ class Board(BaseModel):
     uram: NonNegativeInt
     budget: Budget
     ps_settings: dict[Setting, Annotated[str, Field(pattern=r"^[\w .()/:-]+$")] | int | float] = {}
+
+    @property
+    def ps(self) -> str:
+        """Name of the processing system, as the Vivado project's scripts know it."""
+        return processors_of(self.part).name
 
     @property
     def family(self) -> str:

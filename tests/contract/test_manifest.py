@@ -178,6 +178,7 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, at: tuple[str, ...], va
     [
         (("hardware", "dma"), {"input": "x"}, r"hardware.dma has \['input'\], expected \['dma'\]"),
         (("hardware", "shell"), None, r"hardware.dma has \['dma'\], expected \[\]"),
+        (("hardware", "part"), "xc6s", r"hardware.part is 'xc6s', expected a part that begins with xc7z or "),
         (("hardware", "shell"), "finn_iodma", r"expected \['input', 'output'\]"),
         (("hardware", "input", "packed_bytes"), 783, "783 packed bytes in beats of 64 bits, expected 784 in"),
         (("hardware", "input", "folded_shape"), [97, 8], "with the product 784"),

@@ -51,6 +51,8 @@ def require_buildable(build_dir: Path, board: "Board") -> None:
         raise ConfigError(
             f"{build_dir} was built for {found}, not for {board.name}. Run `cxrflow build` for that board."
         )
+    if board.finn_name is None:
+        raise ConfigError(f"FINN does not know {board.name}, so it has no shell of FINN's for it. Use axi_dma.")
     if clk_ns != CLK_NS:
         raise ConfigError(
             f"the build's clk_ns is {clk_ns:g}, but FINN's shell makes its clock from a PS clock of 100 MHz, and the "

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from contract.processors import processors_of
+
 
 class DeviceFamily:
     """One family of devices: its cells, its synthesis, its multipliers."""
 
     name: ClassVar[str]  # Yosys'; also the name of its file
     vivado: ClassVar[str]  # Vivado's, of the parts with processors
-    parts: ClassVar[tuple[str, ...]]  # how the names of its parts begin
-    ps: ClassVar[str]  # processing system
+    ps: ClassVar[str]  # its parts' processing system, one of contract.processors
     dsp_port: ClassVar[int]  # width of the multiplier's wider input [bit]; finn-rtllib packs several rows into it
     dsp_version: ClassVar[int]  # finn-rtllib's number of the DSP cell
     # Cells of a mapped netlist, and what each counts as: fields of synth.Usage.
@@ -47,8 +48,5 @@ FAMILIES: dict[str, DeviceFamily] = {}  # by name; `finn_build.targets.families`
 
 def family_of(part: str) -> DeviceFamily:
     """Return the family of a part. Raises ValueError: none has it."""
-    for family in FAMILIES.values():
-        if part.startswith(family.parts):
-            return family
-    known = " or ".join(beginning for family in FAMILIES.values() for beginning in family.parts)
-    raise ValueError(f"{part} is of no known family, expected a part that begins with {known}")
+    ps = processors_of(part).name
+    return next(family for family in FAMILIES.values() if family.ps == ps)

@@ -10,7 +10,6 @@ class SevenSeries(Xilinx):
 
     name = "xc7"
     vivado = "zynq"
-    parts = ("xc7",)
     ps = "ps7"
     dsp_port = 25
     dsp_version = 1

@@ -10,7 +10,6 @@ class UltraScalePlus(Xilinx):
 
     name = "xcup"
     vivado = "zynquplus"
-    parts = ("xczu", "xck")
     ps = "zynqmp"
     dsp_port = 27
     dsp_version = 2

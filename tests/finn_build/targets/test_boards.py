@@ -21,15 +21,10 @@ SAME_PART = {"Ultra96-V2": "Ultra96"}  # FINN lists resources for the first vers
 
 
 def test_the_boards_of_the_catalogue() -> None:
-    assert list(BOARDS) == ["pynq-z2", "zcu104", "pynq-z1", "ultra96-v2", "kv260", "zcu102"]
-    assert {b.name: (b.ps, b.family) for b in BOARDS.values() if b.part.startswith("xc7z")} == {
-        "pynq-z2": ("ps7", "zynq"),
-        "pynq-z1": ("ps7", "zynq"),
-    }
-    assert all(b.ps == "zynqmp" and b.family == "zynquplus" for b in BOARDS.values() if b.dma_bits == 128)
+    assert set(BOARDS) >= {"pynq-z2", "zcu104", "pynq-z1", "ultra96-v2", "kv260", "zcu102"}
 
 
-@pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+@pytest.mark.parametrize("board", [b for b in BOARDS.values() if b.finn_name], ids=lambda board: board.name)
 class TestAgainstFinn:
     def test_part_and_port(self, board: Board) -> None:
         assert board.part == pynq_part_map[board.finn_name]
@@ -84,12 +79,11 @@ def test_a_board_may_have_its_own_budget(tmp_path: Path) -> None:
         ("lut = 53_200", "lut = 53200.5", "'lut' of board 'pynq-z2' is 53200.5, expected a valid integer"),
         ("lut = 53_200", "luts = 53_200", "'lut' of board 'pynq-z2' is missing"),
         ("uram = 96", "uram = 96\nrom = 1", "'rom' of board 'zcu104' is no field, expected board_parts, bram18,"),
-        ('"ps7" ', '"ps8" ', "'ps' of board 'pynq-z2' is 'ps8', expected 'ps7' or 'zynqmp'"),
         ("dma_bits = 64 ", "dma_bits = 65 ", "'dma_bits' of board 'pynq-z2' is 65, expected 32, 64 or 128"),
         (
             'part = "xc7z020clg400-1"',
             'part = "xa7z020clg400-1"',
-            "is 'xa7z020clg400-1', expected a part that begins with xc7",
+            "is 'xa7z020clg400-1', expected a part that begins with xc7z or xczu",
         ),
         ('part = "xc7z020clg400-1"', 'part = "a b"', "'part' of board 'pynq-z2' is 'a b', string should match pattern"),
         ('["tul.com.tw:pynq-z2:part0:1.0"]', "[]", "'board_parts' of board 'pynq-z2' is [], list should have"),

@@ -208,6 +208,10 @@ def spaced(place: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setenv("XILINX_VIVADO", str(place / "my tools" / "Vivado" / "2022.2"))
 
 
+def unknown_to_finn(place: Path, patch: pytest.MonkeyPatch) -> None:
+    patch.setitem(BOARDS, "pynq-z2", BOARDS["pynq-z2"].model_copy(update={"finn_name": None}))
+
+
 OBSTACLES: list[tuple[Callable[[Path, pytest.MonkeyPatch], None], type[CxrflowError], str]] = [
     (no_docker, VendorToolError, r"docker is not on PATH.*then run `make docker-build`"),
     (root, ToolError, r"runs as root.*as a user in the group docker"),
@@ -218,6 +222,7 @@ OBSTACLES: list[tuple[Callable[[Path, pytest.MonkeyPatch], None], type[CxrflowEr
     (no_build, ArtifactError, r"build\.json is not there\. Run `cxrflow build` first"),
     (summary(board="zcu104"), ConfigError, r"was built for zcu104, not for pynq-z2"),
     (summary(clk_ns=5.0), ConfigError, r"clk_ns is 5, but FINN's shell.*Build again with clk_ns: 10, or use axi_dma"),
+    (unknown_to_finn, ConfigError, r"FINN does not know pynq-z2, so .*Use axi_dma"),
     (taken, ConfigError, r"bitstream is there already\. Remove it"),
     (spaced, ConfigError, r"my tools holds a space"),
 ]
