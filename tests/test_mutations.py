@@ -25,6 +25,7 @@ STREAM = "tests/finn_build/test_folding.py::test_it_never_folds_beyond_the_strea
 MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.decision", "offset <= operating_point:", "offset < operating_point:", DECISION),
     ("contract.decision", "        threshold += 1\n", "        break\n", DECISION),
+    ("contract.decision", "        threshold -= 1\n", "        break\n", DECISION),
     ("contract.decision", "(logits > self.threshold)", "(logits >= self.threshold)", CLASSES),
     ("contract.decision", "1 / (1 + np.exp(-np", "1 / (1 + np.exp(np", CLASSES),
     ("contract.preprocess", "(2 * sums + area)", "(2 * sums)", ROUNDED),
@@ -40,6 +41,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("export.integer_network", "            norm.running_mean[flip] *= -1\n", "", CANONICAL),
     ("finn_build.folding", "stage.cycles <= cycles)", "stage.cycles < cycles)", CHEAPER),
     ("finn_build.folding", "if budget.holds(cheapest.used):", "if True:", CHEAPER),
+    ("finn_build.folding", "b <= bram18 and d <= dsp", "b <= bram18 or d <= dsp", CHEAPER),
     ("finn_build.folding", "None and cycles < problem.stream_cycles:", "None and cycles < 1:", STREAM),
 ]
 

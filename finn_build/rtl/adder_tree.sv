@@ -16,8 +16,8 @@ module adder_tree #(
     input  wire logic [TERMS-1:0][BITS-1:0] terms_i,
     output wire logic [SUM_BITS-1:0]        sum_o
 );
-    if (TERMS < 1 || TERMS > 2**20) begin : gen_check_terms
-        $fatal(1, "adder_tree: TERMS=%0d is outside 1..2**20", TERMS);
+    if (TERMS < 1 || TERMS > 2**14) begin : gen_check_terms
+        $fatal(1, "adder_tree: TERMS=%0d is outside 1..2**14", TERMS);
     end
     if (BITS < 1 || BITS > 64) begin : gen_check_bits
         $fatal(1, "adder_tree: BITS=%0d is outside 1..64", BITS);
@@ -27,9 +27,10 @@ module adder_tree #(
     end
 
     localparam bit NEGATIVE = SIGNED != 0;
+    localparam int unsigned LEAVES = TERMS > 2**14 ? 1 : TERMS; // or a tool's own limit would end it, before our words
     for (genvar l = 0; l <= LEVELS; l++) begin : gen_level
-        localparam int unsigned NODES = (TERMS + 2**l - 1) / 2**l;
-        localparam int unsigned BELOW = l == 0 ? 0 : (TERMS + 2**(l-1) - 1) / 2**(l-1);
+        localparam int unsigned NODES = (LEAVES + 2**l - 1) / 2**l;
+        localparam int unsigned BELOW = l == 0 ? 0 : (LEAVES + 2**(l-1) - 1) / 2**(l-1);
         localparam int unsigned WIDTH = BITS + l;
         for (genvar n = 0; n < NODES; n++) begin : gen_node
             logic [WIDTH-1:0] value;

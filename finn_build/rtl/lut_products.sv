@@ -39,11 +39,11 @@ module lut_products #(
     output wire logic [PE-1:0][SUM_BITS-1:0] sums_o,
     output wire logic [MARK_BITS-1:0]        mark_o
 );
-    if (PE < 1 || PE > 2**20) begin : gen_check_pe
-        $fatal(1, "lut_products: PE=%0d is outside 1..2**20", PE);
+    if (PE < 1 || PE > 2**14) begin : gen_check_pe
+        $fatal(1, "lut_products: PE=%0d is outside 1..2**14", PE);
     end
-    if (SIMD < 1 || SIMD > 2**20) begin : gen_check_simd
-        $fatal(1, "lut_products: SIMD=%0d is outside 1..2**20", SIMD);
+    if (SIMD < 1 || SIMD > 2**14) begin : gen_check_simd
+        $fatal(1, "lut_products: SIMD=%0d is outside 1..2**14", SIMD);
     end
     if (WEIGHT_BITS < 1 || WEIGHT_BITS > 32) begin : gen_check_weight_bits
         $fatal(1, "lut_products: WEIGHT_BITS=%0d is outside 1..32", WEIGHT_BITS);
@@ -72,6 +72,9 @@ module lut_products #(
     end
     // verilator lint_on WIDTHEXPAND
 
+    // What is generated of too many would end in a tool's own limit, before our words.
+    localparam int unsigned ROWS    = PE > 2**14 ? 1 : PE;
+    localparam int unsigned COLUMNS = SIMD > 2**14 ? 1 : SIMD;
     (* ram_style = RAM_STYLE *) logic [PE*SIMD*WEIGHT_BITS-1:0] weights [WORDS];
     initial $readmemh(WEIGHT_FILE, weights);
 
@@ -85,8 +88,9 @@ module lut_products #(
     localparam bit          AGREE     = WEIGHT_BITS == 1 && ACT_BITS == 1;
     localparam bit          PAIRS     = ACT_BITS > 1;
     localparam int unsigned PLANES    = PAIRS ? WEIGHT_BITS : 1; // bits of a weight that are terms of their own
-    localparam int unsigned GROUP     = AGREE ? (SIMD < 18 ? SIMD : 18) : PAIRS && SIMD > 1 ? 2 : 1; // columns per leaf
-    localparam int unsigned GROUPS    = (SIMD + GROUP - 1) / GROUP;
+    localparam int unsigned MOST      = AGREE ? 18 : PAIRS ? 2 : 1;
+    localparam int unsigned GROUP     = COLUMNS < MOST ? COLUMNS : MOST; // columns per leaf
+    localparam int unsigned GROUPS    = (COLUMNS + GROUP - 1) / GROUP;
     localparam int unsigned LEAVES    = GROUPS * PLANES;
     localparam int unsigned PAIR_BITS = ACT_BITS + GROUP - 1;
     localparam int unsigned LEAF_BITS = AGREE ? $clog2(GROUP + 1) : PAIRS ? PAIR_BITS + PLANES - 1 : WEIGHT_BITS + 1;
@@ -114,7 +118,7 @@ module lut_products #(
 
     // Activations as unsigned numbers, or as bits.
     wire [SIMD-1:0][ACT_BITS-1:0] x;
-    for (genvar s = 0; s < SIMD; s++) begin : gen_unsigned
+    for (genvar s = 0; s < COLUMNS; s++) begin : gen_unsigned
         localparam bit INVERT = ACT_SIGNED != 0 && ACT_BITS > 1;
         assign x[s] = acts_q[s*ACT_BITS +: ACT_BITS] ^ (ACT_BITS'(INVERT) << (ACT_BITS - 1));
     end
@@ -142,7 +146,7 @@ module lut_products #(
 
     localparam int unsigned TOTAL_BITS = LEAF_BITS + LEVELS;
     localparam int unsigned WIDE_BITS  = (TOTAL_BITS > SUM_BITS ? TOTAL_BITS : SUM_BITS) + 1;
-    for (genvar p = 0; p < PE; p++) begin : gen_pe
+    for (genvar p = 0; p < ROWS; p++) begin : gen_pe
         wire [SIMD-1:0][WEIGHT_BITS-1:0]  w = weight_q[p*SIMD*WEIGHT_BITS +: SIMD*WEIGHT_BITS];
         wire [LEAVES-1:0][LEAF_BITS-1:0]  leaves;
         for (genvar n = 0; n < LEAVES; n++) begin : gen_leaf

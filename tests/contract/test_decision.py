@@ -4,13 +4,14 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from contract.decision import Decision, integer_threshold, sigmoid
 from contract.errors import ConfigError
 
 
+@example(0.1, -0.2, 0.1, None)  # the quotient is rounded up, to 3, whose logit is greater than the point
 @given(st.floats(1e-6, 1e3), st.floats(-1e3, 1e3), st.floats(-50, 50), st.none() | st.integers(-(10**6), 10**6))
 def test_integer_threshold_is_its_definition(scale: float, offset: float, point: float, exact: int | None) -> None:
     if exact is not None:

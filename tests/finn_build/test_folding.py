@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
@@ -56,7 +56,16 @@ def used_by(problem: Problem, foldings: tuple[Folding, ...]) -> Resources:
     return total + link(width, layers[-1].out_bits, "xc7")  # the result stream carries one integer a beat
 
 
+# The cheapest way that fits is beaten in blocks of memory by one way and in LUTs by another, by none in both.
+NARROW = (
+    Layer("a", "MVAU_rtl", 8, 1, 8, 14, 2, 14),
+    Layer("b", "Thresholding_rtl", 1, 1, 14, 1),
+    Layer("c", "LutMVAU_rtl", 1, 3, 1, 16, 8, 16),
+)
+
+
 @settings(max_examples=60, deadline=None)
+@example(NARROW, 4, 0.515625)
 @given(chains(), st.integers(1, 60), st.floats(0.0, 1.0))
 def test_no_folding_is_cheaper(layers: tuple[Layer, ...], cycles: int, room: float) -> None:
     """`room` shrinks the budget from what the cheapest takes towards nothing."""

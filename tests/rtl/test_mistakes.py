@@ -270,6 +270,13 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "a_every_result_is_the_sum",
         ),
         Mistake(
+            "a beat is fetched while a result stalls",
+            ".m_axis_tready(en)",
+            ".m_axis_tready(en || MISTAKEN)",
+            "w2a1",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
             "reset misses the products",
             ") u_products (\n        .clk(clk), .rst(rst)",
             ") u_products (\n        .clk(clk), .rst(rst && !MISTAKEN)",

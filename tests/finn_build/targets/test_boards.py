@@ -37,6 +37,7 @@ class TestAgainstFinn:
         assert f"set_property board_part {board.board_parts[0]} " in source
 
     def test_resources_differ_only_where_finn_rounds(self, board: Board) -> None:
+        assert board.finn_name is not None
         name = SAME_PART.get(board.finn_name, board.finn_name)
         if name not in platforms:
             assert board.name == "kv260"  # FINN has no entry
