@@ -93,6 +93,7 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
     if parts.bitstream is not None:
         for name in ("accelerator.bit", "accelerator.hwh"):
             shutil.copyfile(parts.bitstream / name, out / name)
+    # What answers are made of. Not the code, which checks it, and not the notebook, which Jupyter saves.
     vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
     manifest = _manifest(experiment, parts, reference.network, vouched, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
