@@ -14,6 +14,7 @@ from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.events import AliasEvent
+from ruamel.yaml.nodes import ScalarNode
 
 from contract.errors import ConfigError
 from contract.files import write_whole
@@ -99,20 +100,23 @@ class Experiment(BaseModel):
             raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
 
 
-class _NoAliases(Composer):
-    """Makes values of YAML without aliases, a few lines of which can expand to gigabytes."""
+class _Plain(Composer):
+    """Makes values of YAML without aliases, a few lines of which can expand to gigabytes, and whose texts are text."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """See the base class."""
         if self.parser.check_event(AliasEvent):
             raise YAMLError("aliases (*name) are not allowed here")
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if isinstance(node, ScalarNode):
+            node.value.encode()  # half a character, as of "\ud800", can be neither printed nor written
+        return node
 
 
 def _yaml() -> YAML:
     """Return a reader and writer of YAML 1.2: safe types, fields in their order, each once, not nested deep."""
     yaml: Any = YAML(typ="safe", pure=True)
-    yaml.Composer = _NoAliases
+    yaml.Composer = _Plain
     yaml.max_depth = MAX_DEPTH
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import pytest
 
+from tests import randomness
+
 ABSENT = ("imagecodecs", "tifffile")
 
 
@@ -23,3 +25,9 @@ class _Absent(ModuleType):
 
 for name in ABSENT:
     sys.modules[name] = _Absent(name)
+
+
+@pytest.fixture(autouse=True)
+def _none_depends_on_another() -> None:
+    """As in tests/conftest.py, which needs more than a board has."""
+    randomness.restart()

@@ -133,6 +133,14 @@ FIELDS = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "text", ['name: "\\uD800"', '"\\uD800": 1', 'network: {hidden: ["\\udfff"]}', 'data: {source: "a\\U0000dc80"}']
+)
+def test_half_a_character_is_refused_wherever_it_stands(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"not readable YAML: .*surrogates not allowed"):
+        load(tmp_path, text.encode())
+
+
 @ANYWHERE
 @given(text=st.text(max_size=80) | st.text(alphabet=string.punctuation + "\n\t a1", max_size=60))
 def test_any_text_is_an_experiment_or_a_config_error(text: str, tmp_path: Path) -> None:

@@ -103,8 +103,16 @@ def test_a_fault_at_every_kind_of_place_is_found(board: Bench, accelerator: Acce
         pytest.skip("FINN's engines do not look at TLAST")
     places = [(1, 0), (1, 1), (1, 2), (16, 7), (16, 15), (16, 16), (16, 17)] if kind in PLACED else [(16, 0)]
     for size, place in places:  # the last two of size + 2 are the witness's
-        calls = [some_pixels(size) for _ in range(3)]
+        calls = [without_poison(board, accelerator, some_pixels(size)) for _ in range(3)]
         assert keeps_its_promise(board, accelerator, KINDS[kind](place), calls), (size, place)
+
+
+def without_poison(board: Bench, accelerator: Accelerator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put other images in the place of those whose results look like poison: with these nothing is wrong if torn."""
+    witness = accelerator.link._witness  # type: ignore[attr-defined]
+    while (alike := witness.doubtful(board.reference(pixels))[:, 0]).any():
+        pixels[alike] = some_pixels(int(alike.sum()))
+    return pixels
 
 
 KNOWN = ("random", "all equal", "golden", "the witness's")
