@@ -4,6 +4,7 @@ The hardware knows integers only; scale, calibration and operating point are hos
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,3 +72,56 @@ def integer_threshold(operating_point: float, scale: float, offset: float) -> in
     while scale * (threshold + 1) + offset <= operating_point:
         threshold += 1
     return threshold
+
+
+# What the float end of a file does, one after the other, in this order of operations: x is (K, N), others (K, 1).
+STEPS: dict[str, Callable[..., Any]] = {
+    "add": lambda x, a: x + a,
+    "multiply": lambda x, a: x * a,
+    "divide": lambda x, a: x / a,
+    "subtract_from": lambda x, a: a - x,
+    "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
+    "normalise": lambda x, gain, mean, std, bias: gain * (x - mean) / std + bias,
+}
+ENDS = ("", "softmax", "sigmoid", "argmax")
+
+
+@dataclass(frozen=True)
+class Head:
+    """What an imported network's K integers stand for: the float end of its file, which the host does.
+
+    The steps are the file's own, in float64, so that equal outputs are equal here, too. Of a head that is quantized,
+    an integer stands for the value of the level that it reaches. Where several are equally great, the first is the
+    class.
+    """
+
+    steps: list[tuple[str, list[list[float]]]] = field(default_factory=list)  # a name in STEPS; (K,) or (1,) each
+    thresholds: list[list[int]] | None = None  # (K, L) ascending; None: the head is not quantized
+    values: list[list[float]] | None = None  # (K, L + 1)
+    end: str = ""  # of ENDS
+
+    def real(self, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the (N, K) real numbers of (N, K) integers, before softmax or sigmoid."""
+        if self.thresholds is not None and self.values is not None:
+            rows = zip(self.thresholds, self.values, outputs.T, strict=True)
+            columns = [np.asarray(v)[np.searchsorted(t, column, side="right")] for t, v, column in rows]
+            return np.stack(columns, axis=1)
+        x: NDArray[np.float64] = outputs.T.astype(np.float64)
+        for name, parameters in self.steps:
+            x = STEPS[name](x, *(np.asarray(values, dtype=np.float64)[:, None] for values in parameters))
+        return x.T
+
+    def results(self, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return what the file itself gives: (N, K), of argmax (N, 1)."""
+        reals = self.real(outputs)
+        if self.end == "softmax":
+            powers = np.exp(reals - reals.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+        if self.end == "argmax":
+            return self.classes(outputs)[:, None].astype(np.float64)
+        return sigmoid(reals) if self.end == "sigmoid" else reals
+
+    def classes(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the (N,) numbers of the greatest outputs; of one output, 1 where it is more than 0."""
+        reals = self.real(outputs)
+        return (reals[:, 0] > 0).astype(np.int64) if reals.shape[1] == 1 else reals.argmax(axis=1)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from contract.decision import integer_threshold, logits_of, sigmoid
 from contract.errors import MismatchError
-from contract.network import FLOAT32_EXACT, save_network
+from contract.network import save_network
 from contract.npz import save_npz
 from datasets.xray import Split
 from export.integer_network import Extracted, canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
+from export.records import describe_layers
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP, predict_logits
 
@@ -67,7 +68,7 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         "fingerprint": checkpoint.fingerprint,
         "chain": chain,
         "images_differing_in_plain_float32": float32,
-        "layers": _describe_layers(extracted),
+        "layers": describe_layers(extracted.network),
     }
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
@@ -108,20 +109,3 @@ def _differing_in_float32(
     """Count the images on which the network as trained, in plain float32, rounds to another integer logit."""
     real = predict_logits(checkpoint.net, pixels).astype(np.float64)
     return int((np.round((real - extracted.offset) / extracted.scale) != logits).sum())
-
-
-def _describe_layers(extracted: Extracted) -> list[dict[str, Any]]:
-    rows = []
-    for layer, (low, high) in zip(extracted.network.layers, extracted.network.input_ranges(), strict=True):
-        least, greatest = layer.accumulator_range(low, high)
-        bound = layer.partial_sum_bound(low, high)
-        rows.append(
-            {
-                "outputs": int(layer.weights.shape[0]),
-                "inputs": int(layer.weights.shape[1]),
-                "accumulator": [int(least.min()), int(greatest.max())],
-                "partial_sum_bound": bound,
-                "exact_in_float32": bound <= FLOAT32_EXACT,
-            }
-        )
-    return rows

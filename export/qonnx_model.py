@@ -10,21 +10,18 @@ import copy
 import io
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from brevitas.export import export_qonnx
 from numpy.typing import NDArray
-from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
-from qonnx.custom_op.general.intquant import int_quant
 from qonnx.util.cleanup import cleanup_model
 
 from contract.scratch import scratch
+from export.foreign.execute import BipolarQuant, Quant, make_double
 from export.integer_network import integer_weights
 from qnn.network import PixelMLP, act_scale, activation, linear
 
@@ -91,37 +88,8 @@ def evaluate_qonnx(path: Path, pixels: NDArray[np.uint8], *, double: bool) -> ND
     """
     model = ModelWrapper(str(path)).model
     if double:
-        _make_double(model)
-    session = ReferenceEvaluator(model, new_ops=[_Quant, _BipolarQuant])
+        make_double(model)
+    session = ReferenceEvaluator(model, new_ops=[Quant, BipolarQuant])
     flat = pixels.reshape(len(pixels), -1).astype(np.float64 if double else np.float32)
     (logits,) = session.run(None, {model.graph.input[0].name: flat})
     return np.asarray(logits)[:, 0].astype(np.float64)
-
-
-def _make_double(model: ModelProto) -> None:
-    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
-
-
-class _Quant(OpRun):
-    op_domain = "qonnx.custom_op.general"
-
-    def _run(  # type: ignore[no-untyped-def]
-        self, x, scale, zeropoint, bits, narrow=None, rounding_mode=None, signed=None
-    ) -> tuple[Any]:
-        mode = rounding_mode.decode() if isinstance(rounding_mode, bytes) else rounding_mode
-        return (np.asarray(int_quant(x, scale, zeropoint, bits, signed, narrow, mode), dtype=x.dtype),)
-
-
-class _BipolarQuant(OpRun):
-    op_domain = "qonnx.custom_op.general"
-
-    def _run(self, x, scale) -> tuple[Any]:  # type: ignore[no-untyped-def]
-        return (np.where(x >= 0, scale, -scale).astype(x.dtype),)
-
-
-_Quant.__name__, _BipolarQuant.__name__ = "Quant", "BipolarQuant"  # the evaluator finds operators by class name

@@ -1,9 +1,12 @@
 """The record of this folder: what an export leaves, as everybody else reads it. No PyTorch."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from contract.decision import Head
+from contract.network import FLOAT32_EXACT, IntegerNetwork
+from contract.quantizer import InputRule
 from contract.record import Chain, Count, Number, Positive, Record, Text
 
 
@@ -14,13 +17,51 @@ class ExportedLayer(Record):
     outputs: Count
 
 
+class Labels(Record):
+    """How the classes of an imported network compare with labels that were given."""
+
+    images: Count
+    correct: Count
+
+
+class ImportedFile(Record):
+    """Where an imported network came from."""
+
+    file: Text  # its name, without its folder
+    sha256: Text
+    reads: Text  # what is fed: float, or a datatype
+    samples: Count  # inputs that were given
+    labels: Labels | None = None  # None: no labels were given, so nothing is known of how good it is
+
+
 class Exported(Record):
-    """export.json."""
+    """export.json, of a trained network or of an imported one."""
 
     command = "export"
     network: Text
-    scale: Positive  # real logit = scale * integer logit + offset
-    offset: Number
-    threshold: Annotated[int, Field(ge=-(2**31), lt=2**31)]
+    scale: Positive | None = None  # of a trained network: real logit = scale * integer logit + offset
+    offset: Number | None = None
+    threshold: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    imported: ImportedFile | None = None  # None: it was trained here
+    rule: InputRule | None = None  # of an imported network whose input the host quantizes
+    head: Head | None = None  # of an imported network: what its integers stand for
     chain: Chain
     layers: Annotated[list[ExportedLayer], Field(max_length=100)]
+
+
+def describe_layers(network: IntegerNetwork) -> list[dict[str, Any]]:
+    """Return sizes and widths of every layer, as export.json has them."""
+    rows = []
+    for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+        least, greatest = layer.accumulator_range(low, high)
+        bound = layer.partial_sum_bound(low, high)
+        rows.append(
+            {
+                "outputs": int(layer.weights.shape[0]),
+                "inputs": int(layer.weights.shape[1]),
+                "accumulator": [int(least.min()), int(greatest.max())],
+                "partial_sum_bound": bound,
+                "exact_in_float32": bound <= FLOAT32_EXACT,
+            }
+        )
+    return rows

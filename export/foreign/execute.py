@@ -1,0 +1,196 @@
+"""A file's own execution, in float64 or float32: the ONNX project's reference evaluator with qonnx's quantizers.
+
+qonnx's own executor knows float32 only, and is slow. Nothing here is shared with what makes the integers.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_batch_normalization import _batchnorm_test_mode
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
+from onnx.reference.ops.op_quantize_linear import QuantizeLinear_19
+from qonnx.custom_op.general.intquant import int_quant
+from qonnx.custom_op.general.multithreshold import multithreshold
+
+from contract.errors import ConfigError
+
+DOMAIN = "qonnx.custom_op.general"
+OPERATORS = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold")  # those of that domain, by whatever name it goes
+
+
+class Execution:
+    """A file, ready to be executed on one input at a time, as it was made to be."""
+
+    def __init__(self, model: ModelProto, *results: str, double: bool) -> None:
+        """Prepare a checked model to give the tensors `results`, in float64 with `double`. Raises ConfigError."""
+        try:
+            self._prepare(model, results, double=double)
+        except Exception as err:  # the evaluator and its operators raise anything
+            raise _unusable(err) from err
+
+    def _prepare(self, model: ModelProto, results: tuple[str, ...], *, double: bool) -> None:
+        copy = ModelProto()
+        copy.CopyFrom(model)
+        for node in copy.graph.node:
+            if node.op_type in OPERATORS:
+                node.domain = DOMAIN
+        if DOMAIN not in {opset.domain for opset in copy.opset_import}:
+            copy.opset_import.append(helper.make_opsetid(DOMAIN, 1))
+        del copy.graph.output[:], copy.graph.value_info[:], copy.graph.quantization_annotation[:]
+        copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results)
+        if double:
+            make_double(copy)
+        _fold_constants(copy)
+        self._session = _session(copy)
+        constants = {tensor.name for tensor in copy.graph.initializer}
+        (source,) = (value for value in copy.graph.input if value.name not in constants)
+        dims = source.type.tensor_type.shape.dim
+        self._input, self._shape = source.name, tuple(dim.dim_value or 1 for dim in dims)
+        self._dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
+
+    def __call__(self, inputs: NDArray[Any]) -> list[NDArray[np.float64]]:
+        """Return the tensors, each (N, elements), for inputs (N, ...). Raises ConfigError."""
+        found = []
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            for one in inputs:
+                try:
+                    results = self._session.run(None, {self._input: one.reshape(self._shape).astype(self._dtype)})
+                except Exception as err:
+                    raise _unusable(err) from err
+                found.append([np.asarray(result, dtype=np.float64).ravel() for result in results])
+        return [np.stack(column) for column in zip(*found, strict=True)]
+
+
+def _unusable(err: Exception) -> ConfigError:
+    why = " ".join(str(err).split())[:200].rstrip(".") or type(err).__name__
+    return ConfigError(
+        f"ONNX' own reference evaluator cannot execute the file ({type(err).__name__}: {why}), expected a valid model. "
+        "Export the network again."
+    )
+
+
+def make_double(model: ModelProto) -> None:
+    """Let a model compute in float64 instead of float32."""
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            _widen(tensor)
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+                _widen(attribute.t)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.DOUBLE
+
+
+def _widen(tensor: TensorProto) -> None:
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+
+
+def _session(model: ModelProto) -> ReferenceEvaluator:
+    return ReferenceEvaluator(model, new_ops=[Quant, IntQuant, BipolarQuant, MultiThreshold, *_STANDARD])
+
+
+def _fold_constants(model: ModelProto) -> None:
+    """Compute what depends on no input once, and not for every input again."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if all(name in constant or not name for name in node.input):
+            nodes.append(node)
+            constant.update(node.output)
+    if not nodes:
+        return
+    read = {name for node in model.graph.node for name in node.input} | {v.name for v in model.graph.output}
+    names = sorted({name for node in nodes for name in node.output if name in read})
+    graph = helper.make_graph(
+        nodes, "constants", [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names],
+        list(model.graph.initializer),
+    )  # fmt: skip
+    values = _session(helper.make_model(graph, opset_imports=model.opset_import)).run(None, {})
+    gone = {id(node) for node in nodes}
+    left = [node for node in model.graph.node if id(node) not in gone]
+    kept = [node.SerializeToString() for node in left]
+    del model.graph.node[:]
+    for content in kept:
+        model.graph.node.add().ParseFromString(content)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in zip(names, values, strict=True)
+    )
+
+
+class Quant(OpRun):
+    """See qonnx."""
+
+    op_domain = DOMAIN
+
+    def _run(  # type: ignore[no-untyped-def]
+        self, x, scale, zeropoint, bits, narrow=0, rounding_mode="ROUND", signed=1
+    ) -> tuple[Any]:
+        mode = rounding_mode.decode() if isinstance(rounding_mode, bytes) else rounding_mode or "ROUND"
+        mode = "DOWN" if mode.upper() == "ROUND_TO_ZERO" else mode  # what Brevitas writes, and qonnx calls otherwise
+        return (np.asarray(int_quant(x, scale, zeropoint, bits, signed, narrow or 0, mode), dtype=x.dtype),)
+
+
+class IntQuant(Quant):
+    """Its later name."""
+
+
+class BipolarQuant(OpRun):
+    """See qonnx."""
+
+    op_domain = DOMAIN
+
+    def _run(self, x, scale) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        return (np.where(x >= 0, scale, -scale).astype(x.dtype),)
+
+
+class MultiThreshold(OpRun):
+    """See qonnx."""
+
+    op_domain = DOMAIN
+
+    def _run(  # type: ignore[no-untyped-def]
+        self, x, thresholds, out_scale=1.0, out_bias=0.0, out_dtype=None, data_layout=None
+    ) -> tuple[Any]:
+        last = bool(data_layout) and str(data_layout).endswith("C") and len(str(data_layout)) > 2
+        return (multithreshold(x, thresholds, out_scale, out_bias, last).astype(x.dtype),)
+
+
+class DequantizeLinear(DequantizeLinear_19):
+    """Of any opset: in those before 19 it is the same, and the evaluator lacks it."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, zero_point=None, axis=1, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        (result,) = super()._run(x, scale, zero_point, 1 if axis is None else axis)
+        return (result.astype(scale.dtype),)
+
+
+class QuantizeLinear(QuantizeLinear_19):
+    """Of any opset."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, zero_point=None, axis=1, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        return super()._run(x, scale, zero_point, 1 if axis is None else axis)  # type: ignore[no-any-return]
+
+
+class BatchNormalization(OpRun):
+    """Of any opset, in inference: before 14 the evaluator takes a momentum for a training."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, bias, mean, var, epsilon=1e-5, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        return (_batchnorm_test_mode(x, scale, bias, mean, var, 1e-5 if epsilon is None else epsilon),)
+
+
+_STANDARD = (BatchNormalization, DequantizeLinear, QuantizeLinear)

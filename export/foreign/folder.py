@@ -1,0 +1,170 @@
+"""Write the export folder of a file that somebody made elsewhere, and prove it before it is finished.
+
+imported.onnx   the file
+reference.npz   the integers of the hardware (contract.network)
+golden.npz      inputs as the hardware reads them, with their integers: the samples, and some at all ends and at random
+export.json     the host's part at either end, and what was compared
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.errors import ConfigError, DataError
+from contract.files import hash_file, write_whole
+from contract.network import IntegerNetwork, save_network
+from contract.npz import load_npz, save_npz
+from contract.onnx_file import load_onnx
+from contract.quantizer import FLOAT
+from contract.values import VALUES
+from export.foreign.graph import Chain, read_graph
+from export.foreign.layers import Imported, to_integers
+from export.foreign.proof import Proof, prove
+from export.records import describe_layers
+
+GOLDEN = 100  # of the inputs that the proof made, that every later stage is compared on
+MAX_SAMPLES = 100_000
+ADVICE = "Export the network again, or give another file."
+
+
+@dataclass(frozen=True)
+class Given:
+    """What somebody gives beside the file."""
+
+    reads: str | None = None  # what is fed: float, or a datatype; None: what the file says
+    scale: float = 1.0  # the file's input is `scale` times what is fed
+    samples: Path | None = None  # .npz with an array `x`, (N, ...): what is fed
+    labels: Path | None = None  # .npz with an array `y`, (N,): the class of each sample
+
+
+def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]:  # it is frozen
+    """Import an ONNX file into the new folder `out`; return what export.json holds.
+
+    Raises:
+        ArtifactError: the file, or a file of samples, is damaged.
+        ConfigError: the file holds what cannot become integers; names the node.
+        DataError: samples or labels do not fit the file.
+        MismatchError: the integers are not the file's function.
+    """
+    model = load_onnx(path, advice=ADVICE)
+    chain = read_graph(model)
+    imported = to_integers(chain, given.reads, given.scale)
+    _require_32_bits(imported.network)
+    reads = imported.network.input.datatype if imported.rule is None else imported.rule.reads
+    samples, labels = _given(given, chain, reads)
+    proof = prove(model, chain, imported, scale=given.scale, samples=samples)
+    count = 0 if samples is None else len(samples)
+    out.mkdir(parents=True)
+    write_whole(out / "imported.onnx", path.read_bytes())
+    save_network(out / "reference.npz", imported.network)
+    save_npz(out / "golden.npz", _golden(proof, count, labels))
+    summary = _summary(path, imported, proof, reads, count, labels)
+    (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return summary
+
+
+def _require_32_bits(network: IntegerNetwork) -> None:
+    low, high = network.output_ranges()
+    if low.min() < -(2**31) or high.max() >= 2**31:
+        raise ConfigError(
+            f"the outputs reach from {low.min()} to {high.max()}, expected 32 bits. Use fewer bits or smaller layers."
+        )
+
+
+def _summary(
+    path: Path, imported: Imported, proof: Proof, reads: str, samples: int, labels: NDArray[np.int64] | None
+) -> dict[str, Any]:
+    compared = {"stage": "file_float64", "images": len(proof.fed), "differing": 0}
+    witness = {"stage": "file_float32", "images": len(proof.fed), "differing": proof.differing_in_float32}
+    measured = None
+    if labels is not None:
+        correct = int((imported.head.classes(proof.outputs[:samples]) == labels).sum())
+        measured = {"images": samples, "correct": correct}
+    return {
+        "network": describe(imported.network),
+        "imported": {
+            "file": path.name[:200],
+            "sha256": hash_file(path),
+            "reads": reads,
+            "samples": samples,
+            "labels": measured,
+        },
+        "rule": None if imported.rule is None else asdict(imported.rule),
+        "head": asdict(imported.head),
+        "chain": [compared, witness],
+        "layers": describe_layers(imported.network),
+    }
+
+
+def describe(network: IntegerNetwork) -> str:
+    """Return sizes and widths in a few letters, such as 784-64-10 W2A4."""
+    sizes = "-".join(str(size) for size in (network.input.size, *(len(layer.weights) for layer in network.layers)))
+    weights = max(_bits(layer.weights) for layer in network.layers)
+    levels = [
+        1 if x.bipolar else x.thresholds.shape[1].bit_length() for x in network.layers if x.thresholds is not None
+    ]
+    return f"{sizes} W{weights}" + (f"A{max(levels)}" if levels else "")
+
+
+def _bits(weights: NDArray[np.int8]) -> int:
+    if (np.abs(weights) == 1).all():
+        return 1
+    return max(2, *(1 + int(v if v >= 0 else ~v).bit_length() for v in (int(weights.min()), int(weights.max()))))
+
+
+def _golden(proof: Proof, samples: int, labels: NDArray[np.int64] | None) -> dict[str, NDArray[np.generic]]:
+    """Return the samples, and some of what the proof made: both ends first, the others evenly spread."""
+    made = np.unique(np.linspace(samples + 2, len(proof.fed) - 1, GOLDEN - 2).astype(np.int64))
+    chosen = np.concatenate([np.arange(samples + 2), made])
+    arrays: dict[str, NDArray[np.generic]] = {"pixels": proof.inputs[chosen], "outputs": proof.outputs[chosen]}
+    return arrays
+
+
+def _given(given: Given, chain: Chain, reads: str) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
+    """Return the (N, M) samples and the (N,) labels, checked. Raises DataError, ArtifactError."""
+    if given.samples is None:
+        if given.labels is not None:
+            raise DataError("--labels is given without --samples, expected the samples that they belong to.")
+        return None, None
+    x = _array(given.samples, "x", "samples")
+    size = int(np.prod(chain.shape))
+    if x.ndim < 2 or not len(x) or x[0].size != size or len(x) > MAX_SAMPLES:
+        raise DataError(
+            f"{given.samples} has samples of the shape {x.shape}, expected (N, {', '.join(map(str, chain.shape))}), "
+            f"1 to {MAX_SAMPLES:,} of them."
+        )
+    samples = _as_fed(given.samples, x.reshape(len(x), size), reads)
+    if given.labels is None:
+        return samples, None
+    labels = _array(given.labels, "y", "labels")
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(samples):
+        raise DataError(
+            f"{given.labels} has labels {labels.dtype}{labels.shape}, expected {len(samples)} integers, one a sample."
+        )
+    return samples, labels.astype(np.int64)
+
+
+def _array(path: Path, name: str, what: str) -> NDArray[Any]:
+    arrays = load_npz(path)
+    if name not in arrays:
+        raise DataError(f"{path} has {', '.join(arrays)[:200] or 'no array'}, expected an array '{name}' of {what}.")
+    return arrays[name]
+
+
+def _as_fed(path: Path, x: NDArray[Any], reads: str) -> NDArray[Any]:
+    """Return samples in the type that is fed; nothing is rounded. Raises DataError."""
+    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
+        raise DataError(f"{path} holds samples of {x.dtype} or what is no finite number, expected numbers.")
+    if reads == FLOAT:
+        return x.astype(np.float64)
+    values = VALUES[reads]
+    if x.min() < np.iinfo(values.dtype).min or x.max() > np.iinfo(values.dtype).max or (x != np.round(x)).any():
+        raise DataError(f"{path} holds samples from {x.min()} to {x.max()}, expected integers: {values}.")
+    fed = x.astype(values.dtype)
+    if not values.hold(fed):
+        raise DataError(f"{path} holds samples from {x.min()} to {x.max()}, expected {values}.")
+    return fed

@@ -1,0 +1,597 @@
+"""A file's graph as one chain: constants computed, shapes followed, every node checked.
+
+What comes out are `Product`s, each a matrix that the whole vector is multiplied by, with the elementwise steps before
+it, the steps behind the last one, and how the host ends: softmax, sigmoid, or the greatest. Nothing is integer yet.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from contract.errors import ConfigError
+from contract.network import MAX_SIZE
+from export.foreign import steps
+from export.foreign.steps import Quantizer, Step, UnsupportedError, step
+
+Constant = NDArray[Any]
+QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
+ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
+_MOST = float(np.finfo(np.float64).max)  # JSON has no infinity
+MAX_CONSTANT = 1 << 26  # elements of a computed constant
+ACCEPTED = (
+    "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
+    "Identity, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, Squeeze, Sub, "
+    "TopK, Transpose and Unsqueeze"
+)
+
+
+@dataclass(frozen=True)
+class Product:
+    """acc = matrix @ x, of what the steps before it make of the product before, or of the input."""
+
+    node: str  # as errors call it
+    matrix: NDArray[np.float64]  # (C, M)
+    steps: tuple[Step | Quantizer, ...]  # between the product before, or the input, and this one
+    last: str  # node that makes what is read; of the first product the input's name
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The whole file."""
+
+    input: str  # its name
+    shape: tuple[int, ...]  # of one input, the batch left out
+    declared: str | None  # datatype of the input that the file itself names, as contract.values has them
+    products: tuple[Product, ...]
+    head: tuple[Step | Quantizer, ...]  # behind the last product
+    result: str  # tensor that the host's end reads
+    output: str  # tensor that the file gives, which is `result` where there is no end
+    end: str  # "", "softmax", "sigmoid" or "argmax"
+
+
+@dataclass
+class _Data:
+    """The activation on its way: which element of the last product stands where, and what was done to it."""
+
+    ids: NDArray[np.int64]  # its shape is the tensor's
+    made_by: str
+    steps: list[Step | Quantizer] = field(default_factory=list)
+
+    def column(self, constant: Constant) -> NDArray[np.float64]:
+        """Return a constant that is broadcast to the tensor as (E, 1), in the order of the elements."""
+        try:
+            full = np.broadcast_to(constant, self.ids.shape)
+        except ValueError:
+            raise UnsupportedError(
+                f"has a constant of the shape {constant.shape} for values of {self.ids.shape}, expected one per value"
+            ) from None
+        column = np.empty((self.ids.size, 1))
+        column[self.ids.ravel(), 0] = full.ravel()
+        return column
+
+
+def label(node: NodeProto) -> str:
+    """Return a node as errors call it."""
+    name = node.name or (node.output[0] if node.output else "")
+    return f"node '{''.join(c if c.isprintable() else '?' for c in name[:60])}' ({node.op_type[:40]})"
+
+
+def read_graph(model: ModelProto) -> Chain:
+    """Return the chain of a model that `contract.onnx_file.load_onnx` returned.
+
+    Raises:
+        ConfigError: a node does what cannot become integers; names it, and says what would be accepted.
+    """
+    return _Reader(model).read()
+
+
+class _Reader:
+    def __init__(self, model: ModelProto) -> None:
+        self.graph = model.graph
+        self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        self.constants: dict[str, Constant] = {t.name: _array(t) for t in self.graph.initializer}
+        inputs = [value for value in self.graph.input if value.name not in self.constants]
+        if len(inputs) != 1:
+            raise ConfigError(f"the file has {len(inputs)} inputs, expected one. Cut the graph to one input.")
+        self.input = inputs[0]
+        self.shape = self._input_shape()
+        self.data: dict[str, _Data] = {}
+        self.products: list[Product] = []
+        self.end, self.result = "", ""
+
+    def read(self) -> Chain:
+        start = _Data(np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{self.input.name[:60]}'")
+        self.data[self.input.name] = start
+        for node in self.graph.node:
+            try:
+                self._node(node)
+            except UnsupportedError as err:
+                raise ConfigError(f"{label(node)} {err}.") from None
+            except (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError) as err:
+                why = " ".join(str(err).split())[:150].rstrip(".")
+                raise ConfigError(f"{label(node)} cannot be read ({why}), expected a valid node.") from err
+        return self._chain()
+
+    def _chain(self) -> Chain:
+        names = [output.name for output in self.graph.output]
+        if not self.products:
+            raise ConfigError("the file has no matrix product of its input, expected dense layers (MatMul or Gemm).")
+        found = [name for name in names if name in self.data]
+        if len(self.data) != 1 or not found or (len(names) > 1 and self.end != "argmax"):
+            raise ConfigError(
+                f"the file has the outputs {', '.join(names)[:200]}, expected one, at the end of the chain."
+            )
+        (data,) = self.data.values()
+        if not np.array_equal(data.ids.ravel(), np.arange(data.ids.size)):
+            raise ConfigError(f"{data.made_by} changes the order of the outputs, expected it as the last layer has it.")
+        last = self._first_shape()
+        return Chain(
+            self.input.name, last, self._declared(), tuple(self.products), tuple(data.steps),
+            self.result or found[0], found[0], self.end,
+        )  # fmt: skip
+
+    def _first_shape(self) -> tuple[int, ...]:
+        return self.shape[1:] if len(self.shape) > 1 else self.shape
+
+    def _input_shape(self) -> tuple[int, ...]:
+        dims = self.input.type.tensor_type.shape.dim
+        shape = tuple(dim.dim_value for dim in dims)
+        if len(shape) > 1 and shape[0] <= 0:
+            shape = (1, *shape[1:])  # any batch
+        if not shape or min(shape) <= 0 or (len(shape) > 1 and shape[0] != 1) or math.prod(shape) > MAX_SIZE:
+            named = [dim.dim_param or dim.dim_value for dim in dims]
+            raise ConfigError(
+                f"the input '{self.input.name[:60]}' has the shape {named}, expected a known one of one image: "
+                "(1, ...). Export the network with an example of that shape."
+            )
+        return shape
+
+    def _declared(self) -> str | None:
+        kind = self.input.type.tensor_type.elem_type
+        if kind in (TensorProto.UINT8, TensorProto.INT8):
+            return "uint8" if kind == TensorProto.UINT8 else "int8"
+        for note in self.graph.quantization_annotation:
+            if note.tensor_name == self.input.name:
+                for entry in note.quant_parameter_tensor_names:
+                    if entry.key == "finn_datatype" and not entry.value.upper().startswith("FLOAT"):
+                        return str(entry.value).lower()
+        return None
+
+    def _node(self, node: NodeProto) -> None:
+        read = [name for name in node.input if name in self.data]
+        missing = [name for name in node.input if name and name not in self.data and name not in self.constants]
+        if missing:
+            raise UnsupportedError(
+                f"reads '{missing[0][:60]}' a second time, or what a second branch made of it: residual connections "
+                "and branches are not supported, expected a single chain of layers"
+            )
+        domain = (
+            node.domain if node.op_type in ("Quant", "BipolarQuant", "MultiThreshold", "Trunc", "IntQuant") else None
+        )
+        if (domain is not None and domain not in QONNX and not domain.startswith("qonnx.")) or (
+            domain is None and node.domain not in ("", "ai.onnx")
+        ):
+            raise UnsupportedError(f"is of the unknown domain '{node.domain[:40]}', expected one of {ACCEPTED}")
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if not read:
+            self._constant(node, attributes)
+        elif node.op_type == "Shape":
+            self.constants[node.output[0]] = np.array(self.data[read[0]].ids.shape, dtype=np.int64)
+        elif len(read) > 1:
+            raise UnsupportedError("joins two branches of the data, expected a single chain of layers")
+        else:
+            self._on_data(node, attributes, read[0])
+
+    def _constant(self, node: NodeProto, attributes: dict[str, Any]) -> None:
+        """Compute a node that reads constants only."""
+        kind = "Quant" if node.op_type == "IntQuant" else node.op_type
+        if kind not in CONSTANT:
+            raise UnsupportedError(f"is no operation that constants are made by here, expected one of {ACCEPTED}")
+        inputs = [self.constants[name] if name else None for name in node.input]
+        _require_small(kind, inputs, attributes)
+        value = np.asarray(CONSTANT[kind](inputs, attributes))
+        if value.size > MAX_CONSTANT:
+            raise UnsupportedError(f"makes {value.size:,} numbers, expected {MAX_CONSTANT:,} at most")
+        self.constants[node.output[0]] = value
+
+    def _on_data(self, node: NodeProto, attributes: dict[str, Any], name: str) -> None:
+        data, kind = self.data[name], "Quant" if node.op_type == "IntQuant" else node.op_type
+        if self.end:
+            raise UnsupportedError(f"stands behind the {self.end} of the head, expected that to be the last node")
+        constants = [self.constants.get(other) if other else None for other in node.input]
+        if kind in ("MatMul", "Gemm"):
+            data = self._product(node, attributes, data, constants)
+        elif kind in SHAPES:
+            data.ids = SHAPES[kind](data.ids, constants, attributes)
+        elif kind in ENDS:
+            self._end(kind, attributes, data, constants, name)
+        elif kind in STEPS:
+            data.steps.append(STEPS[kind](node, data, constants, attributes, self.opset))
+        else:
+            raise UnsupportedError(f"is not supported here, expected one of {ACCEPTED}")
+        data.made_by = label(node)
+        del self.data[name]  # read once; whoever reads it again is told so
+        for output in node.output[: 2 if kind == "TopK" else 1]:
+            self.data[output] = data
+        if kind == "TopK":
+            keep = next((o for o in node.output[1::-1] if any(o == v.name for v in self.graph.output)), node.output[1])
+            self.data = {keep: data}
+
+    def _end(self, kind: str, attributes: dict[str, Any], data: _Data, constants: list[Any], name: str) -> None:
+        axis = int(attributes.get("axis", {"ArgMax": 0, "Softmax": -1 if self.opset >= 13 else 1}.get(kind, -1)))
+        dims, ids = data.ids.ndim, data.ids
+        if kind != "Sigmoid" and (not -dims <= axis < dims or ids.shape[axis] != ids.size):
+            raise UnsupportedError(f"works along axis {axis} of {ids.shape}, expected that of the {ids.size} outputs")
+        if kind == "TopK":
+            count = constants[1] if len(constants) > 1 else np.array(attributes.get("k", 0))
+            if count is None or count.size != 1 or int(count.item()) != 1 or not attributes.get("largest", 1):
+                raise UnsupportedError("takes more than the one greatest, expected k = 1, the index of the greatest")
+        if not self.products:
+            raise UnsupportedError("stands before the first matrix product, expected it at the end")
+        self.end, self.result = ENDS[kind], name
+
+    def _product(
+        self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None]
+    ) -> _Data:
+        left, right = constants[0], constants[1]
+        gemm = node.op_type == "Gemm"
+        if gemm and (left is not None or attributes.get("transA", 0)):
+            raise UnsupportedError("multiplies from the other side, expected x @ W, transA = 0")
+        matrix, shape = (right, data.ids.shape) if left is None else (left, data.ids.shape)
+        assert matrix is not None  # the data is the other one
+        matrix = np.asarray(matrix, dtype=np.float64)
+        if gemm and attributes.get("transB", 0):
+            matrix = matrix.T
+        result = _product_shape(shape, matrix.shape) if left is None else _product_shape(matrix.shape, shape)
+        matrix = (
+            matrix.reshape(matrix.shape[-2:]) if matrix.ndim > 1 else matrix[:, None] if left is None else matrix[None]
+        )
+        matrix = matrix if left is not None else matrix.T  # (C, M)
+        if matrix.shape[1] != data.ids.size or math.prod(result) != len(matrix):
+            raise UnsupportedError(
+                f"multiplies parts of the {data.ids.size} values by a matrix of {matrix.shape}: only dense layers, "
+                "that multiply all at once, are supported"
+            )
+        ordered = np.empty_like(matrix)
+        ordered[:, data.ids.ravel()] = matrix
+        self.products.append(Product(label(node), ordered, tuple(data.steps), data.made_by))
+        made = _Data(np.arange(len(matrix)).reshape(result), label(node))
+        if gemm:
+            alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
+            if alpha != 1:
+                made.steps.append(step("multiply", np.array(alpha)))
+            if len(constants) > 2 and constants[2] is not None:
+                made.steps.append(step("add", made.column(np.asarray(constants[2], dtype=np.float64) * beta)))
+        return made
+
+
+def _product_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the shape of a matrix product of tensors, as NumPy has it, without making one. Raises ValueError."""
+    one = np.lib.stride_tricks.as_strided(np.zeros(1), left, (0,) * len(left))
+    other = np.lib.stride_tricks.as_strided(np.zeros(1), right, (0,) * len(right))
+    inner = one.shape[-1], other.shape[-2] if other.ndim > 1 else other.shape[-1]
+    if inner[0] != inner[1]:
+        raise UnsupportedError(f"multiplies {left} by {right}, expected sizes that fit")
+    outer = np.broadcast_shapes(left[:-2], right[:-2])
+    return (*outer, *left[-2:-1], *(right[-1:] if len(right) > 1 else ()))
+
+
+def _array(tensor: TensorProto) -> Constant:
+    array: NDArray[Any] = numpy_helper.to_array(tensor)
+    if array.dtype.kind not in "biuf":  # integers of 4 bits, floats of 8 and 16 bits, in types of ml_dtypes
+        array = array.astype(np.float64)
+    return array
+
+
+def _float(value: Constant | None, default: float = 0.0) -> NDArray[np.float64]:
+    return np.asarray(default if value is None else value, dtype=np.float64)
+
+
+# Shapes: what these do to elements, they do to their numbers.
+
+
+def _reshape(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    wanted = constants[1] if len(constants) > 1 else np.array(attributes["shape"])
+    if wanted is None or wanted.size > 8:
+        raise UnsupportedError("has a shape that is no constant, expected one")
+    keep = not attributes.get("allowzero", 0)
+    shape = [ids.shape[i] if keep and v == 0 else int(v) for i, v in enumerate(wanted.ravel().tolist())]
+    reshaped: NDArray[Any] = ids.reshape(shape)
+    return reshaped
+
+
+def _axes(constants: list[Constant | None], attributes: dict[str, Any]) -> tuple[int, ...] | None:
+    given = constants[1] if len(constants) > 1 else attributes.get("axes")
+    return None if given is None else tuple(int(v) for v in np.asarray(given).ravel())
+
+
+def _squeeze(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    return np.squeeze(ids, _axes(constants, attributes))
+
+
+def _unsqueeze(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    return np.expand_dims(ids, _axes(constants, attributes) or ())
+
+
+def _flatten(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    axis = int(attributes.get("axis", 1))
+    return ids.reshape(math.prod(ids.shape[: axis if axis >= 0 else ids.ndim + axis]), -1)
+
+
+def _transpose(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    return np.transpose(ids, attributes.get("perm"))
+
+
+def _same(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    return ids
+
+
+def _cast(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    if attributes.get("to") not in (TensorProto.FLOAT, TensorProto.DOUBLE):
+        raise UnsupportedError("makes other numbers than float32 or float64 of the data, expected one of these")
+    return ids
+
+
+SHAPES: dict[str, Callable[..., NDArray[Any]]] = {
+    "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
+    "Identity": _same, "Dropout": _same, "Cast": _cast,
+}  # fmt: skip
+
+
+# Steps: elementwise, on the data.
+
+
+def _binary(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    first = constants[0] is None
+    value = constants[1] if first else constants[0]
+    assert value is not None  # the data is the other one
+    if value.ndim > data.ids.ndim:
+        data.ids = data.ids.reshape(np.broadcast_shapes((1,) * value.ndim, data.ids.shape))
+    c = data.column(value)
+    if not np.isfinite(c).all():
+        raise UnsupportedError("has a constant that is no number, expected finite ones")
+    if node.op_type == "Div" and (not first or (c == 0).any()):
+        raise UnsupportedError("divides by 0, or a constant by the data, expected the data divided by a constant")
+    if node.op_type == "Sub":
+        return step("add", -c) if first else step("subtract_from", c)
+    return step({"Add": "add", "Mul": "multiply", "Div": "divide"}[node.op_type], c)
+
+
+def _batch_norm(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    if data.ids.ndim < 2:
+        raise UnsupportedError(f"normalises values of the shape {data.ids.shape}, expected (1, channels)")
+    channels = (-1, *(1,) * (data.ids.ndim - 2))
+    gain, bias, mean, variance = (data.column(_float(c).reshape(channels)) for c in constants[1:5])
+    if not all(np.isfinite(v).all() for v in (gain, bias, mean, variance)) or (variance < 0).any():
+        raise UnsupportedError("has a constant that is no number, or a negative variance")
+    epsilon = float(attributes.get("epsilon", 1e-5))
+    if (variance + epsilon <= 0).any():
+        raise UnsupportedError("has a variance of 0, expected more")
+    return step("normalise", gain, mean, np.sqrt(variance + epsilon), bias)
+
+
+def _relu(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    return step("clip", np.array(0.0), np.array(_MOST))
+
+
+def _clip(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    low, high = (
+        _float(constants[i] if len(constants) > i else None, attributes.get(name, default))
+        for i, (name, default) in enumerate((("min", -np.inf), ("max", np.inf)), start=1)
+    )
+    if low.size != 1 or high.size != 1 or np.isnan(low).any() or np.isnan(high).any():
+        raise UnsupportedError("has bounds that are not two numbers, expected two")
+    return step("clip", low.reshape(()).clip(-_MOST, _MOST), high.reshape(()).clip(-_MOST, _MOST))
+
+
+def _grid(constants: list[Constant | None], attributes: dict[str, Any], align: Callable[..., Any]) -> steps.Grid:
+    scale, zero, bits = (align(_float(c)) for c in constants[1:4])
+    return steps.quant(
+        scale, zero, bits, signed=bool(attributes.get("signed", 1)), narrow=bool(attributes.get("narrow", 0)),
+        rounding=bytes(attributes.get("rounding_mode", b"ROUND")).decode(errors="replace").upper(),
+    )  # fmt: skip
+
+
+def _few(data: _Data) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    return lambda value: np.reshape(value, ()) if value.size == 1 else data.column(value)
+
+
+def _quant(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    return _grid(constants, attributes, _few(data)).quantizer()
+
+
+def _bipolar_quant(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    return steps.bipolar(_few(data)(_float(constants[1])))
+
+
+def _along(data: _Data, value: Constant | None, attributes: dict[str, Any]) -> NDArray[np.float64]:
+    """Return a scale or zero point of QuantizeLinear: one, or one per entry of the axis."""
+    array = _float(value)
+    if array.size == 1:
+        return array.reshape(())
+    axis = int(attributes.get("axis", 1)) % data.ids.ndim
+    return data.column(array.reshape([-1 if i == axis else 1 for i in range(data.ids.ndim)]))
+
+
+_RANGES = {TensorProto.UINT4: (0, 15), TensorProto.INT4: (-8, 7)}
+
+
+def _quantize(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    zero = constants[2] if len(constants) > 2 else None
+    kind = np.dtype(np.uint8) if zero is None else zero.dtype
+    if attributes.get("output_dtype") or attributes.get("block_size") or kind not in (np.uint8, np.int8):
+        raise UnsupportedError("makes other integers than uint8 or int8, expected a zero point of these")
+    scale, offset = _along(data, constants[1], attributes), _along(data, zero, attributes)
+    ends = np.iinfo(kind)  # type: ignore[type-var]
+    if not np.isfinite(scale).all() or (scale == 0).any():
+        raise UnsupportedError("has a scale of 0, or one that is no number")
+    low, high = np.array(float(ends.min)), np.array(float(ends.max))
+
+    def integers(x: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.clip(np.round(x / scale) + offset, low, high))  # rounded before the zero point
+
+    levels = np.atleast_2d(np.arange(float(ends.min), float(ends.max) + 1))
+    return steps.Quantizer(integers, lambda x: (integers(x) - low).astype(np.int64), levels)
+
+
+def _dequantize(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    if attributes.get("block_size"):
+        raise UnsupportedError("has scales of blocks, expected one, or one per channel")
+    scale = _along(data, constants[1], attributes)
+    zero = _along(data, constants[2] if len(constants) > 2 else None, attributes)
+    data.steps.append(step("add", -zero))
+    return step("multiply", scale)
+
+
+def _multi_threshold(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    given = _float(constants[1])
+    layout = bytes(attributes.get("data_layout", b"NCHW")).decode(errors="replace")
+    axis = data.ids.ndim - 1 if layout.endswith("C") and len(layout) > 2 else min(1, data.ids.ndim - 1)
+    if given.ndim != 2 or len(given) not in (1, data.ids.shape[axis]):
+        raise UnsupportedError(
+            f"has thresholds of {given.shape} for values of {data.ids.shape}, expected a row a channel"
+        )
+    if given.size and given.shape[1] * data.ids.size > MAX_CONSTANT:
+        raise UnsupportedError("has too many thresholds")
+    channel = np.zeros(data.ids.size, dtype=np.int64)
+    channel[data.ids.ravel()] = np.indices(data.ids.shape)[axis].ravel() if len(given) > 1 else 0
+    scale, bias = float(attributes.get("out_scale", 1.0)), float(attributes.get("out_bias", 0.0))
+    return steps.multi_threshold(given[channel], scale, bias)
+
+
+STEPS: dict[str, Callable[..., Step | Quantizer]] = {
+    "Add": _binary, "Sub": _binary, "Mul": _binary, "Div": _binary, "BatchNormalization": _batch_norm, "Relu": _relu,
+    "Clip": _clip, "Quant": _quant, "BipolarQuant": _bipolar_quant, "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize, "MultiThreshold": _multi_threshold,
+}  # fmt: skip
+
+
+# Constants: float64, except where a node needs their type.
+
+
+def _require_small(kind: str, inputs: list[Constant | None], attributes: dict[str, Any]) -> None:
+    """Stop at a result that is too large, before it is made."""
+    given = [value for value in inputs if value is not None]
+    shape: tuple[int, ...] = ()
+    if kind in ("Add", "Sub", "Mul", "Div", "Pow", "Quant", "BipolarQuant", "Clip"):
+        shape = np.broadcast_shapes(*(value.shape for value in given))
+    elif kind == "Gather":
+        shape = (*given[1].shape, *given[0].shape[:1], *given[0].shape[1:])
+    elif kind == "Concat":
+        shape = (sum(value.size for value in given),)
+    if math.prod(shape) > MAX_CONSTANT:
+        raise UnsupportedError(f"makes {math.prod(shape):,} numbers, expected {MAX_CONSTANT:,} at most")
+
+
+def _constant_value(attributes: dict[str, Any]) -> Constant:
+    for name in ("value_float", "value_int", "value_floats", "value_ints"):
+        if name in attributes:
+            return np.asarray(attributes[name])
+    return _array(attributes["value"])
+
+
+def _dequantized(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+    x, axis = _float(inputs[0]), int(attributes.get("axis", 1))
+    if attributes.get("block_size"):
+        raise UnsupportedError("has scales of blocks, expected one, or one per channel")
+
+    def aligned(value: Constant | None) -> NDArray[np.float64]:
+        array = _float(value)
+        return (
+            array.reshape(())
+            if array.size == 1
+            else array.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+        )
+
+    return np.asarray((x - aligned(inputs[2] if len(inputs) > 2 else None)) * aligned(inputs[1]))
+
+
+def _quantized(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+    zero = inputs[2] if len(inputs) > 2 else np.zeros((), dtype=np.uint8)
+    assert zero is not None
+    ends = np.iinfo(zero.dtype)  # type: ignore[type-var]
+    x, axis = _float(inputs[0]), int(attributes.get("axis", 1))
+
+    def aligned(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (
+            array.reshape(())
+            if array.size == 1
+            else array.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
+        )
+
+    integers = np.round(x / aligned(_float(inputs[1]))) + aligned(_float(zero))
+    return np.asarray(np.clip(integers, ends.min, ends.max).astype(zero.dtype))
+
+
+def _clipped(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+    low, high = (inputs[i] if len(inputs) > i else attributes.get(n) for i, n in ((1, "min"), (2, "max")))
+    x = inputs[0]
+    assert x is not None
+    kept = x if low is None else np.maximum(x, low)
+    return np.asarray(kept if high is None else np.minimum(kept, high)).astype(x.dtype)
+
+
+def _power(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+    return np.asarray(_float(inputs[0]) ** _float(inputs[1]))
+
+
+def _arithmetic(function: Callable[..., Any]) -> Callable[..., Constant]:
+    def compute(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+        whole = all(value is not None and value.dtype.kind in "iu" for value in inputs)
+        arrays = [np.asarray(value) if whole else _float(value) for value in inputs]
+        if whole and function is np.divide:
+            return np.asarray(arrays[0] // arrays[1])
+        return np.asarray(function(*arrays))
+
+    return compute
+
+
+def _gather(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
+    assert inputs[0] is not None and inputs[1] is not None
+    if inputs[1].size > 64:
+        raise UnsupportedError("gathers many constants, expected a few of a shape")
+    return np.asarray(np.take(inputs[0], inputs[1].astype(np.int64), axis=int(attributes.get("axis", 0))))
+
+
+def _shaped(kind: str) -> Callable[..., Constant]:
+    return lambda inputs, attributes: SHAPES[kind](inputs[0], inputs, attributes)  # type: ignore[arg-type]
+
+
+CONSTANT: dict[str, Callable[[list[Constant | None], dict[str, Any]], Constant]] = {
+    "Constant": lambda inputs, attributes: _constant_value(attributes),
+    "Add": _arithmetic(np.add), "Sub": _arithmetic(np.subtract), "Mul": _arithmetic(np.multiply),
+    "Div": _arithmetic(np.divide), "Pow": _power,
+    "Sqrt": lambda inputs, attributes: np.sqrt(_float(inputs[0])),
+    "Neg": lambda inputs, attributes: -_float(inputs[0]),
+    "Quant": lambda inputs, attributes: _grid(inputs, attributes, lambda v: v).values(_float(inputs[0])),
+    "BipolarQuant": lambda inputs, attributes: np.where(_float(inputs[0]) >= 0, _float(inputs[1]), -_float(inputs[1])),
+    "QuantizeLinear": _quantized, "DequantizeLinear": _dequantized, "Clip": _clipped,
+    "Shape": lambda inputs, attributes: np.array(np.asarray(inputs[0]).shape, dtype=np.int64),
+    "Gather": _gather,
+    "Concat": lambda inputs, attributes: np.concatenate(inputs, axis=int(attributes["axis"])),  # type: ignore[arg-type]
+    "Cast": lambda inputs, attributes: np.asarray(inputs[0]).astype(helper.tensor_dtype_to_np_dtype(attributes["to"])),
+    **{kind: _shaped(kind) for kind in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity")},
+}  # fmt: skip

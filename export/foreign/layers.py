@@ -1,0 +1,393 @@
+"""A chain of products and float steps to the integer network, to the host's rule for its input, and to its head.
+
+Between two products there must be a quantizer. Which level it gives for an accumulator is asked of the file's own
+steps, in float64; where each level begins is bisected. The level's number is what the hardware computes with; what it
+stands for, offset + pace * number, moves into the next product's weights and into its steps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.decision import Head
+from contract.errors import ConfigError
+from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
+from contract.quantizer import InputRule
+from contract.values import BIPOLAR, VALUES
+from export.foreign.graph import Chain, Product
+from export.foreign.steps import Quantizer, Step, integer_rows, step
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Steps = tuple[Step | Quantizer, ...]
+SAME = 1e-9  # of a level's distance: how far rounding in float64 may move it from an equal one
+MAX_RULE = 1 << 16  # thresholds of an input's rule
+INT8 = np.iinfo(np.int8)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a file computes, as integers. Real outputs are `head`'s work."""
+
+    network: IntegerNetwork
+    rule: InputRule | None  # real inputs to the network's; None: the file reads the network's integers
+    head: Head
+
+
+@dataclass(frozen=True)
+class _Codes:
+    """What the integers of one vector stand for: offset + pace * integer."""
+
+    offset: Floats  # (E,)
+    pace: Floats  # (E,), not 0
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Where the levels of E elements begin, and what they stand for."""
+
+    thresholds: NDArray[np.generic]  # (E, L) of the accumulators, or of real inputs
+    offset: Floats  # (E,) of level 0
+    pace: Floats  # (E,) from a level to the next
+
+
+def to_integers(chain: Chain, declared: str | None, scale: float = 1.0) -> Imported:
+    """Return the integers of a chain.
+
+    Args:
+        chain: the file's.
+        declared: what is fed: a name in contract.values.VALUES, or "float"; None: what the file says.
+        scale: the file's input is `scale` times what is fed, where that is integers.
+
+    Raises:
+        ConfigError: something on the way is no integer; names the node.
+    """
+    first, *others = chain.products
+    codes, rule, datatype = _input(chain, declared, scale)
+    layers: list[Dense] = []
+    pending = _product(first, codes)
+    for product in others:
+        layer, codes = pending.activation(product)
+        layers.append(layer)
+        pending = _product(product, codes)
+    layers.append(Dense(pending.weights, None))
+    network = IntegerNetwork(_shaped(chain.shape, datatype), tuple(layers))
+    return Imported(network, rule, pending.head(chain))
+
+
+def _shaped(shape: tuple[int, ...], datatype: str) -> Input:
+    """Return the input: an image where there is one channel of two dimensions, else one row, as the file has it."""
+    size = int(np.prod(shape))
+    sides = tuple(side for side in shape if side != 1)
+    height, width = sides if len(sides) == 2 else (1, size)
+    if width > MAX_SIDE:
+        height = next((h for h in range(2, MAX_SIDE + 1) if size % h == 0 and size // h <= MAX_SIDE), 0)
+        width = size // height if height else width
+    if not height or max(height, width) > MAX_SIDE:
+        raise ConfigError(f"the input has {size} values, expected a number with divisors of {MAX_SIDE} at most.")
+    return Input(height, width, 1, datatype)
+
+
+def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, InputRule | None, str]:
+    """Return what the network's inputs stand for, the host's rule, and the datatype of the network's input."""
+    first = chain.products[0]
+    count = int(np.prod(chain.shape))
+    quantizer = any(isinstance(one, Quantizer) for one in first.steps)
+    kind = declared or chain.declared or ("float" if quantizer else None)
+    if kind is None or (kind == "float" and not quantizer):
+        raise ConfigError(
+            f"the input of {first.node} is float, and no quantizer stands before it. Say which integers the file "
+            "reads, such as --input uint8, or put a Quant node in front."
+        )
+    if kind != "float" and kind not in VALUES:
+        raise ConfigError(f"the input is {kind[:40]!r}, expected float or one of {', '.join(VALUES)}.")
+    if kind == "float" and scale != 1:
+        raise ConfigError("--input-scale is for integers, and the input is float. Leave it out.")
+    if kind == "float":
+        return _ruled(first, np.full((count, 1), _MOST), None)
+    values = VALUES[kind]
+    fed = step("multiply", np.array(scale))
+    if quantizer:
+        return _ruled(first, np.full((count, 1), float(values.high)), kind, low=values.low, fed=fed)
+    numbers = np.array([-1.0, 1.0]) if kind == BIPOLAR else np.arange(values.low, values.high + 1, dtype=np.float64)
+    reals = _apply((fed, *first.steps), np.tile(numbers, (count, 1)))
+    pace = (reals[:, -1] - reals[:, 0]) / (numbers[-1] - numbers[0])
+    line = reals[:, :1] + pace[:, None] * (numbers - numbers[0])
+    if (np.abs(line - reals) > SAME * np.abs(pace[:, None]) + 1e-300).any():
+        raise ConfigError(
+            f"{first.last} bends the input before {first.node}, expected a quantizer behind it, or scales only."
+        )
+    offset = reals[:, 0] - pace * numbers[0]
+    return _coded(offset, pace, values.low, values.high), None, kind
+
+
+_MOST = float(np.finfo(np.float64).max)
+
+
+def _ruled(
+    first: Product, high: Floats, kind: str | None, *, low: int = 0, fed: Step | None = None
+) -> tuple[_Codes, InputRule, str]:
+    """Return the same for an input that the host quantizes, from what is fed to the quantizer's own integers."""
+    if kind is None:
+        levels = _levels(first.steps, -high, high, trim=False, middle=_middle_float)
+    else:
+        assert fed is not None
+        least = np.full(high.shape, low)
+        levels = _levels((fed, *first.steps), least, high.astype(np.int64), trim=False)
+    thresholds, offset, pace = levels.thresholds, levels.offset, levels.pace
+    if (thresholds == thresholds[:1]).all():
+        thresholds = thresholds[:1]
+    if not np.isfinite(thresholds.astype(np.float64)).all():
+        raise ConfigError(
+            f"no number reaches the last level of the quantizer before {first.node}, expected smaller scales."
+        )
+    if thresholds.size > MAX_RULE:
+        raise ConfigError(
+            f"the input's quantizer differs from value to value and needs {thresholds.size:,} thresholds, expected "
+            f"{MAX_RULE:,} at most. Use one scale for the whole input."
+        )
+    count, base, datatype = thresholds.shape[1], 0, ""
+    ratio = offset / np.where(pace == 0, 1, pace)
+    uniform = (np.abs(ratio - ratio[0]) <= SAME).all()
+    if count == 1 and uniform and abs(ratio[0] + 0.5) < SAME:
+        datatype, offset, pace = BIPOLAR, offset + pace / 2, pace / 2
+    else:
+        datatype = f"uint{max(2, count.bit_length())}"
+        natural = _integer_name(round(ratio[0]), count) if uniform and abs(ratio[0] - round(ratio[0])) < SAME else ""
+        if natural and VALUES[natural].bits <= VALUES[datatype].bits:  # the quantizer's own, if they are as narrow
+            base, datatype = round(float(ratio[0])), natural
+            offset = offset - pace * base
+    ends = (-1, 1) if datatype == BIPOLAR else (base, base + count)
+    rows = tuple(tuple(row) for row in thresholds.tolist())
+    return _coded(offset, pace, *ends), InputRule(kind or "float", datatype, ends[0], rows), datatype
+
+
+def _integer_name(base: int, count: int) -> str:
+    """Return the narrowest type of integers from `base` to `base + count`, or nothing."""
+    for values in reversed(VALUES.values()):
+        if values.name != BIPOLAR and values.low <= base and base + count <= values.high:
+            if base >= 0 and values.low < 0:
+                continue
+            return values.name
+    return ""
+
+
+def _coded(offset: Floats, pace: Floats, low: int, high: int) -> _Codes:
+    """Return codes; an element that never moves gets a pace like the others', and the offset that makes up for it."""
+    still = pace == 0
+    some = pace[~still][0] if not still.all() else 1.0
+    return _Codes(np.where(still, offset - some * low, offset), np.where(still, some, pace), low, high)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A product as integers, whose activation is not known yet."""
+
+    product: Product
+    weights: NDArray[np.int8]  # (C, M)
+    real: tuple[Step, ...]  # accumulators (C, T) to what the file's product gives
+    low: int  # of its inputs
+    high: int
+
+    def activation(self, following: Product) -> tuple[Dense, _Codes]:
+        """Return the layer, up to what `following` reads, and what its outputs stand for."""
+        if not any(isinstance(one, Quantizer) for one in following.steps):
+            raise ConfigError(
+                f"{following.node} reads float values of {following.last}, expected a quantizer between it and "
+                f"{self.product.node}: Quant, BipolarQuant, QuantizeLinear or MultiThreshold. Hidden layers must be "
+                "quantized."
+            )
+        steps = (*self.real, *following.steps)
+        least, greatest = (end[:, None] for end in Dense(self.weights, None).accumulator_range(self.low, self.high))
+        first, last = _index(steps, least), _index(steps, greatest)
+        # Thresholds count upwards, so a falling row is negated; -128 cannot be, and its level's numbers are, instead.
+        flip = (first > last)[:, 0] & (self.weights > INT8.min).all(axis=1)
+        weights = np.where(flip[:, None], -self.weights, self.weights)
+        sign = np.where(flip, -1, 1)[:, None]
+        turned = (step("multiply", sign), *steps)
+        least, greatest = np.where(flip[:, None], -greatest, least), np.where(flip[:, None], -least, greatest)
+        levels = _levels(turned, least, greatest, trim=True)
+        offset, pace = levels.offset, levels.pace
+        moving = pace != 0
+        ratio = offset[moving] / pace[moving]
+        bipolar = bool(levels.thresholds.shape[1] == 1 and moving.any() and (np.abs(ratio + 0.5) < SAME).all())
+        layer = Dense(weights, levels.thresholds.astype(np.int64), bipolar)
+        if bipolar:
+            offset, pace = np.where(moving, 0.0, offset), np.where(moving, pace / 2, pace)
+        return layer, _coded(offset, pace, *layer.output_range())
+
+    def head(self, chain: Chain) -> Head:
+        """Return what the host makes of the last product's accumulators."""
+        least, greatest = (end[:, None] for end in Dense(self.weights, None).accumulator_range(self.low, self.high))
+        steps = (*self.real, *chain.head)
+        if any(isinstance(one, Quantizer) for one in steps):
+            thresholds, values = _quantized_head(steps, least, greatest)
+            return Head(thresholds=thresholds.tolist(), values=values.tolist(), end=chain.end)
+        plain = [(s.kind, [_listed(p) for p in s.parameters]) for s in steps if isinstance(s, Step)]
+        return Head(steps=plain, end=chain.end)
+
+
+def _listed(parameter: Floats) -> list[float]:
+    return [float(value) for value in np.ravel(parameter)]
+
+
+def _product(product: Product, codes: _Codes) -> _Pending:
+    """Return a product of the integers that a vector is coded in. Raises ConfigError."""
+    scale = codes.pace[0]
+    times = codes.pace / scale
+    dyadic = np.round(times * 2**20) / 2**20  # from element to element, scales differ by powers of two and signs
+    if (np.abs(times - dyadic) > SAME * np.abs(times)).any():
+        scale, dyadic = np.float64(1.0), codes.pace
+    matrix = product.matrix * dyadic
+    found = integer_rows(matrix)
+    if found is None or found[0].min() < INT8.min or found[0].max() > INT8.max:
+        wide = [] if found is None else np.flatnonzero((np.abs(found[0]) > INT8.max).any(axis=1)).tolist()
+        what = f"output {wide[0]} needs integers up to {np.abs(found[0][wide[0]]).max()}" if found and wide else "float"
+        raise ConfigError(
+            f"the weights of {product.node} are {'no integers of 8 bits times a scale per output: ' if wide else ''}"
+            f"{what}, expected weights of 1 to 8 bits: a Quant or BipolarQuant node, or DequantizeLinear, before them."
+        )
+    weights, unit = found
+    ratio = codes.offset / codes.pace
+    whole = bool((np.abs(ratio - np.round(ratio[0])) < SAME).all())
+    shift = (weights.sum(axis=1) * round(float(ratio[0])))[:, None] if whole else np.zeros((len(weights), 1), np.int64)
+    constant = np.zeros((len(weights), 1)) if whole else product.matrix @ codes.offset[:, None]
+    lsb = unit * scale
+    real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
+    real = (*real, step("add", constant)) if constant.any() else real
+    return _Pending(product, weights.astype(np.int8), real, codes.low, codes.high)
+
+
+def _apply(steps: Steps, x: Floats) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        for one in steps:
+            x = one.apply(x)
+    return x
+
+
+def _split(steps: Steps) -> tuple[Steps, Quantizer, Steps]:
+    """Return the steps before the last quantizer, that quantizer, and those behind it."""
+    at = max(i for i, one in enumerate(steps) if isinstance(one, Quantizer))
+    last = steps[at]
+    assert isinstance(last, Quantizer)
+    return steps[:at], last, steps[at + 1 :]
+
+
+def _index(steps: Steps, x: NDArray[np.generic]) -> Integers:
+    before, quantizer, _ = _split(steps)
+    values = _apply(before, x.astype(np.float64))
+    with np.errstate(over="ignore"):
+        return np.asarray(quantizer.index(np.broadcast_to(values, np.broadcast_shapes(values.shape, x.shape))))
+
+
+def _middle(low: NDArray[np.generic], high: NDArray[np.generic]) -> NDArray[np.generic]:
+    return (low + high) // 2  # type: ignore[operator,no-any-return]
+
+
+def _middle_float(low: NDArray[np.generic], high: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the float64 in the middle of all those from `low` to `high`."""
+    return _float_of(_order(low) // 2 + _order(high) // 2 + (_order(low) % 2 + _order(high) % 2) // 2)
+
+
+def _order(x: NDArray[np.generic]) -> Integers:
+    """Return the place of float64 numbers among all of them: integers that grow with them."""
+    bits = np.ascontiguousarray(x, dtype=np.float64).view(np.int64)
+    return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+
+
+def _float_of(order: Integers) -> Floats:
+    return np.where(order < 0, np.int64(-(2**63)) - order, order).view(np.float64)
+
+
+def _after(x: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return the next number of the same kind."""
+    with np.errstate(over="ignore"):  # behind the greatest is infinity
+        return x + 1 if x.dtype.kind == "i" else np.nextafter(x, np.inf)  # type: ignore[operator,call-overload,no-any-return]
+
+
+def _levels(
+    steps: Steps,
+    least: NDArray[np.generic],
+    greatest: NDArray[np.generic],
+    *,
+    trim: bool,
+    middle: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.generic]] = _middle,
+) -> _Levels:
+    """Return where the levels of the last quantizer begin, for inputs (E, 1) from `least` to `greatest`.
+
+    Where the quantizer falls with the input, its levels are numbered from the other end. Levels that no element leaves
+    or reaches are left out with `trim`; so are those that the steps behind the quantizer make equal.
+    """
+    _, quantizer, after = _split(steps)
+    elements = len(least)
+    levels = np.broadcast_to(quantizer.levels, (elements, quantizer.levels.shape[1]))
+    falling = _index(steps, least) > _index(steps, greatest)
+
+    def index(x: NDArray[np.generic]) -> Integers:
+        found = _index(steps, x)
+        return np.where(falling, levels.shape[1] - 1 - found, found)
+
+    reals = _apply(after, np.where(falling, levels[:, ::-1], levels))
+    reals = np.broadcast_to(reals, levels.shape)
+    bottom, top = 0, levels.shape[1] - 1
+    if trim:
+        bottom, top = int(index(least).min()), int(index(greatest).max())
+        top = min(max(top, bottom + 1), levels.shape[1] - 1)  # one level alone is no activation
+        bottom = min(bottom, max(top - 1, 0))
+    thresholds = _begin(index, np.arange(bottom + 1, top + 1), least, greatest, middle)
+    return _distinct(thresholds, reals[:, bottom : top + 1], _after(greatest))
+
+
+def _begin(
+    index: Callable[[NDArray[np.generic]], Integers],
+    levels: Integers,
+    least: NDArray[np.generic],
+    greatest: NDArray[np.generic],
+    middle: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.generic]],
+) -> NDArray[np.generic]:
+    """Return (E, L): the first input of each element that reaches a level; the one after `greatest`, if none does."""
+    low, high = (np.repeat(end, len(levels), axis=1) for end in (least, _after(greatest)))
+    while (searching := low < high).any():  # type: ignore[operator]
+        between = middle(low, high)
+        reached = index(between) >= levels
+        high = np.where(searching & reached, between, high)
+        low = np.where(searching & ~reached, _after(between), low)
+    return low
+
+
+def _distinct(thresholds: NDArray[np.generic], reals: Floats, never: NDArray[np.generic]) -> _Levels:
+    """Leave out levels that stand for what the one before stands for; the others must be equally far apart."""
+    moves = np.diff(reals, axis=1)
+    moving = moves != 0
+    count = max(1, int(moving.sum(axis=1).max()))
+    first = np.where(moving.any(axis=1), np.take_along_axis(moves, moving.argmax(axis=1)[:, None], axis=1)[:, 0], 0.0)
+    size = np.abs(reals).max(axis=1, keepdims=True)
+    if (moving & (np.abs(moves - first[:, None]) > SAME * np.abs(first[:, None]) + 1e-13 * size)).any():
+        raise ConfigError(
+            "the levels of an activation are not equally far apart, so they are no integers times a scale. "
+            "Expected a quantizer as the last step before a product, or only scales behind it."
+        )
+    if not moving.all():
+        kept = np.repeat(never, count, axis=1)
+        for row, (mine, used) in enumerate(zip(thresholds, moving, strict=True)):
+            kept[row, : int(used.sum())] = mine[used]
+        thresholds = kept
+    return _Levels(thresholds, reals[:, 0].copy(), first)
+
+
+def _quantized_head(steps: Steps, least: Integers, greatest: Integers) -> tuple[NDArray[np.generic], Floats]:
+    """Return the levels of a head that is quantized, and where they begin, per output."""
+    _, quantizer, after = _split(steps)
+    levels = np.broadcast_to(quantizer.levels, (len(least), quantizer.levels.shape[1]))
+    falling = _index(steps, least) > _index(steps, greatest)
+
+    def index(x: NDArray[np.generic]) -> Integers:
+        found = _index(steps, x)
+        return np.where(falling, levels.shape[1] - 1 - found, found)
+
+    reals = np.broadcast_to(_apply(after, np.where(falling, levels[:, ::-1], levels)), levels.shape)
+    return _begin(index, np.arange(1, levels.shape[1]), least, greatest, _middle), reals

@@ -1,0 +1,176 @@
+"""The proof that the integers are the file's own function: on samples, at thresholds, at all ends, and at random."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from contract.decision import Head
+from contract.errors import MismatchError
+from contract.network import IntegerNetwork
+from contract.quantizer import FLOAT, InputRule
+from contract.values import BIPOLAR, VALUES
+from export.foreign.execute import Execution
+from export.foreign.graph import Chain
+from export.foreign.layers import Imported
+
+PROBES = 1024  # inputs at least, samples not counted
+ALONE = 256  # inputs of which each is tried alone
+TIES = 256  # inputs that drive an accumulator of the first layer onto a threshold, or one below
+CLOSE = 1e-3  # of what one integer more changes: how far a float64 sum may be from the integers' own
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was compared."""
+
+    fed: NDArray[Any]  # (N, M) what the file was executed on, samples first
+    inputs: NDArray[Any]  # (N, *Input.shape) the network's integers for it
+    outputs: NDArray[np.int64]  # (N, K)
+    differing_in_float32: int  # inputs on which the file's execution in float32 has another integer
+
+
+def prove(
+    model: ModelProto, chain: Chain, imported: Imported, *, scale: float, samples: NDArray[Any] | None, seed: int = 0
+) -> Proof:
+    """Compare with the file's own execution in float64.
+
+    Args:
+        model: the file.
+        chain: what was read from it.
+        imported: what became of it.
+        scale: the file's input is `scale` times what is fed, where that is integers.
+        samples: (N, M) of what is fed.
+        seed: of the random inputs.
+
+    Raises:
+        MismatchError: an output differs.
+    """
+    network, rule, head = imported.network, imported.rule, imported.head
+    fed = _probes(network, rule, np.random.default_rng(seed))
+    if samples is not None:
+        fed = np.concatenate([samples, fed])
+    source = network.input
+    inputs = (fed if rule is None else rule(fed)).reshape(-1, *source.shape)
+    outputs = network.outputs(inputs)[-1]
+    reals = head.real(outputs)
+    allowed = CLOSE * _change(head, network, outputs)
+    real_fed = fed.astype(np.float64) * (1.0 if rule is not None and rule.reads == FLOAT else scale)
+    names = [chain.result, *([chain.output] if chain.end else [])]
+    got, *ends = Execution(model, *names, double=True)(real_fed)
+    wrong = np.flatnonzero((np.abs(got - reals) > allowed).any(axis=1))
+    if wrong.size:
+        _refuse(wrong, len(fed), got[wrong[0]], reals[wrong[0]])
+    if ends:
+        _compare_end(ends[0], head, outputs, got)
+    (single,) = Execution(model, chain.result, double=False)(real_fed)
+    differing = int((np.abs(single - reals) > allowed / CLOSE / 2).any(axis=1).sum())
+    return Proof(fed, inputs, outputs, differing)
+
+
+def _refuse(wrong: NDArray[np.int64], count: int, got: NDArray[np.float64], want: NDArray[np.float64]) -> None:
+    k = int(np.abs(got - want).argmax())
+    raise MismatchError(
+        f"the file's own execution in float64 and its integers differ on {wrong.size} of {count} inputs; first on "
+        f"input {wrong[0]}, output {k}: the file gives {got[k]!r}, the integers stand for {want[k]!r}. Nothing was "
+        "written. This is a bug: please report it with the file."
+    )
+
+
+def _change(head: Head, network: IntegerNetwork, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return (K,) by how much one integer more changes a real output; of a head that is quantized, one level more."""
+    if head.values is not None:
+        values = np.asarray(head.values)
+        return np.asarray(np.abs(np.diff(values, axis=1)).max(axis=1) + 1e-300)
+    plain = Head([one for one in head.steps if one[0] != "clip"])
+    low, high = network.output_ranges()
+    ends = plain.real(np.stack([low, high]))
+    change = np.abs(ends[1] - ends[0]) / np.maximum(high - low, 1)
+    return np.asarray(np.where(change > 0, change, 1e-9 * np.abs(ends[0]) + 1e-300))
+
+
+def _compare_end(found: NDArray[np.float64], head: Head, outputs: NDArray[np.int64], got: NDArray[np.float64]) -> None:
+    """Stop unless the host's end gives what the file's does; of outputs equal but for rounding, any may be greatest."""
+    want = head.results(outputs)
+    if head.end == "argmax":
+        rows = np.arange(len(got))
+        chosen, ours = got[rows, found[:, 0].astype(np.int64)], got[rows, want[:, 0].astype(np.int64)]
+        wrong = (found != want)[:, 0] & (np.abs(chosen - ours) > 1e-12 * np.abs(chosen))
+    else:
+        wrong = (np.abs(found - want) > 1e-9).any(axis=1)
+    if wrong.any():
+        n = int(wrong.argmax())
+        raise MismatchError(
+            f"the file's {head.end} and the host's differ on {int(wrong.sum())} of {len(wrong)} inputs; first on input "
+            f"{n}: {found[n].tolist()} and {want[n].tolist()}. This is a bug: please report it with the file."
+        )
+
+
+def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Generator) -> NDArray[Any]:
+    """Return (N, M) of what is fed: all ends, each input alone, ties of the first layer, and at random."""
+    source, size = network.input, network.input.size
+    values = source.values
+    low, high = (values.dtype(v) for v in (values.low, values.high))
+    if rule is not None and values.name != BIPOLAR:
+        low, high = (values.dtype(v) for v in (rule.low, rule.low + len(rule.thresholds[0])))
+    least, greatest = np.full((1, size), low), np.full((1, size), high)
+    which = np.arange(size) if size <= ALONE else rng.choice(size, ALONE, replace=False)
+    alone = np.repeat(least if low == 0 or values.name == BIPOLAR else np.zeros_like(least), len(which), axis=0)
+    alone[np.arange(len(which)), which] = high
+    parts = [least, greatest, alone, _ties(network, low, high, rng)]
+    count = max(PROBES - sum(map(len, parts)), PROBES // 2)
+    if values.name == BIPOLAR:
+        parts.append(values.random(rng, (count, size)))
+    else:
+        parts.append(rng.integers(low, high, (count, size), dtype=values.dtype, endpoint=True))
+    codes = np.concatenate(parts)
+    return codes if rule is None else _fed(rule, codes, rng)
+
+
+def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator) -> NDArray[Any]:
+    """Return inputs for which a random accumulator of the first layer is at a threshold, or as close as it gets."""
+    layer, values = network.layers[0], network.input.values
+    if layer.thresholds is None:
+        return np.empty((0, network.input.size), dtype=values.dtype)
+    channels = rng.integers(0, len(layer.weights), TIES)
+    wanted = layer.thresholds[channels, rng.integers(0, layer.thresholds.shape[1], TIES)] - rng.integers(0, 2, TIES)
+    weights = layer.weights[channels].astype(np.int64)
+    x: NDArray[np.int64] = rng.integers(int(low), int(high), weights.shape, endpoint=True)
+    if values.name == BIPOLAR:
+        x = values.random(rng, weights.shape).astype(np.int64)
+    left = wanted - (weights * x).sum(axis=1)
+    for i in rng.permutation(weights.shape[1]):
+        w = weights[:, i]
+        moved = x[:, i] + np.fix(left / np.where(w == 0, 1, w)).astype(np.int64) * (w != 0)
+        if values.name == BIPOLAR:  # turned over where that brings it closer
+            moved = np.where((w * x[:, i] < 0) == (left > 0), -x[:, i], x[:, i]) * 1
+            moved = np.where(np.abs(left) > np.abs(w), moved, x[:, i])
+        moved = np.clip(moved, int(low), int(high))
+        left -= w * (moved - x[:, i])
+        x[:, i] = moved
+    return x.astype(values.dtype)
+
+
+def _fed(rule: InputRule, codes: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    """Return what is fed so that the rule gives such integers, often at a threshold or just below one."""
+    rows = np.asarray(rule.thresholds, dtype=np.float64)
+    levels = (codes.astype(np.int64) + 1) // 2 if rule.datatype == BIPOLAR else codes.astype(np.int64) - rule.low
+    columns = np.arange(codes.shape[1]) if len(rows) > 1 else np.zeros(codes.shape[1], dtype=np.int64)
+    begins = rows[columns, np.maximum(levels - 1, 0)]
+    ends = rows[columns, np.minimum(levels, rows.shape[1] - 1)]
+    first, last = levels == 0, levels == rows.shape[1]
+    at_start = rng.random(codes.shape) < 0.5
+    if rule.reads == FLOAT:
+        width = np.where(first | last, 1.0, ends - begins)
+        inside = np.where(first, ends - rng.random(codes.shape), begins + rng.random(codes.shape) * width)
+        exact = np.where(first | (~last & ~at_start), np.nextafter(ends, -np.inf), begins)
+        return np.where(rng.random(codes.shape) < 0.3, exact, inside).astype(
+            np.float32
+        )  # so that float32 reads the same
+    values = VALUES[rule.reads]
+    if values.name == BIPOLAR:
+        return np.where(levels > 0, 1, -1).astype(values.dtype)
+    chosen = np.where(first | (~last & ~at_start), ends - 1, begins)
+    return np.clip(chosen, values.low, values.high).astype(values.dtype)

@@ -1,0 +1,165 @@
+"""What the nodes of a file do with a value: elementwise, in float64, in the order of the file's own arithmetic.
+
+Every step keeps the order of values or turns it round, in floating point too, because each operation is rounded
+correctly. So where a chain of steps reaches a level is found by bisection, exactly, ties included.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from contract.decision import STEPS
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+MAX_LEVELS = 256  # of an activation: 8 bits
+
+
+class UnsupportedError(Exception):
+    """What a node asks for is nothing that integers can be made of; the message ends a sentence about the node."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node's work on values (E, T) of E elements, or a part of it. A name in contract.decision.STEPS; the
+    parameters are (E, 1), or anything that NumPy broadcasts.
+    """
+
+    kind: str
+    parameters: tuple[Floats, ...]
+
+    def apply(self, x: Floats) -> Floats:
+        """Return the values behind it."""
+        return np.asarray(STEPS[self.kind](x, *self.parameters), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Values become one of a few: `levels`, (E, K), in the order of `index`."""
+
+    apply: Callable[[Floats], Floats]
+    index: Callable[[Floats], Integers]
+    levels: Floats
+
+
+def step(kind: str, *parameters: Floats) -> Step:
+    """Return a step that does not quantize."""
+    return Step(kind, parameters)
+
+
+ROUNDING: dict[str, Callable[[Floats], Floats]] = {  # as qonnx has them
+    "ROUND": np.round,
+    "HALF_EVEN": np.round,
+    "CEIL": np.ceil,
+    "FLOOR": np.floor,
+    "UP": lambda x: np.sign(x) * np.ceil(np.abs(x)),
+    "DOWN": np.trunc,
+    "ROUND_TO_ZERO": np.trunc,
+    "HALF_UP": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
+    "HALF_DOWN": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
+}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The numbers of a Quant node: clip(round(x / scale + zero)) - zero, times scale."""
+
+    scale: Floats
+    zero: Floats
+    low: Floats
+    high: Floats
+    rounding: str
+    signs: bool = False  # 1 bit and signed: -1 or +1
+
+    def integers(self, x: Floats) -> Floats:
+        """Return the integers before the scale is put back."""
+        y = x / self.scale + self.zero
+        if self.signs:
+            return np.where(y >= 0, 1.0, -1.0)
+        return np.asarray(ROUNDING[self.rounding](np.minimum(np.maximum(y, self.low), self.high)))
+
+    def values(self, x: Floats) -> Floats:
+        """Return what the node gives."""
+        return np.asarray((self.integers(x) - self.zero) * self.scale)
+
+    def quantizer(self) -> Quantizer:
+        """Return the step. Raises UnsupportedError."""
+        low, high = np.atleast_2d(self.low), np.atleast_2d(self.high)
+        pace = 2 if self.signs else 1
+        count = int((high - low).max()) // pace + 1
+        if count > MAX_LEVELS:
+            raise UnsupportedError(f"gives {count} values, expected 8 bits at most: {MAX_LEVELS}")
+        numbers = np.minimum(low + pace * np.arange(count), high)  # where an element has fewer, the last one again
+        levels = (numbers - self.zero) * self.scale
+        return Quantizer(self.values, lambda x: ((self.integers(x) - low) // pace).astype(np.int64), np.asarray(levels))
+
+
+def quant(scale: Floats, zero: Floats, bits: Floats, *, signed: bool, narrow: bool, rounding: str) -> Grid:
+    """Return what a QONNX Quant node does. Raises UnsupportedError."""
+    if rounding not in ROUNDING:
+        raise UnsupportedError(f"rounds by {rounding[:20]!r}, expected one of {', '.join(ROUNDING)}")
+    if not (np.isfinite(scale).all() and (scale != 0).all() and np.isfinite(zero).all()):
+        raise UnsupportedError("has a scale of 0, or one or a zero point that is no number")
+    if not ((bits >= 1) & (bits <= 32) & (bits == np.round(bits))).all():
+        raise UnsupportedError(f"has {bits.ravel()[:3]} bits, expected whole numbers from 1 to 32")
+    if (zero != np.round(zero)).any():
+        raise UnsupportedError("has a zero point that is no integer")
+    if signed and bits.size == 1 and bits.item() == 1:
+        return Grid(scale, zero, np.array(-1.0), np.array(1.0), rounding, signs=True)
+    low = -(2.0 ** (bits - 1)) + narrow if signed else np.zeros_like(bits)
+    high = 2.0 ** (bits - 1) - 1 if signed else 2.0**bits - 1 - narrow
+    return Grid(scale, zero, low, high, rounding)
+
+
+def bipolar(scale: Floats) -> Quantizer:
+    """Return what a QONNX BipolarQuant node does. Raises UnsupportedError."""
+    if not np.isfinite(scale).all():
+        raise UnsupportedError("has a scale that is no number")
+    levels = np.atleast_2d(scale) * np.array([-1.0, 1.0])
+    return Quantizer(
+        lambda x: np.asarray(np.where(x >= 0, scale, -scale), dtype=np.float64),
+        lambda x: (x >= 0).astype(np.int64),
+        levels,
+    )
+
+
+def multi_threshold(thresholds: Floats, scale: float, bias: float) -> Quantizer:
+    """Return what a MultiThreshold node does; thresholds are (E, L), in any order. Raises UnsupportedError."""
+    if thresholds.shape[1] >= MAX_LEVELS:
+        raise UnsupportedError(f"has {thresholds.shape[1]} thresholds, expected {MAX_LEVELS - 1} at most")
+    if np.isnan(thresholds).any():
+        raise UnsupportedError("has a threshold that is no number")
+    ordered = np.sort(thresholds, axis=1)
+
+    def index(x: Floats) -> Integers:
+        return np.stack([np.searchsorted(t, row, side="right") for t, row in zip(ordered, x, strict=True)])
+
+    levels = np.tile(scale * np.arange(thresholds.shape[1] + 1) + bias, (len(thresholds), 1))
+    return Quantizer(lambda x: np.asarray(scale * index(x) + bias), index, levels)
+
+
+def integer_rows(values: Floats) -> tuple[Integers, Floats] | None:
+    """Return integers (C, M) and units (C, 1) with  integers * units == values  exactly; None: there are none.
+
+    A row's unit is the greatest that divides all its values, so that its integers are the smallest. The integers of
+    quantized weights are small; of float weights they are enormous, or do not fit 62 bits.
+    """
+    if not np.isfinite(values).all():
+        return None
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # zero bits at the end
+    trailing[whole == 0] = 0
+    whole >>= trailing
+    exponent = exponent - 53 + trailing
+    used = whole != 0
+    least = np.where(used, exponent, 1 << 20).min(axis=1, keepdims=True)
+    shift = np.where(used, exponent - least, 0)
+    if ((np.frexp(np.abs(whole).astype(np.float64))[1] + shift) > 62).any():
+        return None
+    whole <<= shift
+    divisor = np.gcd.reduce(whole, axis=1)[:, None]
+    unit = np.ldexp(divisor.astype(np.float64), np.where(least == 1 << 20, 0, least))
+    return whole // np.maximum(divisor, 1), unit

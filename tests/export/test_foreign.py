@@ -1,0 +1,421 @@
+"""Files of others become integers that are the file's own function, or are refused in a sentence that names the node.
+
+Kinds of fault: a threshold that is one off (ties, rounding modes, zero points, signs of gains), an order of elements
+that is lost (Reshape, Transpose), a scale that belongs to another channel, a level that is none of the grid, an end of
+the graph that is computed on another order of outputs, and a file that is believed.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numpy.typing import NDArray
+from onnx import helper
+
+from contract.errors import ArtifactError, ConfigError, CxrflowError, DataError, MismatchError
+from contract.golden import load_golden
+from contract.network import IntegerNetwork, load_network
+from contract.npz import load_npz, save_npz
+from contract.onnx_file import load_onnx
+from contract.record import read_record
+from export.foreign import proof
+from export.foreign.execute import Execution
+from export.foreign.folder import Given, import_file
+from export.foreign.graph import read_graph
+from export.foreign.layers import Imported, to_integers
+from export.foreign.steps import integer_rows
+from export.records import Exported
+from tests.bnn_pynq import export_bnn_pynq
+from tests.foreign_files import DOMAIN, MODELS, Graph, Rational
+from tests.random_networks import export_random, random_pixels, small_spec
+
+
+def imported(graph: Graph, tmp_path: Path, reads: str | None = None, scale: float = 1.0) -> Imported:
+    """Import without a folder, and prove it."""
+    model = load_onnx(graph.save(tmp_path / "m.onnx"))
+    chain = read_graph(model)
+    found = to_integers(chain, reads, scale)
+    proof.prove(model, chain, found, scale=scale, samples=None)
+    return found
+
+
+@pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A", "kws_w3a3", "tfc_w1a1_topk"])
+def test_public_files(tmp_path: Path, name: str) -> None:
+    path = MODELS / f"{name}.onnx"
+    if not path.is_file():
+        pytest.skip("the public files are not here")
+    summary = import_file(path, tmp_path / "export", Given("uint8" if name == "tfc_w1a1_topk" else None))
+    assert summary["chain"][0] == {"stage": "file_float64", "images": summary["chain"][0]["images"], "differing": 0}
+    assert summary["chain"][0]["images"] >= 1000
+    assert (
+        summary["network"]
+        == {
+            "TFC_1W1A": "784-64-64-64-10 W1A1",
+            "TFC_2W2A": "784-64-64-64-10 W2A2",
+            "kws_w3a3": "490-256-256-256-12 W3A3",
+            "tfc_w1a1_topk": "784-64-64-64-10 W1A1",
+        }[name]
+    )
+    record = read_record(tmp_path / "export" / "export.json", Exported)
+    golden, network = (
+        load_golden(tmp_path / "export" / "golden.npz"),
+        load_network(tmp_path / "export" / "reference.npz"),
+    )
+    assert len(golden.pixels) == 100 and network.input.fits(golden.pixels)
+    assert record.head is not None and record.rule is not None
+    # What the folder says is enough: fed, ruled, multiplied, and ended, it is what the file gives.
+    fed = np.random.default_rng(1).integers(0, 256, (50, network.input.size)).astype(np.uint8)
+    real = fed / (1 if name == "tfc_w1a1_topk" else 255)
+    codes = record.rule(fed if name == "tfc_w1a1_topk" else real)
+    results = record.head.results(network.outputs(codes.reshape(-1, *network.input.shape))[-1])
+    (want,) = Execution(load_onnx(path), load_onnx(path).graph.output[-1].name, double=True)(real)
+    np.testing.assert_allclose(results, want, rtol=1e-12, atol=1e-12)
+
+
+WIDTHS = st.sampled_from([1, 2, 3, 4])
+OPERATIONS = ("Add", "Sub", "Mul", "Div", "BN", "Relu", "rsub", "Identity")
+DYADIC = st.sampled_from([0.25, 0.5, 1.0, 2.0, -0.5])  # exact in float64, so that ties are ties
+
+
+@st.composite
+def dyadic_graphs(draw: st.DrawFn) -> Graph:
+    """Two layers on three integers of 3 bits, all of scales that are powers of two, and a float head."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    graph, size = Graph((1, 3)), 3
+    for _ in range(draw(st.integers(1, 2))):
+        outputs, bits = draw(st.integers(1, 4)), draw(WIDTHS)
+        scale = rng.choice([0.25, 0.5, 1.0], (1, outputs) if draw(st.booleans()) else ())
+        weights = graph.weights(rng.integers(-3, 4, (size, outputs)) / 2, scale, bits)
+        if draw(st.booleans()):
+            bias = rng.integers(-8, 9, outputs) / 8
+            graph.add("Gemm", weights, bias) if draw(st.booleans()) else graph.add("Gemm", weights)
+        else:
+            graph.add("MatMul", weights)
+        for kind in draw(
+            st.lists(st.sampled_from(["Add", "Sub", "Mul", "Div", "BN", "Relu", "rsub", "Identity"]), max_size=3)
+        ):
+            values = rng.choice([0.5, 1.0, -1.0, 2.0, 0.25], outputs)
+            if kind == "BN":
+                gain = rng.choice([-1.0, 0.0, 0.5, 2.0], outputs)
+                graph.add("BatchNormalization", gain, values, -values, np.full(outputs, 4.0), epsilon=0.0)
+            elif kind == "rsub":
+                graph.add("Sub", values, first=True)
+            elif kind in ("Relu", "Identity"):
+                graph.add(kind)
+            else:
+                graph.add(kind, values if draw(st.booleans()) else values[0])
+        act, signed = draw(WIDTHS), draw(st.integers(0, 1))
+        if act == 1 and signed:
+            graph.add("BipolarQuant", draw(DYADIC), domain=DOMAIN)
+        else:
+            graph.quant(
+                rng.choice([0.25, 0.5, 1.0], (1, outputs)) if draw(st.booleans()) else abs(draw(DYADIC)), act,
+                zero=float(draw(st.sampled_from([0, 0, 1]))), signed=signed, narrow=draw(st.integers(0, 1)) * (act > 1),
+                mode=draw(st.sampled_from(["ROUND", "FLOOR", "CEIL", "ROUND_TO_ZERO"])),
+            )  # fmt: skip
+        if draw(st.booleans()):
+            graph.add("Mul", draw(DYADIC))
+        size = outputs
+    graph.add("MatMul", graph.weights(rng.integers(-3, 4, (size, 2)), 0.5, 3))
+    return graph.add("Add", np.array([0.5, -1.0]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(graph=dyadic_graphs())
+def test_every_input_in_rational_arithmetic(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> None:
+    """All 512 inputs, so that every accumulator that occurs is looked at, ties and ends included."""
+    found = imported(graph, tmp_path_factory.mktemp("m"), "int3")
+    inputs = np.array(list(itertools.product(range(-4, 4), repeat=3)), dtype=np.int8)[::3]
+    got = found.head.real(found.network.outputs(inputs.reshape(-1, *found.network.input.shape))[-1])
+    rational = Rational(graph.model())
+    want = np.array([[float(v) for v in rational(x[None])[graph.last].ravel()] for x in inputs])
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A", "kws_w3a3"])
+def test_every_threshold_in_rational_arithmetic(name: str) -> None:
+    """At each threshold of each channel, one below, one above, and at both ends, the file's own tail decides so."""
+    path = MODELS / f"{name}.onnx"
+    if not path.is_file():
+        pytest.skip("the public files are not here")
+    model = load_onnx(path)
+    network = to_integers(read_graph(model), None).network
+    rational, nodes = Rational(model), list(model.graph.node)
+    products = [i for i, node in enumerate(nodes) if node.op_type == "MatMul"]
+    matrices = Execution(model, *(nodes[i].input[1] for i in products), double=True)(np.zeros((1, network.input.size)))
+    scale, base = rational.constants["24"].item() if name == "kws_w3a3" else 1, 0
+    for number, layer in enumerate(network.layers[:-1]):
+        assert layer.thresholds is not None
+        matrix = matrices[number].reshape(layer.weights.shape[::-1]).T
+        least, greatest = layer.accumulator_range(*network.input_ranges()[number])
+        tail = [nodes[i] for i in range(products[number] + 1, products[number + 1]) if nodes[i].op_type in TAIL]
+        tail = [node for node in tail if node.input[0] not in rational.constants]
+        levels = []
+        for c, thresholds in enumerate(layer.thresholds):
+            around = {int(t) + d for t in thresholds for d in (-1, 0, 1)} | {int(least[c]), int(greatest[c])}
+            accs = sorted(acc for acc in around if least[c] <= acc <= greatest[c])
+            j = int(np.flatnonzero(layer.weights[c])[0])
+            lsb = rational._exact(matrix[c, j : j + 1])[0] / int(layer.weights[c, j]) * scale
+            shift = base * int(layer.weights[c].astype(np.int64).sum())
+            reals = np.array([(acc + shift) * lsb for acc in accs], dtype=object)
+            counts = [int((thresholds <= acc).sum()) for acc in accs]
+            levels.append((counts, run_tail(rational, tail, reals, c)))
+        quantizer = tail[-1]
+        step = rational.constants[quantizer.input[1]].item()
+        low = min(min(values) for _, values in levels)
+        pace = 2 * step if layer.bipolar else step
+        for counts, values in levels:
+            assert [low + pace * count for count in counts] == list(values)
+        scale, base = (step, 0) if layer.bipolar else (step, int(low / step))
+
+
+TAIL = ("BatchNormalization", "Relu", "Quant", "BipolarQuant")
+
+
+def run_tail(rational: Rational, nodes: list[Any], reals: NDArray[Any], channel: int) -> list[Any]:
+    """Return what a chain of nodes makes of one channel's values."""
+    x = reals[None]
+    for node in nodes:
+        attributes = rational.attributes[list(rational.graph.node).index(node)]
+        constants = [rational.constants[name] for name in node.input[1:]]
+        if node.op_type == "BatchNormalization":
+            constants = [value[channel : channel + 1] for value in constants]
+        x = rational.compute(node, attributes, [x, *constants])
+    return list(x[0])
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), reads=st.sampled_from(["uint8", "int4", "uint2", "bipolar", "float"]))
+def test_random_scales_are_proven_on_the_spot(tmp_path_factory: pytest.TempPathFactory, seed: int, reads: str) -> None:
+    """`prove` raises where one of 1,000 inputs differs; scales, biases and gains are of any size and sign here."""
+    rng = np.random.default_rng(seed)
+    graph = Graph((1, 2, 5)) if rng.random() < 0.5 else Graph((1, 1, 2, 5))
+    if reads == "float":
+        graph.quant(rng.uniform(0.01, 1), 4)
+    if rng.random() < 0.5:
+        graph.add("Transpose", perm=[0, 2, 1] if len(graph.shape) == 3 else [0, 1, 3, 2])
+    graph.add("Flatten")
+    size = 10
+    for outputs in rng.integers(2, 9, rng.integers(1, 4)):
+        scale = rng.uniform(0.01, 0.3, (1, outputs)).astype(np.float32)
+        graph.add("MatMul", graph.weights(rng.uniform(-1, 1, (size, outputs)), scale, int(rng.integers(1, 5))))
+        graph.add(
+            "BatchNormalization", rng.normal(size=outputs), rng.normal(size=outputs), rng.normal(size=outputs),
+            rng.uniform(0.1, 9, outputs), epsilon=1e-5,
+        )  # fmt: skip
+        kind = rng.integers(0, 3)
+        if kind == 0:
+            graph.add("BipolarQuant", rng.uniform(0.1, 2), domain=DOMAIN)
+        elif kind == 1:
+            graph.add("Relu").quant(rng.uniform(0.05, 0.5), rng.integers(1, 5), signed=0)
+        else:
+            graph.quant(rng.uniform(0.05, 0.5), rng.integers(2, 6), narrow=int(rng.integers(0, 2)))
+        if rng.random() < 0.3:
+            graph.add("Mul", rng.choice([-1, 1], (1, outputs)) * np.float32(rng.uniform(0.1, 2)))
+        size = int(outputs)
+    graph.add("MatMul", graph.weights(rng.uniform(-1, 1, (size, 3)), 0.1, 4)).add("Add", rng.normal(size=3))
+    end = rng.integers(0, 4)
+    if end == 1:
+        graph.add("Softmax", axis=-1)
+    elif end == 2:
+        graph.add("Sigmoid")
+    elif end == 3:
+        graph.quant(rng.uniform(0.05, 0.5), 6)
+    imported(graph, tmp_path_factory.mktemp("m"), None if reads == "float" else reads)
+
+
+def small(reads_quant: bool = True) -> Graph:
+    """Return the beginning of a file: float in, a quantizer, and one layer of 3 outputs on 4 inputs."""
+    graph = Graph((1, 4))
+    if reads_quant:
+        graph.quant(0.5, 4)
+    return graph.add("MatMul", graph.weights(np.linspace(-1, 1, 12).reshape(4, 3), 0.25, 4))
+
+
+def finished(graph: Graph) -> Graph:
+    """Add a quantizer and a head."""
+    return graph.quant(0.5, 4).add("MatMul", graph.weights(np.linspace(-1, 1, 6).reshape(3, 2), 0.5, 3))
+
+
+def test_minus_128_under_a_negative_gain(tmp_path: Path) -> None:
+    graph = Graph((1, 2)).quant(1.0, 4)
+    graph.add("MatMul", graph.weights([[-128.0], [1.0]], 1.0, 8, narrow=0)).add("Mul", -1.0).quant(8.0, 4)
+    graph.add("MatMul", graph.weights([[1.0, 3.0]], 1.0, 4))
+    assert imported(graph, tmp_path).network.layers[0].weights.min() == -128
+
+
+def test_qcdq_per_channel(tmp_path: Path) -> None:
+    graph = Graph((1, 4))
+    scale, zero = graph.constant(0.1), graph.constant(-3, np.int8)
+    graph.add("QuantizeLinear", scale, zero).add("Clip", graph.constant(-8, np.int8), graph.constant(7, np.int8))
+    graph.add("DequantizeLinear", scale, zero)
+    weights = graph.constant(np.arange(-6, 6).reshape(4, 3), np.int8)
+    given = [weights, graph.constant([0.1, 0.2, 0.3]), graph.constant([0, 1, -1], np.int8)]
+    graph.nodes.append(helper.make_node("DequantizeLinear", given, ["w"], axis=1))
+    graph.add("Gemm", "w", np.array([0.5, -0.5, 0.0]))
+    assert imported(finished(graph), tmp_path).network.input.datatype == "uint4"
+
+
+def test_fixed_point_of_its_own_for_every_weight_and_value(tmp_path: Path) -> None:
+    """As HGQ makes them: scales are powers of two and differ from element to element, also of the input."""
+    graph = Graph((1, 4)).quant(np.array([[0.5, 0.25, 1.0, 0.5]]), np.array(4.0))
+    values = np.array([[0.5, 1.0, -0.25], [2.0, 0.25, 1.0], [-1.5, 0.75, 0.0], [0.0, 1.0, 1.0]])
+    graph.add("MatMul", values).add("Relu").quant(np.array([[0.5, 0.25, 0.125]]), np.array(3.0), signed=0)
+    graph.add("MatMul", np.array([[1.0, -0.5], [0.25, 2.0], [1.5, 1.0]]))
+    found = imported(graph, tmp_path)
+    assert found.rule is not None and len(found.rule.thresholds) == 4
+
+
+def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path) -> None:
+    graph = Graph((1, 4)).add("Div", 255.0).quant(1 / 15, 4, signed=0)
+    graph.add("MatMul", graph.weights(np.ones((4, 2)), 1.0, 2))
+    found = imported(graph, tmp_path, "uint8")
+    assert found.rule is not None and found.network.input.datatype == "uint4" and found.rule.reads == "uint8"
+    np.testing.assert_array_equal(found.rule(np.array([[0, 8, 9, 255]], dtype=np.uint8)), [[0, 0, 1, 15]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.add("Relu").add("MatMul", g.weights(np.ones((3, 2)), 1.0, 2)),
+         r"node 'MatMul_t5' \(MatMul\) reads float values of node 'Relu_t3' \(Relu\), expected a quantizer"),
+        (lambda g: g.add("Tanh"), r"node 'Tanh_t3' \(Tanh\) is not supported here, expected one of Add, ArgMax"),
+        (lambda g: g.add("Conv", np.ones((1, 1, 1, 1))), r"node 'Conv_t3' \(Conv\) is not supported here"),
+        (lambda g: g.add("Add", "t0"), r"node 'Add_t3' \(Add\) reads 't0' a second time.*residual"),
+        (lambda g: g.quant(0.5, 9).add("MatMul", np.ones((3, 1))), r"Quant_t3' .* gives 512 values, expected 8 bits"),
+        (lambda g: g.quant(0.5, 2.5), r"Quant_t3.*has \[2.5\] bits, expected whole numbers"),
+        (lambda g: g.quant(0.0, 2), "Quant_t3.*has a scale of 0"),
+        (lambda g: g.quant(0.5, 2, zero=0.5), "Quant_t3.*zero point that is no integer"),
+        (lambda g: g.quant(0.5, 2, mode="ODD"), "Quant_t3.*rounds by 'ODD', expected one of ROUND"),
+        (lambda g: g.quant(0.5, 4).add("MatMul", np.random.default_rng(0).normal(size=(3, 2))),
+         r"the weights of node 'MatMul_t4' \(MatMul\) are .*expected weights of 1 to 8 bits"),
+        (lambda g: g.add("Div", np.array([1.0, 0.0, 1.0])), "Div_t3.*divides by 0"),
+        (lambda g: g.add("Mul", np.array([1.0, np.nan, 1.0])), "Mul_t3.*is no number"),
+        (lambda g: g.add("Mul", np.ones((5, 3))), r"Mul_t3.*constant of the shape \(5, 3\) for values of \(1, 3\)"),
+        (lambda g: g.add("Softmax", axis=0), r"Softmax_t3.*works along axis 0 of \(1, 3\)"),
+        (lambda g: g.add("Sigmoid").add("Mul", 2.0), "Mul_t4.*stands behind the sigmoid"),
+        (lambda g: g.add("Reshape", g.constant([7, 7], np.int64)), "Reshape_t3.*cannot be read .*a valid node"),
+        (lambda g: g.add("Relu", domain="ai.evil"), "Relu_t3.*is of the unknown domain 'ai.evil'"),
+        (lambda g: g.add("Trunc", 1.0, 0.0, 8.0, 4.0, domain=DOMAIN), r"Trunc_t3' \(Trunc\) is not supported"),
+    ],
+    ids=lambda value: value[:30] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_is_refused_names_the_node(tmp_path: Path, change: Any, message: str) -> None:
+    graph = change(small())
+    with pytest.raises(ConfigError, match=message):
+        imported(graph, tmp_path)
+
+
+def test_an_input_that_nobody_declares(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is float, and no quantizer stands before it.*--input uint8"):
+        imported(small(reads_quant=False), tmp_path)
+    assert imported(small(reads_quant=False), tmp_path, "int4").rule is None
+    with pytest.raises(ConfigError, match=r"the input is 'int99', expected float or one of uint8"):
+        imported(small(), tmp_path, "int99")
+
+
+def test_constants_that_grow_are_not_made(tmp_path: Path) -> None:
+    graph = Graph((1, 4))
+    names = [graph.constant(np.ones(shape)) for shape in ((1 << 16, 1), (1, 1 << 16))]
+    graph.nodes.append(helper.make_node("Add", names, ["huge"], name="grow"))
+    with pytest.raises(ConfigError, match=r"node 'grow' \(Add\) makes 4,294,967,296 numbers"):
+        imported(graph.add("Mul", 1.0), tmp_path)
+
+
+def test_a_threshold_that_is_one_off_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a network of one input per output, so that no other layer hides it."""
+    graph = finished(small())
+    model = load_onnx(graph.save(tmp_path / "m.onnx"))
+    chain = read_graph(model)
+    found = to_integers(chain, None)
+    first = found.network.layers[0]
+    assert first.thresholds is not None
+    first.thresholds[0, 5] += 1
+    broken = Imported(IntegerNetwork(found.network.input, found.network.layers), found.rule, found.head)
+    with pytest.raises(MismatchError, match="the file's own execution in float64 and its integers differ on"):
+        proof.prove(model, chain, broken, scale=1.0, samples=None)
+
+
+def test_samples_and_labels(tmp_path: Path) -> None:
+    path = finished(small()).add("Softmax", axis=-1).save(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    (want,) = Execution(load_onnx(path), "t6", double=True)(x)
+    save_npz(tmp_path / "s.npz", {"x": x, "y": want.argmax(axis=1)})
+    summary = import_file(path, tmp_path / "e", Given(samples=tmp_path / "s.npz", labels=tmp_path / "s.npz"))
+    assert summary["imported"]["labels"] == {"images": 20, "correct": 20}
+    assert len(load_npz(tmp_path / "e" / "golden.npz")["pixels"]) == 120
+    wrong: tuple[tuple[dict[str, NDArray[Any]], str], ...] = (
+        ({"a": x}, "has a, expected an array 'x' of samples"),
+        ({"x": x[:, :3]}, r"samples of the shape \(20, 3\), expected \(N, 4\)"),
+        ({"x": np.full((2, 4), np.nan)}, "no finite number"),
+        ({"x": x, "y": np.arange(3)}, r"labels int64\(3,\), expected 20 integers"),
+    )
+    for arrays, message in wrong:
+        save_npz(tmp_path / "s.npz", arrays)
+        with pytest.raises(DataError, match=message):
+            import_file(path, tmp_path / "f", Given(samples=tmp_path / "s.npz", labels=tmp_path / "s.npz"))
+    assert not (tmp_path / "f").exists()
+
+
+def test_the_greatest_of_equal_outputs_is_the_files(tmp_path: Path) -> None:
+    graph = Graph((1, 3)).quant(1.0, 2)
+    graph.add("MatMul", graph.weights([[1.0, -1, 1, -1]] * 3, 1.0, 2)).add("ArgMax", axis=1, keepdims=0)
+    found = imported(graph, tmp_path)
+    x = np.array([[1.0, 0, 0], [-1, -1, 0], [0, 0, 0]])
+    assert found.rule is not None
+    np.testing.assert_array_equal(found.head.classes(found.network.outputs(found.rule(x)[:, None])[-1]), [0, 1, 0])
+
+
+def test_integer_rows_are_exact() -> None:
+    rng = np.random.default_rng(0)
+    integers = rng.integers(-127, 128, (50, 9))
+    integers[3] = 0
+    scales = rng.uniform(1e-9, 1e9, (50, 1)).astype(np.float32).astype(np.float64)
+    found = integer_rows(integers * scales)
+    assert found is not None
+    np.testing.assert_array_equal(found[0] * found[1], integers * scales)
+    assert np.abs(found[0]).max() <= 127
+    assert integer_rows(np.array([[1.0, np.inf]])) is None and integer_rows(np.array([[1.0, 1e-300]])) is None
+
+
+def test_damage_anywhere_is_one_sentence_or_proven(tmp_path: Path) -> None:
+    content, rng = finished(small()).model().SerializeToString(), np.random.default_rng(0)
+    path = tmp_path / "m.onnx"
+    for i in range(80):
+        damaged = bytearray(content)
+        for at in rng.integers(0, len(content), rng.integers(1, 4)):
+            damaged[at] = rng.integers(0, 256)
+        path.write_bytes(damaged)
+        try:
+            import_file(path, tmp_path / f"e{i}")
+        except CxrflowError as err:
+            assert "\n" not in str(err) and len(str(err)) < 1000
+    assert issubclass(ArtifactError, CxrflowError)
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("tfc_1w1a", "qonnx"), ("tfc_1w2a", "dynamo"), ("tfc_2w2a", "qcdq"), ("sfc_2w2a", "qonnx"),
+        pytest.param("lfc_1w1a", "qonnx", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_bnn_pynq(tmp_path: Path, name: str, way: str) -> None:
+    """The networks of Brevitas' own examples, with random weights and statistics, by each of its exporters."""
+    import_file(export_bnn_pynq(tmp_path / "m.onnx", name, way), tmp_path / "export")
+
+
+@pytest.mark.parametrize(("weight_bits", "act_bits"), [(4, 3), (1, 1), (8, 2)])
+def test_our_own_files_give_our_own_integers(tmp_path: Path, weight_bits: int, act_bits: int) -> None:
+    export_random(tmp_path / "own", small_spec(weight_bits, act_bits))
+    import_file(tmp_path / "own" / "model.onnx", tmp_path / "again")
+    own, again = (load_network(tmp_path / name / "reference.npz") for name in ("own", "again"))
+    pixels = random_pixels(200)
+    head = read_record(tmp_path / "again" / "export.json", Exported).head
+    assert head is not None
+    got = head.real(again.outputs(pixels.reshape(-1, *again.input.shape))[-1])
+    np.testing.assert_array_equal(got, own.outputs(pixels)[-1])
