@@ -182,14 +182,16 @@ def _manifest(
 
 
 def _decision(exported: Exported, metrics: Metrics) -> Decision:
+    scale, offset, threshold = exported.scale, exported.offset, exported.threshold
+    if scale is None or offset is None or threshold is None:
+        raise ArtifactError("export.json has no scale, offset or threshold, expected those of a logit. Export again.")
     return Decision(
-        scale=exported.scale,
-        offset=exported.offset,
-        threshold=exported.threshold,
+        scale=scale,
+        offset=offset,
+        threshold=threshold,
         rule=metrics.operating_point_rule,
         operating_points={
-            rule: integer_threshold(point, exported.scale, exported.offset)
-            for rule, point in metrics.operating_points.items()
+            rule: integer_threshold(point, scale, offset) for rule, point in metrics.operating_points.items()
         },
     )
 
