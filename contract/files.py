@@ -101,13 +101,18 @@ def read_text(path: Path, *, advice: str) -> str:
     if not path.is_file():  # a pipe would be waited for
         raise ArtifactError(f"{path} is {'no regular file' if path.exists() else 'not there'}. {advice}")
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_TEXT_BYTES + 1)
-        if len(content) > MAX_TEXT_BYTES:
-            raise ValueError(f"it has more than {MAX_TEXT_BYTES:,} bytes")
-        return content.decode("utf-8")
+        return bounded_text(path, MAX_TEXT_BYTES)
     except (OSError, ValueError) as err:
         raise damaged(path, err, advice=advice) from err
+
+
+def bounded_text(path: Path, most: int) -> str:
+    """Return a text file, UTF-8, of at most so many bytes. Raises OSError, and ValueError: it is no such text."""
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"it has more than {most:,} bytes")
+    return content.decode("utf-8")
 
 
 def damaged(path: Path, why: object, *, advice: str) -> ArtifactError:

@@ -1,7 +1,6 @@
 """The experiment file: one YAML file that says everything that can change a result."""
 
 import difflib
-import io
 import re
 import reprlib
 from collections.abc import Callable, Sequence
@@ -9,15 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.events import AliasEvent
-from ruamel.yaml.nodes import ScalarNode
 
 from contract.errors import ConfigError
-from contract.files import write_whole
+from contract.files import bounded_text, write_whole
+from contract.yaml_text import parsed, written
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
 
@@ -25,7 +21,6 @@ if TYPE_CHECKING:
     from datasets.labels import LabelRules
 
 MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and pure Python reads 50 kB/s
-MAX_DEPTH = 20  # fields within fields
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 
 
@@ -100,42 +95,6 @@ class Experiment(BaseModel):
             raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
 
 
-class _Plain(Composer):
-    """Makes values of YAML without aliases, a few lines of which can expand to gigabytes, and whose texts are text."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        """See the base class."""
-        if self.parser.check_event(AliasEvent):
-            raise YAMLError("aliases (*name) are not allowed here")
-        node = super().compose_node(parent, index)
-        if isinstance(node, ScalarNode):
-            node.value.encode()  # half a character, as of "\ud800", can be neither printed nor written
-        return node
-
-
-def _yaml() -> YAML:
-    """Return a reader and writer of YAML 1.2: safe types, fields in their order, each once, not nested deep."""
-    yaml: Any = YAML(typ="safe", pure=True)
-    yaml.Composer = _Plain
-    yaml.max_depth = MAX_DEPTH
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
-    return yaml  # type: ignore[no-any-return]
-
-
-def _parsed(text: str) -> Any:
-    if re.search("^%", text, re.MULTILINE):  # one asks for YAML 1.1, where 1:1:1:... is a number that takes hours
-        raise YAMLError("directives (%YAML, %TAG) are not allowed here")
-    return _yaml().load(text)
-
-
-def written(fields: dict[str, Any]) -> str:
-    """Return nested fields as YAML."""
-    stream = io.StringIO()
-    _yaml().dump(fields, stream)
-    return stream.getvalue()
-
-
 def load_experiment(
     path: Path,
     *,
@@ -208,11 +167,7 @@ def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
         found = "is not a file" if path.exists() else "is not there"
         raise ConfigError(f"{path} {found}, expected a file of YAML. {example}")
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            raise ConfigError(f"{path} has more than {MAX_FILE_BYTES:,} bytes, expected a page of YAML. {example}")
-        fields = _parsed(content.decode("utf-8"))
+        fields = parsed(bounded_text(path, MAX_FILE_BYTES))
     except DuplicateKeyError as err:  # whose own text advises to allow it
         where = f"line {err.problem_mark.line + 1}: {_one_line(err.problem)[:100]}"
         raise ConfigError(f"{path}, {where}; keep one of them. {example}") from err

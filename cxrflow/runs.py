@@ -162,22 +162,19 @@ def run_stage(
         return False
     if stamp is not None:
         say(f"{name or folder.name}: again, because {difference(stamp.inputs, inputs)}")
-    partial = folder.with_name(f".{folder.name}.partial")
-    with writing(folder):
-        _remove(partial)
-        partial.parent.mkdir(parents=True, exist_ok=True)
+
+    def make(out: Path) -> None:
         try:
-            work(partial)
-            _write_stamp(partial, Stamp(key, inputs, experiment, _hash_folder(partial)))
-            for kept in keeps:
-                if (folder / kept).is_dir():  # copied, so that at any moment one of the two folders is whole
-                    shutil.copytree(folder / kept, partial / kept, symlinks=True)
+            work(out)
         except MismatchError as err:
-            raise _keep_failed(partial, folder.with_name(f"{folder.name}.failed"), err) from err
-        except BaseException:
-            _remove(partial)
-            raise
-        _replace(partial, folder)
+            raise _keep_failed(out, folder.with_name(f"{folder.name}.failed"), err) from err
+        _write_stamp(out, Stamp(key, inputs, experiment, _hash_folder(out)))
+        for kept in keeps:
+            if (folder / kept).is_dir():  # copied, so that at any moment one of the two folders is whole
+                shutil.copytree(folder / kept, out / kept, symlinks=True)
+
+    with writing(folder):
+        replace_folder(folder, make)
     return True
 
 

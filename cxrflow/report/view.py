@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.decision import sigmoid
 from contract.record import WITNESSES
-from cxrflow.experiment import written
+from contract.yaml_text import written
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts

@@ -4,7 +4,6 @@ Reads what `build` and `simulate_build` wrote, and copies what a user of the IP 
 the datasheet comes from those files.
 """
 
-import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from ruamel.yaml import YAML
 
 from contract.golden import Golden, load_golden
 from contract.record import read_record
 from contract.values import VALUES
+from contract.yaml_text import written
 from finn_build.ip.component import Bus, Port, Vlnv, component
 from finn_build.licences import write_licences
 from finn_build.records import Built, Estimates, Folded, Simulated, Synthesis
@@ -219,11 +218,7 @@ def _core(ip: Ip) -> str:
             },
         },
     }
-    yaml: Any = YAML(typ="safe", pure=True)
-    stream = io.StringIO()
-    yaml.default_flow_style, yaml.sort_base_mapping_type_on_output, yaml.width = False, False, 1000
-    yaml.dump(content, stream)
-    return f"CAPI=2:\n{stream.getvalue()}"
+    return f"CAPI=2:\n{written(content, width=1000)}"
 
 
 def _fill(template: str, values: Mapping[str, object]) -> str:
