@@ -1,27 +1,16 @@
 """Throw mutated X-rays at the readers: each must become an image or one sentence, soon and in little memory.
 
-python -m tests.fuzz_images 10000 --seed 0     # `--only 123` reads input 123 of that seed alone, and keeps it in a file
+python -m tests.fuzz_images 10000     # tests/fuzzing.py says more
 
 Inputs begin as whole files of every format, layout and transfer syntax that is read, and are then cut, flipped, spliced
-and given numbers that programs stumble over; the checksums of PNG are mended, so that damage gets past them. The same
-seed makes the same inputs. They are read in a process of its own, which is ended when one takes too long.
+and given numbers that programs stumble over; the checksums of PNG are mended, so that damage gets past them.
 """
 
-import argparse
-import multiprocessing
-import os
-import random
-import resource
 import struct
-import sys
-import time
 import warnings
 import zlib
-from collections import Counter
-from dataclasses import dataclass, field
 from functools import lru_cache
-from multiprocessing.connection import Connection
-from pathlib import Path
+from random import Random
 
 import imagecodecs
 import numpy as np
@@ -31,7 +20,7 @@ from contract.errors import ImageError
 from contract.preprocess import load_pixels, look
 from datasets import dicom
 from tests.dicom_files import BIG, EXPLICIT, IMPLICIT, LOSSLESS_CODERS, content, encapsulated, make
-from tests.fuzzing import peak_memory
+from tests.fuzzing import Target, main
 from tests.image_files import (
     GRAY,
     JPEG,
@@ -48,8 +37,6 @@ from tests.image_files import (
 )  # fmt: skip
 from tests.tiff_files import LONG, SHORT, UNDEFINED, Tag, tiff
 
-MOST_SECONDS = 5.0  # for one input
-MOST_MEMORY = 1 << 30  # of the process [byte]
 _NUMBERS = [0, 1, 2, 7, 8, 16, 127, 128, 255, 256, 32767, 32768, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1]
 _TEXTS = [b"1e-99999999", b"1e99999999", b"-1", b"nan", b"inf", b"0", b"1e9", b".", b"1\\2", b"9" * 16, b""]
 
@@ -88,16 +75,16 @@ def whole_files() -> tuple[bytes, ...]:
     )  # fmt: skip
 
 
-def input_of(seed: int, number: int) -> bytes:
+def damaged(rng: Random) -> bytes:
     """Return one input: a whole file after some mutations."""
-    rng, files = random.Random(f"{seed}/{number}"), whole_files()
+    files = whole_files()
     data = bytearray(rng.choice(files))
     for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 6])):
         _mutate(rng, data, files)
     return _mended(bytes(data)) if data.startswith(b"\x89PNG") and rng.random() < 0.9 else bytes(data)
 
 
-def _mutate(rng: random.Random, data: bytearray, files: tuple[bytes, ...]) -> None:
+def _mutate(rng: Random, data: bytearray, files: tuple[bytes, ...]) -> None:
     """Change something, in the first bytes more often than elsewhere."""
     span = min(len(data), rng.choice([40, 200, 1000, 1 << 30]))
     at = rng.randrange(span) if span else 0
@@ -147,122 +134,28 @@ def _mended(data: bytes) -> bytes:
 
 
 def read(data: bytes) -> str:
-    """Read one input as the data loader and the server do; return what it was, or how it was refused."""
+    """Read one input as the data loader and the server do; return what it was. Raises ImageError."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"pydicom\b")
         try:
             if dicom.is_dicom(data):
-                kind, shape = "DICOM", dicom.describe(data, name="x")
+                shape = dicom.describe(data, name="x")
                 gray, _ = dicom.read(data, name="x", secret=b"s")
                 assert gray.shape == (shape.height, shape.width) and gray.dtype == np.uint8
-            else:
-                stored = look(data, name="x")
-                kind, (width, height) = stored.format, stored.size
-                pixels = load_pixels(data, height=min(4, height), width=min(4, width), name="x")
-                assert pixels.shape == (min(4, height), min(4, width)) and pixels.dtype == np.uint8
+                return "DICOM"
+            stored = look(data, name="x")
+            width, height = stored.size
+            pixels = load_pixels(data, height=min(4, height), width=min(4, width), name="x")
+            assert pixels.shape == (min(4, height), min(4, width)) and pixels.dtype == np.uint8
+            return stored.format
         except ImageError as err:
             text = str(err)
             assert text.startswith("x: ") and text.endswith(".") and "\n" not in text and "0x" not in text, text
-            return "damaged" if "is damaged" in text or "is a damaged" in text else "refused"
-    return kind
+            raise
 
 
-@dataclass
-class Result:
-    """What came of all inputs."""
-
-    seen: Counter[str] = field(default_factory=Counter)
-    failures: list[str] = field(default_factory=list)  # each with the number of its input
-    slowest: tuple[float, int] = (0.0, -1)  # [s], input
-    memory: int = 0  # peak of a process [byte]
-
-
-def _work(pipe: Connection, seed: int, numbers: range) -> None:
-    """Read inputs in order and send what came of each, before and after."""
-    whole_files()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libtiff writes its complaints there
-    limit = 4 * MOST_MEMORY  # beyond it allocation fails, so that the machine survives
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    for number in numbers:
-        data = input_of(seed, number)
-        pipe.send((number, "", 0.0, 0))
-        start = time.perf_counter()
-        try:
-            found = read(data)
-        except BaseException as err:
-            found = f"input {number}: {type(err).__name__}: {err}"[:500]
-        pipe.send((number, found, time.perf_counter() - start, peak_memory()))
-
-
-def fuzz(count: int, seed: int) -> Result:
-    """Read `count` inputs of a seed."""
-    result, at = Result(), 0
-    context = multiprocessing.get_context("spawn")  # with nothing of ours in its memory
-    while at < count:
-        pipe, other = context.Pipe()
-        worker = context.Process(target=_work, args=(other, seed, range(at, count)), daemon=True)
-        worker.start()
-        other.close()
-        at = _follow(pipe, at, count, result)
-        worker.kill()
-        worker.join()
-    return result
-
-
-def _follow(pipe: Connection, at: int, count: int, result: Result) -> int:
-    """Collect what a worker says until it is done, hangs or dies; return the first input that is left."""
-    begun = False
-    while at < count:
-        try:
-            if not pipe.poll(MOST_SECONDS if begun else 120):
-                result.failures.append(f"input {at}: takes more than {MOST_SECONDS:g} s")
-                return at + 1
-            number, found, seconds, memory = pipe.recv()
-        except EOFError:
-            result.failures.append(f"input {at}: its process died")
-            return at + 1
-        begun = not found
-        if begun:
-            continue
-        if memory > MOST_MEMORY:
-            result.failures.append(f"input {number}: its process has {memory >> 20} MB")
-        elif found.startswith("input "):
-            result.failures.append(found)
-        result.seen["failed" if found.startswith("input ") else found] += 1
-        result.slowest = max(result.slowest, (seconds, number))
-        result.memory = max(result.memory, memory)
-        at = number + 1
-        if memory > MOST_MEMORY:
-            return at  # a new process tells whether the next input needs as much
-    return at
-
-
-def main() -> None:
-    """Print a summary; exit with 1 if anything failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("count", type=int, nargs="?", default=10_000)
-    parser.add_argument("--seed", type=int, default=None, help="a new one each time if not given; it is printed")
-    parser.add_argument("--only", type=int, default=None, help="read this input alone, and write it to fuzzed-image")
-    options = parser.parse_args()
-    seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
-    if options.only is not None:
-        data = input_of(seed, options.only)
-        Path("fuzzed-image").write_bytes(data)
-        print(f"{len(data)} bytes are in fuzzed-image")
-        print(read(data))
-        return
-    print(f"seed {seed}", flush=True)
-    start = time.perf_counter()
-    result = fuzz(options.count, seed)
-    counts = ", ".join(f"{count} {found}" for found, count in result.seen.most_common())
-    print(
-        f"{options.count} files in {time.perf_counter() - start:.0f} s: {counts}; the slowest, {result.slowest[1]}, "
-        f"took {result.slowest[0]:.2f} s; at most {result.memory >> 20} MB"
-    )
-    for failure in result.failures:
-        print(failure)
-    sys.exit(bool(result.failures))
-
+IMAGES = Target("images", damaged, read)
 
 if __name__ == "__main__":
-    main()
+    whole_files()
+    main([IMAGES])
