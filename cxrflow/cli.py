@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cxrflow.stages import Run
     from datasets.fetch import Published
 
+Command = TypeVar("Command", bound=Callable[..., None])
 INTERRUPTED = 130  # exit code
 HARDWARE = ("build", "simulate", "synth")  # stages that the table of the hardware reads
 app = typer.Typer(
@@ -73,6 +74,11 @@ def _run(
 
     experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=fields or ())
     return Run(experiment, runs, Console())
+
+
+def _stage_command(name: str, more: str = "") -> Callable[[Command], Command]:
+    """Make a function the command of a stage; its help is what the table says that the stage does, and `more`."""
+    return app.command(name, help=f"{STAGES[name].does} {more}".strip())
 
 
 def _stage(run: "Run", name: str, work: Callable[[], bool] | None = None) -> None:
@@ -183,7 +189,7 @@ def _fetch(published: "Published", to: Path) -> None:
     print(f"sha256 and licence: {path}.txt. Use it with --data {path}")
 
 
-@app.command()
+@_stage_command("train", "Ctrl-C keeps the best network; the same command resumes.")
 def train(
     file: ExperimentFile,
     data: Data = None,
@@ -195,7 +201,7 @@ def train(
         typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
     ] = None,
 ) -> None:
-    """Train the network and measure it. Ctrl-C keeps the best network; the same command resumes."""
+    """The stage of this name, or many of them."""
     first = _run(file, data, runs, strict, fields=fields)
     for doubt in first.doubts():
         first.console.warn(doubt)
@@ -247,9 +253,9 @@ def evaluate(
         print(out)
 
 
-@app.command()
+@_stage_command("export")
 def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
-    """Export the trained network to QONNX and prove that it gives the same integers."""
+    """The stage of this name."""
     from cxrflow import summary
 
     with _run(file, data, runs, strict).locked() as run:
@@ -257,9 +263,9 @@ def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), s
         _show(run, summary.chain_table(_facts(run, "export")))
 
 
-@app.command()
+@_stage_command("build")
 def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
-    """Compile the exported network to RTL with FINN, comparing integers after every step."""
+    """The stage of this name."""
     from cxrflow import summary
 
     with _run(file, data, runs).locked() as run:
@@ -267,9 +273,9 @@ def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) ->
         _show(run, summary.hardware_table(_facts(run, *HARDWARE)))
 
 
-@app.command()
+@_stage_command("simulate")
 def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), wave: Wave = None) -> None:
-    """Simulate the RTL, cycle by cycle, on every test image."""
+    """The stage of this name."""
     from cxrflow import summary
 
     with _run(file, data, runs).locked() as run:
@@ -278,7 +284,7 @@ def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"),
         _show(run, summary.chain_table(facts), summary.hardware_table(facts))
 
 
-@app.command()
+@_stage_command("synth", "Vivado, with --tool, also routes it alone.")
 def synth(
     file: ExperimentFile,
     data: Data = None,
@@ -287,7 +293,7 @@ def synth(
     gates: Annotated[bool, typer.Option("--gates", help="Also simulate Yosys' netlist on golden images.")] = False,
     idle_minutes: Idle = 30.0,
 ) -> None:
-    """Count LUTs, flip-flops, block RAMs and DSPs of every layer: Yosys synthesises, Vivado also routes it alone."""
+    """The stage of this name, and its like by other tools."""
     if tool not in ("yosys", "vivado"):
         raise ConfigError(f"'{tool}' is not a known tool, expected yosys or vivado.")
     from cxrflow import summary
@@ -304,9 +310,9 @@ def synth(
             _show(run, summary.chain_table(_facts(run, "export", "build", "simulate", "gates")))
 
 
-@app.command()
+@_stage_command("package")
 def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
-    """Write the deploy folder: manifest, CPU reference, golden vectors."""
+    """The stage of this name."""
     with _run(file, data, runs).locked() as run:
         _stage(run, "package", run.package)
         print(run.place("package"))

@@ -66,7 +66,7 @@ STAGES: dict[str, Stage] = {
         without="no integers to build from",
     ),
     "build": Stage(
-        does="Compile the integers to RTL, comparing after every step.",
+        does="Compile the integers to RTL with FINN, comparing them after every step.",
         folder="build/BOARD",
         command="build",
         code=("finn_build.build",),
