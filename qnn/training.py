@@ -355,7 +355,7 @@ class _AtomicIO(TorchCheckpointIO):
 
 
 class _EpochBar(Callback):
-    """One line for the whole training. Lightning's own bars cost more per step than a step of these networks."""
+    """One line for the whole training. Lightning's own bars are of steps, and begin anew with every short epoch."""
 
     def __init__(self, epochs: int, done: int) -> None:
         self.bar = Progress(
@@ -380,11 +380,11 @@ class _EpochBar(Callback):
         self.bar.update(self.task, advance=1, status=status)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Remove the bar, also after an error."""
+        """Remove the bar."""
         self.bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Remove the bar."""
+        """Remove the bar after an error, where `teardown` is not called."""
         self.bar.stop()
 
 
@@ -421,7 +421,7 @@ def _fit(trainee: _Trainee, folder: Path, *, resume: bool, progress: bool) -> bo
                 weights_only=True,
             )
         except SIGTERMException:
-            # Lightning stops at the end of the step and would report success.
+            # Lightning stops at the end of the step, with a SystemExit that means success.
             raise SystemExit(128 + signal.SIGTERM) from None
         except SystemExit as err:
             # Lightning answers Ctrl-C by ignoring further ones, which it undoes only once its own handlers were set up,
