@@ -14,9 +14,13 @@ from types import CodeType
 from typing import Any
 
 import brevitas.nn  # noqa: F401  before the forks
-import hypothesis  # noqa: F401
 import numpy  # noqa: F401
 import pytest
+from hypothesis import Phase, settings
+
+# Any input on which a test fails will do: the search for a smaller one takes most of the time.
+settings.register_profile("any", settings.default, phases=[Phase.explicit, Phase.generate])
+settings.load_profile("any")
 
 
 class Mutated(SourceFileLoader):
@@ -57,7 +61,8 @@ def exit_code(module: str, old: str, new: str, test: str) -> int:
         os.dup2(2, 1)  # what pytest says is no answer
         assert module not in sys.modules
         sys.meta_path.insert(0, Finder(module, old, new))
-        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", test]))
+        os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and each is imported in every fork
+        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", test]))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

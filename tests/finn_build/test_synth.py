@@ -46,7 +46,7 @@ def built(folder: Path, weight_bits: int, act_bits: int, board: str, unit: str =
 
     A deep one is as a user would fold it by hand: few PE and SIMD, so deep memories, and no word about where those go.
     """
-    export_random(folder / "export", small_spec(weight_bits, act_bits), count=8)
+    export_random(folder / "export", small_spec(weight_bits, act_bits, (6, 4)), count=8)
     build(folder / "export", folder / "search", BuildConfig(board=board, target_fps=500_000), lambda _: None)
     folding = json.loads((folder / "search" / "folding.json").read_text(encoding="utf-8"))
     for name, values in folding.items():
