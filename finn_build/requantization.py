@@ -1,0 +1,123 @@
+"""Find a multiplication, an addition and a shift that give exactly what a layer's thresholds give.
+
+The thresholds of a uniform quantizer are an arithmetic progression, rounded. So the count of reached thresholds often
+is the clipped floor of a straight line, and integers m, b, s exist with
+
+    #{ l : acc >= t[l] }  ==  clip((acc * m + b) >> s, 0, L)        for every accumulator the layer can reach.
+
+With s given, each threshold bounds b from both sides by a line in m:
+
+    acc >= t[l]  =>  (acc * m + b) >> s >= l      l * 2**s - t[l] * m  <=  b
+    acc <  t[l]  =>  (acc * m + b) >> s <  l      b  <  l * 2**s - (t[l] - 1) * m
+
+The highest lower bound is a convex function of m, the lowest upper bound a concave one. Their distance is convex, so
+bisection finds where it is smallest, and whether any integer m leaves room for a b. Nothing is fitted or rounded. What
+one shift can do, every larger one can: with 2 * m and 2 * b.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST_SHIFT = 40
+FREE = 1 << 60  # a bound that nothing sets; no product beyond it is looked at, so int64 holds every bound
+REACH = 1 << 40  # accumulators and thresholds beyond are not looked at, for the same reason
+MOST_LEVELS = 1 << 16
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Requantization:
+    """y = clip((acc * factor[c] + addend[c]) >> shift, 0, levels), all of it in integers; >> rounds down."""
+
+    factor: Integers  # (C,) m, 0 or more
+    addend: Integers  # (C,) b
+    shift: int  # s, the same for all channels
+    levels: int  # L
+
+    def __call__(self, acc: Integers) -> Integers:
+        """Return (N, C) of accumulators (N, C): the definition above, in int64."""
+        return np.asarray(np.clip((acc * self.factor + self.addend) >> self.shift, 0, self.levels))
+
+
+def requantization(thresholds: Integers, least: Integers, greatest: Integers) -> Requantization | None:
+    """Return the equivalent of `thresholds` with the smallest shift, and in it the smallest factors; None without one.
+
+    Args:
+        thresholds: (C, L) accumulator LSBs, ascending along axis 1.
+        least: (C,) the smallest accumulator that each channel can reach.
+        greatest: (C,) the largest.
+    """
+    levels = thresholds.shape[1]
+    if levels > MOST_LEVELS or least.min() < -REACH or greatest.max() > REACH:
+        return None
+    thresholds = thresholds.clip(least[:, None], greatest[:, None] + 1)
+    bounds = _Bounds(thresholds, least, greatest)
+    low, high = 0, LARGEST_SHIFT
+    if not bounds.feasible(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bounds.feasible(middle) else (middle + 1, high)
+    factor = bounds.smallest_factor(low)
+    addend = np.where(bounds.can_reach.any(axis=1), bounds.lower(factor, low), bounds.upper(factor, low))
+    found = Requantization(factor, addend, low, levels)
+    _prove(found, thresholds, least, greatest)
+    return found
+
+
+def _prove(found: Requantization, thresholds: Integers, least: Integers, greatest: Integers) -> None:
+    """Compare with all thresholds: both are steps that never fall, so it is enough to look where a level begins."""
+    for acc in (thresholds, thresholds - 1, least[:, None], greatest[:, None]):
+        places = acc.clip(least[:, None], greatest[:, None])
+        counts = [np.searchsorted(t, p, side="right") for t, p in zip(thresholds, places, strict=True)]
+        assert np.array_equal(found(places.T).T, counts)
+
+
+class _Bounds:
+    """What the thresholds ask of b, as functions of m. All of (C,)."""
+
+    def __init__(self, thresholds: Integers, least: Integers, greatest: Integers) -> None:
+        self.first, self.last = least[:, None], greatest[:, None]
+        self.level = np.arange(1, thresholds.shape[1] + 1)
+        # The smallest accumulator that reaches each level, and the largest that does not; in reach or just outside.
+        self.reached, self.missed = thresholds, thresholds - 1
+        self.can_reach, self.can_miss = self.reached <= self.last, self.missed >= self.first
+        self.largest_factor = FREE // (1 + np.maximum(abs(least), abs(greatest)))
+
+    def lower(self, factor: Integers, shift: int) -> Integers:
+        """Return the smallest b that reaches every level where it must."""
+        bound = (self.level << shift) - self.reached * factor[:, None]
+        return np.asarray(np.where(self.can_reach, bound, -2 * FREE).max(axis=1))
+
+    def upper(self, factor: Integers, shift: int) -> Integers:
+        """Return the largest b that reaches no level where it must not."""
+        bound = (self.level << shift) - 1 - self.missed * factor[:, None]
+        return np.asarray(np.where(self.can_miss, bound, 2 * FREE).min(axis=1))
+
+    def excess(self, factor: Integers, shift: int) -> Integers:
+        """Return by how much the bounds contradict each other, 0 or less where they do not; convex in `factor`."""
+        return self.lower(factor, shift) - self.upper(factor, shift)
+
+    def best_factor(self, shift: int) -> Integers:
+        """Return the factors that leave the most room for b."""
+        low, high = np.zeros_like(self.largest_factor), self.largest_factor
+        while (low < high).any():
+            middle = (low + high) // 2
+            falls = self.excess(middle + 1, shift) < self.excess(middle, shift)
+            low, high = np.where(falls, middle + 1, low), np.where(falls, high, middle)
+        return low
+
+    def feasible(self, shift: int) -> bool:
+        """Return whether every channel has an m and a b."""
+        return bool((self.excess(self.best_factor(shift), shift) <= 0).all())
+
+    def smallest_factor(self, shift: int) -> Integers:
+        """Return the smallest factors that leave room for a b; all channels must be feasible."""
+        low, high = np.zeros_like(self.largest_factor), self.best_factor(shift)
+        while (low < high).any():
+            middle = (low + high) // 2
+            enough = self.excess(middle, shift) <= 0
+            low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
+        return low

@@ -1,0 +1,90 @@
+"""Multiply, add and shift: the thresholds' answers for every accumulator, from the smallest integers that give them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from finn_build.requantization import Requantization, requantization
+
+
+def counts(thresholds: list[int], accumulators: range) -> list[int]:
+    return [sum(acc >= t for t in thresholds) for acc in accumulators]
+
+
+def answers(found: Requantization, channel: int, levels: int, accumulators: range) -> list[int]:
+    m, b = int(found.factor[channel]), int(found.addend[channel])
+    return [min(max((acc * m + b) >> found.shift, 0), levels) for acc in accumulators]
+
+
+def search(thresholds: list[list[int]], spans: list[range]) -> Requantization | None:
+    ends: list[NDArray[np.int64]] = [np.array([span[i] for span in spans]) for i in (0, -1)]
+    return requantization(np.array(thresholds), *ends)
+
+
+def smallest_by_trying(thresholds: list[int], span: range, largest_shift: int) -> tuple[int, int] | None:
+    """Shift and factor, by looking at every pair of integers."""
+    want = counts(thresholds, span)
+    for shift in range(largest_shift + 1):
+        for m in range((len(thresholds) + 1) << shift):
+            reach = max(abs(span[0]), abs(span[-1])) * m + (len(thresholds) + 2 << shift)
+            for b in range(-reach, reach + 1):
+                if [min(max((acc * m + b) >> shift, 0), len(thresholds)) for acc in span] == want:
+                    return shift, m
+    return None
+
+
+@st.composite
+def quantizers(draw: st.DrawFn) -> tuple[list[list[int]], list[range]]:
+    """Thresholds of uniform quantizers with rational gains, rounded; some channels reach no level, or always all."""
+    levels, thresholds, spans = draw(st.sampled_from([1, 3, 7, 15, 255])), [], []
+    for _ in range(draw(st.integers(1, 4))):
+        p, q, r = draw(st.integers(1, 500)), draw(st.integers(1, 3000)), draw(st.integers(-(10**5), 10**5))
+        low = draw(st.integers(-3000, 3000))
+        span = range(low, low + draw(st.integers(1, 4000)))
+        exact = [-((r - level * q) // p) for level in range(1, levels + 1)]  # ceil((level * q - r) / p)
+        thresholds.append([min(max(t, span[0]), span[-1] + 1) for t in exact])
+        spans.append(span)
+    return thresholds, spans
+
+
+@settings(max_examples=40, deadline=None)
+@given(quantizers())
+def test_uniform_quantizers_have_exact_integers(made: tuple[list[list[int]], list[range]]) -> None:
+    thresholds, spans = made
+    found = search(thresholds, spans)
+    assert found is not None
+    for channel, (wanted, span) in enumerate(zip(thresholds, spans, strict=True)):
+        assert answers(found, channel, len(wanted), span) == counts(wanted, span)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_any_thresholds_are_answered_exactly_or_refused(data: st.DataObject) -> None:
+    span = range(-20, 21)
+    thresholds = sorted(data.draw(st.lists(st.integers(-20, 21), min_size=3, max_size=3)))
+    found = search([thresholds], [span])
+    if found is not None:
+        assert answers(found, 0, 3, span) == counts(thresholds, span)
+
+
+@pytest.mark.parametrize("thresholds", [[-2, 1, 3], [0, 0, 5], [-5, 0, 6], [1, 2, 3], [-4, -4, -4], [6, 6, 6]])
+def test_the_smallest_shift_and_factor(thresholds: list[int]) -> None:
+    span = range(-5, 6)
+    found = search([thresholds], [span])
+    tried = smallest_by_trying(thresholds, span, 4)
+    assert (None if found is None else (found.shift, int(found.factor[0]))) == tried
+
+
+def test_what_no_line_gives_is_refused() -> None:
+    assert search([[0, 1, 1000]], [range(-2000, 2000)]) is None
+
+
+def test_all_channels_share_the_largest_shift_that_one_needs() -> None:
+    easy, hard = [1, 2, 3], [-2, 1, 3]
+    span = range(-5, 6)
+    alone = [search([t], [span]) for t in (easy, hard)]
+    both = search([easy, hard], [span, span])
+    assert both is not None and all(alone)
+    assert both.shift == max(found.shift for found in alone if found)
