@@ -24,9 +24,12 @@ from finn_build.costs import Family, RamStyle, Resources
 from finn_build.ops import fifo as op_fifo
 from finn_build.ops import lut_mvau as op_lut_mvau
 from finn_build.ops import mvau as op_mvau
+from finn_build.ops import requantizer as op_requantizer
 from finn_build.ops import thresholding as op_thresholding
 from finn_build.ops import width_converter as op_width_converter
 from finn_build.ops.lut_mvau import SOURCES, row_starts, weight_words
+from finn_build.ops.op import Folding
+from finn_build.ops.own import memory_lines
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
 from finn_build.targets.boards import BOARDS
@@ -67,6 +70,7 @@ def library() -> dict[str, str]:
         "dwc",
         "vpc",
         *SOURCES,
+        op_requantizer.SOURCE,
     )
     named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
     return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}
@@ -179,6 +183,41 @@ endmodule
     )
 
 
+def requantizer(
+    name: str, family: Family, channels: int, pe: int, acc: int, a: int, factor: int, digit: int, unit: str, style: str
+) -> Case:
+    """Our requantizer, with factors and addends as wide as a uniform quantizer's."""
+    shift = acc + factor - a - 3
+    random = np.random.default_rng(0)
+    factors = random.integers(2 ** (factor - 2), 2**factor, channels).tolist()
+    addends = random.integers(-(2 ** (shift + a)), 2 ** (shift + a), channels).tolist()
+    addend = op_requantizer.signed_bits(addends)
+    in_bits, out_bits = -(-pe * acc // 8) * 8, -(-pe * a // 8) * 8
+    verilog = f"""\
+module {name}_top (
+    input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
+    output wire s_axis_tready, output wire [{out_bits - 1}:0] m_axis_tdata, output wire m_axis_tvalid,
+    input wire m_axis_tready
+);
+    requantizer #(
+        .CHANNELS({channels}), .PE({pe}), .ACC_BITS({acc}), .FACTOR_BITS({factor}), .DIGIT({digit}),
+        .DSP({int(unit == "dsp")}), .ADDEND_BITS({addend}), .SHIFT({shift}), .OUT_BITS({a}), .LEVELS({2**a - 1}),
+        .FACTOR_FILE("./{name}_factors.dat"), .ADDEND_FILE("./{name}_addends.dat"), .RAM_STYLE("{style}")
+    ) unit (.*);
+endmodule
+"""
+    folding = Folding(pe, ram_style=cast(RamStyle, style), in_luts=unit == "lut", digit=digit)
+    estimate = op_requantizer.cost(
+        channels, pe, acc, a, factor, addend, family, digit=digit, in_luts=unit == "lut", ram_style=folding.ram_style
+    )
+    memories = {
+        f"{name}_factors.dat": memory_lines(op_requantizer.factor_words(factors, factor, folding), pe * digit),
+        f"{name}_addends.dat": memory_lines(op_requantizer.lane_words(addends, addend, pe), pe * addend),
+    }
+    label = f"{channels} channels, {acc} to {a} bits, PE {pe}, {unit} {digit} of {factor} {style[0]}"
+    return Case(op_requantizer.OP.op_type, label, estimate, verilog, memories)
+
+
 def fifo(name: str, family: Family, depth: int, width: int) -> Case:
     """FINN's FIFO."""
     verilog = f"""\
@@ -242,6 +281,17 @@ def grid(family: Family) -> Iterator[Case]:
     ]  # fmt: skip
     for i, t in enumerate(steps):
         yield thresholding(f"thres{i}", f, *t)
+    multiplied = [
+        (64, 1, 22, 8, 24, 2, "lut"), (64, 1, 22, 8, 24, 24, "lut"), (64, 1, 22, 8, 24, 12, "lut"),
+        (64, 1, 22, 8, 24, 1, "lut"), (64, 1, 22, 8, 24, 24, "dsp"), (64, 4, 22, 8, 24, 4, "lut"),
+        (512, 1, 22, 8, 24, 8, "lut"), (128, 2, 20, 8, 20, 20, "dsp"), (64, 8, 20, 8, 20, 10, "lut"),
+        (64, 1, 16, 4, 16, 4, "lut"), (32, 2, 18, 6, 20, 5, "lut"), (64, 16, 20, 8, 16, 16, "dsp"),
+        (256, 4, 23, 8, 24, 6, "lut"), (16, 1, 24, 8, 28, 7, "lut"), (64, 2, 27, 8, 24, 24, "dsp"),
+        (512, 2, 22, 8, 24, 24, "dsp"),
+    ]  # fmt: skip
+    for style in ("block", "distributed"):
+        for i, q in enumerate(multiplied):
+            yield requantizer(f"requant{style[0]}{i}", f, *q, style)
     for i, (depth, width) in enumerate(
         ((2, 8), (2, 64), (8, 24), (32, 32), (33, 176), (64, 8), (64, 64), (256, 32), (1024, 16))
     ):

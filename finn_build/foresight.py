@@ -14,8 +14,9 @@ from contract.errors import ConfigError
 from contract.values import PIXELS
 from finn_build.config import BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
-from finn_build.ops.op import Layer
-from finn_build.plan import Node, Sizes, plan, signed_type, width
+from finn_build.ops import requantizer
+from finn_build.ops.op import Activation, Layer
+from finn_build.plan import BIPOLAR, Node, Sizes, plan, signed_type, width
 from finn_build.targets.boards import BOARDS
 
 PIXEL_TYPE = PIXELS.name.upper()  # what networks that are trained here read
@@ -235,17 +236,23 @@ def _problem(network: Sequence[Shape], config: BuildConfig, *, hopeful: bool, by
         [node for nodes in plan(_sizes(network, narrow=n, by_chance=by_chance), PIXEL_TYPE) for node in nodes]
         for n in (True, False)
     )
-    layers = tuple(_layer(least, most, hopeful=hopeful) for least, most in zip(narrow, wide, strict=True))
+    layers = tuple(
+        _layer(least, most, config.activation, hopeful=hopeful) for least, most in zip(narrow, wide, strict=True)
+    )
     return Problem(layers, config.filled, budget(config.filled))
 
 
-def _layer(least: Node, most: Node, *, hopeful: bool) -> Layer:
+def _layer(least: Node, most: Node, activation: Activation, *, hopeful: bool) -> Layer:
     """Return a node whose widths are those of `least`, those of `most` or in between."""
     node = least if hopeful else most
     layer = Layer(node.name, node.kind, node.mw, node.mh, width(node.source), width(node.result))
     if node.weights:
         return replace(layer, weight_bits=width(node.weights), accu_bits=width(node.accumulator))
-    return replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful)
+    layer = replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful)
+    if hopeful and activation != "thresholds" and node.result != BIPOLAR:
+        # Whether integers exist that multiply and shift to the same, and how wide they are, nobody knows before.
+        return replace(layer, factor_bits=requantizer.STEP, addend_bits=1)
+    return layer
 
 
 def _sizes(network: Sequence[Shape], *, narrow: bool, by_chance: bool) -> list[Sizes]:

@@ -16,8 +16,10 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import Dense, IntegerNetwork
+from finn_build.ops import requantizer
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
+from finn_build.requantization import requantization
 
 INPUT, OUTPUT = "global_in", "global_out"  # FINN's names of a graph's ends
 
@@ -31,7 +33,8 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
     sizes, source = network_sizes(fitted), input_type(fitted)
     model = outline(sizes, source)
     nodes = iter(model.graph.node)
-    for layer, planned, size in zip(fitted.layers, plan(sizes, source), sizes, strict=True):
+    ranges = fitted.input_ranges()
+    for layer, planned, size, ends in zip(fitted.layers, plan(sizes, source), sizes, ranges, strict=True):
         product = next(nodes)
         model.set_initializer(product.input[1], layer.weights.T.astype(np.float32))
         model.set_tensor_datatype(product.input[1], DataType[size.weights])
@@ -39,7 +42,10 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
             model.set_initializer(product.input[2], layer.thresholds)
             model.set_tensor_datatype(product.input[2], DataType[integer_type(size.sums[0], size.sums[1] + 1)])
         elif len(planned) == 2:
-            _set_thresholds(model, next(nodes), layer, size, planned[1].source)
+            node = next(nodes)
+            _set_thresholds(model, node, layer, size, planned[1].source)
+            if not layer.bipolar:
+                _set_equivalent(node, layer, layer.accumulator_range(*ends))
     return model
 
 
@@ -111,6 +117,14 @@ def _set_thresholds(model: ModelWrapper, node: Any, layer: Dense, sizes: Sizes, 
     model.set_initializer(node.input[1], thresholds)
     model.set_tensor_datatype(node.input[1], datatype)
     next(a for a in node.attribute if a.name == "weightDataType").s = datatype.name.encode()
+
+
+def _set_equivalent(node: Any, layer: Dense, reach: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
+    """Give a node of thresholds the integers that multiply, add and shift to the same answers, where there are any."""
+    assert layer.thresholds is not None
+    found = requantization(layer.thresholds, *reach)
+    if found is not None:
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in requantizer.constants(found).items())
 
 
 def _threshold_type(thresholds: NDArray[np.int64], sums: str) -> str:

@@ -5,6 +5,7 @@ can forget that.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
@@ -17,7 +18,7 @@ from finn_build.config import BuildConfig
 from finn_build.fifos import fifo_depths, stages
 from finn_build.folding import Problem, budget, solve
 from finn_build.ops import OPS, layer_op, op_of, width_converter
-from finn_build.ops.op import divisors
+from finn_build.ops.op import Activation, divisors
 from finn_build.targets.boards import BOARDS, Board
 
 Step = Callable[[ModelWrapper, BuildConfig], ModelWrapper]
@@ -30,7 +31,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
             for attribute, value in values.items():
                 getCustomOp(model.get_node_from_name(name)).set_nodeattr(attribute, value)
         return _as_chosen(model)
-    problem = folding_problem(model, config.filled)
+    problem = folding_problem(model, config.filled, config.activation)
     solution = solve(problem, config.cycles)
     for node, layer, folding in zip(model.graph.node, problem.layers, solution.foldings, strict=True):
         for attribute, value in layer_op(layer).attributes(folding).items():
@@ -45,10 +46,10 @@ def _as_chosen(model: ModelWrapper) -> ModelWrapper:
     return model
 
 
-def folding_problem(model: ModelWrapper, board: Board) -> Problem:
+def folding_problem(model: ModelWrapper, board: Board, activation: Activation = "auto") -> Problem:
     """Return what there is to fold, within the budget of `board`."""
     layers = (layer_op(node).layer(model, getCustomOp(node)) for node in model.graph.node)
-    return Problem(tuple(layers), board, budget(board))
+    return Problem(tuple(replace(layer, activation=activation) for layer in layers), board, budget(board))
 
 
 def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
@@ -87,7 +88,8 @@ def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | s
                 continue
             size = nodes[name].get_nodeattr(divides)
             legal = divisors(size)
-            if type(values[attribute]) is not int or values[attribute] not in legal:
+            known = size > 0  # before the training, not every size is
+            if type(values[attribute]) is not int or (known and values[attribute] not in legal):
                 raise ConfigError(
                     f"folding file {path}: {name} has {attribute} {values[attribute]!r}, but it must divide "
                     f"{divides} = {size}; legal are {', '.join(map(str, legal))}."

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
 
 Attributes = dict[str, int | str]  # of FINN's nodes
+Activation = Literal["auto", "thresholds", "requantize"]  # what activations are built of; auto: what costs less
 DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 # Inputs of the AXI-Lite ports that FINN's wrappers always have; nothing is written at run time.
 AXILITE_TIES = """\
@@ -39,6 +40,9 @@ class Layer:
     weight_bits: int = 0
     accu_bits: int = 0
     narrow_weights: bool = True  # the most negative weight does not occur
+    factor_bits: int = 0  # of the factors that can take the place of thresholds; 0: there are none
+    addend_bits: int = 0
+    activation: Activation = "auto"  # which of the two it may be
     guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
     hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource
 
@@ -50,7 +54,8 @@ class Folding:
     pe: int
     simd: int = 1
     ram_style: RamStyle = "auto"
-    in_luts: bool = False  # a layer that FINN's RTL would build of DSPs
+    in_luts: bool = False  # what could be built of DSPs, too
+    digit: int = 0  # of an activation that multiplies: bits of a factor at a time; 0: it compares with thresholds
 
 
 @dataclass(frozen=True)

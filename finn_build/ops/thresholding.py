@@ -7,8 +7,9 @@ FINN's own node goes through float32, which is exact up to 2**24 only: an 8-bit 
 # ruff: noqa: D102, D107  op.Op and timing.Part say what every method does.
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from functools import cache, partial
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.errors import ConfigError
 from finn_build.costs import SMALLEST_BLOCK, Family, Resources, bram18
+from finn_build.ops import requantizer
 from finn_build.ops.op import AXILITE_TIES, Attributes, Folding, Layer, LayerOp, Node, divisors, instance
 from finn_build.timing import FOREVER, Part
 
@@ -25,34 +28,56 @@ if TYPE_CHECKING:
 
 
 class Thresholds(LayerOp):
-    """Counts how many thresholds of its channel a sum reaches."""
+    """Counts how many thresholds of its channel a sum reaches; a folding may choose what gives the same integers."""
 
     op_type = "Thresholding_rtl"
     called = "Activation"
-    sizes: ClassVar = {"PE": "NumChannels"}
+    sizes: ClassVar = requantizer.SIZES
+    choices: ClassVar = requantizer.CHOICES
 
     def node_class(self) -> type:
         return node_class()
 
     def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
-        node, bits = inst.onnx_node, (inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth())
-        return Layer(node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), *bits)
+        return requantizer.layer(inst)
 
     def foldings(self, layer: Layer) -> Iterator[Folding]:
-        return map(Folding, divisors(layer.mh))
+        equivalents = requantizer.OP.foldings(layer) if layer.activation != "thresholds" else iter(())
+        if layer.activation == "requantize" and layer.factor_bits:
+            return equivalents
+        return chain(map(Folding, divisors(layer.mh)), equivalents)
 
     def folding(self, inst: Any) -> Folding:
-        return Folding(inst.get_nodeattr("PE"))
+        return requantizer.folding(inst)
 
     def attributes(self, folding: Folding) -> Attributes:
-        return {"PE": folding.pe}
+        return requantizer.attributes(folding)
+
+    def cycles(self, layer: Layer, folding: Folding) -> int:
+        return requantizer.OP.cycles(layer, folding) if folding.digit else super().cycles(layer, folding)
+
+    def build(self, model: "ModelWrapper", node: Any) -> None:
+        from qonnx.custom_op.registry import getCustomOp
+
+        inst = getCustomOp(node)
+        unit, thresholds = inst.get_nodeattr("unit"), requantizer.UNITS[0]
+        if unit != thresholds and not inst.get_nodeattr("FactorBits"):
+            raise ConfigError(
+                f"{node.name} has unit {unit!r}, but no multiplication and shift gives what its thresholds give. Give "
+                f"it the unit {thresholds!r} in the folding file."
+            )
+        if unit != thresholds:
+            requantizer.replace(model, node)
 
     def taken(self, folding: Folding) -> int:
         return folding.pe
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         widths = layer.guesses or (layer.in_bits,)
-        possible = [cost(layer.mh, folding.pe, bits, layer.out_bits, family) for bits in widths]
+        if folding.digit:
+            possible = [requantizer.OP.cost(replace(layer, in_bits=bits), folding, family) for bits in widths]
+        else:
+            possible = [cost(layer.mh, folding.pe, bits, layer.out_bits, family) for bits in widths]
         return Resources(*map(min if layer.hopeful else max, zip(*map(astuple, possible), strict=True)))
 
     def handshake(self, inst: Any) -> Callable[[], Part]:
@@ -75,6 +100,10 @@ def node_class() -> type:
 
     class Thresholding_rtl(FinnThresholding):  # noqa: N801  it has FINN's name
         """Counts thresholds, (channels, 2**bits - 1), of an int64 initializer."""
+
+        def get_nodeattr_types(self) -> dict[str, Any]:
+            """Return FINN's, and the integers that may take the place of the thresholds."""
+            return {**FinnThresholding.get_nodeattr_types(self), **requantizer.ATTRIBUTES}
 
         def generate_params(self, model: "ModelWrapper", path: str) -> None:
             """Write the memory of every lane and stage of the search into the folder `path`."""

@@ -26,14 +26,30 @@ def chains(draw: st.DrawFn) -> tuple[Layer, ...]:
     first = Layer("a", "LutMVAU_rtl" if w == 1 else "MVAU_rtl", 8, middle, 8, a if w == a == 1 else 14, w, 14)
     last_w = draw(BITS)
     last = Layer("c", "LutMVAU_rtl" if 1 in (last_w, a) else "MVAU_rtl", middle, out, a, 16, last_w, 16)
-    return (first, last) if w == a == 1 else (first, Layer("b", "Thresholding_rtl", 1, middle, 14, a), last)
+    factor = draw(st.sampled_from([0, 4]))  # bits of what may multiply instead; 0: nothing
+    activation = draw(st.sampled_from(["auto", "thresholds", "requantize"]))
+    between = Layer(
+        "b", "Thresholding_rtl", 1, middle, 14, a, factor_bits=factor, addend_bits=14, activation=activation
+    )
+    return (first, last) if w == a == 1 else (first, between, last)
 
 
 def everything(layer: Layer) -> list[Folding]:
     """Every folding of a layer, however slow."""
     divisors = [[d for d in range(1, n + 1) if n % d == 0] for n in (layer.mh, layer.mw)]
     if layer.op_type == "Thresholding_rtl":
-        return [Folding(pe) for pe in divisors[0]]
+        only_thresholds = layer.activation == "thresholds" or not layer.factor_bits
+        compare = [Folding(pe) for pe in divisors[0]]
+        multiply = [
+            Folding(pe, 1, style, in_luts, digit)  # type: ignore[arg-type]
+            for pe in divisors[0]
+            for digit in range(1, layer.factor_bits + 1)
+            for in_luts in ((True, False) if digit == layer.factor_bits else (True,))
+            for style in ("distributed", "block")
+            if layer.factor_bits % digit == 0
+            and (style == "distributed" or layer.mh // pe * (layer.factor_bits // digit) > 2)
+        ]
+        return compare if only_thresholds else multiply if layer.activation == "requantize" else compare + multiply
     pairs = list(product(*divisors))
     return [
         Folding(pe, simd, style, in_luts)  # type: ignore[arg-type]

@@ -99,7 +99,7 @@ def require_same(model: ModelWrapper, network: IntegerNetwork, golden: Golden) -
         assert kind.min() <= values.min() and values.max() <= kind.max()
         reader = model.find_consumer(node.output[0])
         assert reader is None or getCustomOp(reader).get_input_datatype(0) == kind
-        if reader is None or not reader.op_type.startswith("Thresholding"):
+        if reader is None or not reader.op_type.startswith(("Thresholding", "Requantizer")):
             np.testing.assert_array_equal(values, next(outputs))
         for constant, name in enumerate(node.input[1:]):
             values, kind = model.get_initializer(name), model.get_tensor_datatype(name)

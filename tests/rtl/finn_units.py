@@ -22,6 +22,7 @@ from finn_build.ops import fifo as fifo_op
 from finn_build.ops import op_of, width_converter
 from finn_build.ops.mvau import Mvu
 from finn_build.ops.op import Node
+from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
 from finn_build.targets.boards import BOARDS
 from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
@@ -96,6 +97,28 @@ def thresholding(channels: int, pe: int, steps: int, *, accu: str = "INT10") -> 
     return Unit(
         "Thresholding_rtl", attributes, x, counts, thresholds, about, (pe, pe), (kind.bitwidth(), steps.bit_length()),
         partial(Thresholding, bits=steps.bit_length()),
+    )  # fmt: skip
+
+
+def requantizer(channels: int, pe: int, digit: int, unit: str = "lut", *, accu: str = "INT10") -> Unit:
+    """Our requantizer, whose factors have 8 bits."""
+    rng = np.random.default_rng([channels, pe, digit])
+    kind, levels, shift = DataType[accu], 15, 10
+    low, high = int(kind.min()), int(kind.max())
+    factors = rng.integers(1, 2**8, channels)
+    addends = (rng.integers(0, levels, channels) << shift) - factors * ((low + high) // 2)
+    x = rng.integers(low, high + 1, (VECTORS, channels))
+    x[:2] = [[low], [high]]
+    attributes = {
+        "NumChannels": channels, "PE": pe, "numSteps": levels, "inputDataType": accu, "weightDataType": accu,
+        "outputDataType": "UINT4", "ActVal": 0, "numInputVectors": [1], "factors": factors.tolist(),
+        "addends": addends.tolist(), "shift": shift, "levels": levels, "FactorBits": 8, "DIGIT": digit, "unit": unit,
+    }  # fmt: skip
+    y = ((x * factors + addends) >> shift).clip(0, levels)
+    about = f"requantizer of {channels} channels, PE {pe}, {digit} bits at a time, {unit}, {accu}"
+    return Unit(
+        "Requantizer_rtl", attributes, x, y, None, about, (pe, pe), (kind.bitwidth(), 4),
+        partial(Requantize, steps=8 // digit, digit=digit, in_luts=unit == "lut"),
     )  # fmt: skip
 
 

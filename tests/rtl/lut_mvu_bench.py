@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ class Unit:
 class Bench:
     """All units on one clock; one decision and one look per cycle."""
 
-    def __init__(self, dut: Any) -> None:
+    def __init__(self, dut: Any, unit: Callable[[dict[str, Any]], Any] = Unit) -> None:
         self.dut = dut
-        self.units = [Unit(case) for case in json.loads(Path("case.json").read_text(encoding="utf-8"))]
+        self.units = [unit(case) for case in json.loads(Path("case.json").read_text(encoding="utf-8"))]
         self.cycle = 0
 
     async def start(self) -> None:

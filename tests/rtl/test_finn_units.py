@@ -13,7 +13,17 @@ import pytest
 
 from finn_build import portable_rtl
 from finn_build.portable_rtl import QUEUE
-from tests.rtl.finn_units import Unit, converter, divisors, fifo, foldings, matrix_vector, run, thresholding
+from tests.rtl.finn_units import (
+    Unit,
+    converter,
+    divisors,
+    fifo,
+    foldings,
+    matrix_vector,
+    requantizer,
+    run,
+    thresholding,
+)
 
 # One beat per vector, so that a result may come in every cycle; test_finn_queue.py has the proof.
 ONE_BEAT = [
@@ -29,6 +39,9 @@ FOLDINGS = [
 THRESHOLDS = [thresholding(6, pe, 3) for pe in divisors(6)] + [
     thresholding(1, 1, 1), thresholding(2, 1, 1), thresholding(3, 3, 1), thresholding(2, 2, 3), thresholding(4, 1, 7),
     thresholding(4, 2, 15, accu="INT6"), thresholding(2, 1, 255, accu="INT17"), thresholding(3, 1, 7, accu="UINT9"),
+]  # fmt: skip
+REQUANTIZERS = [requantizer(6, pe, digit) for pe in divisors(6) for digit in (1, 2, 4, 8)] + [
+    requantizer(4, 2, 8, "dsp"), requantizer(3, 3, 8, "dsp", accu="UINT9"), requantizer(1, 1, 8, accu="UINT9"),
 ]  # fmt: skip
 CONVERTERS = [converter(12, bits, a, b) for bits in (1, 3) for a in divisors(12) for b in divisors(12) if a != b]
 CONVERTERS += [converter(36, 2, 9, 4), converter(60, 1, 10, 6)]
@@ -46,8 +59,8 @@ FIFOS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "deepest"),
-    [(ONE_BEAT, 12), (FOLDINGS, 12), (THRESHOLDS, 20), (CONVERTERS, 8), (FIFOS, 40)],
-    ids=["one beat per vector", "matrix-vector", "thresholds", "converters", "FIFOs"],
+    [(ONE_BEAT, 12), (FOLDINGS, 12), (THRESHOLDS, 20), (REQUANTIZERS, 12), (CONVERTERS, 8), (FIFOS, 40)],
+    ids=["one beat per vector", "matrix-vector", "thresholds", "requantizers", "converters", "FIFOs"],
 )
 def test_nothing_is_lost(units: list[Unit], deepest: int, tmp_path: Path) -> None:
     assert run(units, tmp_path / "bench", deepest=deepest, cycles=20_000 if deepest < 40 else 200_000) == ""

@@ -17,6 +17,18 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
     "adder_tree": [{"TERMS": 1}, {"TERMS": 2, "BITS": 1}, {"TERMS": 49, "BITS": 9, "SIGNED": 1}],
     "vector_replay": [{"BEATS": 1}, {"PASSES": 1}, {"BITS": 1, "BEATS": 98, "PASSES": 7}],
     "row_thresholds": [{"MH": 1, "PE": 1}, {"PE": 4, "SIGN": 1}, {"MH": 64, "PE": 1, "BITS": 26}],
+    "requantizer": [
+        {"CHANNELS": 1, "PE": 1, "SHIFT": 60},
+        {"DSP": 1},
+        {"FACTOR_BITS": 5, "DIGIT": 1},
+        {"DIGIT": 2},
+        {"CHANNELS": 64, "PE": 1, "ACC_BITS": 24, "FACTOR_BITS": 24, "DIGIT": 24, "ADDEND_BITS": 44, "SHIFT": 32,
+         "OUT_BITS": 8, "LEVELS": 255},
+        {"CHANNELS": 64, "PE": 4, "ACC_BITS": 24, "FACTOR_BITS": 24, "DIGIT": 24, "DSP": 1, "ADDEND_BITS": 44,
+         "SHIFT": 32, "OUT_BITS": 8, "LEVELS": 255},
+        {"CHANNELS": 6, "PE": 3, "ACC_SIGNED": 0, "FACTOR_BITS": 24, "DIGIT": 3, "ADDEND_BITS": 50, "SHIFT": 2,
+         "OUT_BITS": 8, "LEVELS": 200},
+    ],
     "lut_mvu": [
         {"MW": 1, "MH": 1, "PE": 1, "SIMD": 1},
         {"MW": 784, "MH": 256, "PE": 32, "SIMD": 8, "ACT_BITS": 8, "ACCU_BITS": 19},
@@ -37,7 +49,7 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"MW": 6, "MH": 9, "PE": 9, "SIMD": 2, "WEIGHT_BITS": 3, "ACCU_BITS": 7, "SIGN": 1},
         {"MW": 3, "MH": 2, "PE": 2, "SIMD": 1, "ACT_BITS": 2, "ACT_SIGNED": 1, "ACCU_BITS": 5, "SIGN": 1},
     ],
-}
+}  # fmt: skip
 CASES = [(path, p) for path in sorted(RTL.glob("*.sv")) for p in [{}, *PARAMETERS.get(path.stem, [])]]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rtl import test_axis_image_last, test_lut_mvu
+from tests.rtl import test_axis_image_last, test_lut_mvu, test_requantizer
 from tests.rtl.proofs import copy_with, prove
 from tests.rtl.verilator_env import RTL, Program
 
@@ -210,6 +210,65 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "a_mark",
         ),
     ),
+    "requantizer": (
+        Mistake(
+            "a result is overwritten while the sink stalls",
+            "assign en = m_axis_tready ||",
+            "assign en = MISTAKEN || m_axis_tready ||",
+            "whole",
+            "u_rules_m.gen_assert.a_held",
+        ),
+        Mistake(
+            "valid is dropped while the sink stalls",
+            "(m_valid_q && !m_axis_tready);",
+            "(m_valid_q && !m_axis_tready && !MISTAKEN);",
+            "whole",
+            "u_rules_m.gen_assert.a_held",
+        ),
+        Mistake(
+            "reset keeps a beat",
+            "if (rst) {busy_q,",
+            "if (rst && !MISTAKEN) {busy_q,",
+            "digits",
+            "a_no_result_too_many",
+        ),
+        *(
+            Mistake(name, old, new, task, "a_every_result_is_the_definition")
+            for name, old, new, task in (
+                (
+                    "a beat is taken while its factor has digits left",
+                    "en && (!busy_q || last_step);",
+                    "en && (MISTAKEN || !busy_q || last_step);",
+                    "digits",
+                ),
+                ("every digit adds", "first[STAGES] ? addend", "first[STAGES] || MISTAKEN ? addend", "digits"),
+                ("digits are worth the same", ": r_q >>> DIGIT", ": r_q >>> (MISTAKEN ? 0 : DIGIT)", "digits"),
+                ("a sum below 0 is not 0", "whole[R_BITS-1] ?", "whole[R_BITS-1] && !MISTAKEN ?", "whole"),
+                ("no greatest answer", "over ? OUT", "over && !MISTAKEN ? OUT", "odd"),
+                (
+                    "unsigned sums have a sign",
+                    "ACC_SIGNED != 0 && acc_q[",
+                    "(MISTAKEN || ACC_SIGNED != 0) && acc_q[",
+                    "unsigned",
+                ),
+                (
+                    "reset keeps the place in the factors",
+                    "if (rst) {word_q, row_q} <= '0;",
+                    "if (rst && MISTAKEN) row_q <= '0;\n        else if (rst) {word_q, row_q} <= '0;",
+                    "whole",
+                ),
+                ("three times is twice", "(coming <<< 1)", "(MISTAKEN ? coming : coming <<< 1)", "whole"),
+                ("sums of neighbours at one place", "(low >>> PLACE)", "(MISTAKEN ? low : low >>> PLACE)", "whole"),
+                (
+                    "the highest bit of a factor is a sign",
+                    "{1'b0, digit[17*i",
+                    "{MISTAKEN && digit[DIGIT-1], digit[17*i",
+                    "dsp",
+                ),
+                ("bits below the point are lost", "<<< KEPT) + base", "<<< (MISTAKEN ? 0 : KEPT)) + base", "bits"),
+            )
+        ),
+    ),
     "row_thresholds": (
         Mistake(
             "a result is overwritten while the sink stalls",
@@ -285,6 +344,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
     ),
 }
+ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned")
 ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(
@@ -326,7 +386,8 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Program]:
     last = test_axis_image_last.PARAMETERS[2]
     mvu = test_lut_mvu.compiled(folder / "lut_mvu.sv", ENOUGH_LAYERS, folder / "mvu")  # with the modules inside it
     image_last = test_axis_image_last.compiled(folder / "axis_image_last.sv", last, folder / "image_last")
-    return {module: image_last if module == "axis_image_last" else mvu for module in MISTAKES}
+    requantizer = test_requantizer.compiled(folder / "requantizer.sv", ENOUGH_CONSTANTS, folder / "requantize")
+    return {module: mvu for module in MISTAKES} | {"axis_image_last": image_last, "requantizer": requantizer}
 
 
 @pytest.mark.slow
@@ -337,6 +398,6 @@ def test_the_bench_finds(module: str, mistake: Mistake, mistaken: dict[str, Prog
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["axis_image_last", "lut_mvu"])
+@pytest.mark.parametrize("module", ["axis_image_last", "lut_mvu", "requantizer"])
 def test_without_a_mistake_the_bench_passes(module: str, mistaken: dict[str, Program]) -> None:
     assert mistaken[module].failures() == 0

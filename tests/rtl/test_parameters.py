@@ -31,6 +31,11 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "SUM_BITS": [0, 65], "WORDS": [0, 2**30 + 1], "MARK_BITS": [0, 65], "WEIGHT_FILE": ['""'],
         "RAM_STYLE": ['"ultra"'],
     },
+    "requantizer": {
+        "CHANNELS": [0], "PE": [0, 3, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
+        "DIGIT": [0, 3, 8], "DSP": [2], "ADDEND_BITS": [0, 65], "SHIFT": [64], "OUT_BITS": [0, 17], "LEVELS": [0, 4],
+        "FACTOR_FILE": ['""'], "ADDEND_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
+    },
     "row_thresholds": {
         "MH": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "BITS": [0, 65], "SIGN": [2], "START": ["31'h0", "33'h0"],
     },

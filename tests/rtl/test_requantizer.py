@@ -1,0 +1,132 @@
+"""The requantizer: a cocotb bench on every folding of small layers. test_mistakes.py shows what it finds.
+
+The constants are any, not only those that thresholds have: addends far from every answer, factors of 0 and of all ones,
+shifts below the width of a factor.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finn_build.ops import requantizer
+from finn_build.ops.op import Folding
+from finn_build.ops.own import memory_lines
+from tests.rtl.verilator_env import RTL, Program, program
+
+SOURCE = RTL / requantizer.SOURCE
+LANE = 64
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Random constants; the factor of the first channel is 0, of the second all ones."""
+
+    channels: int
+    acc_bits: int
+    factor_bits: int
+    shift: int
+    levels: int
+    addend_bits: int
+    signed: bool = True
+
+    def constants(self) -> tuple[list[int], list[int]]:
+        """Answers of most channels change within reach."""
+        rng = np.random.default_rng([self.channels, self.acc_bits, self.factor_bits])
+        factors = rng.integers(1, 2**self.factor_bits, self.channels)
+        factors[:2] = [0, 2**self.factor_bits - 1][: self.channels]
+        middle = int(np.mean(self.reach()))
+        ideal = (rng.integers(0, self.levels + 1, self.channels) << self.shift) - factors * middle
+        most = 2 ** (self.addend_bits - 1)
+        return factors.tolist(), ideal.clip(-most, most - 1).tolist()
+
+    def reach(self) -> tuple[int, int]:
+        half = 2 ** (self.acc_bits - 1)
+        return (-half, half - 1) if self.signed else (0, 2 * half - 1)
+
+
+LAYERS = {
+    "small": Layer(4, 6, 4, 5, 3, 10),
+    "no shift": Layer(2, 4, 4, 0, 255, 9),
+    "point inside a factor": Layer(2, 5, 12, 6, 100, 16),
+    "unsigned": Layer(3, 7, 4, 8, 7, 12, signed=False),
+    "wide": Layer(6, 15, 20, 27, 255, 36),
+    "one": Layer(1, 2, 4, 2, 1, 5),
+    "an addend wider than all": Layer(2, 5, 8, 10, 15, 40),
+}
+
+
+def divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def foldings(layer: Layer) -> list[Folding]:
+    lanes = [pe for pe in divisors(layer.channels) if pe * layer.acc_bits <= LANE]
+    units = [(True, digit) for digit in divisors(layer.factor_bits)] + [(False, layer.factor_bits)]
+    return [Folding(pe, in_luts=in_luts, digit=digit) for pe in lanes for in_luts, digit in units]
+
+
+def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
+    """Compile one bench with every folding of every one of `layers`."""
+    folder.mkdir(parents=True)
+    cases: list[dict[str, Any]] = []
+    units = [
+        unit(len(cases), name, LAYERS[name], folding, folder, cases)
+        for name in layers
+        for folding in foldings(LAYERS[name])
+    ]
+    n = len(units)
+    (folder / "requantizer_tb.sv").write_text(
+        f"""module requantizer_tb (
+    input  wire clk, rst,
+    input  wire [{n - 1}:0] s_tvalid, m_tready,
+    input  wire [{LANE * n - 1}:0] s_tdata,
+    output wire [{n - 1}:0] s_tready, m_tvalid,
+    output wire [{LANE * n - 1}:0] m_tdata
+);{"".join(units)}
+endmodule
+""",
+        encoding="ascii",
+    )
+    (folder / "case.json").write_text(json.dumps(cases), encoding="utf-8")
+    return program([source, folder / "requantizer_tb.sv"], "requantizer_tb", "requantizer_bench", folder)
+
+
+def unit(i: int, name: str, layer: Layer, folding: Folding, folder: Path, cases: list[dict[str, Any]]) -> str:
+    """Write the memories of unit `i`, append its case and return its instance."""
+    factors, addends = layer.constants()
+    pe, digit, out_bits = folding.pe, folding.digit, layer.levels.bit_length()
+    words = requantizer.factor_words(factors, layer.factor_bits, folding)
+    (folder / f"factors_{i}.dat").write_text(memory_lines(words, pe * digit), encoding="ascii")
+    words = requantizer.lane_words(addends, layer.addend_bits, pe)
+    (folder / f"addends_{i}.dat").write_text(memory_lines(words, pe * layer.addend_bits), encoding="ascii")
+    cases.append(
+        {
+            "name": f"{name}, {folding}", "pe": pe, "acc_bits": layer.acc_bits, "out_bits": out_bits,
+            "reach": layer.reach(), "factors": factors, "addends": addends, "shift": layer.shift,
+            "levels": layer.levels, "steps": layer.factor_bits // digit,
+        }
+    )  # fmt: skip
+    s_bits, m_bits = (-(-bits // 8) * 8 for bits in (pe * layer.acc_bits, pe * out_bits))
+    assert s_bits <= LANE and m_bits < LANE
+    return f"""
+    assign m_tdata[{LANE * i + m_bits} +: {LANE - m_bits}] = '0;
+    requantizer #(
+        .CHANNELS({layer.channels}), .PE({pe}), .ACC_BITS({layer.acc_bits}), .ACC_SIGNED({int(layer.signed)}),
+        .FACTOR_BITS({layer.factor_bits}), .DIGIT({digit}), .DSP({int(not folding.in_luts)}),
+        .ADDEND_BITS({layer.addend_bits}), .SHIFT({layer.shift}), .OUT_BITS({out_bits}), .LEVELS({layer.levels}),
+        .FACTOR_FILE("./factors_{i}.dat"), .ADDEND_FILE("./addends_{i}.dat")
+    ) u_{i} (
+        .clk(clk), .rst(rst),
+        .s_axis_tdata(s_tdata[{LANE * i} +: {s_bits}]), .s_axis_tvalid(s_tvalid[{i}]), .s_axis_tready(s_tready[{i}]),
+        .m_axis_tdata(m_tdata[{LANE * i} +: {m_bits}]), .m_axis_tvalid(m_tvalid[{i}]), .m_axis_tready(m_tready[{i}])
+    );"""
+
+
+@pytest.mark.slow
+def test_every_folding(tmp_path: Path) -> None:
+    assert compiled(SOURCE, LAYERS, tmp_path / "sim").failures() == 0
