@@ -332,7 +332,11 @@ class TestFoldingFiles:
             ("MVAU_rtl_1", {"resType": "hls"}, "MVAU_rtl_1 has resType 'hls', expected auto or dsp or lut."),
             ("MVAU_rtl_1", {"ram_style": "ultra"}, "has ram_style 'ultra', expected auto or block or distributed."),
             ("MVAU_rtl_1", {"MW": 8}, "sets MW of MVAU_rtl_1; settable are PE, SIMD, ram_style, resType."),
-            ("Thresholding_rtl_0", {"SIMD": 1}, "sets SIMD of Thresholding_rtl_0; settable are PE."),
+            (
+                "Thresholding_rtl_0",
+                {"SIMD": 1},
+                "sets SIMD of Thresholding_rtl_0; settable are PE, DIGIT, unit, ram_style.",
+            ),
             ("Defaults", {"PE": [2, ["MVAU_rtl"]]}, "has Defaults"),
         ],
     )

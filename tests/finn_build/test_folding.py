@@ -1,6 +1,7 @@
 """The folding search against trying everything, and its refusals."""
 
 from itertools import product
+from typing import get_args
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,7 +11,7 @@ from contract.errors import ConfigError
 from finn_build.costs import Resources
 from finn_build.folding import Budget, Problem, fastest, link, smallest, solve
 from finn_build.ops import layer_op
-from finn_build.ops.op import Folding, Layer
+from finn_build.ops.op import Activation, Folding, Layer
 from finn_build.targets.boards import BOARDS
 
 BOARD = BOARDS["pynq-z2"]
@@ -27,7 +28,7 @@ def chains(draw: st.DrawFn) -> tuple[Layer, ...]:
     last_w = draw(BITS)
     last = Layer("c", "LutMVAU_rtl" if 1 in (last_w, a) else "MVAU_rtl", middle, out, a, 16, last_w, 16)
     factor = draw(st.sampled_from([0, 4]))  # bits of what may multiply instead; 0: nothing
-    activation = draw(st.sampled_from(["auto", "thresholds", "requantize"]))
+    activation = draw(st.sampled_from(get_args(Activation)))
     between = Layer(
         "b", "Thresholding_rtl", 1, middle, 14, a, factor_bits=factor, addend_bits=14, activation=activation
     )
