@@ -83,6 +83,7 @@ STEPS: dict[str, Callable[..., Any]] = {
     "clip": lambda x, low, high: np.minimum(np.maximum(x, low), high),
     "normalise": lambda x, gain, mean, std, bias: gain * (x - mean) / std + bias,
 }
+PARAMETERS = {"add": 1, "multiply": 1, "divide": 1, "subtract_from": 1, "clip": 2, "normalise": 4}  # of each, beside x
 ENDS = ("", "softmax", "sigmoid", "argmax")
 
 

@@ -6,18 +6,20 @@ forged manifest is one clear error and never a wrong answer.
 
 import json
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from contract.decision import Decision
+from contract.decision import ENDS, PARAMETERS, Decision, Head
 from contract.errors import ArtifactError
 from contract.files import is_inside, read_json, write_whole
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
 from contract.processors import processors_of
+from contract.quantizer import FLOAT, MAX_RULE, InputRule
 from contract.shells import CELLS
-from contract.values import VALUES
+from contract.values import BIPOLAR, VALUES
 
 SCHEMA = 2
 MAX_DIMENSIONS = 4  # of a stream's shape
@@ -69,6 +71,8 @@ class Manifest:
     sha256: dict[str, str]  # file name in the manifest's folder -> its hash
     versions: dict[str, str]
     provenance: dict[str, Any]  # run, git commit, dataset fingerprint, test metrics
+    rule: InputRule | None = None  # what makes the network's integers of what is fed; None: these are fed
+    head: Head | None = None  # what the integers of an imported network stand for; None: it was trained here
 
     @property
     def input(self) -> Input:
@@ -198,7 +202,8 @@ def _check_streams(hardware: Hardware, image: Input, outputs: int) -> None:
 
 
 def _manifest(raw: object) -> Manifest:
-    record = _record(raw, Manifest, "")
+    later = {"rule": None, "head": None}  # older folders have none
+    record = _record({**later, **raw} if isinstance(raw, dict) else raw, Manifest, "")
     if record["schema"] != SCHEMA or type(record["schema"]) is not int:
         raise _FieldError(f"schema is {shortened(record['schema'])}, this version reads {SCHEMA}")
     for name in ("name", "disclaimer"):
@@ -226,6 +231,8 @@ def _manifest(raw: object) -> Manifest:
     if len(names) != named or not all(isinstance(name, str) for name in names):
         expected = "two names" if named else "none, as there is no decision"
         raise _FieldError(f"class_names is {shortened(names)}, expected {expected}")
+    record["rule"] = _rule(record["rule"], record)
+    record["head"] = _head(record["head"], record)
     record["hardware"] = _hardware(record["hardware"])
     manifest = Manifest(**record)
     if manifest.hardware is not None:
@@ -247,3 +254,81 @@ def _decision(raw: object, outputs: int) -> Decision | None:
     for name, threshold in record["operating_points"].items():
         _is(threshold, int, f"decision.operating_points.{name[:60]}")
     return Decision(**record)
+
+
+def _numbers(value: object, where: str, count: int | None, kind: type | tuple[type, ...] = (int, float)) -> list[Any]:
+    """Return a list of so many finite numbers, or of any number of them."""
+    _is(value, list, where)
+    assert isinstance(value, list)
+    if count is not None and len(value) != count:
+        raise _FieldError(f"{where} has {len(value)} numbers, expected {count}")
+    for number in value:
+        counts = isinstance(number, kind) and isinstance(number, int | float) and not isinstance(number, bool)
+        if not counts or not abs(number) < (2**63 if isinstance(number, int) else float("inf")):
+            raise _FieldError(f"{where} holds {shortened(number)}, expected finite numbers")
+    return value
+
+
+def _ascending(value: object, where: str, count: int | None, kind: type | tuple[type, ...] = (int, float)) -> list[Any]:
+    numbers = _numbers(value, where, count, kind)
+    if any(a > b for a, b in pairwise(numbers)):
+        raise _FieldError(f"{where} is not ascending")
+    return numbers
+
+
+def _rule(raw: object, manifest: dict[str, Any]) -> InputRule | None:
+    if raw is None:
+        return None
+    record = _record(raw, InputRule, "rule.")
+    _is(record["reads"], str, "rule.reads")
+    if record["reads"] not in (FLOAT, *VALUES):
+        raise _FieldError(f"rule.reads is {shortened(record['reads'])}, expected {FLOAT} or one of {', '.join(VALUES)}")
+    if record["datatype"] != manifest["datatype"]:
+        raise _FieldError(f"rule.datatype is {shortened(record['datatype'])}, expected {manifest['datatype']}")
+    _is(record["low"], int, "rule.low")
+    rows, size = record["thresholds"], manifest["height"] * manifest["width"] * manifest["channels"]
+    _is(rows, list, "rule.thresholds")
+    if len(rows) not in (1, size) or not isinstance(rows[0], list) or not 1 <= len(rows[0]) * len(rows) <= MAX_RULE:
+        raise _FieldError(f"rule.thresholds has {len(rows)} rows, expected 1 or {size}, of {MAX_RULE} numbers at most")
+    thresholds = tuple(tuple(_ascending(row, "rule.thresholds", len(rows[0]))) for row in rows)
+    values, count = VALUES[record["datatype"]], len(rows[0])
+    bipolar = values.name == BIPOLAR
+    greatest = values.high - (2 if bipolar else 1) * count
+    if (bipolar and count != 1) or not values.low <= record["low"] <= greatest:
+        raise _FieldError(f"rule gives {record['low']} and {count} more, expected values of {values}")
+    return InputRule(record["reads"], record["datatype"], record["low"], thresholds)
+
+
+def _head(raw: object, manifest: dict[str, Any]) -> Head | None:
+    if raw is None:
+        return None
+    if manifest["decision"] is not None:
+        raise _FieldError("head and decision are both there, expected one of them")
+    record, outputs = _record(raw, Head, "head."), manifest["outputs"]
+    if record["end"] not in ENDS or not isinstance(record["end"], str):
+        raise _FieldError(f"head.end is {shortened(record['end'])}, expected {', '.join(filter(None, ENDS))} or ''")
+    _is(record["steps"], list, "head.steps")
+    steps = []
+    for step in record["steps"]:
+        if not isinstance(step, list) or len(step) != 2 or not isinstance(step[0], str) or step[0] not in PARAMETERS:
+            raise _FieldError(f"head.steps holds {shortened(step)}, expected a name and its parameters")
+        name, parameters = step
+        _is(parameters, list, "head.steps")
+        if len(parameters) != PARAMETERS[name]:
+            raise _FieldError(f"head.steps has {name} with {len(parameters)} parameters, expected {PARAMETERS[name]}")
+        for values in parameters:
+            _is(values, list, "head.steps")
+            _numbers(values, "head.steps", 1 if len(values) == 1 else outputs)
+        steps.append((name, parameters))
+    thresholds, values = record["thresholds"], record["values"]
+    if (thresholds is None) != (values is None):
+        raise _FieldError("head has thresholds or values only, expected both or none")
+    if thresholds is not None:
+        _is(thresholds, list, "head.thresholds")
+        _is(values, list, "head.values")
+        if len(thresholds) != outputs or len(values) != outputs:
+            raise _FieldError(f"head.thresholds has {len(thresholds)} rows, expected {outputs}, as head.values")
+        for row, reals in zip(thresholds, values, strict=True):
+            _ascending(row, "head.thresholds", None, int)
+            _numbers(reals, "head.values", len(row) + 1)
+    return Head(steps, thresholds, values, record["end"])

@@ -14,6 +14,7 @@ from contract.errors import DataError
 from contract.values import BIPOLAR, VALUES
 
 FLOAT = "float"
+MAX_RULE = 1 << 16  # thresholds of a rule
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,13 @@ class InputRule:
     datatype: str  # of the integers, a name in VALUES
     low: int
     thresholds: tuple[tuple[float, ...], ...]  # (1, L), or a row for each value of an input; ascending
+
+    def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
+        """Return an array of what is fed."""
+        if self.reads != FLOAT:
+            return VALUES[self.reads].random(rng, shape)
+        low, high = self.thresholds[0][0], self.thresholds[0][-1]
+        return rng.uniform(low - 1, high + 1, shape).astype(np.float32)
 
     def fits(self, values: NDArray[Any]) -> bool:
         """Tell whether an array is of what is fed."""

@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from contract.errors import ConfigError, CxrflowError
 from contract.files import UNUSABLE, output
 from contract.manifest import DISCLAIMER
-from contract.table import print_anything, write_csv
+from contract.table import print_anything
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, make_folder, unusable, writing
 from cxrflow.stage_table import STAGES
@@ -128,6 +128,10 @@ def data_check(
     console = Console()
     if file is not None:
         experiment = load_experiment(file, data=data, strict=strict, fields=fields or ())
+        if experiment.model is not None:
+            raise ConfigError(
+                f"{file} is of an imported network, which has no X-rays. Give the experiment of a training."
+            )
         config, network = experiment.data, experiment.network
     elif data is not None and str(data) == "phantom":
         config, network = DataConfig(), NetworkSpec()
@@ -263,6 +267,38 @@ def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), s
         _show(run, summary.chain_table(_facts(run, "export")))
 
 
+@_stage_command("import")
+def import_network(
+    model: Annotated[Path, typer.Argument(help="Quantized network, ONNX: QONNX or QCDQ.", show_default=False)],
+    name: Annotated[str, typer.Option("--name", help="Name of the run.", show_default=False)],
+    fed: Annotated[
+        str | None,
+        typer.Option("--input", help="What is fed: float, uint8, int8, bipolar, ...; else what the file says."),
+    ] = None,
+    scale: Annotated[float, typer.Option("--input-scale", help="The file reads this times the integers fed.")] = 1.0,
+    samples: Annotated[Path | None, typer.Option("--samples", help=".npz with inputs `x` to compare on.")] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help=".npz with the classes `y` of the samples.")] = None,
+    board: Annotated[str, typer.Option("--board", help="The board to build for.")] = "pynq-z2",
+    target_fps: Annotated[int, typer.Option("--target-fps", min=1, help="Images per second to build for.")] = 1000,
+    runs: Runs = Path("runs"),
+) -> None:
+    """The stage of this name."""
+    from cxrflow import summary
+    from cxrflow.experiment import imported_experiment
+    from cxrflow.report.facts import import_sentences
+    from cxrflow.stages import Run
+
+    given = {"file": model, "input": fed, "input_scale": scale, "samples": samples, "labels": labels}
+    experiment = imported_experiment(name, given, {"board": board, "target_fps": target_fps})
+    with Run(experiment, runs, Console()).locked() as run:
+        _stage(run, "import", run.make_import)
+        facts = _facts(run, "import", "export")
+        _show(run, summary.chain_table(facts))
+        for sentence in import_sentences(facts):
+            print(sentence)
+        print(f"Go on with `cxrflow run {run.folder / 'experiment.yaml'}`. {DISCLAIMER}")
+
+
 @_stage_command("build")
 def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
     """The stage of this name."""
@@ -336,8 +372,9 @@ def bitstream(
     with _run(file, data, runs, name=name, board=board).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
-        _stage(run, "train", run.train)
-        for stage in ("export", "build", "simulate", "ip"):
+        for stage, work in run.front():
+            _stage(run, stage, work)
+        for stage in ("build", "simulate", "ip"):
             _stage(run, stage)
         _stage(run, "bitstream", lambda: run.bitstream(shell=shell, idle_minutes=idle_minutes))
         _stage(run, "package", run.package)
@@ -361,10 +398,12 @@ def run_all(
     with _run(file, data, runs, strict, name, fields=fields).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
-        _show(run, summary.data_table(run.data()))
-        _stage(run, "train", run.train)
-        _show_metrics(run)
-        _stage(run, "export")
+        if not run.imported:
+            _show(run, summary.data_table(run.data()))
+        for stage, work in run.front():
+            _stage(run, stage, work)
+            if stage == "train":
+                _show_metrics(run)
         _stage(run, "build")
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
@@ -528,11 +567,11 @@ def infer(
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow import summary
     from cxrflow.infer import infer_files
-    from driver.__main__ import COLUMNS
+    from driver.__main__ import write_answers
 
     results, failures, used = infer_files(folder, images, device=device)
     if csv is not None:
-        write_csv(csv, COLUMNS, [[row[name] for name in COLUMNS] for row in results], option="--csv")
+        write_answers(csv, results)
     _show_answers(results, failures, used, table=summary.infer_table, as_json=as_json)
 
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from contract.errors import ConfigError
 from contract.files import bounded_text, write_whole
+from contract.values import VALUES
 from contract.yaml_text import parsed, written
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
@@ -56,14 +57,26 @@ class DataConfig(BaseModel):
         return LabelRules(self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank)
 
 
+class ModelConfig(BaseModel):
+    """A network that somebody made elsewhere: the file takes the place of data, training and export."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    file: Path  # ONNX, quantized; see docs/import.md
+    input: Literal[tuple(["float", *VALUES])] | None = None  # type: ignore[valid-type] # what is fed; None: the file says
+    input_scale: float = Field(default=1.0, allow_inf_nan=False, gt=0, le=1e6)  # the file reads this times what is fed
+    samples: Path | None = None  # .npz with an array x of inputs, on which every later stage is compared, too
+    labels: Path | None = None  # .npz with an array y: the class of each sample
+
+
 class Experiment(BaseModel):
-    """One run, from X-rays to hardware."""
+    """One run, from X-rays or somebody's network to hardware."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: PlainName  # also the run folder's name
     data: DataConfig = DataConfig()
     network: NetworkSpec = NetworkSpec()
     train: TrainConfig = TrainConfig()
+    model: ModelConfig | None = None  # None: the network is trained here
     build: BuildConfig
 
     def sections(self, *names: str) -> dict[str, Any]:
@@ -73,7 +86,9 @@ class Experiment(BaseModel):
         for name in ("label", "label_table", "negative", "uncertain", "blank"):
             if content["data"][name] == DataConfig.model_fields[name].default:
                 del content["data"][name]
-        return {name: content[name] for name in names}
+        if self.model is None:
+            del content["model"]
+        return {name: content[name] for name in names if name in content}
 
     def seeded(self, number: int) -> "Experiment":
         """Return the `number`-th of several like this one, with seeds of its own for training and validation split.
@@ -137,6 +152,23 @@ def load_experiment(
         ) from err
 
 
+def imported_experiment(name: str, model: Mapping[str, object], build: Mapping[str, object]) -> Experiment:
+    """Return the experiment of a network that somebody made elsewhere, from the fields of two sections.
+
+    Raises:
+        ConfigError: a field is wrong.
+    """
+    raw: dict[str, Any] = {"name": name, "model": {k: str(v) if isinstance(v, Path) else v for k, v in model.items()}}
+    raw["build"] = dict(build)
+    try:
+        _resolve_paths(raw, Path())
+        return Experiment.model_validate(raw)
+    except ValidationError as err:
+        raise ConfigError(f"import: {explain(err, Experiment, example='See docs/import.md.')}") from err
+    except (OSError, ValueError, RuntimeError) as err:  # as above
+        raise ConfigError(f"import: a file's name is no usable path ({_one_line(err)}).") from err
+
+
 def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -> DataConfig:
     """Return the data section of an experiment that has nothing else. Arguments and errors as in `load_experiment`."""
     raw: dict[str, Any] = {"data": _replaced(source, strict=strict, fields=fields)}
@@ -185,8 +217,12 @@ def _one_line(err: Exception | str) -> str:
 
 
 def save_experiment(path: Path, experiment: Experiment) -> None:
-    """Write every field, defaults included; reading it back gives the same experiment."""
-    write_whole(path, written(experiment.model_dump(mode="json")))
+    """Write every field, defaults included; reading it back gives the same experiment.
+
+    Of an imported network, what belongs to X-rays and training is left out.
+    """
+    foreign = {"data", "network", "train"} if experiment.model is not None else {"model"}
+    write_whole(path, written(experiment.model_dump(mode="json", exclude=foreign)))
 
 
 def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAMPLE) -> str:
@@ -242,6 +278,8 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
     _resolve(raw, ("data", "source"), base, keep=lambda value: value == "phantom")
     _resolve(raw, ("data", "label_table"), base)
     _resolve(raw, ("build", "folding"), base)
+    for name in ("file", "samples", "labels"):
+        _resolve(raw, ("model", name), base)
     for field in (("train", "init_from"), ("train", "distill", "teacher")):
         _resolve(raw, field, base, keep=lambda value: len(Path(value).parts) == 1)  # the name of a run
 

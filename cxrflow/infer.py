@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from driver.__main__ import answer_rows, expand
+from driver.__main__ import answer, expand
 from driver.accelerator import Accelerator
 
 
@@ -17,8 +17,6 @@ def infer_files(folder: Path, paths: list[Path], *, device: str) -> tuple[list[d
         ConfigError: the device is not there.
         MismatchError, DeviceError: the device cannot be trusted.
     """
-    files = expand(paths)
     with Accelerator(folder, device) as accelerator:
-        answers = accelerator.infer(files)
-        failures = {str(files[i]): message for i, message in answers.failures.items()}
-        return answer_rows(accelerator, answers, files), failures, accelerator.device
+        rows, failures = answer(accelerator, expand(paths))
+        return rows, failures, accelerator.device

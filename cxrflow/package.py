@@ -9,6 +9,7 @@ import tarfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ class Deployed(Record):
 class Parts:
     """The folders of the stages that a deploy folder is made of."""
 
-    train: Path
+    train: Path | None  # None: an imported network
     export: Path
     build: Path
     sim: Path | None  # None: not simulated
@@ -152,20 +153,20 @@ def _manifest(
     experiment: Experiment, parts: Parts, network: IntegerNetwork, vouched: dict[str, str], *, golden_images: int
 ) -> Manifest:
     exported = read_record(parts.export / "export.json", Exported)
-    metrics = read_record(parts.train / "metrics.json", Metrics)
-    source, one_logit = network.input, network.output_size == 1
+    metrics = None if parts.train is None else read_record(parts.train / "metrics.json", Metrics)
+    source, decided = network.input, metrics is not None and network.output_size == 1
     return Manifest(
         schema=SCHEMA,
         name=experiment.name,
         disclaimer=DISCLAIMER,
-        class_names=list(CLASS_NAMES) if one_logit else [],
+        class_names=list(CLASS_NAMES) if decided else [],
         preprocessing=describe(),
         height=source.height,
         width=source.width,
         channels=source.channels,
         datatype=source.datatype,
         outputs=network.output_size,
-        decision=_decision(exported, metrics) if one_logit else None,
+        decision=_decision(exported, metrics) if metrics is not None and decided else None,
         hardware=_hardware(source, parts),
         sha256=vouched,
         versions={tool: version(tool) for tool in TOOLS},
@@ -173,12 +174,24 @@ def _manifest(
             "run": experiment.name,
             "network": exported.network,
             "git_commit": git_commit(),
-            "data": metrics.source,
-            "data_fingerprint": metrics.fingerprint,
-            "test_metrics": {} if metrics.test is None else metrics.test.model_dump(mode="json", exclude_unset=True),
+            **_origin(exported, metrics),
             "golden_images_equal_on_cpu": golden_images,
         },
+        rule=exported.rule,
+        head=exported.head,
     )
+
+
+def _origin(exported: Exported, metrics: Metrics | None) -> dict[str, Any]:
+    """Return where the network and what is known of it came from."""
+    if metrics is not None:
+        test = {} if metrics.test is None else metrics.test.model_dump(mode="json", exclude_unset=True)
+        return {"data": metrics.source, "data_fingerprint": metrics.fingerprint, "test_metrics": test}
+    if exported.imported is None:
+        raise ArtifactError("export.json names no imported file, and there is no training. Import or train it again.")
+    labels = exported.imported.labels
+    measured = {} if labels is None else {"accuracy": labels.correct / max(1, labels.images)}
+    return {"data": exported.imported.file, "file_sha256": exported.imported.sha256, "test_metrics": measured}
 
 
 def _decision(exported: Exported, metrics: Metrics) -> Decision:

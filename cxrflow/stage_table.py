@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TRAINED = ("data", "network", "train")  # the experiment's sections that a training and its export belong to
+TRAINED = ("data", "network", "train", "model")  # the experiment's sections that the network belongs to
 BUILT = (*TRAINED, "build")
 Files = Mapping[str, tuple[str, ...]]  # of earlier stages: the stage -> patterns of its files
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage; it lies in no other one's folder, so that making one again deletes nothing of another."""
+    """One stage; it lies in no other one's folder, so that making one again deletes nothing of another.
+
+    A run has one of the two front ends, a training with its export or an import, and both fill `export/`.
+    """
 
     does: str  # a sentence for people
     folder: str  # relative to the run; BOARD stands for the board's name
@@ -29,6 +32,7 @@ class Stage:
     keeps: tuple[str, ...] = ()  # folders in it that others leave there, which stay when it is made again
     helper: bool = False  # has no command of its own: it is made with one that reads it or that it draws
     without: str = ""  # what a run lacks without it
+    given: str = "the X-rays"  # what it reads that no stage made, where it reads no stage
 
     def place(self, run: Path, board: str) -> Path:
         """Return its folder."""
@@ -64,6 +68,16 @@ STAGES: dict[str, Stage] = {
         sections=TRAINED,
         tools=("torch", "brevitas", "qonnx", "onnx"),
         without="no integers to build from",
+    ),
+    "import": Stage(
+        does="Turn an ONNX file of others into integers, and prove that they are its function.",
+        folder="export",
+        command="import",
+        code=("export.foreign.folder",),
+        sections=TRAINED,
+        tools=("numpy", "qonnx", "onnx"),
+        without="no integers to build from, of a network that was not trained here",
+        given="an ONNX file",
     ),
     "build": Stage(
         does="Compile the integers to RTL with FINN, comparing them after every step.",
@@ -176,6 +190,7 @@ STAGES: dict[str, Stage] = {
         without="nothing to run elsewhere",
     ),
 }
+OF_TRAINED = ("train", "figures", "export")  # stages that an imported network never has
 SHELLS = {row.folder.rpartition("/")[2]: name for name, row in STAGES.items() if row.folder.startswith("bitstream/")}
 
 
@@ -192,6 +207,6 @@ def table() -> str:
     """Return the table as docs/architecture.md shows it."""
     lines = ["| stage | folder | made by | reads | without it |", "|---|---|---|---|---|"]
     for name, row in STAGES.items():
-        reads = ", ".join([*row.reads, *(f"({other})" for other in row.may_read)]) or "the X-rays"
+        reads = ", ".join([*row.reads, *(f"({other})" for other in row.may_read)]) or row.given
         lines.append(f"| {name} | `{row.folder}/` | `cxrflow {row.command}` | {reads} | {row.without} |")
     return "\n".join(lines) + "\n"

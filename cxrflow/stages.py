@@ -19,7 +19,7 @@ from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
 from cxrflow.code import bytes_key, code_key, function_key
 from cxrflow.console import Console
-from cxrflow.experiment import DataConfig, Experiment, save_experiment
+from cxrflow.experiment import DataConfig, Experiment, read_fields, save_experiment
 from cxrflow.runs import (
     amend_stage,
     git_commit,
@@ -35,7 +35,7 @@ from cxrflow.runs import (
     stale,
     writing,
 )
-from cxrflow.stage_table import SHELLS, STAGES
+from cxrflow.stage_table import OF_TRAINED, SHELLS, STAGES
 from finn_build.records import Estimates, Synthesis
 from qnn.records import Metrics, read_history
 from qnn.spec import NetworkSpec
@@ -102,6 +102,19 @@ class Run:
         """The name of the experiment's board."""
         return self.experiment.build.board
 
+    @property
+    def imported(self) -> bool:
+        """Whether the network is somebody's file, and was not trained here."""
+        return self.experiment.model is not None
+
+    def require_trained(self) -> None:
+        """Stop at an imported network. Raises ConfigError."""
+        if self.experiment.model is not None:
+            raise ConfigError(
+                f"{self.experiment.name} is the imported network {self.experiment.model.file.name}: it has no X-rays, "
+                "no training and no metrics here. Go on with `cxrflow build`, or give the experiment of a training."
+            )
+
     def place(self, stage: str) -> Path:
         """Return the folder of a stage."""
         return STAGES[stage].place(self.folder, self.board)
@@ -121,18 +134,20 @@ class Run:
         from finn_build.foresight import foresee
         from finn_build.simulate import missing_tools
 
+        missing = missing_tools()
+        found = [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
+        if self.imported:
+            return found
         if not self.experiment.network.is_quantized:
             raise ConfigError(
                 f"{self.experiment.network.describe()} has float layers, expected 1 to 8 bits: float cannot become "
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
-        missing = missing_tools()
-        found = [f"simulation will need {', '.join(missing)}; see `cxrflow doctor`"] if missing else []
         return [*foresee(_shapes(self.experiment.network), self.experiment.build), *found]
 
     def doubts(self) -> list[str]:
         """Return why the network that a training gives may not become hardware; float layers are not meant to."""
-        if not self.experiment.network.is_quantized:
+        if self.imported or not self.experiment.network.is_quantized:
             return []
         try:
             return self.foresee()
@@ -141,6 +156,7 @@ class Run:
 
     def data(self) -> "XrayData":
         """Load the experiment's X-rays, from the cache if nothing changed."""
+        self.require_trained()
         if self._data is None:
             self._data = load_data(self.experiment, cache=self.runs / ".cache", console=self.console)
         return self._data
@@ -157,6 +173,7 @@ class Run:
             ConfigError: an earlier stage is of another experiment.
         """
         row = STAGES[stage]
+        self._require_its_own(stage)
         if stage == "build" and (aside := keep_nested(self.place("build"))) is not None:
             self.console.warn(f"the build of an earlier version, and all that lay in it, is now {aside}")
         inputs = self.inputs(stage, **chosen)
@@ -172,6 +189,40 @@ class Run:
             name=stage,
             keeps=row.keeps,
         )
+
+    def _require_its_own(self, stage: str) -> None:
+        """Stop at a stage of the other front end, which would put its integers in the place of this run's."""
+        if stage in OF_TRAINED:
+            self.require_trained()
+        if stage == "import" and not self.imported:
+            raise ConfigError(
+                f"{self.experiment.name} is of a training. Give an ONNX file: `cxrflow import FILE --name NAME`."
+            )
+        before = self.folder / "experiment.yaml"
+        if stage in (*OF_TRAINED, "import") and before.is_file():
+            other = "model" in read_fields(before)
+            if other != self.imported:
+                what = "an imported network" if other else "a training"
+                raise ConfigError(
+                    f"{self.folder} is the run of {what}, expected a name of its own. Choose another name."
+                )
+
+    def make_import(self) -> bool:
+        """Import the file; of a run that is new, nothing is left where it is refused. Returns whether it was done."""
+        new = not self.folder.exists()
+        try:
+            return self.make("import")
+        except CxrflowError:
+            if new and self.folder.exists() and {path.name for path in self.folder.iterdir()} <= {"experiment.yaml"}:
+                (self.folder / "experiment.yaml").unlink(missing_ok=True)
+                self.folder.rmdir()
+            raise
+
+    def front(self) -> list[tuple[str, Callable[[], bool]]]:
+        """Return the stages, and how each is made, that give this run's integers."""
+        if self.imported:
+            return [("import", lambda: self.make("import"))]
+        return [("train", self.train), ("export", lambda: self.make("export"))]
 
     def inputs(self, stage: str, **chosen: Any) -> dict[str, Any]:
         """Return all that decides a stage's result; raises as `make` does where an earlier one cannot be used."""
@@ -189,10 +240,14 @@ class Run:
         row, found = STAGES[stage], dict[str, str]()
         if "build" in row.reads:
             require_layout(self.folder, self.board)
+        if self.imported and "export" in row.reads:
+            require_files(self.place("import"), "import")
         for before in row.reads:
             if STAGES[before].helper:
                 self.make(before)
         for before, patterns in (*row.reads.items(), *row.may_read.items()):
+            if self.imported and before in OF_TRAINED and before != "export":
+                continue
             if before in row.may_read and self.there(before) is None:
                 self._tell_left_out(before)
                 continue
@@ -226,6 +281,7 @@ class Run:
 
     def train(self, *, test: bool = True) -> bool:
         """Train and measure; without `test`, on validation images only. Returns whether anything had to be done."""
+        self.require_trained()
         self._recognise_source()
         ran = self.make("train", sources=self._sources(), test=test)
         ran = (test and self._add_test()) or ran
@@ -299,6 +355,7 @@ class Run:
         Returns:
             The new folder with evaluation.json and figures.
         """
+        self.require_trained()
         self._recognise_source()
         from datasets.seen import count_seen
         from qnn.checkpoint import load_checkpoint
@@ -484,6 +541,27 @@ def _export(run: Run, out: Path) -> None:
     export_run(checkpoint, run.data().test, out)
 
 
+@_inputs("import")
+def _import_inputs(run: Run) -> dict[str, Any]:
+    model = run.experiment.model
+    assert model is not None
+    files = {"file": model.file, "samples": model.samples, "labels": model.labels}
+    for what, path in files.items():
+        if path is not None and not path.is_file():
+            raise ConfigError(f"'model.{what}' is {path}, which is no file. Give one that is there.")
+    hashes = {what: None if path is None else hash_file(path) for what, path in files.items()}
+    return {"input": model.input, "input_scale": model.input_scale, **hashes}
+
+
+@_work("import")
+def _import(run: Run, out: Path) -> None:
+    from export.foreign.folder import Given, import_file
+
+    model = run.experiment.model
+    assert model is not None
+    import_file(model.file, out, Given(model.input, model.input_scale, model.samples, model.labels))
+
+
 @_inputs("build")
 def _build_inputs(run: Run) -> dict[str, Any]:
     config = run.experiment.build
@@ -610,7 +688,7 @@ def _package(run: Run, out: Path) -> None:
 
     bitstreams = [found for name in SHELLS.values() if (found := run.there(name)) is not None]
     parts = Parts(
-        run.place("train"),
+        None if run.imported else run.place("train"),
         run.place("export"),
         run.place("build"),
         run.there("simulate"),

@@ -367,10 +367,11 @@ def vivado_table(facts: Facts) -> RenderableType | None:
 
 def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType:
     """One row per image."""
-    rows = [(row["file"], str(row["logit"]), f"{row['probability']:.4f}", row["class"]) for row in results]
-    return _table(
-        "", ("file", "logit", "probability", "class"), rows, text=["file", "class"], note=f"On {device}. {DISCLAIMER}"
-    )
+    from driver.__main__ import cells
+
+    rows = [(row["file"], *cells(row).values()) for row in results]
+    headings = ("file", *(cells(results[0]) if results else ()))
+    return _table("", headings, rows, text=["file", "class"], note=f"On {device}. {DISCLAIMER}")
 
 
 def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:
@@ -402,14 +403,16 @@ def result_row(facts: Facts) -> tuple[str, ...]:
     """Return the cells of a run with a deploy folder; a figure that was not measured is an empty cell."""
     assert facts.deployed is not None
     provenance, sim = facts.deployed.provenance, facts.simulated
-    most = max((link.images for link in facts.chain if link.differing is not None), default=0)
+    imported = facts.exported is not None and facts.exported.imported is not None
+    compared = [link for link in facts.chain if link.differing is not None and not link.stage.startswith("file_")]
+    most = max((link.images for link in compared), default=0)
     return (
         facts.name,
         provenance.network,
         provenance.data,
         _figure(provenance.test_metrics.accuracy),
         _figure(provenance.test_metrics.auc),
-        f"{most} images, Brevitas to " + ("RTL" if sim else "CPU reference"),
+        f"{most} images, {'the file' if imported else 'Brevitas'} to " + ("RTL" if sim else "CPU reference"),
         f"{sim.initiation_interval:.0f}" if sim and sim.initiation_interval is not None else "",
         f"{sim.images_per_s:,.0f}" if sim and sim.images_per_s is not None else "",
         f"{sim.first_latency_us:.1f}" if sim else "",

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contract.errors import ConfigError, CxrflowError
+from contract.errors import ConfigError, CxrflowError, DataError
 from contract.files import UNUSABLE
 from contract.manifest import DISCLAIMER
+from contract.npz import load_npz
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, explain_files, explained_row
@@ -53,17 +54,16 @@ def _verify(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 
 def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
-    files = expand(options.files)
-    answers = accelerator.infer(files)
-    rows = answer_rows(accelerator, answers, files)
+    rows, failures = answer(accelerator, expand(options.files))
     for row in rows:
-        print(f"{shown(row['file'])}  logit {row['logit']}  probability {row['probability']:.4f}  {row['class']}")
+        texts = (text if name == "class" and "logit" in row else f"{name} {text}" for name, text in cells(row).items())
+        print("  ".join([shown(row["file"]), *texts]))
     print(DISCLAIMER)
     if options.csv is not None:
-        write_csv(options.csv, COLUMNS, [[row[name] for name in COLUMNS] for row in rows], option="--csv")
-    for message in answers.failures.values():
+        write_answers(options.csv, rows)
+    for message in failures.values():
         print(f"error: {shown(message)}", file=sys.stderr)
-    return 1 if answers.failures else 0
+    return 1 if failures else 0
 
 
 def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
@@ -107,13 +107,62 @@ def expand(paths: list[Path]) -> list[Path]:
     return files
 
 
-def answer_rows(accelerator: Accelerator, answers: Answers, files: list[Path]) -> list[dict[str, Any]]:
-    """Return one JSON-able row per answered file."""
-    names = accelerator.manifest.class_names
+def answer(accelerator: Accelerator, files: list[Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return one JSON-able row per image that was answered for, and a message per file that could not be used.
+
+    A file is an image; of an imported network it may be an .npz with an array `x` of any number of inputs.
+    """
+    if accelerator.manifest.head is not None and files and all(file.suffix == ".npz" for file in files):
+        return _answer_arrays(accelerator, files), {}
+    answers = accelerator.infer(files)
+    failures = {str(files[i]): message for i, message in answers.failures.items()}
+    return answer_rows(accelerator, answers, [str(files[i]) for i in answers.index]), failures
+
+
+def _answer_arrays(accelerator: Accelerator, files: list[Path]) -> list[dict[str, Any]]:
+    rows, shape = [], accelerator.manifest.input.shape
+    for file in files:
+        x = load_npz(file).get("x")
+        if x is None or x.ndim < 2 or x[0].size != accelerator.manifest.input.size:
+            found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
+            raise DataError(f"{file} has {found}, expected 'x' (N, {', '.join(map(str, shape))}).")
+        answers = accelerator.infer(x.reshape(len(x), *shape))
+        rows += answer_rows(accelerator, answers, [f"{file}[{i}]" for i in range(len(x))])
+    return rows
+
+
+def answer_rows(accelerator: Accelerator, answers: Answers, names: list[str]) -> list[dict[str, Any]]:
+    """Return one JSON-able row per answer; `names` are those of its images."""
+    if answers.head is not None:
+        columns = zip(names, answers.classes, answers.outputs, answers.results, strict=True)
+        return [
+            {"file": name, "class": int(c), "outputs": outputs.tolist(), "results": results.tolist()}
+            for name, c, outputs, results in columns
+        ]
+    classes = accelerator.manifest.class_names
     return [
-        {"file": str(files[i]), "logit": int(logit), "probability": float(p), "class": names[c]}
-        for i, logit, p, c in zip(answers.index, answers.logits, answers.probability, answers.classes, strict=True)
+        {"file": name, "logit": int(logit), "probability": float(p), "class": classes[c]}
+        for name, logit, p, c in zip(names, answers.logits, answers.probability, answers.classes, strict=True)
     ]
+
+
+def cells(row: dict[str, Any]) -> dict[str, str]:
+    """Return the texts of a row of an answer, without its file."""
+    if "outputs" not in row:
+        return {"logit": str(row["logit"]), "probability": f"{row['probability']:.4f}", "class": row["class"]}
+    outputs, results = " ".join(map(str, row["outputs"])), " ".join(f"{value:.6g}" for value in row["results"])
+    return {"class": str(row["class"]), "outputs": outputs, "results": results}
+
+
+def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a CSV file of answers. Raises ConfigError."""
+    if not rows or "outputs" not in rows[0]:
+        write_csv(path, COLUMNS, [[row[name] for name in COLUMNS] for row in rows], option="--csv")
+        return
+    numbers = range(len(rows[0]["outputs"])), range(len(rows[0]["results"]))
+    columns = [*(f"output_{k}" for k in numbers[0]), *(f"result_{k}" for k in numbers[1])]
+    listed = [[row["file"], row["class"], *row["outputs"], *row["results"]] for row in rows]
+    write_csv(path, ["file", "class", *columns], listed, option="--csv")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Decision, logits_of
+from contract.decision import Decision, Head, logits_of
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -62,6 +62,14 @@ class Answers:
     outputs: NDArray[np.int64]  # (M, K) the device's integers
     decision: Decision | None  # what they mean; None where K is not 1
     failures: dict[int, str] = field(default_factory=dict)  # position -> why that file has no answer
+    head: Head | None = None  # of an imported network: what its integers stand for
+
+    @property
+    def results(self) -> NDArray[np.float64]:
+        """What an imported network's file itself gives, (M, K). Raises ConfigError for others."""
+        if self.head is None:
+            raise ConfigError("accelerator.json has no head: this network was not imported. Use `outputs` or `logits`.")
+        return self.head.results(self.outputs)
 
     @property
     def logits(self) -> NDArray[np.int64]:
@@ -76,7 +84,9 @@ class Answers:
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """At the operating point, (M,), 0 or 1."""
+        """At the operating point, (M,), 0 or 1; of an imported network the number of the greatest output."""
+        if self.head is not None:
+            return self.head.classes(self.outputs)
         logits = self.logits
         return self._decided.classes(logits)
 
@@ -200,7 +210,7 @@ class Accelerator:
         failures: dict[int, str] = {}
         index: list[int] = []
         outputs = self._stream(self._batches(images, index, failures))
-        return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures)
+        return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures, self.manifest.head)
 
     def prepare(self) -> None:
         """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
@@ -316,18 +326,22 @@ class Accelerator:
 
     def _batches(self, images: Images, index: list[int], failures: dict[int, str]) -> Iterator[NDArray[np.uint8]]:
         """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image."""
+        rule = self.manifest.rule
         if isinstance(images, np.ndarray):
             self._check_array(images)
             index.extend(range(len(images)))
-            yield from _slices(images, self.link.capacity)
+            parts = _slices(images, self.link.capacity)
+            yield from map(self._integers, parts)
             return
         if isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read"):
             raise DataError("images is one file, expected a list of files. Put it into a list.")
         if isinstance(images, (memoryview, Mapping, Set)) or not isinstance(images, Iterable):
             raise DataError(f"images is {_kind(images)}, expected {self._expected()}.")
-        if self.manifest.input.values is not PIXELS or self.manifest.channels != 1:
+        fed = self.manifest.datatype if rule is None else rule.reads
+        if fed != PIXELS.name or self.manifest.channels != 1:
             raise DataError(
-                f"this network reads {self.manifest.input}, which image files are not converted to. Give an array."
+                f"this network reads {fed}(N, {', '.join(map(str, self.manifest.input.shape))}), which image files are "
+                "not converted to. Give an array."
             )
         batch: list[NDArray[np.uint8]] = []
         for position, file in enumerate(images):
@@ -338,10 +352,14 @@ class Accelerator:
                 continue
             index.append(position)
             if len(batch) == self.link.capacity:
-                yield np.stack(batch)
+                yield self._integers(np.stack(batch))
                 batch = []
         if batch:
-            yield np.stack(batch)
+            yield self._integers(np.stack(batch))
+
+    def _integers(self, fed: NDArray[Any]) -> NDArray[Any]:
+        """Return what the network reads of what is fed."""
+        return fed if self.manifest.rule is None else self.manifest.rule(fed)
 
     def _load(self, position: int, file: File) -> NDArray[np.uint8]:
         if isinstance(file, io.TextIOBase):
@@ -362,8 +380,15 @@ class Accelerator:
         )
 
     def _check_array(self, images: NDArray[Any]) -> None:
-        source = self.manifest.input
+        source, rule = self.manifest.input, self.manifest.rule
         dtype = np.dtype(source.values.dtype)
+        if rule is not None and rule.fits(images) and images.shape[1:] == source.shape:
+            return
+        if rule is not None:
+            raise DataError(
+                f"images are {images.dtype}{images.shape}, expected {rule.reads} (N, "
+                f"{', '.join(map(str, source.shape))}), as the file that was imported reads them."
+            )
         if images.dtype != dtype:
             remedy = (
                 "the accelerator reads raw gray levels 0..255 and its thresholds hold the normalisation. Do not divide "

@@ -96,8 +96,10 @@ def _accelerator_us(accelerator: Accelerator) -> float | None:
 
 
 def _images(accelerator: Accelerator, count: int) -> NDArray[Any]:
-    source = accelerator.manifest.input
-    return source.values.random(np.random.default_rng(0), (count, *source.shape))
+    manifest = accelerator.manifest
+    source = manifest.input
+    fed = source.values if manifest.rule is None else manifest.rule
+    return fed.random(np.random.default_rng(0), (count, *source.shape))
 
 
 def _preprocessing_ms(accelerator: Accelerator) -> float:

@@ -128,6 +128,7 @@ def explain(accelerator: Accelerator, pixels: NDArray[np.uint8], *, fill: str = 
         DataError: the pixels have another shape or type than the accelerator takes.
         MismatchError, DeviceError: see Accelerator.infer.
     """
+    _require_trained(accelerator)
     if pixels.ndim != 2:
         raise DataError(f"the image has the shape {pixels.shape}, expected (height, width). Explain images one by one.")
     windows = windows_of(*pixels.shape)
@@ -206,10 +207,11 @@ def explain_files(
         What was written, and a message per file that could not be used.
 
     Raises:
-        ConfigError: two files have one name, or there is no such fill.
+        ConfigError: two files have one name, there is no such fill, or the network was imported.
         MismatchError, DeviceError: see Accelerator.infer.
         OSError: `out` cannot be written.
     """
+    _require_trained(accelerator)
     names = [file.name for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -223,6 +225,11 @@ def explain_files(
         except ImageError as err:
             failures[str(file)] = str(err)
     return explained, failures
+
+
+def _require_trained(accelerator: Accelerator) -> None:
+    if accelerator.manifest.head is not None:
+        raise ConfigError("this network was imported, and a map explains the logit of a trained one. Use `infer`.")
 
 
 def explained_row(done: Explained) -> dict[str, str | int | float | None]:

@@ -36,7 +36,7 @@ def require_some(runs: Sequence[object]) -> None:
 def rows(runs: Sequence[Facts]) -> list[Row]:
     """Return what is compared, row by row."""
     found = [
-        _text("network", [run.experiment.network.describe() for run in runs]),
+        _text("network", [run.network for run in runs]),
         _text("images", [run.metrics.source if run.metrics else "" for run in runs]),
         _text("board", [run.board.name for run in runs]),
     ]

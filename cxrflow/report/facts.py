@@ -17,7 +17,7 @@ from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.package import Deployed
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files, require_layout, stale
-from cxrflow.stage_table import STAGES, Stage, behind
+from cxrflow.stage_table import OF_TRAINED, STAGES, Stage, behind
 from export.records import Exported
 from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
 from finn_build.resources import Sourced, sourced
@@ -79,6 +79,19 @@ class Facts:
         return self.command.format(STAGES[stage].command)
 
     @property
+    def network(self) -> str:
+        """The network in a few letters."""
+        if self.exported is not None and self.exported.imported is not None:
+            return f"{self.exported.network} ({shown(self.exported.imported.file)})"
+        model = self.experiment.model
+        return self.experiment.network.describe() if model is None else shown(model.file.name)
+
+    @property
+    def outputs(self) -> int:
+        """Integers per image."""
+        return self.exported.layers[-1].outputs if self.exported is not None and self.exported.layers else 1
+
+    @property
     def class_names(self) -> tuple[str, str]:
         """Names of labels 0 and 1."""
         from datasets.xray import CLASS_NAMES
@@ -125,7 +138,12 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     """
     experiment = load_experiment(folder / "experiment.yaml", board=board)
     of = BOARDS[experiment.build.board]
-    looked_at = {name: stage for name, stage in STAGES.items() if not stage.helper and (not stages or name in stages)}
+    other = OF_TRAINED[:1] if experiment.model is not None else ("import",)  # of the other front end
+    looked_at = {
+        name: stage
+        for name, stage in STAGES.items()
+        if not stage.helper and name not in other and (not stages or name in stages)
+    }
     if behind("build") & looked_at.keys():
         require_layout(folder, of.name)
     stamps = {name: _stamp(stage.place(folder, of.name), stage) for name, stage in looked_at.items()}
@@ -144,7 +162,7 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     if "train" in here:
         content["history"] = read_history(here["train"] / "history.csv")
     if "export" in here:
-        content["golden"] = load_labelled(here["export"] / "golden.npz")
+        content["golden"] = None if experiment.model is not None else load_labelled(here["export"] / "golden.npz")
     for name, stage, file, kind in RECORDS:
         if stage in here:
             content[name] = read_record(here[stage] / file, kind)
@@ -153,6 +171,27 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     ends, impossible = _ends(experiment)
     content |= {"ends": ends, "missing": {name: why for name, why in missing.items() if name not in impossible}}
     return Facts(**{**vars(found), **content})
+
+
+def import_sentences(facts: Facts) -> list[str]:
+    """Say what an imported network reads and gives, and what a run without training has not."""
+    exported = facts.exported
+    if exported is None or exported.imported is None:
+        return []
+    found = exported.imported
+    fed = f"It is fed {found.reads}"
+    if exported.rule is not None:
+        count = len(exported.rule.thresholds[0])
+        fed += f", of which the host makes {exported.rule.datatype} by {count} threshold{'s' * (count > 1)}"
+    head = exported.head
+    end = "" if head is None or not head.end else f", then {head.end}, on the host"
+    outputs = exported.layers[-1].outputs if exported.layers else 0
+    known = (
+        "No labels were given, so nothing is known of how good it is: no metrics, no calibration, no operating point."
+        if found.labels is None
+        else f"{found.labels.correct} of {found.labels.images} samples get the class of their label."
+    )
+    return [f"{shown(found.file)}: {exported.network}. {fed}; it gives {outputs} integers{end}.", known]
 
 
 T = TypeVar("T")
@@ -258,9 +297,15 @@ def _stopped(run: Path, board: str, stages: Iterable[str], missing: dict[str, st
 def _without_paths(experiment: Experiment) -> dict[str, Any]:
     """Return the experiment's fields with the last part only of every path: folders name people."""
     content = experiment.model_dump(mode="json")
-    for section, key in (("data", "source"), ("train", "init_from"), ("build", "folding")):
+    if experiment.model is not None:
+        content = {name: content[name] for name in ("name", "model", "build")}
+        paths = [("model", "file"), ("model", "samples"), ("model", "labels"), ("build", "folding")]
+    else:
+        del content["model"]
+        paths = [("data", "source"), ("train", "init_from"), ("build", "folding")]
+    for section, key in paths:
         value = content[section][key]
         content[section][key] = None if value is None else Path(value).name
-    if content["train"]["distill"] is not None:
+    if experiment.model is None and content["train"]["distill"] is not None:
         content["train"]["distill"]["teacher"] = Path(content["train"]["distill"]["teacher"]).name
     return content

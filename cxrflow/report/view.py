@@ -11,7 +11,7 @@ from contract.record import WITNESSES
 from contract.yaml_text import written
 from cxrflow.report.curves import Curves, curves, reliability
 from cxrflow.report.draw import Plot, evenly, png, span
-from cxrflow.report.facts import Facts
+from cxrflow.report.facts import Facts, import_sentences
 from cxrflow.report.hardware import meters, parts, resource_table, timeline
 from cxrflow.runs import git_commit
 
@@ -22,6 +22,7 @@ WORDS = {
     "cpu_reference": "CPU reference",
     "rtl": "RTL, simulated cycle by cycle", "rtl_with_random_stalls": "RTL with random stalls",
     "netlist": "netlist after Yosys, simulated", "brevitas_float64": "Brevitas in float64",
+    "file_float64": "the file's own execution in float64", "file_float32": "the file's own execution",
     "qonnx_float64": "QONNX in float64", "qonnx_float32": "QONNX in plain float32",
     "qonnx_to_finn": "FINN's own conversion of QONNX", "streamline": "FINN's own streamlining",
     "hardware_graph": "graph written from the integers", "fold": "folded graph",
@@ -53,9 +54,12 @@ def tiles(facts: Facts) -> list[Tile]:
     counted = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
     if counted:
         wrong = sum(link.differing or 0 for link in counted)
-        most = max(link.images for link in counted)
+        imported = facts.exported is not None and facts.exported.imported is not None
+        # The file itself was executed on more inputs than go through the stages behind it.
+        most = max(link.images for link in (counted[1:] or counted if imported else counted))
+        first = "the file" if imported else "Brevitas"
         last = words(counted[-1].stage) if facts.simulated is None else "the simulated RTL"
-        shown.append(Tile("differing integers", f"{wrong:,}", f"{most:,} images, from Brevitas to {last}"))
+        shown.append(Tile("differing integers", f"{wrong:,}", f"{most:,} images, from {first} to {last}"))
     if facts.simulated is not None and facts.simulated.images_per_s is not None:
         sim = facts.simulated
         shown.append(Tile("images/s", f"{sim.images_per_s:,.0f}", f"at {sim.clock_mhz:g} MHz, simulated"))
@@ -321,6 +325,7 @@ def page(facts: Facts) -> dict[str, Any]:
     """Return everything that the template of a run's report shows."""
     return {
         "facts": facts,
+        "imported": import_sentences(facts),
         "tiles": tiles(facts),
         "splits": splits(facts),
         "samples": samples(facts),

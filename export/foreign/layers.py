@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.decision import Head
 from contract.errors import ConfigError
 from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
-from contract.quantizer import InputRule
+from contract.quantizer import MAX_RULE, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.graph import Chain, Product
 from export.foreign.steps import Quantizer, Step, integer_rows, step
@@ -23,7 +23,6 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Steps = tuple[Step | Quantizer, ...]
 SAME = 1e-9  # of a level's distance: how far rounding in float64 may move it from an equal one
-MAX_RULE = 1 << 16  # thresholds of an input's rule
 INT8 = np.iinfo(np.int8)
 
 

@@ -18,7 +18,7 @@ from cxrflow.runs import REPOSITORY
 from cxrflow.stage_table import STAGES
 from tests.cxrflow.conftest import Place
 
-DESIGN = set(STAGES) - {"train", "figures", "export", "synth_figure", "package"}
+DESIGN = set(STAGES) - {"train", "figures", "export", "import", "synth_figure", "package"}
 VIVADO = {"vivado", "synth_vivado", "bitstream"}
 # What depends on each file that is no Python: the stages that one changed byte makes stale.
 CHANGED = {

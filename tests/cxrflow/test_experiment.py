@@ -37,7 +37,7 @@ def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: 
         (GOOD + "trian: {}", ["'trian'", "did you mean 'train'?"]),
         (GOOD + "network: {hiden: [8]}", ["'network.hiden'", "did you mean 'hidden'?"]),
         (GOOD + "train: {augment: {rotation: 3}}", ["'train.augment.rotation'", "'rotation_deg'?"]),
-        (GOOD + "zzz: 1", ["'zzz'", "valid here are name, data, network, train, build."]),
+        (GOOD + "zzz: 1", ["'zzz'", "valid here are name, data, network, train, model, build."]),
         ("build: {target_fps: 1}", ["'name' is missing", "experiments/w8a8.yaml"]),
         ("name: x", ["'build' is missing", "experiments/w8a8.yaml"]),
         ("name: a/b\nbuild: {target_fps: 1}", ["'a/b' is no plain name", "letters, digits"]),

@@ -37,7 +37,8 @@ def test_every_row_has_its_function_and_every_function_its_row() -> None:
 
 
 def test_no_stage_lies_in_another_ones_folder() -> None:
-    for one, other in permutations(STAGES.values(), 2):
+    """But the two front ends: they fill one folder, and a run has one of them (test_import.py)."""
+    for one, other in permutations([row for name, row in STAGES.items() if name != "import"], 2):
         assert not other.place(Path(), BOARD).is_relative_to(one.place(Path(), BOARD))
 
 

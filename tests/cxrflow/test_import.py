@@ -1,0 +1,150 @@
+"""A run of a network that somebody made elsewhere: from the file to the simulated RTL, and what it has not.
+
+Kinds of fault: a later stage that wants a training, a refused file that leaves a run behind, one front end in the
+place of the other's results, an answer that is not the file's own.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from contract.errors import ArtifactError, ConfigError
+from contract.manifest import load_manifest
+from contract.network import Input
+from contract.npz import save_npz
+from contract.onnx_file import load_onnx
+from cxrflow.experiment import load_experiment
+from cxrflow.imported import import_module
+from driver.accelerator import Accelerator
+from driver.bench import bench
+from export.foreign.execute import Execution
+from tests.bnn_pynq import bnn_pynq
+from tests.cxrflow.conftest import Place
+from tests.deploy_folder import write_integers
+from tests.foreign_files import DOMAIN, Graph
+
+
+def small_file(folder: Path) -> Path:
+    """8 x 8 floats, a quantizer, one layer of signs, and a softmax of 3 outputs."""
+    rng = np.random.default_rng(0)
+    graph = Graph((1, 1, 8, 8)).add("Flatten").quant(0.25, 3)
+    graph.add("MatMul", graph.weights(rng.uniform(-1, 1, (64, 6)), 0.3, 2))
+    graph.add("Add", rng.normal(size=6)).add("BipolarQuant", 0.5, domain=DOMAIN)
+    graph.add("MatMul", graph.weights(rng.uniform(-1, 1, (6, 3)), 0.2, 4)).add("Add", rng.normal(size=3))
+    return graph.add("Softmax", axis=-1).save(folder / "net.onnx")
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Place:
+    """A folder with the file, samples and labels."""
+    small_file(tmp_path)
+    x = np.random.default_rng(1).normal(size=(10, 1, 8, 8))
+    save_npz(tmp_path / "s.npz", {"x": x, "y": np.arange(10) % 3})
+    return Place(tmp_path)
+
+
+@pytest.mark.slow
+def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
+    made = here("import", "net.onnx", "--name", "net", "--samples", "s.npz", "--labels", "s.npz")
+    assert made.code == 0, made.err
+    assert "64-6-3 W4A1. It is fed float, of which the host makes int3 by 7 thresholds; it gives 3 integers" in made.out
+    assert "of 10 samples get the class of their label." in made.out
+    file = "runs/net/experiment.yaml"
+    assert set(load_experiment(here.folder / file).sections("model")) == {"model"}
+    done = here("run", file)
+    assert done.code == 0, done.err
+    assert "file_float64" in done.out and "rtl_with_random_stalls" in done.out
+    deploy, x = here.folder / "runs" / "net" / "deploy" / "pynq-z2", np.random.default_rng(2).normal(size=(12, 8, 8))
+    model = load_onnx(here.folder / "net.onnx")
+    (want,) = Execution(model, model.graph.output[0].name, double=True)(x)
+    for device in ("cpu", "sim"):
+        with Accelerator(deploy, device) as accelerator:
+            answers = accelerator.infer(x)
+            np.testing.assert_allclose(answers.results, want, rtol=1e-12)
+            np.testing.assert_array_equal(answers.classes, want.argmax(axis=1))
+    with Accelerator(deploy, "cpu") as accelerator:
+        assert bench(accelerator, seconds=0.01)["golden_images_verified"] == 110
+    save_npz(here.folder / "some.npz", {"x": x})
+    answered = json.loads(here("infer", deploy, "some.npz", "--device", "cpu", "--json", "--csv", "o.csv").out)
+    assert [row["class"] for row in answered["results"]] == want.argmax(axis=1).tolist()
+    first = (here.folder / "o.csv").read_text().splitlines()[0]
+    assert first == "file,class,output_0,output_1,output_2,result_0,result_1,result_2"
+    for command in (("ip", file), ("report", "net"), ("compare", "net", "net"), ("results",)):
+        outcome = here(*command)
+        assert outcome.code == 0, (command, outcome.err)
+    assert "110 images, the file to RTL" in here("results").out
+    page = (here.folder / "runs" / "net" / "report.html").read_text(encoding="utf-8")
+    assert "An imported network: nothing was trained or measured here." in page and "from the file to" in page
+    assert str(here.folder) not in page
+    here("serve", "net", "--device", "cpu").assert_refused("gives 3 integers per image and no decision")
+    here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("this network was imported")
+    for command in (("train", file), ("export", file), ("evaluate", "net"), ("data", "check", file)):
+        here(*command).assert_refused("imported network")
+
+
+def test_what_is_refused_leaves_nothing(here: Place) -> None:
+    (here.folder / "bad.onnx").write_bytes(b"not a model")
+    here("import", "bad.onnx", "--name", "bad").assert_refused("bad.onnx is not a whole ONNX model")
+    here("import", "none.onnx", "--name", "bad").assert_refused("which is no file")
+    here("import", "net.onnx", "--name", "a/b").assert_refused("is no plain name")
+    here("import", "net.onnx", "--name", "bad", "--input", "int9").assert_refused("expected 'float', 'uint8'")
+    here("import", "net.onnx", "--name", "bad", "--board", "none").assert_refused("is not a known board")
+    here("import", "net.onnx", "--name", "bad", "--labels", "s.npz").assert_refused("without --samples")
+    assert not (here.folder / "runs" / "bad").exists()
+
+
+def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
+    assert here("import", "net.onnx", "--name", "tiny").code == 0
+    before = (here.folder / "runs" / "tiny" / "export" / "reference.npz").read_bytes()
+    here("export", here.experiment(data={"source": "phantom"})).assert_refused("is the run of an imported network")
+    assert (here.folder / "runs" / "tiny" / "export" / "reference.npz").read_bytes() == before
+    assert "nothing changed" in here("import", "net.onnx", "--name", "tiny").err
+    Graph((1, 4)).quant(1.0, 2).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "net.onnx")
+    again = here("import", "net.onnx", "--name", "tiny")
+    assert again.code == 0 and "4-2 W2" in again.out
+
+
+def test_a_brevitas_module(tmp_path: Path) -> None:
+    run = import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 1, 28, 28), "mine", runs=tmp_path)
+    assert (tmp_path / "mine.onnx").is_file() and (run.place("import") / "reference.npz").is_file()
+    with pytest.raises(ConfigError, match="is no plain name"):
+        import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 1, 28, 28), "../mine", runs=tmp_path)
+
+
+class TestManifest:
+    """accelerator.json of an imported network is checked before it is believed."""
+
+    @pytest.mark.parametrize(
+        ("field", "value", "message"),
+        [
+            ("rule", {"reads": "double"}, "rule.reads is 'double'"),
+            ("rule", {"datatype": "int4"}, "rule.datatype is 'int4', expected uint8"),
+            ("rule", {"low": -1}, "rule gives -1 and 2 more"),
+            ("rule", {"thresholds": []}, "rule.thresholds has 0 rows"),
+            ("rule", {"thresholds": [[2.0, 1.0]]}, "rule.thresholds is not ascending"),
+            ("rule", {"thresholds": [[0.0, float("nan")]]}, "holds nan, expected finite numbers"),
+            ("rule", {"more": 1}, "rule.more is unknown"),
+            ("head", {"end": "exec"}, "head.end is 'exec'"),
+            ("head", {"steps": [["__import__", [[1.0]]]]}, "head.steps holds"),
+            ("head", {"steps": [["clip", [[1.0]]]]}, "clip with 1 parameters, expected 2"),
+            ("head", {"steps": [["add", [[1.0, 2.0]]]]}, "head.steps has 2 numbers, expected 3"),
+            ("head", {"thresholds": [[1]] * 3}, "thresholds or values only"),
+            ("head", {"thresholds": [[1]] * 3, "values": [[1.0]] * 3}, "head.values has 1 numbers, expected 2"),
+            ("head", {"thresholds": [[2**70]] * 3, "values": [[1.0, 2]] * 3}, "expected finite numbers"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, tmp_path: Path, field: str, value: dict[str, object], message: str) -> None:
+        write_integers(tmp_path, Input(8, 8), 4, outputs=3, result_bits=32)
+        path = tmp_path / "accelerator.json"
+        raw = json.loads(path.read_text())
+        raw["rule"] = {"reads": "float", "datatype": "uint8", "low": 0, "thresholds": [[0.5, 1.5]]}
+        raw["head"] = {"steps": [["multiply", [[0.5]]]], "thresholds": None, "values": None, "end": "argmax"}
+        path.write_text(json.dumps(raw))
+        assert load_manifest(path).head is not None
+        raw[field] |= value
+        path.write_text(json.dumps(raw))
+        with pytest.raises(ArtifactError, match=f"accelerator.json: .*{message}"):
+            load_manifest(path)
