@@ -125,4 +125,5 @@ class Head:
     def classes(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (N,) numbers of the greatest outputs; of one output, 1 where it is more than 0."""
         reals = self.real(outputs)
-        return (reals[:, 0] > 0).astype(np.int64) if reals.shape[1] == 1 else reals.argmax(axis=1)
+        found = reals[:, 0] > 0 if reals.shape[1] == 1 else reals.argmax(axis=1)
+        return found.astype(np.int64)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.decision import Decision
+from contract.decision import Decision, Head
 from contract.golden import load_golden, load_labelled
 from contract.manifest import load_manifest
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
@@ -120,6 +120,11 @@ def test_answers_of_a_device(shell: str, tmp_path: Path) -> None:
         none = accelerator.infer([])
         for values in (none.index, none.logits, none.classes):
             assert_same(values, wide())
+
+
+@pytest.mark.parametrize(("outputs", "classes"), [([[3], [-3]], [1, 0]), ([[1, 2, 2], [5, -5, 0]], [1, 0])])
+def test_classes_of_an_imported_network(outputs: list[list[int]], classes: list[int]) -> None:
+    assert_same(Head().classes(np.array(outputs, dtype=np.int64)), wide(*classes))
 
 
 def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
