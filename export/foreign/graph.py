@@ -22,6 +22,7 @@ Constant = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
 ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
 _MOST = float(np.finfo(np.float64).max)  # JSON has no infinity
+MAX_NODES = 500  # on the way of the data, each of which is executed some thousand times
 MAX_CONSTANT = 1 << 26  # elements of a computed constant
 ACCEPTED = (
     "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
@@ -102,7 +103,7 @@ class _Reader:
         self.shape = self._input_shape()
         self.data: dict[str, _Data] = {}
         self.products: list[Product] = []
-        self.end, self.result = "", ""
+        self.end, self.result, self.count = "", "", 0
 
     def read(self) -> Chain:
         start = _Data(np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{self.input.name[:60]}'")
@@ -200,6 +201,9 @@ class _Reader:
         self.constants[node.output[0]] = value
 
     def _on_data(self, node: NodeProto, attributes: dict[str, Any], name: str) -> None:
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise UnsupportedError(f"is the {self.count}th node on the way of the data, expected {MAX_NODES} at most")
         data, kind = self.data[name], "Quant" if node.op_type == "IntQuant" else node.op_type
         if self.end:
             raise UnsupportedError(f"stands behind the {self.end} of the head, expected that to be the last node")

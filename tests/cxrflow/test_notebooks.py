@@ -18,3 +18,4 @@ def test_the_laptop_notebook_goes_from_xrays_to_verified_rtl(tmp_path: Path, mon
     answers = [line.partition("first answers ")[2] for line in text.splitlines() if "golden logits are equal" in line]
     assert len(answers) == 2 and len(set(answers)) == 1  # of the CPU and of the simulated RTL
     assert (tmp_path / "runs" / "laptop" / "report.html").is_file()
+    assert "file_float64" in text and (tmp_path / "runs" / "mine" / "export" / "reference.npz").is_file()

@@ -326,6 +326,14 @@ def test_constants_that_grow_are_not_made(tmp_path: Path) -> None:
         imported(graph.add("Mul", 1.0), tmp_path)
 
 
+def test_a_file_that_would_take_hours_is_refused(tmp_path: Path) -> None:
+    graph = small()
+    for _ in range(600):
+        graph.add("Identity")
+    with pytest.raises(ConfigError, match=r"Identity\) is the 501th node on the way of the data, expected 500 at most"):
+        imported(graph, tmp_path)
+
+
 def test_a_threshold_that_is_one_off_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a network of one input per output, so that no other layer hides it."""
     graph = finished(small())
