@@ -187,7 +187,7 @@ def requantizer(
     name: str, family: Family, channels: int, pe: int, acc: int, a: int, factor: int, digit: int, unit: str, style: str
 ) -> Case:
     """Our requantizer, with factors and addends as wide as a uniform quantizer's."""
-    shift = acc + factor - a - 3
+    shift = acc + factor - a - 6
     random = np.random.default_rng(0)
     factors = random.integers(2 ** (factor - 2), 2**factor, channels).tolist()
     addends = random.integers(-(2 ** (shift + a)), 2 ** (shift + a), channels).tolist()

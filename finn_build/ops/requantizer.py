@@ -300,7 +300,7 @@ def cost(
     ff = registers + addend_bits + (0 if ram_style == "block" else digit + addend_bits)
     memories = _constants(channels // pe * (factor_bits // digit), pe * digit, ram_style)
     memories += _constants(channels // pe, pe * addend_bits, ram_style)
-    return Resources(round(pe * lut), round(pe * ff) + 20, 0, pe * dsp) + memories
+    return Resources(round(pe * lut) + 12, round(pe * ff) + 20, 0, pe * dsp) + memories
 
 
 def _constants(words: int, width: int, style: RamStyle) -> Resources:
