@@ -23,7 +23,7 @@ READS: dict[str, tuple[str, ...]] = {
     "finn_build.gates": ("finn_build/targets/families/gate_cells.v",),
     "finn_build.ip.folder": ("finn_build/ip/templates/*",),
     "finn_build.licences": ("LICENSE",),
-    "finn_build.ops.lut_mvau": ("finn_build/rtl/*.sv",),
+    "finn_build.ops.own": ("finn_build/rtl/*.sv",),
     "finn_build.simulate": ("finn_build/harness.cpp",),
     "finn_build.stitch": ("finn_build/rtl/*.sv",),
     "finn_build.flows.vivado.prepare": ("finn_build/flows/vivado/tcl/*.tcl",),

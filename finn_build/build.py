@@ -82,6 +82,7 @@ def build_network(
             witness.hear(qonnx, network, chain, (out / "finn").resolve())
         model = chain.step("hardware_graph", lambda: hardware_graph(network))
         graph = model
+        _tell_of_thresholds(graph, config, report)
         model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
         beats = network.input.size // steps.input_pixels(model, board)
@@ -122,6 +123,15 @@ def _require_fitting_thresholds(network: IntegerNetwork) -> None:
                 f"its accumulator; legal are {least[channel, 0]} (always reached) to "
                 f"{greatest[channel, 0] + 1} (never reached). Export the run again."
             )
+
+
+def _tell_of_thresholds(graph: ModelWrapper, config: BuildConfig, report: Report) -> None:
+    """Say which activations compare with thresholds although `config` wants them to multiply and shift."""
+    if config.activation != "requantize" or config.folding is not None:
+        return
+    for layer in steps.folding_problem(graph, config.filled).layers:
+        if not layer.weight_bits and not layer.factor_bits:
+            report(f"{layer.name} keeps its thresholds: no multiplication and shift gives exactly the same")
 
 
 def _require_fitting_images(golden: Golden, network: IntegerNetwork) -> None:

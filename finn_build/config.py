@@ -5,8 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from finn_build.ops.op import Activation
 from finn_build.targets.boards import BOARDS, Board, Share
+
+Activation = Literal["auto", "thresholds", "requantize"]  # what activations are built of; auto: what costs less
 
 
 class BuildConfig(BaseModel):

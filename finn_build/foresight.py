@@ -12,10 +12,10 @@ from itertools import pairwise
 
 from contract.errors import ConfigError
 from contract.values import PIXELS
-from finn_build.config import BuildConfig
+from finn_build.config import Activation, BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
 from finn_build.ops import requantizer
-from finn_build.ops.op import Activation, Layer
+from finn_build.ops.op import Layer
 from finn_build.plan import BIPOLAR, Node, Sizes, plan, signed_type, width
 from finn_build.targets.boards import BOARDS
 

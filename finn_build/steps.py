@@ -14,11 +14,11 @@ from qonnx.transformation.general import GiveUniqueNodeNames
 
 from contract.errors import ArtifactError, ConfigError
 from contract.files import read_json
-from finn_build.config import BuildConfig
+from finn_build.config import Activation, BuildConfig
 from finn_build.fifos import fifo_depths, stages
 from finn_build.folding import Problem, budget, solve
 from finn_build.ops import OPS, layer_op, op_of, width_converter
-from finn_build.ops.op import Activation, divisors
+from finn_build.ops.op import divisors
 from finn_build.targets.boards import BOARDS, Board
 
 Step = Callable[[ModelWrapper, BuildConfig], ModelWrapper]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from contract.errors import ArtifactError
+from finn_build.config import Activation
 from finn_build.costs import Family, RamStyle, Resources
 from finn_build.timing import Part
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
 
 Attributes = dict[str, int | str]  # of FINN's nodes
-Activation = Literal["auto", "thresholds", "requantize"]  # what activations are built of; auto: what costs less
 DOMAIN = "finn.custom_op.fpgadataflow.rtl"  # FINN takes a node for RTL by this name alone
 # Inputs of the AXI-Lite ports that FINN's wrappers always have; nothing is written at run time.
 AXILITE_TIES = """\

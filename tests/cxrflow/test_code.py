@@ -35,6 +35,7 @@ CHANGED = {
     "finn_build/rtl/count_ones.sv": DESIGN,
     "finn_build/rtl/lut_mvu.sv": DESIGN,
     "finn_build/rtl/lut_products.sv": DESIGN,
+    "finn_build/rtl/requantizer.sv": DESIGN,
     "finn_build/rtl/row_thresholds.sv": DESIGN,
     "finn_build/rtl/vector_replay.sv": DESIGN,
     "finn_build/flows/vivado/tcl/block_design.tcl": VIVADO,

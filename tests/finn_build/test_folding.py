@@ -8,10 +8,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
+from finn_build.config import Activation
 from finn_build.costs import Resources
 from finn_build.folding import Budget, Problem, fastest, link, smallest, solve
 from finn_build.ops import layer_op
-from finn_build.ops.op import Activation, Folding, Layer
+from finn_build.ops.op import Folding, Layer
 from finn_build.targets.boards import BOARDS
 
 BOARD = BOARDS["pynq-z2"]

@@ -53,7 +53,9 @@ def uniform(bits: tuple[int, ...], *, exact: bool = True) -> tuple[IntegerNetwor
 
 def made(out: Path, config: BuildConfig, bits: tuple[int, ...] = (8, 2), *, exact: bool = True) -> Folding:
     """Build; return what the activations were folded to."""
-    summary = build_network(*uniform(bits, exact=exact), out, config, lambda _: None)
+    told: list[str] = []
+    summary = build_network(*uniform(bits, exact=exact), out, config, told.append)
+    assert sum("keeps its thresholds" in line for line in told) == (0 if exact or config.folding else len(bits))
     assert all(link["differing"] in (0, None) for link in summary["chain"])
     folding = {name: values for name, values in summary["folding"].items() if name.startswith("Thresholding")}
     assert len(folding) == len(bits)
