@@ -130,7 +130,7 @@ class _BitProduct:
 
     def _pack(self, bits: _Array) -> _Array:
         """(N, MW) bool -> (N, words), the last word filled up with zeros."""
-        packed = np.packbits(bits, axis=1)
+        packed = np.packbits(np.asarray(bits, order="C"), axis=1)  # a file's arrays may be column by column
         if packed.shape[1] % 8:
             whole = np.zeros((len(packed), -(-packed.shape[1] // 8) * 8), dtype=np.uint8)
             whole[:, : packed.shape[1]] = packed

@@ -258,7 +258,7 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     lsb = unit * scale
     real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
     real = (*real, step("add", constant)) if constant.any() else real
-    return _Pending(product, weights.astype(np.int8), real, codes.low, codes.high)
+    return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, codes.low, codes.high)
 
 
 def _apply(steps: Steps, x: Floats) -> Floats:

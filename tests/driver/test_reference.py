@@ -1,5 +1,6 @@
 """The CPU reference against the plain definition in contract.network, over networks that nobody trained."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError, DataError
-from contract.network import IntegerNetwork, save_network
+from contract.network import Input, IntegerNetwork, save_network
 from driver.reference import Reference
 from tests.integer_networks import random_integer_network
 
@@ -75,6 +76,21 @@ def test_flat_strided_and_no_images() -> None:
     np.testing.assert_array_equal(reference(np.asfortranarray(pixels)), want)
     np.testing.assert_array_equal(reference(pixels[::-2]), want[::-2])
     assert reference(pixels[:0]).shape == (0, 1)
+
+
+@pytest.mark.parametrize("reach", [1, 127])
+def test_weights_that_lie_column_by_column(tmp_path: Path, reach: int) -> None:
+    """As a .npz of others may hold them; a row of 64 one-bit weights fills a word."""
+    network = random_integer_network([64, 64], [1, 1], height=8, width=8, seed=0, source=Input(8, 8, 1, "bipolar"))
+    layers = []
+    for layer in network.layers:
+        weights = np.where(layer.weights >= 0, 1, -1).astype(np.int8) if reach == 1 else layer.weights
+        layers.append(replace(layer, weights=np.asfortranarray(weights)))
+    network = replace(network, layers=tuple(layers))
+    save_network(tmp_path / "reference.npz", network)
+    pixels = network.input.values.random(np.random.default_rng(0), (9, 8, 8))
+    for reference in (Reference(network), Reference.load(tmp_path / "reference.npz")):
+        np.testing.assert_array_equal(reference(pixels), network.outputs(pixels)[-1])
 
 
 @pytest.mark.parametrize(
