@@ -40,7 +40,7 @@ THRESHOLDS = [thresholding(6, pe, 3) for pe in divisors(6)] + [
     thresholding(1, 1, 1), thresholding(2, 1, 1), thresholding(3, 3, 1), thresholding(2, 2, 3), thresholding(4, 1, 7),
     thresholding(4, 2, 15, accu="INT6"), thresholding(2, 1, 255, accu="INT17"), thresholding(3, 1, 7, accu="UINT9"),
 ]  # fmt: skip
-REQUANTIZERS = [requantizer(6, pe, digit) for pe in divisors(6) for digit in (1, 2, 4, 8)] + [
+REQUANTIZERS = [requantizer(6, pe, digit) for pe in (1, 6) for digit in (1, 2, 8)] + [
     requantizer(4, 2, 8, "dsp"), requantizer(3, 3, 8, "dsp", accu="UINT9"), requantizer(1, 1, 8, accu="UINT9"),
 ]  # fmt: skip
 CONVERTERS = [converter(12, bits, a, b) for bits in (1, 3) for a in divisors(12) for b in divisors(12) if a != b]

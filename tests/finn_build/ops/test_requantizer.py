@@ -105,7 +105,7 @@ def test_a_folding_file_chooses_what_there_is(values: dict[str, object], message
 def test_the_rtl_the_gates_and_the_same_again(unit: str, tmp_path: Path) -> None:
     """The second layer takes a beat of 2 channels at a time, half a factor at a time where that is LUTs."""
     network, golden = uniform((8, 5))
-    first = made(tmp_path / "first", BuildConfig(target_fps=1_000_000, activation="requantize"), (8, 5))
+    first = made(tmp_path / "first", BuildConfig(target_fps=100_000, activation="requantize"), (8, 5))
     wanted = json.loads((tmp_path / "first" / "folding.json").read_text(encoding="utf-8"))
     wanted["Thresholding_rtl_0"] |= {"unit": unit, "PE": 1}
     digit = int(str(first["Thresholding_rtl_1"]["DIGIT"]))
