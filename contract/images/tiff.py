@@ -5,8 +5,9 @@ largest value of BitsPerSample, or 0 where PhotometricInterpretation says so. St
 premultiplied alpha already is. Orientation is obeyed. The high byte of a ColorMap's entries counts: some writers
 store a byte v as 256 v, some as 257 v.
 
-Refused, because nothing we could make of them would be sure to be right: several pages, reduced copies, signed and
-floating-point samples, other compressions and colours, and tags that bend the ramp between black and white.
+Refused, because nothing we could make of them would be sure to be right: several pages, reduced copies, samples
+beside gray or colour that are no alpha, signed and floating-point samples, other compressions and colours, and tags
+that bend the ramp between black and white.
 """
 
 import re
@@ -81,7 +82,7 @@ class _Layout:
     bits: int
     photometric: int
     samples: int  # of a pixel
-    alpha: int  # 0, or what the first extra sample is
+    alpha: int  # 0, or what the extra sample is
     planes: int  # 1, or one per sample
     compression: int
     predictor: int
@@ -166,8 +167,11 @@ def _layout(tags: Ifd, content: bytes) -> _Layout:
     photometric = tags.number(_PHOTOMETRIC)
     if photometric not in _COLOUR_SAMPLES:
         raise ImageError(f"is a TIFF of colours {photometric}, expected gray, palette, RGB or CMYK; save it as gray.")
-    if not 1 <= samples <= 8:
-        raise ImageError(f"has {samples} samples per pixel, expected 1 to 4; save it as gray.")
+    colours = _COLOUR_SAMPLES[photometric]
+    if samples < colours:
+        raise ImageError(f"has {samples} samples per pixel, expected {colours} of such colours; save it as gray.")
+    if samples > colours + 1:  # before the values of so many are read
+        raise _further(samples, colours)
     bits = _depth(tags, samples)
     if bits not in _DEPTHS[photometric]:
         raise ImageError(f"has {bits} bits per sample, expected 1 to 16 of gray, 8 or 16 of colour; save it as gray.")
@@ -229,20 +233,30 @@ def _require_full_scale(tags: Ifd, bits: int, samples: int) -> None:
 
 
 def _alpha(tags: Ifd, photometric: int, samples: int, bits: int) -> int:
-    """Return what the first extra sample is: 0 nothing that is known, or one of the two kinds of alpha."""
-    extra = samples - _COLOUR_SAMPLES[photometric]
+    """Return what the extra sample is: 0 where there is none, or one of the two kinds of alpha."""
+    colours = _COLOUR_SAMPLES[photometric]
     kinds = tags.numbers(_EXTRA, 8) if _EXTRA in tags else []
-    if extra < 0 or len(kinds) != extra:
+    if len(kinds) > samples - colours:
         raise ImageError(
             f"has {samples} samples per pixel, but says of {len(kinds)} that they are extra; save it again."
         )
-    if not any(kinds):
+    if samples == colours:
         return 0
-    if kinds[0] not in (_PREMULTIPLIED, _STRAIGHT) or any(kinds[1:]):
+    if kinds in ([], [0]):
+        raise _further(samples, colours)
+    if kinds[0] not in (_PREMULTIPLIED, _STRAIGHT):
         raise ImageError("has extra samples of unknown kinds; save it as gray.")
     if photometric not in (_BLACK_IS_ZERO, _RGB) or bits != 8:
         raise ImageError("has transparency, which is read with gray or RGB of 8 bits only; save it without.")
     return kinds[0]
+
+
+def _further(samples: int, colours: int) -> ImageError:
+    """Return the error for samples that are no alpha: programs keep the slices of a stack or the channels so."""
+    return ImageError(
+        f"has {samples} samples per pixel, but says of those beyond the first {colours} not that they are one alpha "
+        "(ExtraSamples), so they may be further images, expected exactly one image; save the one that is meant."
+    )
 
 
 def _segments(

@@ -151,8 +151,36 @@ class TestTiffRamp:
         assert np.abs(gray(content) - luma(COLOUR) * ALPHA[:, :, 0] / 255).max() <= 1.5
         content = tiff(np.dstack([GRAY, ALPHA]), 8, tags={338: (SHORT, [2])})
         assert np.abs(gray(content) - GRAY * (ALPHA[:, :, 0] / 255)).max() <= 1
-        content = tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2, tags={338: (SHORT, [0])})  # nothing that is known
-        np.testing.assert_array_equal(gray(content), luma(COLOUR))
+
+    @pytest.mark.parametrize("planar", ["contig", "separate"])
+    @pytest.mark.parametrize(
+        ("photometric", "colours", "extra"),
+        [("minisblack", 1, (0,)), ("minisblack", 1, (0, 0)), ("minisblack", 1, (0,) * 40), ("minisblack", 1, (2, 0)),
+         ("miniswhite", 1, (0,)), ("rgb", 3, (0,)), ("rgb", 3, (0, 0)), ("rgb", 3, (2, 0)), ("rgb", 3, (0, 2)),
+         ("separated", 4, (0,))],
+    )  # fmt: skip
+    def test_samples_that_are_no_alpha_are_further_images(
+        self, photometric: str, colours: int, extra: tuple[int, ...], planar: Any
+    ) -> None:
+        """The kind of fault: one of several images is read in silence. Another reader sees all of them on the page."""
+        count = colours + len(extra)
+        planes = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1) + np.zeros((1, 32, 40), np.uint8)
+        stream = io.BytesIO()
+        pixels = planes if planar == "separate" else np.ascontiguousarray(np.moveaxis(planes, 0, 2))
+        tifffile.imwrite(
+            stream, pixels, photometric=photometric, planarconfig=planar, extrasamples=extra, metadata=None
+        )
+        with tifffile.TiffFile(io.BytesIO(stream.getvalue())) as file:
+            assert len(file.pages) == 1 and file.pages[0].asarray().size == count * 32 * 40
+        assert "expected exactly one image" in refusal(stream.getvalue())
+
+    @pytest.mark.parametrize("planes", [1, 2])
+    def test_samples_that_nothing_is_said_of(self, planes: int) -> None:
+        two, palette = np.dstack([GRAY, GRAY]), {338: (SHORT, [0]), 320: (SHORT, [0] * 768)}
+        for pixels, photometric, tags in ((two, 1, {}), (np.dstack([GRAY] * 3), 1, {}), (two, 3, palette),
+                                          (np.dstack([COLOUR, GRAY]), 2, {})):  # fmt: skip
+            content = tiff(pixels, 8, photometric=photometric, planes=planes == 2, tags=dict(tags))
+            assert "expected exactly one image" in refusal(content)
 
     def test_cmyk(self) -> None:
         inks = np.asarray(Image.fromarray(COLOUR).convert("CMYK"))
