@@ -4,7 +4,8 @@ A cell or a folder's name is compared without regard to case, spaces, dashes, un
 words are no class at all, whatever is beside them: "nan" or an empty cell means that nothing was said, "-1" that the
 reader was not sure. Neither may become a class by accident, so both are refused until the user says what they count
 as. Which of two classes is positive is guessed only where both names are known: beside a known one, a word that
-nobody thought of may be a class, and may be a label that is missing. An image that is labelled both ways, by two
+nobody thought of may be a class, and may be a label that is missing. A name of several words is known only where
+each of them is: "pneumonia ruled out" names pneumonia, too. An image that is labelled both ways, by two
 raters, two lines or two files of one content, is an uncertain one too.
 
 Source: Irvin et al., "CheXpert", arXiv:1901.07031: blank is "not mentioned", -1 is "uncertain"; MIMIC-CXR-JPG does the
@@ -52,6 +53,36 @@ _UNCERTAIN = {
     "equivocal", "inconclusive", "indeterminate", "likely", "maybe", "not certain", "not sure", "possible", "possibly",
     "probable", "probably", "questionable", "suspect", "suspected", "suspicious", "u", "uncertain", "unclear",
     "undecided", "undetermined", "unresolved", "unsure",
+}  # fmt: skip
+_DOUBTS = re.compile(  # anywhere in a name: it is uncertain, whatever else it names
+    r"(?:^|[\s(\[])\?|\?(?:$|[\s)\]])|\+/|\u00b1|\br/o\b|\brule out\b|\bversus\b|\bvs\b"
+    r"|\b(?:can ?not|can't|cant|could not|couldn't|not)(?: yet| be| been)* (?:excluded?|rule|ruled)\b"
+    r"|\b(?:could|may|might) (?:be|represent)\b|\b(?:low|intermediate) (?:probability|suspicion|likelihood)\b"
+    r"|\bnot (?:certain|sure|clear)\b"
+)
+_DOUBTFUL = re.compile(  # the same, but "no suspicious nodule" is no doubt
+    r"\b(?:ambiguous|borderline|doubtful|equivocal|inconclusive|indeterminate|likely|maybe|perhaps|possibl[ey]"
+    r"|possibility|presum(?:ed|ably|ptive)|probabl[ey]|query|questionable|suspect(?:ed|s)?|suspicio(?:n|us)|uncertain"
+    r"|unclear|undecided|undetermined|unlikely|unsure)\b"
+)
+_NOTHING = re.compile(  # anywhere in a name: it says nothing
+    r"(?:^|[\s(\[#])(?:n/a|n\.a\.?|nan|no label|not (?:applicable|assessed|available|evaluated|labell?ed|mentioned|read"
+    r"|reported|reviewed|specified))(?:$|[\s)\],;:])"
+)
+# Words that leave a finding what it is. Anything else beside one, such as "resolved" or "change in", may deny it.
+_NEUTRAL = {
+    "acquired", "active", "acute", "airspace", "alveolar", "and", "apical", "aspiration", "associated",
+    "atypical", "bacteria", "bacterial", "bacterium", "basal", "bilateral", "broncho", "calcified", "cardiac",
+    "case", "cases", "cavitary", "chest", "chlamydia", "class", "clavicle", "community", "confirmed", "corona",
+    "coronavirus", "cov", "cov2", "cxr", "definite", "diffuse", "diseases", "enlarged", "eosinophilic",
+    "evidence", "findings", "focal", "fungal", "fungus", "glass", "ground", "haemophilus", "heart", "hiatal",
+    "hilar", "hospital", "image", "images", "in", "infectious", "influenza", "interstitial", "klebsiella",
+    "label", "left", "legionella", "lipoid", "lobar", "lobe", "lower", "lung", "lungs", "mediastinal", "mers",
+    "middle", "mild", "moderate", "multifocal", "multiple", "mycoplasma", "necrotizing", "nosocomial", "of",
+    "organising", "organizing", "other", "patchy", "patient", "patients", "pleural", "pneumococcal",
+    "pneumocystis", "pulmonary", "ray", "rib", "right", "round", "sars", "severe", "sign", "signs", "single",
+    "solitary", "streptococcal", "streptococcus", "thoracic", "type", "typical", "unilateral", "upper",
+    "ventilator", "viral", "virus", "with", "x", "xray", "xrays",
 }  # fmt: skip
 _CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes are others; statistics packages write them
 
@@ -102,13 +133,15 @@ def says_nothing(name: str) -> bool:
     known = plain(name)
     if known in _POSITIVE or says_uncertain(name):
         return False
-    return _bare(known) in _BLANK or not any(map(str.isalnum, known))
+    return _bare(known) in _BLANK or not any(map(str.isalnum, known)) or _NOTHING.search(known) is not None
 
 
 def says_uncertain(name: str) -> bool:
     """Return whether a name is no class but a word, or a mark, for doubt."""
     known = plain(name)
-    return _bare(known) in _UNCERTAIN or (set(known) <= {"?"} and known != "")
+    if _bare(known) in _UNCERTAIN or (set(known) <= {"?"} and known != "") or _DOUBTS.search(known):
+        return True
+    return not _DENIES & set(known.split()) and _DOUBTFUL.search(known) is not None
 
 
 def says_healthy(column: str) -> bool:
@@ -134,12 +167,30 @@ def _sense(known: str) -> Verdict | None:
     if len(words) > 1 and words[0] in _DENIES and words[1] not in _DENIES:
         denied = _sense(" ".join(words[1:]))
         return None if denied is None else Verdict(1 - denied)
-    if any(word in _FINDINGS or word.startswith("pneumonia") for word in words):
-        if words[-1] in ("neg", "negative") or words[0] in ("neg", "negative"):
+    if _names_finding(words):
+        return Verdict.POSITIVE
+    for first, end, rest in ((words[:1], [], words[1:]), ([], words[-1:], words[:-1])):
+        if {*first, *end} & {"neg", "negative"} and _names_finding(rest):
             return Verdict.NEGATIVE
-        doubtful = any(word in _DENIES or word in _UNCERTAIN or word in _NEGATIVE for word in words)
-        return None if doubtful else Verdict.POSITIVE
     return None
+
+
+def _names_finding(words: Sequence[str]) -> bool:
+    """Return whether a name is that of a finding, and no word of it can mean that it is not there."""
+    parts = [part for word in words for part in re.split(r"[,;:&()\[\]+/.#]+", word) if part]
+    known = [_is_finding(part) for part in parts]
+    return any(known) and all(
+        found or part in _NEUTRAL or part in _POSITIVE or (part.isdigit() and part.strip("0") != "")
+        for found, part in zip(known, parts, strict=True)
+    )
+
+
+def _is_finding(word: str) -> bool:
+    """Return whether one word is a finding: pneumonia may be joined with its kind or a number."""
+    if word in _FINDINGS:
+        return True
+    kind = word.removeprefix("pneumonia") if word.startswith("pneumonia") else word.removesuffix("pneumonia")
+    return kind != word and (kind in _NEUTRAL | {"", "e", "s"} or (kind.isdigit() and kind.strip("0") != ""))
 
 
 class Classes:
