@@ -11,7 +11,10 @@ _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4"}  # numpy's names of the unsigned integer types
 _MOST = 1024  # entries of a directory
 ORIENTATION = 274
-_XMP_SIDE = re.compile(rb"(?<!/)tiff:Orientation\s*(?:=\s*[\"']|>)\s*([0-9]{1,3})")
+_XMP_SIDE = re.compile(  # of any prefix, or of none, as an attribute or an element
+    rb"(?<![/\w.:-])(?:([\w.-]{1,64}):)?Orientation(?:\s*=\s*[\"']|(?:\s[^<>]{0,400})?>)\s*([0-9]{1,3})"
+)
+_XMP_PREFIX = re.compile(rb"\bxmlns(?::([\w.-]{1,64}))?\s*=\s*[\"']http://ns\.adobe\.com/tiff/1\.0/[\"']")
 
 
 class Ifd:
@@ -108,8 +111,9 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def xmp_orientations(packet: bytes) -> set[int]:
-    """Return which sides are up, as an XMP packet says it in tiff:Orientation, if it does."""
-    return {int(value) for value in _XMP_SIDE.findall(packet)}
+    """Return which sides are up, as an XMP packet says it in Orientation, by any prefix of that namespace."""
+    prefixes = {b"tiff", *_XMP_PREFIX.findall(packet)}
+    return {int(value) for prefix, value in _XMP_SIDE.findall(packet) if prefix in prefixes}
 
 
 def require_agreement(side: int, others: Iterable[int]) -> None:

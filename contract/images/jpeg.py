@@ -28,8 +28,9 @@ _MAX_RESTARTS = 4_000_000  # they are counted one by one; 100 megapixels have at
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within a scan, and fill bytes
 _FRAMES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}
 _READ = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}  # the frames that are read
-_SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xEE
+_SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP8, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xE8, 0xEE
 _DRI, _PROGRESSIVE, _LOSSLESS = 0xDD, 0xC2, 0xC3
+_SPIFF = {1: 8, 3: 3}  # the colours of a SPIFF header that are read, by components: gray, and YCbCr as JFIF has it
 _IMAGES = 0xB001  # tag of the index of a multi-picture file: how many there are
 
 
@@ -49,6 +50,7 @@ class Segments:
     restarts: int = 0  # restart markers in all scans
     jfif: bool = False
     adobe: int | None = None  # transform of the Adobe segment
+    spiff: set[int] = field(default_factory=set)  # colours of SPIFF headers (ITU-T T.84, Annex F)
     sides: set[int] = field(default_factory=set)  # which is up, as EXIF segments say
     xmp_sides: set[int] = field(default_factory=set)
     profile: list[tuple[int, int, bytes]] = field(default_factory=list)  # number, how many, part
@@ -156,6 +158,8 @@ def _application(found: Segments, marker: int, body: bytes) -> None:
         found.profile.append((body[12], body[13], body[14:]))
     elif marker == _APP2 and body.startswith(b"MPF\0"):
         found.images = max(found.images, read_ifd(body[4:]).number(_IMAGES))
+    elif marker == _APP8 and body.startswith(b"SPIFF\0") and len(body) >= 19:
+        found.spiff.add(body[18])
     elif marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
         found.adobe = body[11]
 
@@ -178,6 +182,11 @@ def look(content: bytes) -> Stored:
         raise ImageError("is a JPEG of four components and does not say of which colours; save it as gray.")
     if components == 3 and found.jfif and found.adobe == 0:
         raise ImageError("is a JPEG that says both YCbCr (JFIF) and RGB (Adobe) of its colours; save it as gray.")
+    if found.spiff - {_SPIFF.get(components)}:
+        raise ImageError(
+            f"is a JPEG of {components} components with a SPIFF header of colours {min(found.spiff)}, expected gray "
+            "(8) of one or YCbCr (3) of three; save it as gray."
+        )
     _require_profile(found.profile, components)
     width, height, scans = found.width, found.height, len(found.scans)
     if scans > _MAX_SCANS:

@@ -35,6 +35,7 @@ _FILL_ORDER, _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 266, 27
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 317, 320, 322, 323, 324, 325, 338
 _FORMAT, _PROFILE = 339, 34675
 _DESCRIPTION, _SMALLEST_SAMPLE, _LARGEST_SAMPLE, _XMP, _GDAL = 270, 340, 341, 700, 42112
+_MICRO_MANAGER = 51123
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _DEPTHS = {
@@ -102,7 +103,7 @@ def look(content: bytes) -> Stored:
     tags = read_ifd(content)
     _require_single(tags)
     layout = _layout(tags, content)
-    _require_described(tags, layout.samples)
+    _require_described(tags, layout.samples, layout.bits)
     table = _table(tags, layout)
     if _PROFILE in tags:
         if layout.photometric == _CMYK:
@@ -140,7 +141,7 @@ def _require_single(tags: Ifd) -> None:
             raise ImageError(f"has {what}, which is not read; save it as plain gray.")
 
 
-def _require_described(tags: Ifd, samples: int) -> None:
+def _require_described(tags: Ifd, samples: int, bits: int) -> None:
     """Stop at descriptions that programs write into texts: more images behind the first, or a scale of its values."""
     text = tags.content(_DESCRIPTION) if _DESCRIPTION in tags else b""
     several = False
@@ -153,8 +154,46 @@ def _require_described(tags: Ifd, samples: int) -> None:
         raise ImageError(
             "is described as several images (ImageJ, OME), expected exactly one; save the one that is meant."
         )
+    _require_described_range(tags, text, bits)
     if _GDAL in tags and re.search(rb"role\s*=\s*[\"'](?:scale|offset)", tags.content(_GDAL)):
         raise ImageError("has a scale or offset of its values (GDAL), which is not read; save it as plain gray.")
+
+
+def _require_described_range(tags: Ifd, text: bytes, bits: int) -> None:
+    """Stop at descriptions that have white elsewhere than the depth has it, as at a MaxSampleValue."""
+    if text.startswith(b"ImageJ="):
+        for name, value in re.findall(rb"^(min|max)=\s*([^\s]{1,40})", text, re.MULTILINE):
+            expected = 0 if name == b"min" else 2**bits - 1
+            if bits > 8 and not re.fullmatch(rb"-?0*%d(?:\.0*)?" % expected, value):
+                what = "smallest" if name == b"min" else "largest"
+                raise _other_range(what, ascii(value.decode("latin-1"))[1:-1], "ImageJ", bits)
+    elif b"<OME" in text or b":OME" in text:
+        _require_bits(
+            re.findall(rb"\bSignificantBits\s*=\s*[\"']\s*([0-9]{1,4})", text), "SignificantBits of OME", bits
+        )
+    if _GDAL in tags:
+        found = re.findall(
+            rb"name\s*=\s*[\"']NBITS[\"'][^<>]{0,200}>\s*([0-9]{1,4})", tags.content(_GDAL), re.IGNORECASE
+        )
+        _require_bits(found, "NBITS of GDAL", bits)
+    if _MICRO_MANAGER in tags:
+        found = re.findall(rb"\"BitDepth\"\s*:\s*\"?([0-9]{1,4})", tags.content(_MICRO_MANAGER))
+        _require_bits(found, "BitDepth of Micro-Manager", bits)
+
+
+def _require_bits(said: list[bytes], where: str, bits: int) -> None:
+    """Stop unless all of the depths that a description names are that of the file."""
+    for used in map(int, said):
+        if bits > 8 and used != bits:
+            raise _other_range("largest", f"that of {used} bits", where, bits)
+
+
+def _other_range(what: str, found: str, where: str, bits: int) -> ImageError:
+    """Return the error for a file that says of its smallest or largest value what its depth does not."""
+    return ImageError(
+        f"says that its {what} value is {found} ({where}), but its {bits} bits have black at 0 and white at "
+        f"{2**bits - 1}; save it with the bits that it uses, or scaled."
+    )
 
 
 def _layout(tags: Ifd, content: bytes) -> _Layout:
@@ -226,10 +265,7 @@ def _require_full_scale(tags: Ifd, bits: int, samples: int) -> None:
         return
     largest = max(tags.numbers(_LARGEST, samples))
     if largest != 2**bits - 1:
-        raise ImageError(
-            f"says that its largest value is {largest} (MaxSampleValue), but its {bits} bits have white at "
-            f"{2**bits - 1}; save it with the bits that it uses, or scaled."
-        )
+        raise _other_range("largest", str(largest), "MaxSampleValue", bits)
 
 
 def _alpha(tags: Ifd, photometric: int, samples: int, bits: int) -> int:

@@ -65,6 +65,12 @@ REPOSITORY = Path(__file__).parents[2]
 OLDEST = REPOSITORY / ".venv-oldest/bin/python"  # the oldest numpy and Pillow that the driver supports
 
 
+NBITS = b'<GDALMetadata><Item name="NBITS" sample="0" role="image">%d</Item></GDALMetadata>'
+PREFIXED = [  # the same orientation in other spellings of its namespace
+    b"""<x:xmpmeta><rdf:Description xmlns:t="http://ns.adobe.com/tiff/1.0/" t:Orientation='6'/></x:xmpmeta>""",
+    b"<x:xmpmeta xmlns:a-b = 'http://ns.adobe.com/tiff/1.0/'><a-b:Orientation >6</a-b:Orientation></x:xmpmeta>",
+    b'<x:xmpmeta><Orientation xmlns="http://ns.adobe.com/tiff/1.0/">6</Orientation></x:xmpmeta>',
+]
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 RAW_EXIF = b"\nexif\n      32\n" + (b"Exif\0\0" + exif(6)).hex().encode() + b"\n"
 
@@ -203,6 +209,43 @@ class TestTiffRamp:
         np.testing.assert_array_equal(gray(tiff(GRAY * np.uint16(257), 16, tags={281: (SHORT, [65535])})), GRAY)
 
 
+def described(text: bytes, tags: dict[int, Tag | None] | None = None) -> bytes:
+    return tiff(GRAY * np.uint16(257), 16, tags={270: (UNDEFINED, text + b"\0"), **(tags or {})})
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_described_range_that_is_the_whole_one(bits: int) -> None:
+    """Programs say it, too, where there is nothing to obey; and of 8 bits it is what was looked at, no range."""
+    for text in (f"ImageJ=1.53\nmin=0.0\nmax={2**bits - 1}.0\n", f'<OME><Pixels SignificantBits="{bits}"/></OME>'):
+        tags: dict[int, Tag | None] = {270: (UNDEFINED, text.encode() + b"\0"), 42112: (UNDEFINED, NBITS % bits)}
+        tags[51123] = (UNDEFINED, b'{"BitDepth": %d}' % bits)
+        values = full_scale(GRAY, 8).astype(np.uint16) * (2**bits // 256)
+        np.testing.assert_array_equal(gray(tiff(values, bits, tags=tags)), full_scale(values, bits))
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, GRAY, imagej=True, metadata={"min": 9.0, "max": 99.0})
+    np.testing.assert_array_equal(gray(stream.getvalue()), GRAY)
+
+
+def test_a_range_that_tifffile_describes() -> None:
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, GRAY * np.uint16(16), imagej=True, metadata={"min": 0.0, "max": 4095.0})
+    with tifffile.TiffFile(io.BytesIO(stream.getvalue())) as file:
+        assert file.imagej_metadata is not None and file.imagej_metadata["max"] == 4095.0
+    assert "its largest value is 4095.0 (ImageJ)" in refusal(stream.getvalue())
+
+
+@pytest.mark.parametrize("packet", PREFIXED)
+def test_the_orientation_of_xmp_under_any_prefix(packet: bytes) -> None:
+    for content in (
+        tiff(GRAY, 8, tags={700: (UNDEFINED, packet)}),
+        with_segments(JPEG, segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)),
+        png(GRAY, 8, 0, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)),
+    ):
+        assert "orientation is 1, in another 6" in refusal(content)
+    other = packet.replace(b"adobe.com/tiff", b"example.com/pose")
+    np.testing.assert_array_equal(gray(tiff(GRAY, 8, tags={700: (UNDEFINED, other)})), GRAY)
+
+
 TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("pages", lambda: tiff(GRAY, 8, next_at=8), "holds several pages, expected exactly one image"),
     ("SubIFDs", lambda: tiff(GRAY, 8, tags={330: (LONG, [8])}), "has further images (SubIFDs)"),
@@ -233,6 +276,11 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("GDAL", lambda: tiff(GRAY, 8, tags={42112: (UNDEFINED, b'<Item role="scale">2</Item>')}), "a scale or offset of"),
     ("ImageJ", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b"ImageJ=1.53\nimages=3\n\0")}), "described as several"),
     ("OME", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b'<OME><Pixels SizeZ="3"/></OME>')}), "described as several"),
+    ("ImageJ range", lambda: described(b"ImageJ=1.53\nmin=0.0\nmax=4095.0\n"), "largest value is 4095.0 (ImageJ), but"),
+    ("ImageJ black", lambda: described(b"ImageJ=1.53\nmin=9\nmax=65535\n"), "its smallest value is 9 (ImageJ), but"),
+    ("OME range", lambda: described(b'<OME><Pixels SignificantBits="12"/></OME>'), "is that of 12 bits (SignificantBi"),
+    ("GDAL bits", lambda: described(b"", {42112: (UNDEFINED, NBITS % 12)}), "is that of 12 bits (NBITS of GDAL), but"),
+    ("Micro-Manager", lambda: described(b"", {51123: (UNDEFINED, b'{"BitDepth":12}')}), "that of 12 bits (BitDepth of"),
     ("XMP", lambda: tiff(GRAY, 8, tags={700: (UNDEFINED, XMP)}), "orientation is 1, in another 6"),
     ("bit order", lambda: tiff(GRAY, 8, tags={266: (SHORT, [2])}), "has bits in reversed order"),
     ("fax", lambda: tiff(GRAY, 8, tags={259: (SHORT, [4])}), "is a TIFF of compression 4, expected none, LZW"),
@@ -410,6 +458,26 @@ JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
 @pytest.mark.parametrize(("make", "message"), [case[1:] for case in JPEG_REFUSED], ids=[c[0] for c in JPEG_REFUSED])
 def test_jpeg_refused(make: Callable[[], bytes], message: str) -> None:
     assert message in refusal(make())
+
+
+def spiff(colours: int, components: int) -> bytes:
+    """Return the first segment of a file as ITU-T T.84 has it."""
+    size = struct.pack(">II", 37, 45)
+    return segment(0xE8, b"SPIFF\0\1\2\0" + bytes([components]) + size + bytes([colours, 8, 5, 1]) + bytes(8))
+
+
+def test_the_colours_of_a_spiff_header() -> None:
+    """Libjpeg takes three components without JFIF for YCbCr, whatever a SPIFF header says."""
+    shades = [save(Image.fromarray(GRAY), "JPEG"), save(Image.fromarray(COLOUR), "JPEG")]
+    for content, components, colours in ((shades[0], 1, 8), (shades[1], 3, 3)):
+        bare = content[:2] + content[20:]  # without JFIF
+        assert content[6:10] == b"JFIF" and bare[2:4] == b"\xff\xdb"
+        for found in range(15):
+            other = with_segments(bare, spiff(found, components))
+            if found == colours:
+                np.testing.assert_array_equal(gray(other), gray(content))
+            else:
+                assert f"a SPIFF header of colours {found}, expected gray (8)" in refusal(other)
 
 
 class TestPng:
