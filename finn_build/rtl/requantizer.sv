@@ -38,8 +38,8 @@ module requantizer #(
     output wire logic              m_axis_tvalid,
     input  wire logic              m_axis_tready
 );
-    if (CHANNELS < 1 || CHANNELS > 2**20) begin : gen_check_channels
-        $fatal(1, "requantizer: CHANNELS=%0d is outside 1..2**20", CHANNELS);
+    if (CHANNELS < 1 || CHANNELS > 2**14) begin : gen_check_channels
+        $fatal(1, "requantizer: CHANNELS=%0d is outside 1..2**14", CHANNELS);
     end
     if (PE < 1 || PE > CHANNELS || CHANNELS % (PE > 0 ? PE : 1) != 0) begin : gen_check_pe
         $fatal(1, "requantizer: PE=%0d must divide CHANNELS=%0d", PE, CHANNELS);

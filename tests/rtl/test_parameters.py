@@ -32,8 +32,8 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "RAM_STYLE": ['"ultra"'],
     },
     "requantizer": {
-        "CHANNELS": [0], "PE": [0, 3, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
-        "DIGIT": [0, 3, 8], "DSP": [2], "ADDEND_BITS": [0, 65], "SHIFT": [64], "OUT_BITS": [0, 17], "LEVELS": [0, 4],
+        "CHANNELS": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
+        "DIGIT": [0, 3, 5, 8], "DSP": [2], "ADDEND_BITS": [0, 65], "SHIFT": [64], "OUT_BITS": [0, 17], "LEVELS": [0, 4],
         "FACTOR_FILE": ['""'], "ADDEND_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
     },
     "row_thresholds": {
