@@ -8,6 +8,7 @@ stops at the size that the directory names.
 import re
 import stat
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from contract.preprocess import MAX_FILE_BYTES
 from datasets.labels import LabelRules
 from datasets.layout import HIDDEN, MAX_DEPTH, folders, is_clutter, list_tree
 from datasets.listing import SPLIT_NAMES, Listing, file_state, shown, too_many_bytes
+from datasets.table import is_table_name
 from datasets.xray import CLASS_NAMES
 
 MAX_MEMBERS = 250_000  # ChestX-ray14 has 112,120 images; to list as many again takes seconds
@@ -25,8 +27,9 @@ _ZIP64_END = 76  # bytes between the directory and its end record in a zip64 fil
 _ENTRY = b"PK\1\2"  # begins every entry of the directory
 MAX_RATIO = 200  # unpacked to packed bytes of the whole archive; images hardly shrink
 RATIO_FREE_BYTES = 256 << 20  # unpacked to less than this, any ratio is harmless
-_ELSEWHERE = re.compile(r"\\|^[^/]*:|(?:^|/)\.{0,2}(?:/|$)")  # a backslash, a drive, an empty name, . or ..
+_ELSEWHERE = re.compile(r"^[^/]*:|(?:^|/)\.{0,2}(?:/|$)")  # a drive, an empty name, . or ..
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_OTHERS = {9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd"}  # methods by number
 
 
 class ZipTree:
@@ -158,7 +161,7 @@ def list_zip(path: Path, *, rules: LabelRules) -> Listing:
         members = checked_members(archive, path)
         tree = ZipTree(archive, path, members)
         top = tree.enter()
-        listing = list_tree(tree, kind="zip", rules=rules)
+        listing = _list(tree, members, rules)
     except BaseException:
         archive.close()
         raise
@@ -168,6 +171,20 @@ def list_zip(path: Path, *, rules: LabelRules) -> Listing:
             why = HIDDEN if _is_hidden(name) else "elsewhere in the zip, such as a second copy"
             left_out.setdefault(why, []).append(name)
     return replace(listing, source=f"zip {shown(path.name)}", left_out=left_out, close=archive.close)
+
+
+def _list(tree: ZipTree, members: Iterable[str], rules: LabelRules) -> Listing:
+    """List what is in class folders; where there are none, say that a table in a zip is not read."""
+    try:
+        return list_tree(tree, kind="zip", rules=rules)
+    except DataError as err:
+        tables = sorted(name for name in members if is_table_name(name) and not _is_hidden(name))
+        if not tables:
+            raise
+        names = ", ".join(map(shown, tables[:4]))
+        raise DataError(
+            f"{err} A table in a zip is not read: if it names the images, unpack the zip and give the table ({names})."
+        ) from err
 
 
 def damaged(path: Path, err: Exception) -> DataError:
@@ -191,6 +208,8 @@ def checked_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.Z
                 f"{path}: its entry {name} {problem}, expected plain folders and files; do not trust this zip, "
                 "fetch the original one."
             )
+        if unusual := _unusual(info):
+            raise DataError(f"{path}: its entry {ascii(info.filename)[:100]} {unusual}; pack it again.")
         members[info.filename] = info
     size = file_state(path)[0]
     packed, unpacked = (sum(getattr(info, key) for info in infos) for key in ("compress_size", "file_size"))
@@ -204,7 +223,7 @@ def checked_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.Z
 
 def _problem(info: zipfile.ZipInfo) -> str:
     """Return why an entry is refused, or nothing."""
-    name = info.filename
+    name = info.filename.replace("\\", "/")  # where some Windows tools would unpack it to
     if len(name) > MAX_NAME or name.count("/") > MAX_DEPTH:  # before it is taken apart
         return f"has a path of {len(name):,} characters in {name.count('/'):,} folders"
     if _ELSEWHERE.search(name.removesuffix("/")):
@@ -215,8 +234,16 @@ def _problem(info: zipfile.ZipInfo) -> str:
         return "is encrypted"
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
         return "is a link or a device"
+    return ""
+
+
+def _unusual(info: zipfile.ZipInfo) -> str:
+    """Return why an entry that does no harm is not read, or nothing."""
+    if "\\" in info.filename:
+        return "has backslashes in its path, as some Windows tools write it, expected slashes between folders"
     if info.compress_type not in _METHODS:
-        return "is packed by an uncommon method"
+        number = info.compress_type
+        return f"is packed by {_OTHERS.get(number, 'an uncommon method')} (method {number}), expected deflate or none"
     return ""
 
 

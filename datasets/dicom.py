@@ -253,11 +253,15 @@ def _problem(header: Any) -> str:
         found = int(frames) if _COUNT.fullmatch(frames) else "an unreadable number of"
         return f"has {found} frames, expected a single X-ray image; export one frame."
     photometric = _text(header, "PhotometricInterpretation") or "none"
-    if photometric not in ("MONOCHROME1", "MONOCHROME2") or _integer(header, "SamplesPerPixel", 1) != 1:
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         return f"has pixels of type {ascii(photometric)[1:-1][:20]}, expected MONOCHROME1 or MONOCHROME2; convert it."
+    if (samples := _integer(header, "SamplesPerPixel", 1)) != 1:
+        return f"has {samples} samples per pixel (SamplesPerPixel), expected 1 of {photometric}; convert it."
     allocated, stored = _integer(header, "BitsAllocated"), _integer(header, "BitsStored")
-    if allocated not in (8, 16) or not 8 <= stored <= allocated:
-        return f"has {stored} of {allocated} bits per pixel, expected 8 to 16; convert it."
+    if allocated not in (8, 16):
+        return f"has {allocated} bits allocated per pixel (BitsAllocated), expected 8 or 16; convert it."
+    if not 8 <= stored <= allocated:
+        return f"has {stored} of {allocated} bits per pixel, expected 8 to {allocated}; convert it."
     high = _integer(header, "HighBit", stored - 1)
     if high != stored - 1:
         return f"has its {stored} bits per pixel up to bit {high}, expected up to {stored - 1} (HighBit); convert it."

@@ -287,6 +287,12 @@ def _with_validation(
 
 def _check_classes(listing: Listing, files: tuple[XrayFile, ...]) -> None:
     """Stop unless every split that the source has, or the whole source, holds images of both classes."""
+    if listing.splits and "train" not in listing.splits:  # only a table can say so
+        others = " and ".join(listing.splits)
+        raise DataError(
+            f"{listing.root}: names no training image, all are of {others}; expected images of train, too, so mark "
+            "some as train, or remove the column of splits to have the images divided."
+        )
     found = {(file.split, file.label) for file in files}
     needed = dict.fromkeys(("train", *listing.splits)) if listing.splits else (None,)
     for split in needed:

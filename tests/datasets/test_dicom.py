@@ -469,6 +469,8 @@ REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("no pixels", lambda ds: delete(ds, "PixelData"), "is a DICOM file without pixels, expected an X-ray image; leave"),
     ("frames", lambda ds: set_to(ds, "NumberOfFrames", 2), "has 2 frames, expected a single X-ray image; export one"),
     ("colour", lambda ds: set_to(ds, "PhotometricInterpretation", "RGB"), "type RGB, expected MONOCHROME1 or"),
+    ("samples", lambda ds: set_to(ds, "SamplesPerPixel", 3), "has 3 samples per pixel (SamplesPerPixel), expected 1"),
+    ("allocated", lambda ds: set_to(ds, "BitsAllocated", 32), "has 32 bits allocated per pixel (BitsAllocated), expec"),
     ("bits", lambda ds: set_to(ds, "BitsStored", 4), "has 4 of 16 bits per pixel, expected 8 to 16; convert"),
     ("no size", lambda ds: delete(ds, "Rows"), "is a damaged DICOM file"),
     ("huge", lambda ds: [set_to(ds, tag, 60000) for tag in ("Rows", "Columns")], "60000 x 60000 pixels; at most"),

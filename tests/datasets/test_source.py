@@ -75,12 +75,32 @@ class TestZip:
             ("train/NORMAL/../../../x.png", "leads elsewhere"),
             ("C:/x.png", "leads elsewhere"),
             ("train//x.png", "leads elsewhere"),
+            ("..\\..\\x.png", "leads elsewhere"),
+            ("\\\\server\\x.png", "leads elsewhere"),
+            ("C:\\x.png", "leads elsewhere"),
             ("train/NORMAL/\x1b[31m.png", "cannot be printed"),
         ],
     )
     def test_path_tricks(self, tmp_path: Path, name: str, word: str) -> None:
         refused(write_zip(tmp_path / "x.zip", release_files() | {name: png(0)}), word, "do not trust this zip")
         assert [path.name for path in tmp_path.rglob("*")] == ["x.zip"]
+
+    def test_what_other_tools_pack_is_no_trick(self, tmp_path: Path) -> None:
+        """The kind of fault: a refusal that sends people after something else than what is wrong."""
+        files = {name.replace("/", "\\"): data for name, data in release_files().items()}
+        refused(
+            write_zip(tmp_path / "x.zip", files), "has backslashes in its path", "expected slashes", "; pack it again."
+        )
+        for method, name in ((zipfile.ZIP_BZIP2, "bzip2 (method 12)"), (zipfile.ZIP_LZMA, "LZMA (method 14)")):
+            path = write_zip(tmp_path / "y.zip", release_files(), compression=method)
+            refused(path, f"is packed by {name}, expected deflate or none; pack it again.")
+
+    @pytest.mark.parametrize("top", ["", "set/"])
+    def test_a_table_in_a_zip_is_not_read(self, tmp_path: Path, top: str) -> None:
+        files = {f"{top}images/{i}.png": png(i) for i in range(4)} | {f"{top}labels.csv": b"path,label\n"}
+        path = write_zip(tmp_path / "x.zip", files | {"__MACOSX/._labels.csv": b""})
+        refused(path, "has no folder 'train'", "A table in a zip is not read", "unpack the zip and give", "labels.csv",
+                where=tmp_path)  # fmt: skip
 
     def test_links(self, tmp_path: Path) -> None:
         path = write_zip(tmp_path / "x.zip", release_files())
@@ -400,9 +420,11 @@ class TestTable:
              ["all labels are 'Normal', expected images of two classes; add"]),
             (lambda rows: rows.__setitem__(slice(None), [r for r in rows if r[1] == "Normal" or r[3] == "train"]),
              ["labels.csv/test/PNEUMONIA: holds no usable image; expected images of both classes"]),
+            (lambda rows: rows.__setitem__(slice(None), [(*r[:3], "test") for r in rows]),
+             ["names no training image, all are of test; expected images of train, too, so mark some as train"]),
         ],
         ids=["missing file", "third class", "contradiction", "short line", "no label", "split", "half a split",
-             "no rows", "one class", "one class in test"],
+             "no rows", "one class", "one class in test", "no train"],
     )  # fmt: skip
     def test_rows_that_do_not_fit(
         self, images: Path, change: Callable[[list[tuple[Any, ...]]], Any], words: list[str]
