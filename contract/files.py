@@ -5,7 +5,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -63,6 +63,39 @@ def output(path: Path, *, parents: bool = False, option: str | None = None) -> I
         raise ConfigError(
             f"{path} cannot be written ({why}), expected a file in a folder that you may write to. {advice}"
         ) from err
+
+
+def spare(outputs: Iterable[Path], inputs: Iterable[Path], *, option: str) -> None:
+    """Stop before an output that somebody asked for by its name would replace what the command reads.
+
+    Args:
+        outputs: files or folders; they need not exist.
+        inputs: files, and folders with all that is in them, links followed; they need not exist.
+        option: of the command line, that chose the outputs.
+
+    Raises:
+        ConfigError: an output is one of the inputs, or lies in one.
+    """
+    places = {Path(os.path.realpath(one)): one for one in inputs}  # which knows no ring of links
+    files = {_identity(place): one for place, one in places.items()}  # of a hard link, too
+    for path in outputs:
+        place = Path(os.path.realpath(path))
+        above = next((places[parent] for parent in place.parents if parent in places), None)
+        found = above or places.get(place) or (files.get(key) if (key := _identity(place)) else None)
+        if found is not None:
+            raise ConfigError(
+                f"{path} {'lies in' if above else 'is'} {found}, which this command reads, expected a place that "
+                f"holds none of its inputs. Choose another with {option}."
+            )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what all names of a file have in common; None where nothing is found by this one."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

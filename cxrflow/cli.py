@@ -15,11 +15,11 @@ import typer
 from typer.core import TyperGroup
 
 from contract.errors import ConfigError, CxrflowError
-from contract.files import UNUSABLE, output
+from contract.files import UNUSABLE, output, spare
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything
 from cxrflow.console import Console, duration
-from cxrflow.runs import locked, make_folder, unusable, writing
+from cxrflow.runs import locked, make_folder, parts_of, unusable, writing
 from cxrflow.stage_table import STAGES
 
 if TYPE_CHECKING:
@@ -123,6 +123,7 @@ def data_check(
     from cxrflow.data_check import draw, survey_source
     from cxrflow.experiment import DataConfig, data_of, load_experiment
     from cxrflow.stages import load_source
+    from datasets.source import named_files
     from qnn.spec import NetworkSpec
 
     console = Console()
@@ -139,6 +140,9 @@ def data_check(
         config, network = data_of(data, strict=strict, fields=fields or ()), NetworkSpec()
     else:
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
+    if figure is not None:
+        named = named_files(config.source, config.label_rules) if os.path.lexists(figure) else ()
+        spare([figure], [*config.files, *named, *([] if file is None else [file])], option="--figure")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
     survey = None if config.source == "phantom" else survey_source(config.source, config.label_rules, console)
     for table in summary.check_tables(loaded, survey):
@@ -314,7 +318,10 @@ def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"),
     """The stage of this name."""
     from cxrflow import summary
 
-    with _run(file, data, runs).locked() as run:
+    first = _run(file, data, runs)
+    if wave is not None:
+        first.spare(wave, file, option="--wave")
+    with first.locked() as run:
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         facts = _facts(run, "export", *HARDWARE)
         _show(run, summary.chain_table(facts), summary.hardware_table(facts))
@@ -395,7 +402,10 @@ def run_all(
     """Everything: data, training, export, RTL, simulation, package."""
     from cxrflow import summary
 
-    with _run(file, data, runs, strict, name, fields=fields).locked() as run:
+    first = _run(file, data, runs, strict, name, fields=fields)
+    if wave is not None:
+        first.spare(wave, file, option="--wave")
+    with first.locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         if not run.imported:
@@ -446,7 +456,10 @@ def compare(
     from cxrflow.stages import referred_run
 
     require_some(run)
-    found, damaged = each([referred_run(path, runs) for path in run], collect)
+    folders = [referred_run(path, runs) for path in run]
+    if out is not None:
+        spare([out], [part for folder in folders for part in parts_of(folder)], option="--out")
+    found, damaged = each(folders, collect)
     if found:
         table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
         Console().out.print(table)
@@ -567,8 +580,10 @@ def infer(
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow import summary
     from cxrflow.infer import infer_files
-    from driver.__main__ import write_answers
+    from driver.__main__ import spare_for_table, write_answers
 
+    if csv is not None:
+        spare_for_table(csv, folder, images)
     results, failures, used = infer_files(folder, images, device=device)
     if csv is not None:
         write_answers(csv, results)
@@ -601,10 +616,11 @@ def explain(
 ) -> None:
     """Show what speaks for and against in X-rays: the device answers for copies with a part covered, in one batch."""
     from cxrflow import summary
-    from driver.__main__ import expand
+    from driver.__main__ import expand, spare_for_maps
     from driver.accelerator import Accelerator
     from driver.explain import explain_files, explained_row
 
+    spare_for_maps(out, folder, images)
     make_folder(out, option="--out")
     with Accelerator(folder, device) as accelerator, writing(out, option="--out"):
         explained, failures = explain_files(accelerator, expand(images), out, fill=fill)

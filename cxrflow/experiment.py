@@ -50,6 +50,11 @@ class DataConfig(BaseModel):
     strict: bool = False  # an unreadable image is an error instead of being skipped
 
     @property
+    def files(self) -> list[Path]:
+        """What is read: files, and folders."""
+        return [path for path in (self.source, self.label_table) if isinstance(path, Path)]
+
+    @property
     def label_rules(self) -> "LabelRules":
         """How the labels are read."""
         from datasets.labels import LabelRules  # here, so that `cxrflow --help` stays quick
@@ -78,6 +83,12 @@ class Experiment(BaseModel):
     train: TrainConfig = TrainConfig()
     model: ModelConfig | None = None  # None: the network is trained here
     build: BuildConfig
+
+    @property
+    def files(self) -> list[Path]:
+        """What is read: files, and folders."""
+        model = () if self.model is None else (self.model.file, self.model.samples, self.model.labels)
+        return [*self.data.files, *(path for path in (*model, self.build.folding) if path is not None)]
 
     def sections(self, *names: str) -> dict[str, Any]:
         """Return some sections, without what decides no result."""

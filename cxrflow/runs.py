@@ -29,6 +29,7 @@ STAMP = "stage.json"
 # Where stages lie in a run, for those who clear up what a killed command left.
 PLACES = ("evaluation/*", *(row.folder.replace("BOARD", "*") for row in STAGES.values()))
 NESTED = ("sim", "synth", "gates", "ip", "vivado", "synth_vivado", "bitstream")  # within a build of an earlier version
+FILES = ("experiment.yaml", "trial.json", "interrupted.pt")  # of a run, beside its stages
 MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
 
 
@@ -116,13 +117,18 @@ def _clear_up(run: Path) -> None:
                     _remove(partial)
                 elif _PARTIAL_FILE.fullmatch(partial.name):
                     partial.unlink()
-    for name in ("experiment.yaml", "report.html", "trial.json", "interrupted.pt"):
+    for name in (*FILES, "report.html"):
         for partial in run.glob(f".{name}.*.partial"):
             partial.unlink()
     _remove(run / ".wave")
 
 
 _PARTIAL_FILE = re.compile(r"\..+\.\d+\.partial")  # contract.files.replacing
+
+
+def parts_of(run: Path) -> list[Path]:
+    """Return the folders and files of a run that commands read, there or not; pages are made from them."""
+    return [run / name for name in sorted({place.partition("/")[0] for place in PLACES} | set(FILES))]
 
 
 def run_stage(

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError
-from contract.files import hash_file, output, read_json
+from contract.files import hash_file, output, read_json, spare
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
 from cxrflow.code import bytes_key, code_key, function_key
@@ -26,6 +27,7 @@ from cxrflow.runs import (
     keep_nested,
     locked,
     matching,
+    parts_of,
     read_stamp,
     replace_folder,
     require_files,
@@ -106,6 +108,21 @@ class Run:
     def imported(self) -> bool:
         """Whether the network is somebody's file, and was not trained here."""
         return self.experiment.model is not None
+
+    def spare(self, output: Path, *files: Path, option: str) -> None:
+        """Stop before an output would replace `files` or what this run reads. Raises ConfigError."""
+        from datasets.source import named_files
+
+        config = self.experiment.train
+        others = (config.init_from, None if config.distill is None else config.distill.teacher)
+        runs = [self.folder, *(referred_run(path, self.runs) for path in others if path is not None)]
+        named = (
+            named_files(self.experiment.data.source, self.experiment.data.label_rules)
+            if os.path.lexists(output)
+            else ()
+        )
+        inputs = [*files, *self.experiment.files, *named, *(part for run in runs for part in parts_of(run))]
+        spare([output], inputs, option=option)
 
     def require_trained(self) -> None:
         """Stop at an imported network. Raises ConfigError."""

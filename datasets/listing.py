@@ -39,6 +39,7 @@ class Listing:
     splits: tuple[str, ...] = ()  # those of train, val and test that the source has; none: we divide it
     notes: tuple[str, ...] = ()  # sentences on what the source does not say and what was done about it
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)  # files that were not read, by the reason
+    paths: tuple[Path, ...] = ()  # of the images, where they may lie outside of `root`
     close: Callable[[], None] = lambda: None  # call when nothing will be read any more
 
 

@@ -142,6 +142,17 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
         listing.close()
 
 
+def named_files(path: Path | str, rules: LabelRules) -> tuple[Path, ...]:
+    """Return the images outside of a source that its table names; none where it cannot be read, which loading tells."""
+    if not isinstance(path, Path):
+        return ()
+    try:
+        with listed(path, rules) as listing:
+            return listing.paths
+    except DataError:
+        return ()
+
+
 def load_xrays(
     path: Path,
     *,

@@ -116,7 +116,9 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     notes = (*classes.note, *notes, *spoken, *label_notes)
     if folder is not None:
         left_out |= _unnamed(folder, table, files)
-    return Listing(table, f"table {shown(table.name)}", tuple(listed), splits, notes, left_out)
+    return Listing(
+        table, f"table {shown(table.name)}", tuple(listed), splits, notes, left_out, tuple(f.path for f in files)
+    )
 
 
 # --- lines

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ConfigError, CxrflowError, DataError
-from contract.files import UNUSABLE
+from contract.files import UNUSABLE, spare
 from contract.manifest import DISCLAIMER
 from contract.npz import load_npz
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
-from driver.explain import FILLS, explain_files, explained_row
+from driver.explain import FILLS, MAPS, explain_files, explained_row
 
 COLUMNS = ("file", "logit", "probability", "class")  # of answers
 
@@ -39,6 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print_anything()
     try:
+        if options.command == "infer" and options.csv is not None:
+            spare_for_table(options.csv, options.folder, options.files)
+        elif options.command == "explain":
+            spare_for_maps(options.out, options.folder, options.files)
         with Accelerator(options.folder, options.device, twice=getattr(options, "twice", False)) as accelerator:
             work = {"verify": _verify, "infer": _infer, "explain": _explain, "bench": _bench}[options.command]
             return int(work(accelerator, options))
@@ -105,6 +109,42 @@ def expand(paths: list[Path]) -> list[Path]:
         )
         files += inside or [path]
     return files
+
+
+def spare_for_table(table: Path, folder: Path, paths: list[Path]) -> None:
+    """Stop before --csv would replace an image or a file of the deploy folder, or put the table among the images.
+
+    A new table may lie in the deploy folder, where this command line is at home, and replace an earlier one there.
+
+    Raises:
+        ConfigError: it would.
+    """
+    inputs = [*expand(paths), *(path / table.name for path in paths if path.is_dir())]
+    spare([table], inputs if _is_ours(table) else [*inputs, folder], option="--csv")
+
+
+def _is_ours(table: Path) -> bool:
+    """Return whether a file that is there begins like a table of answers."""
+    try:
+        if not table.is_file():  # a pipe would be waited for
+            return True
+        with table.open("rb") as stream:
+            return stream.read(5) == b"file,"
+    except OSError:
+        return True  # what cannot be read is refused as a place to write
+
+
+def spare_for_maps(out: Path, folder: Path, paths: list[Path]) -> None:
+    """Stop before --out would replace an image or an array of the deploy folder, or put maps among the images.
+
+    Raises:
+        ConfigError: it would.
+    """
+    files = expand(paths)
+    names = [f"{file.name}.{kind}" for file in files for kind in MAPS]
+    among = [path / name for path in paths if path.is_dir() for name in names]
+    arrays = [folder / "reference.npz", folder / "golden.npz"]
+    spare([out / name for name in names], [*files, *among, *arrays], option="--out")
 
 
 def answer(accelerator: Accelerator, files: list[Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:

@@ -32,6 +32,7 @@ from contract.npz import save_npz
 from contract.preprocess import area_average, load_gray
 from driver.accelerator import Accelerator
 
+MAPS = ("png", "npz")  # endings of the overlay and of its array, behind the image's whole name
 FILLS = ("mirror", "mean")
 _FOR, _AGAINST = (255, 110, 0), (0, 120, 255)  # orange and blue: told apart by the colour-blind too
 _OPAQUE = 0.65  # of the strongest pixel of an overlay
@@ -255,7 +256,7 @@ def _explain_file(accelerator: Accelerator, file: Path, out: Path, fill: str) ->
     pixels = area_average(gray, height=height, width=width)
     preprocess_s = time.perf_counter() - start
     explanation = explain(accelerator, pixels, fill=fill)
-    image, array = (out / f"{file.name}.{kind}" for kind in ("png", "npz"))
+    image, array = (out / f"{file.name}.{kind}" for kind in MAPS)
     save_npz(array, explanation.arrays())
     name = accelerator.manifest.class_names[1]
     write_whole(image, picture(gray, explanation, f"{name}: integer logit {explanation.logit}"))
