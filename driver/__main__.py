@@ -3,6 +3,7 @@
 import argparse
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,15 @@ def main(arguments: list[str] | None = None) -> int:
             spare_for_maps(options.out, options.folder, options.files)
         with Accelerator(options.folder, options.device, twice=getattr(options, "twice", False)) as accelerator:
             work = {"verify": _verify, "infer": _infer, "explain": _explain, "bench": _bench}[options.command]
-            return int(work(accelerator, options))
+            code = int(work(accelerator, options))
+            sys.stdout.flush()  # here, where a reader that has gone is no traceback
+            return code
     except CxrflowError as err:
         print(f"error: {shown(str(err))}", file=sys.stderr)
         return err.exit_code
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _verify(accelerator: Accelerator, options: argparse.Namespace) -> int:

@@ -382,6 +382,8 @@ class Accelerator:
     def _check_array(self, images: NDArray[Any]) -> None:
         source, rule = self.manifest.input, self.manifest.rule
         dtype = np.dtype(source.values.dtype)
+        if isinstance(images, np.ma.MaskedArray):
+            raise DataError("images is a masked array, expected one without a mask. Say with .filled() what is there.")
         if rule is not None and rule.fits(images) and images.shape[1:] == source.shape:
             return
         if rule is not None:

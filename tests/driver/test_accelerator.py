@@ -3,8 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,12 +83,13 @@ class TestAnswers:
         ("images", "message"),
         [
             (np.zeros((1, SIDE, SIDE), np.float32), "float32, expected uint8.*Do not divide by 255"),
+            (np.ma.zeros((1, SIDE, SIDE), np.uint8), "a masked array, expected one without"),
             (np.zeros((1, SIDE, SIDE, 3), np.uint8), r"\(1, 8, 8, 3\), expected \(N, 8, 8\)"),
             (np.zeros((1, 3, SIDE, SIDE), np.uint8), "expected"),
             (np.zeros((SIDE, SIDE), np.uint8), "expected"),
             ("a.png", "one file, expected a list"),
         ],
-        ids=["float", "channels last", "channels first", "no batch", "one file"],
+        ids=["float", "masked", "channels last", "channels first", "no batch", "one file"],
     )
     def test_wrong_input_is_refused(self, folder: Path, images: Any, message: str) -> None:
         with Accelerator(folder, "cpu") as accelerator, pytest.raises(DataError, match=message):
@@ -237,14 +241,25 @@ def test_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     arguments = ["--folder", str(folder), "--device", "cpu"]
     assert command_line.main(["verify", *arguments]) == 0
     assert "all 50 golden logits are equal" in capsys.readouterr().out
-    table = tmp_path / "answers.csv"
+    table, no_image = tmp_path / "answers.csv", tmp_path / "notes.txt"
+    no_image.write_text("no image")
     assert command_line.main(["infer", "--twice", *arguments, str(tmp_path / "a.png")]) == 0
     assert "a.png  logit" in capsys.readouterr().out
-    assert command_line.main(["infer", *arguments, "--csv", str(table), str(tmp_path / "a.png"), str(table)]) == 1
+    assert command_line.main(["infer", *arguments, "--csv", str(table), str(tmp_path / "a.png"), str(no_image)]) == 1
     said = capsys.readouterr()
-    assert "a.png  logit" in said.out and DISCLAIMER in said.out and "answers.csv" in said.err
+    assert "a.png  logit" in said.out and DISCLAIMER in said.out and "notes.txt" in said.err
     assert table.read_text().startswith("file,logit,probability,class\n")
     assert command_line.main(["verify", "--folder", str(tmp_path)]) == 2
+
+
+def test_a_reader_that_has_gone_is_no_traceback(folder: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "driver", "verify", "--folder", str(folder), "--device", "cpu"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("device", ["board", "cpu"])
