@@ -5,7 +5,7 @@ from typing import Any
 import cocotb
 import numpy as np
 
-from tests.rtl.lut_mvu_bench import RNG, Bench
+from tests.rtl.units_bench import RNG, make, pack, with_pauses, with_resets
 
 
 class Unit:
@@ -53,19 +53,9 @@ class Unit:
                 self.expected.append(pack([self.answer(c, image[c]) for c in beat], self.out_bits))
 
 
-def pack(values: list[int], bits: int) -> int:
-    return sum((value % 2**bits) << (i * bits) for i, value in enumerate(values))
-
-
-async def make(dut: Any) -> Bench:
-    bench = Bench(dut, Unit)
-    await bench.start()
-    return bench
-
-
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def back_to_back_without_a_bubble(dut: Any) -> None:
-    bench = await make(dut)
+    bench = await make(dut, Unit)
     for unit in bench.units:
         unit.queue(8)
     await bench.run(source=0, sink=0)
@@ -75,22 +65,9 @@ async def back_to_back_without_a_bubble(dut: Any) -> None:
 
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def pauses_of_source_and_sink(dut: Any) -> None:
-    bench = await make(dut)
-    for source, sink in [(0.5, 0.5), (0.9, 0), (0, 0.9), (0.2, 0.7)]:
-        for unit in bench.units:
-            unit.queue(6)
-        await bench.run(source=source, sink=sink)
-    await bench.run(source=0, sink=0, cycles=50)  # nothing more comes
+    await with_pauses(await make(dut, Unit))
 
 
 @cocotb.test()  # type: ignore[untyped-decorator]
 async def reset_in_the_middle_of_everything(dut: Any) -> None:
-    bench = await make(dut)
-    for cycles in range(1, 30):
-        for unit in bench.units:
-            unit.queue(3)
-        await bench.run(source=0.2, sink=0.5 * (cycles % 2), cycles=cycles)
-        await bench.reset()
-    for unit in bench.units:
-        unit.queue(3)
-    await bench.run(source=0, sink=0)
+    await with_resets(await make(dut, Unit), 30)

@@ -1,6 +1,5 @@
 """The matrix-vector unit: a cocotb bench on every folding of small layers. test_mistakes.py shows what it finds."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from numpy.typing import NDArray
 from qonnx.core.datatype import DataType
 
 from finn_build.ops.lut_mvau import SOURCES
-from tests.rtl.verilator_env import RTL, Program, program
+from tests.rtl import many_units
+from tests.rtl.many_units import divisors, instance
+from tests.rtl.verilator_env import RTL, Program
 
 SOURCE = RTL / "lut_mvu.sv"
-LANE = 64
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,6 @@ LAYERS = {
 }
 
 
-def divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
 def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
     """Compile one bench with every folding of every one of `layers`."""
     folder.mkdir(parents=True)
@@ -81,22 +77,7 @@ def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
         for pe in divisors(layer.rows):
             for simd in divisors(layer.columns):
                 units.append(write_unit(len(units), layer, pe, simd, folder, cases))
-    n = len(units)
-    (folder / "lut_mvu_tb.sv").write_text(
-        f"""module lut_mvu_tb (
-    input  wire clk, rst,
-    input  wire [{n - 1}:0] s_tvalid, m_tready,
-    input  wire [{LANE * n - 1}:0] s_tdata,
-    output wire [{n - 1}:0] s_tready, m_tvalid,
-    output wire [{LANE * n - 1}:0] m_tdata
-);{"".join(units)}
-endmodule
-""",
-        encoding="ascii",
-    )
-    (folder / "case.json").write_text(json.dumps(cases), encoding="utf-8")
-    sources = [*(source.with_name(name) for name in SOURCES), folder / "lut_mvu_tb.sv"]
-    return program(sources, "lut_mvu_tb", "lut_mvu_bench", folder)
+    return many_units.compiled("lut_mvu", [source.with_name(name) for name in SOURCES], units, cases, folder)
 
 
 def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: list[dict[str, Any]]) -> str:
@@ -122,19 +103,13 @@ def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: li
             "thresholds": layer.thresholds().tolist() if layer.signs else None,
         }
     )
-    s_bits, m_bits = (-(-bits // 8) * 8 for bits in (simd * kind.bitwidth(), pe * answer_bits))
-    assert s_bits <= LANE and m_bits < LANE
-    return f"""
-    assign m_tdata[{LANE * i + m_bits} +: {LANE - m_bits}] = '0;
-    lut_mvu #(
-        .MW({layer.columns}), .MH({layer.rows}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({layer.weight_bits}),
-        .ACT_BITS({kind.bitwidth()}), .ACT_SIGNED({int(kind.signed())}), .ACCU_BITS({accu_bits}),
-        .START({layer.rows * accu_bits}'h{packed:x}), .SIGN({int(layer.signs)}), .WEIGHT_FILE("./weights_{i}.dat")
-    ) u_{i} (
-        .clk(clk), .rst(rst),
-        .s_axis_tdata(s_tdata[{LANE * i} +: {s_bits}]), .s_axis_tvalid(s_tvalid[{i}]), .s_axis_tready(s_tready[{i}]),
-        .m_axis_tdata(m_tdata[{LANE * i} +: {m_bits}]), .m_axis_tvalid(m_tvalid[{i}]), .m_axis_tready(m_tready[{i}])
-    );"""
+    parameters = {
+        "MW": layer.columns, "MH": layer.rows, "PE": pe, "SIMD": simd, "WEIGHT_BITS": layer.weight_bits,
+        "ACT_BITS": kind.bitwidth(), "ACT_SIGNED": int(kind.signed()), "ACCU_BITS": accu_bits,
+        "START": f"{layer.rows * accu_bits}'h{packed:x}", "SIGN": int(layer.signs),
+        "WEIGHT_FILE": f'"./weights_{i}.dat"',
+    }  # fmt: skip
+    return instance(i, "lut_mvu", parameters, s_bits=simd * kind.bitwidth(), m_bits=pe * answer_bits)
 
 
 @pytest.mark.slow

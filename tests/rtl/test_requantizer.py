@@ -4,7 +4,6 @@ The constants are any, not only those that thresholds have: addends far from eve
 shifts below the width of a factor.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,12 @@ import pytest
 from finn_build.ops import requantizer
 from finn_build.ops.op import Folding
 from finn_build.ops.own import memory_lines
-from tests.rtl.verilator_env import RTL, Program, program
+from tests.rtl import many_units
+from tests.rtl.many_units import divisors, instance
+from tests.rtl.units_bench import LANE
+from tests.rtl.verilator_env import RTL, Program
 
 SOURCE = RTL / requantizer.SOURCE
-LANE = 64
 
 
 @dataclass(frozen=True)
@@ -60,10 +61,6 @@ LAYERS = {
 }
 
 
-def divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
 def foldings(layer: Layer) -> list[Folding]:
     lanes = [pe for pe in divisors(layer.channels) if pe * layer.acc_bits <= LANE]
     units = [(True, digit) for digit in divisors(layer.factor_bits)] + [(False, layer.factor_bits)]
@@ -79,21 +76,7 @@ def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
         for name in layers
         for folding in foldings(LAYERS[name])
     ]
-    n = len(units)
-    (folder / "requantizer_tb.sv").write_text(
-        f"""module requantizer_tb (
-    input  wire clk, rst,
-    input  wire [{n - 1}:0] s_tvalid, m_tready,
-    input  wire [{LANE * n - 1}:0] s_tdata,
-    output wire [{n - 1}:0] s_tready, m_tvalid,
-    output wire [{LANE * n - 1}:0] m_tdata
-);{"".join(units)}
-endmodule
-""",
-        encoding="ascii",
-    )
-    (folder / "case.json").write_text(json.dumps(cases), encoding="utf-8")
-    return program([source, folder / "requantizer_tb.sv"], "requantizer_tb", "requantizer_bench", folder)
+    return many_units.compiled("requantizer", [source], units, cases, folder)
 
 
 def unit(i: int, name: str, layer: Layer, folding: Folding, folder: Path, cases: list[dict[str, Any]]) -> str:
@@ -111,20 +94,13 @@ def unit(i: int, name: str, layer: Layer, folding: Folding, folder: Path, cases:
             "levels": layer.levels, "steps": layer.factor_bits // digit,
         }
     )  # fmt: skip
-    s_bits, m_bits = (-(-bits // 8) * 8 for bits in (pe * layer.acc_bits, pe * out_bits))
-    assert s_bits <= LANE and m_bits < LANE
-    return f"""
-    assign m_tdata[{LANE * i + m_bits} +: {LANE - m_bits}] = '0;
-    requantizer #(
-        .CHANNELS({layer.channels}), .PE({pe}), .ACC_BITS({layer.acc_bits}), .ACC_SIGNED({int(layer.signed)}),
-        .FACTOR_BITS({layer.factor_bits}), .DIGIT({digit}), .DSP({int(not folding.in_luts)}),
-        .ADDEND_BITS({layer.addend_bits}), .SHIFT({layer.shift}), .OUT_BITS({out_bits}), .LEVELS({layer.levels}),
-        .FACTOR_FILE("./factors_{i}.dat"), .ADDEND_FILE("./addends_{i}.dat")
-    ) u_{i} (
-        .clk(clk), .rst(rst),
-        .s_axis_tdata(s_tdata[{LANE * i} +: {s_bits}]), .s_axis_tvalid(s_tvalid[{i}]), .s_axis_tready(s_tready[{i}]),
-        .m_axis_tdata(m_tdata[{LANE * i} +: {m_bits}]), .m_axis_tvalid(m_tvalid[{i}]), .m_axis_tready(m_tready[{i}])
-    );"""
+    parameters = {
+        "CHANNELS": layer.channels, "PE": pe, "ACC_BITS": layer.acc_bits, "ACC_SIGNED": int(layer.signed),
+        "FACTOR_BITS": layer.factor_bits, "DIGIT": digit, "DSP": int(not folding.in_luts),
+        "ADDEND_BITS": layer.addend_bits, "SHIFT": layer.shift, "OUT_BITS": out_bits, "LEVELS": layer.levels,
+        "FACTOR_FILE": f'"./factors_{i}.dat"', "ADDEND_FILE": f'"./addends_{i}.dat"',
+    }  # fmt: skip
+    return instance(i, "requantizer", parameters, s_bits=pe * layer.acc_bits, m_bits=pe * out_bits)
 
 
 @pytest.mark.slow
