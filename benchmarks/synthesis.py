@@ -115,6 +115,19 @@ endmodule
     return Case(op_mvau.OP.op_type, label, estimate, verilog, {f"{name}_weights.dat": words_text})
 
 
+def own_top(name: str, in_bits: int, out_bits: int, unit: str) -> str:
+    """Return a top module around one of our units, given with its parameters; streams in whole bytes."""
+    return f"""\
+module {name}_top (
+    input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
+    output wire s_axis_tready, output wire [{out_bits - 1}:0] m_axis_tdata, output wire m_axis_tvalid,
+    input wire m_axis_tready
+);
+{unit} unit (.*);
+endmodule
+"""
+
+
 def lut_mvau(
     name: str, family: Family, mw: int, mh: int, pe: int, simd: int, w: int, a: int, style: str = "auto"
 ) -> Case:
@@ -126,18 +139,16 @@ def lut_mvau(
     activations = DataType["BIPOLAR" if a == 1 else f"UINT{a}"]
     starts = row_starts(weights, activations, simd=simd, bits=w) - random.integers(-99, 99, mh)
     packed = sum((int(start) % 2**acc) << (i * acc) for i, start in enumerate(starts))
-    verilog = f"""\
-module {name}_top (
-    input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
-    output wire s_axis_tready, output wire [{out_bits - 1}:0] m_axis_tdata, output wire m_axis_tvalid,
-    input wire m_axis_tready
-);
+    verilog = own_top(
+        name,
+        in_bits,
+        out_bits,
+        f"""\
     lut_mvu #(
         .MW({mw}), .MH({mh}), .PE({pe}), .SIMD({simd}), .WEIGHT_BITS({w}), .ACT_BITS({a}), .ACCU_BITS({acc}),
         .START({mh * acc}'h{packed:x}), .WEIGHT_FILE("./{name}_weights.dat"), .RAM_STYLE("{style}")
-    ) unit (.*);
-endmodule
-"""
+    )""",
+    )
     estimate = op_lut_mvau.cost(mw, mh, pe, simd, w, a, acc, family, ram_style=cast(RamStyle, style))
     words_text = "\n".join(weight_words(weights, pe=pe, simd=simd, bits=w)) + "\n"
     label = f"{mw}x{mh} W{w}A{a} PE {pe} SIMD {simd} {style}"
@@ -193,19 +204,17 @@ def requantizer(
     addends = random.integers(-(2 ** (shift + a)), 2 ** (shift + a), channels).tolist()
     addend = op_requantizer.signed_bits(addends)
     in_bits, out_bits = -(-pe * acc // 8) * 8, -(-pe * a // 8) * 8
-    verilog = f"""\
-module {name}_top (
-    input wire clk, rst, input wire [{in_bits - 1}:0] s_axis_tdata, input wire s_axis_tvalid,
-    output wire s_axis_tready, output wire [{out_bits - 1}:0] m_axis_tdata, output wire m_axis_tvalid,
-    input wire m_axis_tready
-);
+    verilog = own_top(
+        name,
+        in_bits,
+        out_bits,
+        f"""\
     requantizer #(
         .CHANNELS({channels}), .PE({pe}), .ACC_BITS({acc}), .FACTOR_BITS({factor}), .DIGIT({digit}),
         .DSP({int(unit == "dsp")}), .ADDEND_BITS({addend}), .SHIFT({shift}), .OUT_BITS({a}), .LEVELS({2**a - 1}),
         .FACTOR_FILE("./{name}_factors.dat"), .ADDEND_FILE("./{name}_addends.dat"), .RAM_STYLE("{style}")
-    ) unit (.*);
-endmodule
-"""
+    )""",
+    )
     folding = Folding(pe, ram_style=cast(RamStyle, style), in_luts=unit == "lut", digit=digit)
     estimate = op_requantizer.cost(
         channels, pe, acc, a, factor, addend, family, digit=digit, in_luts=unit == "lut", ram_style=folding.ram_style
