@@ -123,7 +123,6 @@ def data_check(
     from cxrflow.data_check import draw, survey_source
     from cxrflow.experiment import DataConfig, data_of, load_experiment
     from cxrflow.stages import load_source
-    from datasets.source import named_files
     from qnn.spec import NetworkSpec
 
     console = Console()
@@ -141,8 +140,7 @@ def data_check(
     else:
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
     if figure is not None:
-        named = named_files(config.source, config.label_rules) if os.path.lexists(figure) else ()
-        spare([figure], [*config.files, *named, *([] if file is None else [file])], option="--figure")
+        spare([figure], [*config.files, *config.named(figure), *([] if file is None else [file])], option="--figure")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
     survey = None if config.source == "phantom" else survey_source(config.source, config.label_rules, console)
     for table in summary.check_tables(loaded, survey):

@@ -1,9 +1,10 @@
 """The experiment file: one YAML file that says everything that can change a result."""
 
 import difflib
+import os
 import re
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -53,6 +54,12 @@ class DataConfig(BaseModel):
     def files(self) -> list[Path]:
         """What is read: files, and folders."""
         return [path for path in (self.source, self.label_table) if isinstance(path, Path)]
+
+    def named(self, output: Path) -> Iterable[Path]:
+        """Yield the images elsewhere that a table names, if `output` is there and could be one of them."""
+        from datasets.source import named_files
+
+        return named_files(self.source, self.label_rules) if os.path.lexists(output) else ()
 
     @property
     def label_rules(self) -> "LabelRules":

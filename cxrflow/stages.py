@@ -4,7 +4,6 @@
 """
 
 import contextlib
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -111,16 +110,10 @@ class Run:
 
     def spare(self, output: Path, *files: Path, option: str) -> None:
         """Stop before an output would replace `files` or what this run reads. Raises ConfigError."""
-        from datasets.source import named_files
-
         config = self.experiment.train
         others = (config.init_from, None if config.distill is None else config.distill.teacher)
         runs = [self.folder, *(referred_run(path, self.runs) for path in others if path is not None)]
-        named = (
-            named_files(self.experiment.data.source, self.experiment.data.label_rules)
-            if os.path.lexists(output)
-            else ()
-        )
+        named = self.experiment.data.named(output)
         inputs = [*files, *self.experiment.files, *named, *(part for run in runs for part in parts_of(run))]
         spare([output], inputs, option=option)
 
