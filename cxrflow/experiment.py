@@ -13,6 +13,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
 from contract.errors import ConfigError
+from contract.fields import Fields
 from contract.files import bounded_text, write_whole
 from contract.values import VALUES
 from contract.yaml_text import parsed, written
@@ -35,10 +36,9 @@ def _plain_name(name: str) -> str:
 PlainName = Annotated[str, AfterValidator(_plain_name)]  # of a run, and so of a folder
 
 
-class DataConfig(BaseModel):
+class DataConfig(Fields):
     """Where the X-rays come from and how training images are split."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder, zip, npz or table; see docs/data.md
     label: str | None = None  # column of a table that holds the label or the finding; None: one of the usual names
     label_table: Path | None = None  # second table, which holds the labels; None: the source's own
@@ -69,21 +69,20 @@ class DataConfig(BaseModel):
         return LabelRules(self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank)
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(Fields):
     """A network that somebody made elsewhere: the file takes the place of data, training and export."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(protected_namespaces=())
     file: Path  # ONNX, quantized; see docs/import.md
     input: Literal[tuple(["float", *VALUES])] | None = None  # type: ignore[valid-type] # what is fed; None: the file says
-    input_scale: float = Field(default=1.0, allow_inf_nan=False, gt=0, le=1e6)  # the file reads this times what is fed
+    input_scale: float = Field(default=1.0, gt=0, le=1e6)  # the file reads this times what is fed
     samples: Path | None = None  # .npz with an array x of inputs, on which every later stage is compared, too
     labels: Path | None = None  # .npz with an array y: the class of each sample
 
 
-class Experiment(BaseModel):
+class Experiment(Fields):
     """One run, from X-rays or somebody's network to hardware."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: PlainName  # also the run folder's name
     data: DataConfig = DataConfig()
     network: NetworkSpec = NetworkSpec()

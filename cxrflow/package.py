@@ -37,7 +37,9 @@ CODE = (  # what the deploy folder needs of this repository
     "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py",
     "datasets/codestream.py", "datasets/dicom.py",
 )  # fmt: skip
-KEPT = ("contract/onnx_file.py", "contract/record.py", "contract/yaml_text.py")  # of these, only for us here
+KEPT = (  # of these, only for us here
+    "contract/fields.py", "contract/onnx_file.py", "contract/record.py", "contract/yaml_text.py",
+)  # fmt: skip
 TEMPLATES = "cxrflow/deploy"
 
 

@@ -3,23 +3,23 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from contract.fields import Fields
 from finn_build.targets.boards import BOARDS, Board, Share
 
 Activation = Literal["auto", "thresholds", "requantize"]  # what activations are built of; auto: what costs less
 
 
-class BuildConfig(BaseModel):
+class BuildConfig(Fields):
     """One build. Every field can change the hardware."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     board: str = "pynq-z2"
     clk_ns: float = Field(default=10.0, ge=1, le=1000)  # target clock period [ns]; no part is faster
     target_fps: PositiveInt | Literal["max"] | None = None  # images/s: the smallest folding that reaches it; or max
     folding: Path | None = None  # or the folding is read from this JSON file, in FINN's own format
     activation: Activation = "auto"  # thresholds, or multiply and shift where exact integers exist; auto: the cheaper
-    budget: dict[Literal["lut", "bram18", "dsp"], Share] = {}  # of the part that may be filled, instead of the board's
+    budget: dict[Literal["lut", "bram18", "dsp"], Share] = Field(default={})  # of the part, instead of the board's
     sample: int = Field(default=16, ge=1)  # images on which every step's graph is executed
 
     @field_validator("board")

@@ -6,9 +6,11 @@ hold; what a certain board cannot is refused before a run by `finn_build.foresig
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from contract.fields import Fields
 
 MAX_BITS = 8
 MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
@@ -31,25 +33,15 @@ def _check_bits(name: str, bits: object) -> Bits:
     return bits
 
 
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError(f"found {value}, expected a number")
-    return value
-
-
-Count = Annotated[int, BeforeValidator(_no_bool)]
-
-
-class NetworkSpec(BaseModel):
+class NetworkSpec(Fields):
     """A fully connected network: H x W uint8 pixels, hidden layers, one logit.
 
     There are len(hidden) + 1 weight layers (the last one is the head) and len(hidden) activations. A list of widths
     that are all equal is kept as that one width, so that equal networks compare equal.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    height: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input rows [pixels]
-    width: Count = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input columns [pixels]
+    height: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input rows [pixels]
+    width: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input columns [pixels]
     convolutions: tuple[int, ...] = ()  # channels of convolutions in front: a teacher, float only, never hardware
     hidden: tuple[int, ...] = (64, 64)  # neurons of each hidden layer
     weight_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per weight layer; 1 is -1/+1
@@ -140,14 +132,13 @@ class NetworkSpec(BaseModel):
         return f"{sizes} W{show(self.weight_bits)}A{show(self.act_bits)}"
 
 
-class Augmentation(BaseModel):
+class Augmentation(Fields):
     """Ranges of the random changes to every training image; each is drawn uniformly from -range..+range.
 
     The scale is drawn independently for x and y. It is what makes a network generalise from the training hospital's
     framing to other framings; the other ranges matter little.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     enabled: bool = True
     rotation_deg: float = Field(default=15.0, ge=0, le=180)  # [degree]
     scale: float = Field(default=0.36, ge=0, lt=1)  # relative size, x and y apart
@@ -158,7 +149,7 @@ class Augmentation(BaseModel):
     brightness: float = Field(default=30.0, ge=0, le=255)  # [gray levels]
 
 
-class Distillation(BaseModel):
+class Distillation(Fields):
     """Learn from a teacher's answers to the same augmented images, besides the labels.
 
     loss = (1 - weight) * BCE(logit, label) + weight * T^2 * BCE(logit / T, sigmoid(teacher's logit / T))
@@ -166,25 +157,23 @@ class Distillation(BaseModel):
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     teacher: Path  # a finished run: its name, or the path of its folder
     weight: float = Field(default=0.7, gt=0, le=1)
     temperature: float = Field(default=2.0, gt=0, le=100)
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Fields):
     """How to train. The defaults are for 2 to 8 bits; binary weights like lr 5e-3 and weight_decay 0 better."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    epochs: Count = Field(default=150, ge=1, le=100_000)  # validations; the best one's network is kept
-    passes: Count = Field(default=1, ge=1, le=1000)  # over all training images in each epoch
-    batch_size: Count = Field(default=128, ge=2, le=65_536)  # images
+    epochs: int = Field(default=150, ge=1, le=100_000)  # validations; the best one's network is kept
+    passes: int = Field(default=1, ge=1, le=1000)  # over all training images in each epoch
+    batch_size: int = Field(default=128, ge=2, le=65_536)  # images
     lr: float = Field(default=3e-3, gt=0, le=10)  # peak of the one-cycle schedule
     weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt
     pct_start: float = Field(default=0.15, gt=0, lt=1)  # fraction of the steps until the peak
-    seed: Count = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch has one; other weights than the CPU's
-    patience: Count | None = Field(
+    patience: int | None = Field(
         default=None, ge=1
     )  # epochs without improvement before stopping; None: train all epochs
     class_balance: bool = True  # weigh the loss as if both classes were equally common

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from contract.errors import ConfigError
+from contract.fields import Fields
 from cxrflow.experiment import Experiment, PlainName, explain, load_experiment, read_fields
 
 EXAMPLE = "Compare with experiments/sweep-bits.yaml."
@@ -20,10 +21,9 @@ Value = bool | int | float | str | tuple[Any, ...] | None
 Values = Mapping[str, Value]  # dotted field of the experiment -> its value
 
 
-class Domain(BaseModel):
+class Domain(Fields):
     """What a field may be in a search: one of `choice`, or a number from `low` to `high`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     choice: tuple[Value, ...] = ()
     low: float | None = None
     high: float | None = None
@@ -45,30 +45,27 @@ class Domain(BaseModel):
         return self.choice or tuple(int(v or 0) if self.integer else v for v in numbers)
 
 
-class Search(BaseModel):
+class Search(Fields):
     """Optuna proposes points: higher validation AUC, fewer LUT-equivalents, more images/s."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     trials: Annotated[int, Field(ge=1, le=MANY)]
     space: Annotated[dict[str, Domain], Field(min_length=1)]
     stop_hopeless: bool = True  # ASHA ends trials whose validation AUC is behind the others'
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of the proposals
 
 
-class Limits(BaseModel):
+class Limits(Fields):
     """What a design may take at most to be on the front."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     lut: PositiveInt | None = None
     bram18: Annotated[int, Field(ge=0)] | None = None
     dsp: Annotated[int, Field(ge=0)] | None = None
     latency_us: PositiveFloat | None = None
 
 
-class Sweep(BaseModel):
+class Sweep(Fields):
     """Many runs of one experiment."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: PlainName  # also the folder's name
     experiment: Path  # what every run is like but for the fields below
     grid: Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], Field(min_length=1)] | None = None

@@ -90,6 +90,33 @@ def test_messages(text: str | bytes, words: list[str], tmp_path: Path) -> None:
         assert word in message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: {seed: VALUE}",
+        "network: {height: VALUE}",
+        "network: {hidden: [64, VALUE]}",
+        "network: {weight_bits: VALUE}",
+        "network: {act_bits: [8, VALUE]}",
+        "train: {epochs: VALUE}",
+        "train: {lr: VALUE}",
+        "train: {patience: VALUE}",
+        "train: {augment: {scale: VALUE}}",
+        "train: {distill: {teacher: x, weight: VALUE}}",
+        "model: {file: x.onnx, input_scale: VALUE}",
+        "build: {target_fps: VALUE}",
+        "build: {target_fps: 1, clk_ns: VALUE}",
+        "build: {target_fps: 1, sample: VALUE}",
+        "build: {target_fps: 1, budget: {lut: VALUE}}",
+    ],
+)
+@pytest.mark.parametrize("value", ["true", "false"])  # which Python counts as 1 and 0
+def test_a_boolean_is_no_number(text: str, value: str, tmp_path: Path) -> None:
+    here = text.replace("VALUE", value)
+    with pytest.raises(ConfigError, match=f"{value.capitalize()}, (expected a number|but sizes)|bits.* is {value.capitalize()}"):
+        load(tmp_path, f"name: x\n{here}" if "build" in here else GOOD + here)
+
+
 def test_a_line_of_aliases_does_not_become_gigabytes(tmp_path: Path) -> None:
     bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
     with pytest.raises(ConfigError, match="aliases"):

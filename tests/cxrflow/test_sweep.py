@@ -90,6 +90,12 @@ class TestFile:
             ),
             ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 0}}}}, "is no range"),
             ({"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": 1, "high": 99}}}}, "lr"),
+            ({"seeds": True}, "True, expected a number"),
+            ({"limits": {"lut": True}}, "True, expected a number"),
+            (
+                {"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": True, "high": 2}}}},
+                "True, expected a n",
+            ),
             ({"experiment": "missing.yaml"}, "missing.yaml is not there"),
             ({"name": "../x"}, "no plain name"),
         ],

@@ -1,0 +1,38 @@
+"""Fields of the files that people write by hand: unknown ones and booleans as numbers are mistakes, not values.
+
+Python counts True as 1, and so does pydantic: `target_fps: true` would build for one image per second. Needs pydantic,
+so no deploy folder has this module.
+"""
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+
+class Fields(BaseModel):
+    """A section of such a file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        if kinds & {int, float} and bool not in kinds and (found := _boolean_in(value)) is not None:
+            raise ValueError(f"found {found}, expected a number")
+        return value
+
+
+def _kinds(annotation: Any) -> set[type]:
+    """Return every type that an annotation mentions."""
+    if isinstance(annotation, type) and not get_args(annotation):
+        return {annotation}
+    return set[type]().union(*map(_kinds, get_args(annotation)))
+
+
+def _boolean_in(value: object) -> bool | None:
+    """Return the first boolean of a value, or of what a list or the values of a table hold."""
+    if isinstance(value, bool):
+        return value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return next((found for one in inner if (found := _boolean_in(one)) is not None), None)
