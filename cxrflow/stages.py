@@ -219,7 +219,13 @@ class Run:
 
     def make_import(self) -> bool:
         """Import the file; of a run that is new, nothing is left where it is refused. Returns whether it was done."""
-        new = not self.folder.exists()
+        new, own = not self.folder.exists(), self.folder.resolve()
+        inside = next((path for path in self.experiment.files if own in path.resolve().parents), None)
+        if inside is not None:
+            raise ConfigError(
+                f"{inside} lies in {self.folder}, the run that it is to become, whose folders are written anew; "
+                "expected a place outside. Move it, or choose another --name."
+            )
         try:
             return self.make("import")
         except CxrflowError:

@@ -4,6 +4,7 @@ An entry is found by everything that decides its content: preprocessing, decoder
 every file. A changed source therefore gets a new entry, and an entry that is damaged is treated as if it did not exist.
 """
 
+import functools
 import hashlib
 import json
 import tempfile
@@ -16,9 +17,10 @@ import PIL
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from contract.preprocess import PREPROCESS_VERSION
-from datasets.dicom import DICOM_VERSION, codec_versions
+from datasets.dicom import codec_versions
 from datasets.listing import XrayFile
+
+DECODERS = ("codestream", "decode", "dicom")  # modules of this folder that make pixels of a file
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,11 +36,21 @@ class Decoded:
 def cache_key(files: Sequence[XrayFile], *, height: int, width: int) -> str:
     """Return the name of the entry for these files, and the size of the images [pixel].
 
-    The decoders' versions are in it too: another JPEG decoder may give other pixels, a missing one gives none.
+    The decoders are in it too, ours by their code and others by their versions: another one may give other pixels, or
+    refuse a file; a missing one gives none.
     """
-    decoders = [PREPROCESS_VERSION, PIL.__version__, DICOM_VERSION, codec_versions()]
+    decoders = [own_decoders(), PIL.__version__, codec_versions()]
     state = [*decoders, height, width, [(file.name, *file.state) for file in files]]
     return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
+@functools.cache
+def own_decoders() -> str:
+    """Return the hash of the code that decides what a file's pixels are, and whether it is refused."""
+    here = Path(__file__).parent
+    contract = here.parent / "contract"
+    files = [*(here / f"{name}.py" for name in DECODERS), contract / "preprocess.py", *contract.glob("images/*.py")]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 def load(cache: Path, key: str, *, count: int, height: int, width: int) -> Decoded | None:

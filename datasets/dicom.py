@@ -52,7 +52,6 @@ from contract.images.packbits import packbits
 from contract.preprocess import require_memory, require_size
 from datasets import codestream
 
-DICOM_VERSION = 4  # raise it when any output pixel of any file, or who it is said to be of, can change
 _CODECS = ("pydicom", "pylibjpeg", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg")
 _TAGS = [
     "PatientID", "IssuerOfPatientID", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows",

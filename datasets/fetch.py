@@ -127,7 +127,7 @@ def fetch(
 
     Raises:
         DataError: the server refuses, sends something else, or cannot be reached.
-        ConfigError: the folder cannot be written or is full.
+        ConfigError: the folder cannot be written or is full, or something else is called NAME.txt.
     """
     path, part = folder / published.name, folder / f"{published.name}.part"
     try:
@@ -136,6 +136,7 @@ def fetch(
             _check_existing(path, published)
             say(f"{path} is already there and whole")
             return path
+        _require_own_record(path, published)
         with part.open("ab") as stream:
             _lock(stream, part)
             _download(published, part, stream, progress, say, pause_s)
@@ -303,7 +304,7 @@ def _check(part: Path, published: Published) -> None:
 
 def _check_existing(path: Path, published: Published) -> None:
     """Stop if a file of this name is not what was published, or not what was fetched."""
-    record = path.with_name(f"{path.name}.txt")
+    record = _record_path(path)
     if published.md5 is not None:
         kind, wanted = "md5", published.md5
     else:
@@ -315,10 +316,26 @@ def _check_existing(path: Path, published: Published) -> None:
         raise DataError(f"{path} is there with {kind} {found}, expected {wanted}; move it away and run this again.")
 
 
+def _require_own_record(path: Path, published: Published) -> None:
+    """Stop where something else has the name of the file that licence and checksum are written to."""
+    record = _record_path(path)
+    if not record.exists() and not record.is_symlink():
+        return
+    if not record.is_file() or not record.read_bytes().startswith(about(published).partition("\n")[0].encode()):
+        raise ConfigError(
+            f"{record} is there and is not what this command writes, expected nothing or the record of an earlier "
+            f"{published.name}; move it away, or choose another folder with --to."
+        )
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.txt")
+
+
 def _write_about(path: Path, published: Published, sha256: str) -> None:
     checked = f"md5 {published.md5}, as published" if published.md5 else "against nothing: no checksum is known"
     text = f"{about(published)}From: {published.url}\nChecked: {checked}\nsha256: {sha256}\n"
-    path.with_name(f"{path.name}.txt").write_text(text, encoding="utf-8")
+    _record_path(path).write_text(text, encoding="utf-8")
 
 
 def _digest(path: Path, algorithm: str) -> str:

@@ -55,7 +55,7 @@ _UNCERTAIN = {
     "undecided", "undetermined", "unresolved", "unsure",
 }  # fmt: skip
 _DOUBTS = re.compile(  # anywhere in a name: it is uncertain, whatever else it names
-    r"(?:^|[\s(\[])\?|\?(?:$|[\s)\]])|\+/|\u00b1|\br/o\b|\brule out\b|\bversus\b|\bvs\b"
+    r"(?<![\w-])-1(?![\w.])|(?:^|[\s(\[])\?|\?(?:$|[\s)\]])|\+/|\u00b1|\br/o\b|\brule out\b|\bversus\b|\bvs\b"
     r"|\b(?:can ?not|can't|cant|could not|couldn't|not)(?: yet| be| been)* (?:excluded?|rule|ruled)\b"
     r"|\b(?:could|may|might) (?:be|represent)\b|\b(?:low|intermediate) (?:probability|suspicion|likelihood)\b"
     r"|\bnot (?:certain|sure|clear)\b"
@@ -125,7 +125,8 @@ def plain(name: str) -> str:
     text = " ".join(text.casefold().replace("_", " ").split())
     if number := re.fullmatch(r"[+]?(-?)0*(\d+)(?:[.,]0*)?", text):
         return f"{number[1] if number[2] != '0' else ''}{number[2]}"
-    return " ".join(text.replace("-", " ").split()) or text
+    # A dash between words joins them; elsewhere it is a sign: "pneumonia -1", "edema (-)".
+    return " ".join(re.sub(r"(?<=[^\W_)\]])-(?=[^\W_(\[])|(?<=[^\W_)\]] )-(?= [^\W_(\[])", " ", text).split())
 
 
 def says_nothing(name: str) -> bool:

@@ -9,7 +9,7 @@ that both have, and the splits in the two lists that ChestX-ray14 has beside its
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -31,6 +31,10 @@ _COLUMNS = {  # what a column is called, best first
     "split": ("split", "set", "subset", "fold"),
     "rater": ("rad_id", "rater", "rater_id", "reader", "reader_id", "radiologist"),
 }  # fmt: skip
+_TWINS = {  # columns that mean one thing: where a table has several, every line has to say the same in all of them
+    "path": ("path", "file", "filename", "file_name", "image_path", "image"),
+    "split": ("split", "set", "subset"),
+}
 _KNOWN = {name for names in _COLUMNS.values() for name in names}
 _JOINS = (
     "dicom_id",
@@ -130,6 +134,7 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
     _, heading = next(lines, (1, []))
     columns = _columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
     joined = None if rules.label_table is None else _Labels(rules.label_table, rules, heading, table)
+    twins = _twins(heading)
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled = [], list[str]()
     for line, cells in lines:
@@ -139,6 +144,8 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         if not values["path"] or "\0" in values["path"]:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
         _check_label(table, line, values.get("label", ""))
+        _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["path"]], _file_name)
+        _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["split"]], _split_name)
         patient, split = values.get("patient"), _split(table, line, values.get("split"))
         row = _Row(line, values["path"], values.get("label", ""), None, split, values.get("rater", ""))
         row = row if patient is None or names_nobody(patient) else replace(row, patient=same_id(patient))
@@ -154,6 +161,33 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
                 )
             rows += [replace(row, label=label, rater=rater) for label, rater in said]
     return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+
+
+def _twins(heading: Sequence[str]) -> dict[str, list[int]]:
+    """Return where the columns are that have to agree, by what they say; none where there is only one."""
+    names = [normal(cell) for cell in heading]
+    found = {key: [at for at, name in enumerate(names) if name in known] for key, known in _TWINS.items()}
+    return {key: at if len(at) > 1 else [] for key, at in found.items()}
+
+
+def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant: Callable[[str], str | None]) -> None:
+    """Stop at a line in which two columns that mean one thing say two: nothing tells which of them is right."""
+    filled = [(name, cell) for name, cell in said if cell and meant(cell) is not None]
+    other = next(((name, cell) for name, cell in filled if meant(cell) != meant(filled[0][1])), None)
+    if other is not None:
+        (first, one), (second, two) = filled[0], other
+        raise DataError(
+            f"{table}: line {line} has {one[:80]!r} as {first.strip()!r} and {two[:80]!r} as {second.strip()!r}, "
+            "expected one of the two columns, or the same in both; remove or rename the wrong one."
+        )
+
+
+def _file_name(cell: str) -> str:
+    return PurePosixPath(cell.replace("\\", "/")).stem.casefold()
+
+
+def _split_name(cell: str) -> str | None:
+    return SPLIT_NAMES.get(cell.lower())  # None: it says something else, such as the name of a collection
 
 
 def _check_label(table: Path, line: int, label: str) -> None:

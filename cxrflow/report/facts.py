@@ -214,7 +214,7 @@ def finished(runs: Path) -> tuple[list[Facts], list[CxrflowError]]:
 
     def read(deploy: Path) -> Facts:
         run = deploy.parents[1]
-        facts = collect(run, "export", "build", "simulate", "synth", "gates", "package", board=deploy.name)
+        facts = collect(run, board=deploy.name)
         if facts.deployed is None:
             raise ArtifactError(f"{deploy} was {facts.missing['package']}. Run `{facts.make('package')}`.")
         return facts

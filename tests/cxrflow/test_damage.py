@@ -139,8 +139,8 @@ def two(forged: Place) -> Place:
     return forged
 
 
-def assert_told(place: Place, *command: str | Path) -> None:
-    """The command shows what it can, says one sentence about the rest, and ends with that error's code."""
+def assert_told(place: Place, *command: str | Path) -> int:
+    """The command shows what it can, says one sentence about the rest, and ends with that error's code: this one."""
     outcome = place(*command)
     errors = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
     assert outcome.code in (0, 1, 2) and len(errors) == (outcome.code != 0), (command, outcome)
@@ -149,6 +149,7 @@ def assert_told(place: Place, *command: str | Path) -> None:
         assert "| other |" in outcome.out, outcome
     if command[0] == "compare":
         assert "other" in outcome.out.splitlines()[1].split(), outcome
+    return outcome.code
 
 
 def damages(path: Path, rng: random.Random) -> Iterator[Callable[[Path], object]]:
@@ -191,7 +192,9 @@ def test_a_damaged_file_hides_nothing_else(two: Place, name: str) -> None:
         damage(two.run / name)
         if rng.random() < 0.8:  # otherwise the stamps know that it is another file
             restamp(two.run, name)
-        for command in (("results",), ("compare", "tiny", "other"), ("report", "tiny"), rng.choice(others)):
+        results, report = assert_told(two, "results"), assert_told(two, "report", "tiny")
+        assert (results == 0) == (report == 0), (name, results, report)  # what one refuses is no row of the other
+        for command in (("compare", "tiny", "other"), rng.choice(others)):
             assert_told(two, *command)
         shutil.rmtree(two.run)
         shutil.copytree(two.folder / "whole", two.run)

@@ -113,7 +113,9 @@ def test_messages(text: str | bytes, words: list[str], tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["true", "false"])  # which Python counts as 1 and 0
 def test_a_boolean_is_no_number(text: str, value: str, tmp_path: Path) -> None:
     here = text.replace("VALUE", value)
-    with pytest.raises(ConfigError, match=f"{value.capitalize()}, (expected a number|but sizes)|bits.* is {value.capitalize()}"):
+    with pytest.raises(
+        ConfigError, match=f"{value.capitalize()}, (expected a number|but sizes)|bits.* is {value.capitalize()}"
+    ):
         load(tmp_path, f"name: x\n{here}" if "build" in here else GOOD + here)
 
 

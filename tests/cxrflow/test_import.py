@@ -105,6 +105,9 @@ def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
     Graph((1, 4)).quant(1.0, 2).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "net.onnx")
     again = here("import", "net.onnx", "--name", "tiny")
     assert again.code == 0 and "4-2 W2" in again.out
+    (here.folder / "net.onnx").rename(own := here.folder / "runs" / "tiny" / "export" / "net.onnx")
+    here("import", own, "--name", "tiny").assert_refused("lies in runs/tiny, the run that it is to become")
+    assert own.exists()
 
 
 def test_a_brevitas_module(tmp_path: Path) -> None:

@@ -103,6 +103,19 @@ def drops(every: int) -> Behaviour:
     return lambda handler, _: handler.answer(stop=every)
 
 
+def test_a_file_of_somebody_elses_is_not_written_over(serve: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.npz.txt").write_text("my notes")
+    what = published(serve(lambda handler, _: handler.answer()))
+    with pytest.raises(ConfigError, match=r"x\.npz\.txt is there and is not what this command writes"):
+        get(what, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npz.txt"]
+    assert (tmp_path / "x.npz.txt").read_text() == "my notes"
+    get(what, tmp_path / "other")
+    (tmp_path / "other" / "x.npz").unlink()  # fetched again beside its own record
+    get(what, tmp_path / "other")
+    whole(tmp_path / "other")
+
+
 def test_licence_citation_and_checksum_are_kept_beside(serve: Any, tmp_path: Path) -> None:
     path, said, steps = get(published(serve(lambda handler, _: handler.answer())), tmp_path / "new")
     whole(tmp_path / "new")

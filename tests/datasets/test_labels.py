@@ -68,6 +68,7 @@ def test_one_known_name_says_nothing_of_the_other(names: tuple[str, str]) -> Non
     ["pneumonia?", "? pneumonia", "Pneumonia (?)", "possible pneumonia", "pneumonia, probable", "suspected_pneumonia",
      "r/o pneumonia", "Rule-out pneumonia", "pneumonia unlikely", "maybe pneumonia", "cannot exclude pneumonia",
      "can't rule out effusion", "pneumonia not excluded", "pneumonia cannot be ruled out", "pneumonia vs. edema",
+     "pneumonia -1", "Pneumonia: -1", "pneumonia_(-1)",
      "Abnormal?", "positive (uncertain)", "likely normal", "normal?", "COVID-19 suspect", "may be tb"],
 )  # fmt: skip
 def test_a_word_of_doubt_makes_any_name_uncertain(name: str) -> None:
@@ -89,7 +90,8 @@ def test_a_word_for_nothing_makes_any_name_blank(name: str) -> None:
     ["pneumonia ruled out", "resolved pneumonia", "pneumonia absent", "pneumonia excluded", "negative for pneumonia",
      "free of pneumonia", "pneumonia free", "absence of pneumonia", "no change in pneumonia", "without new pneumonia",
      "history of pneumonia", "old tb", "healed fracture", "effusion gone", "pneumonia 0", "pneumonia no",
-     "nonpneumonia", "pneumonialess", "no suspicious nodule", "pneumonia follow up", "treated covid-19",
+     "nonpneumonia", "pneumonialess", "pneumonia -", "pneumonia (-)", "-pneumonia", "pneumonia -2",
+     "Pneumonia \u22121", "no suspicious nodule", "pneumonia follow up", "treated covid-19",
      "pneumonia or normal"],
 )  # fmt: skip
 def test_a_finding_beside_an_unknown_word_is_not_guessed(name: str) -> None:
@@ -104,6 +106,7 @@ def test_a_finding_beside_an_unknown_word_is_not_guessed(name: str) -> None:
     "name",
     ["Viral Pneumonia", "PNEUMONIA_bacterial", "pneumonia (viral)", "lobar pneumonia", "Pneumonia 2", "pneumonia1",
      "ViralPneumonia", "Bronchopneumonia", "COVID-19", "SARS-CoV-2 pneumonia", "Lung_Opacity", "Pleural effusion",
+     "Pneumonia-1", "pneumonia - bacterial", "pneumonia (+)",
      "Nodule/Mass", "Other lesion", "Pulmonary fibrosis", "TB positive", "pneumonia cases", "Lung tumor"],
 )  # fmt: skip
 def test_a_finding_beside_neutral_words_is_positive(name: str) -> None:

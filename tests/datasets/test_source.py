@@ -18,10 +18,13 @@ import pytest
 from PIL import Image
 
 from contract.preprocess import area_average
+from datasets.cache import cache_key, own_decoders
 from datasets.source import TEST_FRACTION
 from tests.datasets.made import SIZE, everything, image, load, medmnist, png, refused, table, write, write_zip
 from tests.datasets.same import assert_same_images
 from tests.dicom_files import content, make
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def release_files() -> dict[str, bytes]:
@@ -517,6 +520,14 @@ class TestTable:
                 "path,label\nx," + "|" * 3000 + "\n",
                 ["line 2 has a label of 3,000 characters, expected a class or find"],
             ),
+            (
+                "image,filename,label\n1.png,1.png,0\n2.png,3.png,1\n",
+                ["line 3 has '2.png' as 'image' and '3.png' as 'filename'", "remove or rename the wrong one"],
+            ),
+            (
+                "path,Subset,split,label\nx,train,Test,1\n",
+                ["line 2 has 'train' as 'Subset' and 'Test' as 'split'", "the same in both"],
+            ),
             ("path,x\ny,1\n", ["expected one called 'path' and one called 'label'", "or set 'data.label'"]),
         ],
         ids=[
@@ -528,12 +539,22 @@ class TestTable:
             "label",
             "two labels",
             "long label",
+            "two files",
+            "two splits",
             "no label",
         ],
     )
     def test_tables_of_an_absurd_shape(self, tmp_path: Path, content: str, words: list[str]) -> None:
         (tmp_path / "x.csv").write_text(content)
         refused(tmp_path / "x.csv", *words)
+
+    def test_columns_that_agree_may_say_it_twice(self, images: Path) -> None:
+        rows = [
+            (path, path.removeprefix("images/").removesuffix(".png"), *rest, "NIH") for path, *rest in twenty_rows()
+        ]
+        text = "\n".join(",".join(row) for row in [("path", "image", "label", "patient", "split", "set"), *rows])
+        (images / "twice.csv").write_text(text)
+        assert_same_images(load(images / "twice.csv"), load(table(images / "once.csv", twenty_rows())))
 
     def test_more_lines_than_anybody_has(self, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("datasets.csv_rows.MAX_ROWS", 30)
@@ -611,3 +632,15 @@ class TestDicomFolder:
         monkeypatch.setattr("datasets.cache.codec_versions", lambda: ["3.0.3", "2.1.0", None, None])
         load(folder, cache=tmp_path / "cache")
         assert len(list((tmp_path / "cache").iterdir())) == 2
+
+    @pytest.mark.parametrize("name", ["contract/images/tiff.py", "contract/preprocess.py", "datasets/dicom.py"])
+    def test_images_are_decoded_again_by_another_decoder(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file that an earlier version took may be refused by this one, and its pixels must not live on."""
+        read, file = Path.read_bytes, REPOSITORY / name
+        before = cache_key([], height=28, width=28)
+        monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + (b"#" if path.samefile(file) else b""))
+        own_decoders.cache_clear()
+        assert cache_key([], height=28, width=28) != before
+        monkeypatch.undo()
+        own_decoders.cache_clear()
+        assert cache_key([], height=28, width=28) == before
