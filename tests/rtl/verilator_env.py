@@ -22,7 +22,12 @@ NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at
 # Verilator's own objects, the same for all benches: they take longer to compile than a small module.
 _RUNTIME = TemporaryDirectory()
 RUNTIME = Path(_RUNTIME.name)
-ENVIRONMENT = {"PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}", "VERILATOR_ROOT": str(ROOT)}
+ENVIRONMENT = {
+    "PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}",
+    "VERILATOR_ROOT": str(ROOT),
+    # cocotb lets pytest rewrite the benches' assertions; importing pytest's plugins for that took most of a run.
+    "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+}
 
 
 @dataclass(frozen=True)
