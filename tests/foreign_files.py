@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,91 @@ class Graph:
         """Write the file; return its path."""
         path.write_bytes(self.model(outputs).SerializeToString())
         return path
+
+
+def qkeras(
+    sizes: tuple[int, ...],
+    bits: int,
+    *,
+    shape: tuple[int, ...] = (),
+    front: bool = True,
+    signed: bool = False,
+    norm: bool = False,
+    ternary: bool = False,
+    end: str = "Softmax",
+) -> ModelProto:
+    """Return a network of QKeras as qonnx.converters.keras of qonnx 0.4.0 writes it, with random weights.
+
+    Names, order, types of parameters and the Identity nodes at the end are what from_keras gave for QDense, QActivation
+    and BatchNormalization layers. `signed` activations are quantized_bits, others quantized_relu; `norm` is what it
+    makes of a batch norm; `front` is a quantized_bits(8, 3) on the input, of `shape` and else of a row.
+    """
+    rng, count = np.random.default_rng(0), len(sizes) - 1
+    constants: dict[str, NDArray[Any]] = {}
+    early: dict[int, NodeProto] = {}
+    nodes: list[NodeProto] = []
+    found: dict[str, int] = {"Quant": 2 * count}
+
+    def quantizer(i: int, read: str | None, scale: float, bits: int, *, sign: bool, narrow: bool = False) -> NodeProto:
+        names = [f"Quant_{i}_param{j}" for j in range(3 if read else 4)]
+        given = [np.array(scale, np.float64), np.array(0, np.int64), np.array(bits, np.int64)]
+        constants.update(zip(names[-3:], given, strict=True))
+        return helper.make_node(
+            "Quant", [read or names[0], *names[-3:]], [f"Quant_{i}_out0"], name=f"Quant_{i}", domain=DOMAIN,
+            narrow=int(narrow), rounding_mode="ROUND", signed=int(sign),
+        )  # fmt: skip
+
+    def add(kind: str, *constant: Any) -> str:
+        number = found[kind] = found.get(kind, -1) + 1
+        names = []
+        for j, value in enumerate(constant):
+            names.append(value if isinstance(value, str) else f"{kind}_{number}_param{j}")
+            if not isinstance(value, str):
+                constants[names[-1]] = value
+        nodes.append(helper.make_node(kind, [last, *names], [f"{kind}_{number}_out0"], name=f"{kind}_{number}"))
+        return f"{kind}_{number}_out0"
+
+    def quantize(scale: float, bits: int, *, sign: bool) -> str:
+        nodes.append(quantizer(found["Quant"], last, scale, bits, sign=sign))
+        found["Quant"] += 1
+        return str(nodes[-1].output[0])
+
+    last = "global_in"
+    if front:
+        last = quantize(2.0**-4, 8, sign=True)
+    if shape:
+        last = add("Reshape", np.array([-1, sizes[0]]))
+    for i, (before, after) in enumerate(pairwise(sizes)):
+        kernel = 2 * (count - 1 - i)  # the last layer's comes first
+        for j, value in enumerate((rng.uniform(-1, 1, (before, after)), rng.uniform(-0.5, 0.5, after))):
+            few = ternary and j == 0
+            early[kernel + j] = quantizer(
+                kernel + j, None, 1.0 if few else 2.0 ** (1 - bits), 2 if few else bits, sign=True, narrow=few
+            )
+            constants[f"Quant_{kernel + j}_param0"] = value.astype(np.float32)
+        last = add("MatMul", f"Quant_{kernel}_out0")
+        last = add("Add", f"Quant_{kernel + 1}_out0")
+        if i == count - 1:
+            break
+        if norm:
+            last = add("Mul", rng.choice([-1.5, 0.75], after).astype(np.float32))
+            last = add("Add", (rng.integers(-9, 9, after) / 8).astype(np.float32))
+        if not signed:
+            last = add("Relu")
+        last = quantize(2.0 ** (1 - bits), bits, sign=signed)
+    if end:
+        last = add(end)
+    last = add("Identity")
+    add("Identity")
+    nodes[-1].output[0] = "global_out"
+    source, sink = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        for name, dims in (("global_in", (1, *(shape or sizes[:1]))), ("global_out", (1, sizes[-1])))
+    )
+    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph([*(early[i] for i in sorted(early)), *nodes], "g", [source], [sink], tensors)
+    opsets = [helper.make_opsetid("", 13), helper.make_opsetid("ai.onnx.ml", 2)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=7, producer_name="tf2onnx")
 
 
 def rounded(x: Fraction, mode: str = "ROUND") -> Fraction:

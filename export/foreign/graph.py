@@ -75,6 +75,10 @@ class _Data:
         column[self.ids.ravel(), 0] = full.ravel()
         return column
 
+    def in_order(self) -> bool:
+        """Tell whether the elements stand in the order in which the last product made them."""
+        return np.array_equal(self.ids.ravel(), np.arange(self.ids.size))
+
 
 def label(node: NodeProto) -> str:
     """Return a node as errors call it."""
@@ -128,7 +132,7 @@ class _Reader:
                 f"the file has the outputs {', '.join(names)[:200]}, expected one, at the end of the chain."
             )
         (data,) = self.data.values()
-        if not np.array_equal(data.ids.ravel(), np.arange(data.ids.size)):
+        if not data.in_order():
             raise ConfigError(f"{data.made_by} changes the order of the outputs, expected it as the last layer has it.")
         last = self._first_shape()
         return Chain(
@@ -205,13 +209,16 @@ class _Reader:
         if self.count > MAX_NODES:
             raise UnsupportedError(f"is the {self.count}th node on the way of the data, expected {MAX_NODES} at most")
         data, kind = self.data[name], "Quant" if node.op_type == "IntQuant" else node.op_type
-        if self.end:
-            raise UnsupportedError(f"stands behind the {self.end} of the head, expected that to be the last node")
+        if self.end and kind not in SHAPES:
+            raise UnsupportedError(
+                f"stands behind the {self.end} of the head, expected that to be the last, or only other shapes of it"
+            )
         constants = [self.constants.get(other) if other else None for other in node.input]
         if kind in ("MatMul", "Gemm"):
             data = self._product(node, attributes, data, constants)
         elif kind in SHAPES:
-            data.ids = SHAPES[kind](data.ids, constants, attributes)
+            if kind != "Cast" or self.end != "argmax":  # a class is an integer, of whatever type
+                data.ids = SHAPES[kind](data.ids, constants, attributes)
         elif kind in ENDS:
             self._end(kind, attributes, data, constants, name)
         elif kind in STEPS:
@@ -238,6 +245,11 @@ class _Reader:
         if not self.products:
             raise UnsupportedError("stands before the first matrix product, expected it at the end")
         self.end, self.result = ENDS[kind], name
+        if self.end == "argmax":
+            if not data.in_order():
+                raise UnsupportedError("reads the outputs in another order, expected it as the last layer has it")
+            kept = kind == "TopK" or attributes.get("keepdims", 1)
+            data.ids = np.zeros([1] * (dims if kept else dims - 1), dtype=np.int64)
 
     def _product(
         self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None]

@@ -246,6 +246,7 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     if found is None or found[0].min() < INT8.min or found[0].max() > INT8.max:
         wide = [] if found is None else np.flatnonzero((np.abs(found[0]) > INT8.max).any(axis=1)).tolist()
         what = f"output {wide[0]} needs integers up to {np.abs(found[0][wide[0]]).max()}" if found and wide else "float"
+        what = what if np.isfinite(matrix).all() else "no finite numbers"
         raise ConfigError(
             f"the weights of {product.node} are {'no integers of 8 bits times a scale per output: ' if wide else ''}"
             f"{what}, expected weights of 1 to 8 bits: a Quant or BipolarQuant node, or DequantizeLinear, before them."

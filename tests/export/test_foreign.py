@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import ModelProto, TensorProto, helper
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, DataError, MismatchError
 from contract.golden import load_golden
@@ -30,7 +30,7 @@ from export.foreign.layers import Imported, to_integers
 from export.foreign.steps import integer_rows
 from export.records import Exported
 from tests.bnn_pynq import export_bnn_pynq
-from tests.foreign_files import DOMAIN, MODELS, Graph, Rational
+from tests.foreign_files import DOMAIN, MODELS, Graph, Rational, qkeras
 from tests.random_networks import export_random, random_pixels, small_spec
 
 
@@ -41,6 +41,13 @@ def imported(graph: Graph, tmp_path: Path, reads: str | None = None, scale: floa
     found = to_integers(chain, reads, scale)
     proof.prove(model, chain, found, scale=scale, samples=None)
     return found
+
+
+@pytest.fixture
+def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prove on 128 inputs, where the proof itself is not what is tested: each costs time."""
+    for name in ("PROBES", "ALONE", "TIES"):
+        monkeypatch.setattr(proof, name, 64)
 
 
 @pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A", "kws_w3a3", "tfc_w1a1_topk"])
@@ -228,6 +235,67 @@ def test_random_scales_are_proven_on_the_spot(tmp_path_factory: pytest.TempPathF
     imported(graph, tmp_path_factory.mktemp("m"), None if reads == "float" else reads)
 
 
+JETS = (16, 64, 32, 32, 5)
+
+
+@pytest.mark.parametrize(
+    ("model", "fed", "want"),
+    [
+        (qkeras(JETS, 6, front=False), ("int8", 1 / 16), "16-64-32-32-5 W6A6"),
+        (qkeras(JETS, 4, norm=True, signed=True, end=""), (), "16-64-32-32-5 W5A4"),
+        (qkeras((128, 24, 8, 24, 128), 6, ternary=True, end=""), (), "128-24-8-24-128 W2A6"),
+        (qkeras((48, 16, 1), 3, shape=(4, 12, 1), end="Sigmoid"), (), "48-16-1 W3A3"),
+    ],
+    ids=["jet tagging", "signed", "ternary autoencoder", "image"],
+)  # fmt: skip
+def test_qkeras(tmp_path: Path, few_probes: None, model: ModelProto, fed: tuple[Any, ...], want: str) -> None:
+    """All scales are powers of two, so the file gives the same in float32. A gain below 0 makes 8 of a weight of -8."""
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    summary = import_file(tmp_path / "m.onnx", tmp_path / "e", Given(*fed))
+    assert summary["network"] == want
+    assert [link["differing"] for link in summary["chain"]] == [0, 0]
+
+
+def test_intrusion_detection(tmp_path: Path, few_probes: None) -> None:
+    """UNSW-NB15 as FINN's notebook on cybersecurity has it: bipolar in, made {0, 1} by the file, and bipolar out."""
+    rng, size = np.random.default_rng(0), 593
+    graph = Graph((1, size)).add("Add", np.array([1.0])).add("Div", 2.0)
+    for outputs in (64, 64, 64):
+        weights = graph.weights(rng.uniform(-0.06, 0.06, (outputs, size)), 0.04, 2)
+        graph.add("Gemm", weights, rng.uniform(-0.1, 0.1, outputs), transB=1)
+        graph.add(
+            "BatchNormalization", rng.uniform(-1, 1, outputs), rng.uniform(-1, 1, outputs),
+            rng.uniform(-2, 2, outputs), rng.uniform(0.5, 5, outputs), epsilon=1e-5,
+        )  # fmt: skip
+        graph.add("Relu").quant(1.7, 2, signed=0)
+        size = outputs
+    graph.add("Gemm", graph.weights(rng.uniform(-0.2, 0.2, (1, size)), 0.1, 2), np.array([-0.1]), transB=1)
+    found = imported(graph.add("BipolarQuant", np.array([1.0]), domain=DOMAIN), tmp_path, "bipolar")
+    assert found.network.input.size == 593 and found.network.input.datatype == "bipolar"
+    assert found.head.values == [[-1.0, 1.0]]
+
+
+@pytest.mark.parametrize("kind", ["Softmax", "Sigmoid", "ArgMax", "TopK"])
+def test_other_shapes_of_the_end(tmp_path: Path, few_probes: None, kind: str) -> None:
+    """Converters put Identity, Reshape or Cast behind the end; what the file then gives is what is compared."""
+    graph = finished(small())
+    if kind == "TopK":
+        graph.nodes.append(helper.make_node("TopK", [graph.last, graph.constant([1], np.int64)], ["best", "index"]))
+        graph.last = "index"
+    else:
+        given: dict[str, Any] = {"ArgMax": {"axis": 1, "keepdims": 0}, "Softmax": {"axis": 1}}.get(kind, {})
+        graph.add(kind, **given)
+    size = 2 if kind in ("Softmax", "Sigmoid") else 1
+    graph.add("Identity").add("Reshape", graph.constant([size], np.int64)).add(
+        "Unsqueeze", graph.constant([1], np.int64)
+    )
+    if size == 1:
+        graph.add("Cast", to=TensorProto.INT32)
+    assert imported(graph, tmp_path).head.end == (kind.lower() if size == 2 else "argmax")
+    with pytest.raises(ConfigError, match=r"Relu_.*stands behind the .* of the head, expected that to be the last, or"):
+        imported(graph.add("Relu"), tmp_path)
+
+
 def small(reads_quant: bool = True) -> Graph:
     """Return the beginning of a file: float in, a quantizer, and one layer of 3 outputs on 4 inputs."""
     graph = Graph((1, 4))
@@ -293,6 +361,8 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
         (lambda g: g.quant(0.5, 2, mode="ODD"), "Quant_t3.*rounds by 'ODD', expected one of ROUND"),
         (lambda g: g.quant(0.5, 4).add("MatMul", np.random.default_rng(0).normal(size=(3, 2))),
          r"the weights of node 'MatMul_t4' \(MatMul\) are .*expected weights of 1 to 8 bits"),
+        (lambda g: g.quant(0.5, 4).add("MatMul", np.full((3, 2), np.inf)),
+         r"the weights of node 'MatMul_t4' \(MatMul\) are no finite numbers, expected weights of 1 to 8 bits"),
         (lambda g: g.add("Div", np.array([1.0, 0.0, 1.0])), "Div_t3.*divides by 0"),
         (lambda g: g.add("Mul", np.array([1.0, np.nan, 1.0])), "Mul_t3.*is no number"),
         (lambda g: g.add("Mul", np.ones((5, 3))), r"Mul_t3.*constant of the shape \(5, 3\) for values of \(1, 3\)"),
