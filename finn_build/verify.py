@@ -20,7 +20,7 @@ from finn_build import diagnose
 from finn_build.chain import Report
 from finn_build.measure import measure
 from finn_build.records import Built, Estimates
-from finn_build.simulate import Progress, SimResult, simulate, verilate
+from finn_build.simulate import QUICK_CYCLES, Progress, SimResult, simulate, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.wave import vcd_to_fst
 
@@ -65,12 +65,14 @@ def simulate_network(
     out.mkdir(parents=True)
     start = time.perf_counter()
     report("compiling the simulator")
-    harness = verilate(rtl, design, out / "verilator")
+    stalled_count = min(STALLED_IMAGES, len(golden.outputs))
+    # About half of the cycles are stalled in the second simulation.
+    cycles = estimates.cycles_per_image * (len(golden.outputs) + 2 * stalled_count)
+    harness = verilate(rtl, design, out / "verilator", quick=cycles < QUICK_CYCLES)
     compile_seconds = time.perf_counter() - start
     report(f"simulating {len(golden.outputs)} images")
     result = simulate(harness, rtl, design, golden.pixels, progress=progress)
     _require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
-    stalled_count = min(STALLED_IMAGES, len(golden.outputs))
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
     _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
     measured = measure(result, design, estimates, clk_ns=summary.clk_ns)
@@ -92,7 +94,7 @@ def simulate_network(
 def write_wave(rtl: Path, design: Design, pixels: NDArray[Any], wave: Path, scratch: Path) -> None:
     """Simulate a few (N, ...) images and write every signal to the FST file `wave`."""
     try:
-        harness = verilate(rtl, design, scratch, wave=True)
+        harness = verilate(rtl, design, scratch, wave=True, quick=True)
         simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd")
         wave.parent.mkdir(parents=True, exist_ok=True)
         vcd_to_fst(scratch / "wave.vcd", wave)
@@ -107,7 +109,7 @@ def _require_rtl_equal(
     if np.array_equal(got, want):
         return
     image = golden.pixels[diagnose.first_wrong_image(got, want)]
-    dumping = verilate(rtl, design, out / "dump", dump=True)
+    dumping = verilate(rtl, design, out / "dump", dump=True, quick=True)
     # The dumps are written where the simulation runs, so it runs in a copy.
     folder = out / "dump_rtl"
     shutil.copytree(rtl, folder)
