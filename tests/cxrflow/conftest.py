@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import yaml
 from PIL import Image
 
 from cxrflow import cli
+from cxrflow.report.draw import Plot
 from cxrflow.runs import matching, read_stamp
 from cxrflow.stage_table import STAGES
 
@@ -131,6 +133,23 @@ def call_all(place: Place, commands: Sequence[str]) -> None:
     for command in commands:
         outcome = place(command, "tiny.yaml")
         assert outcome.code == 0, outcome.err
+
+
+_DRAWN = dict[bytes, Any]()
+
+
+@pytest.fixture
+def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw plots of equal content once, for tests that make hundreds of pages: Matplotlib takes most of their time."""
+    draw = vars(Plot)["svg"].fget
+
+    def svg(plot: Plot) -> Any:
+        content = pickle.dumps(plot)
+        if content not in _DRAWN:
+            _DRAWN[content] = draw(plot)
+        return _DRAWN[content]
+
+    monkeypatch.setattr(Plot, "svg", property(svg))
 
 
 @pytest.fixture

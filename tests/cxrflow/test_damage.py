@@ -178,6 +178,7 @@ def leaves(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(leaf for key, value in pairs for leaf in leaves(value, (*path, key)))][0 if path else 1 :]
 
 
+@pytest.mark.usefixtures("_drawn_once")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_damaged_file_hides_nothing_else(two: Place, name: str) -> None:

@@ -341,6 +341,7 @@ def leaves(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(leaf for key, value in pairs for leaf in leaves(value, (*path, key)))][0 if path else 1 :]
 
 
+@pytest.mark.usefixtures("_drawn_once")
 def test_any_value_in_any_place_is_shown_or_one_sentence(reported: Place) -> None:
     rng, refused = random.Random(0), 0
     files = [
