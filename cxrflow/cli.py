@@ -20,7 +20,7 @@ from contract.manifest import DISCLAIMER
 from contract.table import print_anything
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, make_folder, parts_of, unusable, writing
-from cxrflow.stage_table import STAGES
+from cxrflow.stage_table import INTEGERS, STAGES
 
 if TYPE_CHECKING:
     from cxrflow.report.facts import Facts
@@ -294,7 +294,7 @@ def import_network(
     experiment = imported_experiment(name, given, {"board": board, "target_fps": target_fps})
     with Run(experiment, runs, Console()).locked() as run:
         _stage(run, "import", run.make_import)
-        facts = _facts(run, "import", "export")
+        facts = _facts(run, "import")
         _show(run, summary.chain_table(facts))
         for sentence in import_sentences(facts):
             print(sentence)
@@ -321,7 +321,7 @@ def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"),
         first.spare(wave, file, option="--wave")
     with first.locked() as run:
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
-        facts = _facts(run, "export", *HARDWARE)
+        facts = _facts(run, *INTEGERS, *HARDWARE)
         _show(run, summary.chain_table(facts), summary.hardware_table(facts))
 
 
@@ -348,7 +348,7 @@ def synth(
             _show(run, summary.synth_table(_facts(run, "build", "synth")))
         if gates:
             _stage(run, "gates")
-            _show(run, summary.chain_table(_facts(run, "export", "build", "simulate", "gates")))
+            _show(run, summary.chain_table(_facts(run, *INTEGERS, "build", "simulate", "gates")))
 
 
 @_stage_command("package")
@@ -415,7 +415,7 @@ def run_all(
         _stage(run, "build")
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         _stage(run, "package", run.package)
-        facts = _facts(run, "export", *HARDWARE, "gates", "package")
+        facts = _facts(run, *INTEGERS, *HARDWARE, "gates", "package")
         _show(run, summary.chain_table(facts), summary.hardware_table(facts), summary.synth_table(facts))
         print(f"Everything is in {run.folder}; look at {_report(run.folder)}. {DISCLAIMER}")
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, write_whole
-from cxrflow.stage_table import STAGES
+from cxrflow.stage_table import STAGES, Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -221,7 +221,9 @@ def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchErr
     return MismatchError(text if str(failed) in text else f"{text} What was made is in {failed}.")
 
 
-def require_stage(run: Path, board: str, name: str, experiment: dict[str, Any]) -> Stamp:
+def require_stage(
+    run: Path, board: str, name: str, experiment: dict[str, Any], stages: Mapping[str, Stage] = STAGES
+) -> Stamp:
     """Return the stamp of a finished stage that is of this experiment and not stale, with the files that were made.
 
     Args:
@@ -229,52 +231,53 @@ def require_stage(run: Path, board: str, name: str, experiment: dict[str, Any]) 
         board: whose stage.
         name: of the stage.
         experiment: the sections that the stage must have been made for.
+        stages: that the run can have.
 
     Raises:
         ArtifactError: the stage or one that it needs is missing, altered, or made from what has since been made anew.
         ConfigError: the stage belongs to another experiment.
     """
-    row = STAGES[name]
+    row = stages[name]
     folder = row.place(run, board)
-    if not folder.exists() and (earlier := _first_missing(run, board, name)) != name:
-        require_files(STAGES[earlier].place(run, board), STAGES[earlier].command)
+    if not folder.exists() and (earlier := _first_missing(run, board, name, stages)) != name:
+        require_files(stages[earlier].place(run, board), stages[earlier].command)
     stamp = require_files(folder, row.command)
     if stamp.experiment != experiment:
         raise ConfigError(
             f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
             f"Give {run / 'experiment.yaml'} (or the same --data), or start again with `cxrflow train`."
         )
-    if (before := stale(run, board, name)) is not None:
+    if (before := stale(run, board, name, stages)) is not None:
         raise ArtifactError(f"{folder} was made from an earlier {before}. Run `cxrflow {row.command}` again.")
     return stamp
 
 
-def _first_missing(run: Path, board: str, name: str) -> str:
+def _first_missing(run: Path, board: str, name: str, stages: Mapping[str, Stage]) -> str:
     """Return the first stage on the road to one that is not there, which is not there either."""
-    for before in STAGES[name].reads:
-        if not STAGES[before].place(run, board).exists():
-            return _first_missing(run, board, before)
+    for before in stages[name].reads:
+        if not stages[before].place(run, board).exists():
+            return _first_missing(run, board, before, stages)
     return name
 
 
-def stale(run: Path, board: str, name: str) -> str | None:
+def stale(run: Path, board: str, name: str, stages: Mapping[str, Stage] = STAGES) -> str | None:
     """Return the stage that has been made anew, to another result, since `name` was made from it; None if none has.
 
     A run that was copied without an earlier stage is as good as it was.
     """
-    row = STAGES[name]
+    row = stages[name]
     stamp = read_stamp(row.place(run, board))
     for before, patterns in (*row.reads.items(), *row.may_read.items()):
-        now = read_stamp(STAGES[before].place(run, board))
+        now = read_stamp(stages[before].place(run, board))
         if stamp is None or now is None:
             continue
-        inside = f"{STAGES[before].place(run, board).relative_to(run)}/"
+        inside = f"{stages[before].place(run, board).relative_to(run)}/"
         used = {file: digest for file, digest in stamp.inputs.get("reads", {}).items() if file.startswith(inside)}
         if before in row.may_read and not used:
             continue  # it came later
         if used != matching(now, inside, patterns):
             return before
-        if (earlier := stale(run, board, before)) is not None:
+        if (earlier := stale(run, board, before, stages)) is not None:
             return earlier
     return None
 

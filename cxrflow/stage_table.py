@@ -6,11 +6,12 @@ reads, `cxrflow/code.py` finds what its code depends on.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 TRAINED = ("data", "network", "train", "model")  # the experiment's sections that the network belongs to
 BUILT = (*TRAINED, "build")
+TRAINING, IMPORT = "training", "import"  # the front ends
 Files = Mapping[str, tuple[str, ...]]  # of earlier stages: the stage -> patterns of its files
 
 
@@ -18,7 +19,8 @@ Files = Mapping[str, tuple[str, ...]]  # of earlier stages: the stage -> pattern
 class Stage:
     """One stage; it lies in no other one's folder, so that making one again deletes nothing of another.
 
-    A run has one of the two front ends, a training with its export or an import, and both fill `export/`.
+    A run has one of the two front ends, a training with its export or an import, and both fill `export/`: what reads
+    `export` reads an import's integers too.
     """
 
     does: str  # a sentence for people
@@ -28,6 +30,7 @@ class Stage:
     reads: Files = field(default_factory=dict)  # what must be there; without a pattern: it only must be there
     may_read: Files = field(default_factory=dict)  # what is shown or shipped where it is there and not stale
     sections: tuple[str, ...] = ()  # of the experiment, that it belongs to
+    front: str = ""  # the front end that it belongs to, TRAINING or IMPORT; none: every run can have it
     tools: tuple[str, ...] = ()  # packages whose version decides the result
     keeps: tuple[str, ...] = ()  # folders in it that others leave there, which stay when it is made again
     helper: bool = False  # has no command of its own: it is made with one that reads it or that it draws
@@ -48,6 +51,7 @@ STAGES: dict[str, Stage] = {
         code=("qnn.training", "qnn.results", "datasets.source", "datasets.phantom", "datasets.seen"),
         sections=TRAINED,
         tools=("torch", "brevitas", "lightning", "scikit-learn"),
+        front=TRAINING,
         without="no metrics, and nothing that follows",
     ),
     "figures": Stage(
@@ -57,6 +61,7 @@ STAGES: dict[str, Stage] = {
         code=("qnn.drawn",),
         reads={"train": ("checkpoint.pt", "metrics.json", "history.csv")},
         helper=True,
+        front=TRAINING,
         without="no pictures",
     ),
     "export": Stage(
@@ -67,6 +72,7 @@ STAGES: dict[str, Stage] = {
         reads={"train": ("checkpoint.pt",)},
         sections=TRAINED,
         tools=("torch", "brevitas", "qonnx", "onnx"),
+        front=TRAINING,
         without="no integers to build from",
     ),
     "import": Stage(
@@ -76,6 +82,7 @@ STAGES: dict[str, Stage] = {
         code=("export.foreign.folder",),
         sections=TRAINED,
         tools=("numpy", "qonnx", "onnx"),
+        front=IMPORT,
         without="no integers to build from, of a network that was not trained here",
         given="an ONNX file",
     ),
@@ -190,8 +197,20 @@ STAGES: dict[str, Stage] = {
         without="nothing to run elsewhere",
     ),
 }
-OF_TRAINED = ("train", "figures", "export")  # stages that an imported network never has
+INTEGERS = ("export", "import")  # what ends a front end
 SHELLS = {row.folder.rpartition("/")[2]: name for name, row in STAGES.items() if row.folder.startswith("bitstream/")}
+
+
+def stages_of(front: str) -> dict[str, Stage]:
+    """Return the stages that a run with this front end can have, each with what it reads there."""
+    integers = next(name for name in INTEGERS if STAGES[name].front == front)
+    found = {name: row for name, row in STAGES.items() if row.front in ("", front)}
+
+    def here(files: Files) -> Files:
+        named = {integers if before == "export" else before: patterns for before, patterns in files.items()}
+        return {before: patterns for before, patterns in named.items() if before in found}
+
+    return {name: replace(row, reads=here(row.reads), may_read=here(row.may_read)) for name, row in found.items()}
 
 
 def behind(stage: str) -> set[str]:

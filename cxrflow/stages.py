@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +37,7 @@ from cxrflow.runs import (
     stale,
     writing,
 )
-from cxrflow.stage_table import OF_TRAINED, SHELLS, STAGES
+from cxrflow.stage_table import IMPORT, SHELLS, STAGES, TRAINING, Stage, stages_of
 from finn_build.records import Estimates, Synthesis
 from qnn.records import Metrics, read_history
 from qnn.spec import NetworkSpec
@@ -107,6 +108,11 @@ class Run:
     def imported(self) -> bool:
         """Whether the network is somebody's file, and was not trained here."""
         return self.experiment.model is not None
+
+    @property
+    def stages(self) -> dict[str, Stage]:
+        """The stages that it can have."""
+        return stages_of(IMPORT if self.imported else TRAINING)
 
     def spare(self, output: Path, *files: Path, option: str) -> None:
         """Stop before an output would replace `files` or what this run reads. Raises ConfigError."""
@@ -202,20 +208,17 @@ class Run:
 
     def _require_its_own(self, stage: str) -> None:
         """Stop at a stage of the other front end, which would put its integers in the place of this run's."""
-        if stage in OF_TRAINED:
+        front = STAGES[stage].front
+        if front == TRAINING:
             self.require_trained()
-        if stage == "import" and not self.imported:
+        if front == IMPORT and not self.imported:
             raise ConfigError(
                 f"{self.experiment.name} is of a training. Give an ONNX file: `cxrflow import FILE --name NAME`."
             )
         before = self.folder / "experiment.yaml"
-        if stage in (*OF_TRAINED, "import") and before.is_file():
-            other = "model" in read_fields(before)
-            if other != self.imported:
-                what = "an imported network" if other else "a training"
-                raise ConfigError(
-                    f"{self.folder} is the run of {what}, expected a name of its own. Choose another name."
-                )
+        if front and before.is_file() and (other := "model" in read_fields(before)) != self.imported:
+            what = "an imported network" if other else "a training"
+            raise ConfigError(f"{self.folder} is the run of {what}, expected a name of its own. Choose another name.")
 
     def make_import(self) -> bool:
         """Import the file; of a run that is new, nothing is left where it is refused. Returns whether it was done."""
@@ -236,9 +239,8 @@ class Run:
 
     def front(self) -> list[tuple[str, Callable[[], bool]]]:
         """Return the stages, and how each is made, that give this run's integers."""
-        if self.imported:
-            return [("import", lambda: self.make("import"))]
-        return [("train", self.train), ("export", lambda: self.make("export"))]
+        own = [name for name, row in self.stages.items() if row.front and not row.helper]
+        return [(name, self.train if name == "train" else partial(self.make, name)) for name in own]
 
     def inputs(self, stage: str, **chosen: Any) -> dict[str, Any]:
         """Return all that decides a stage's result; raises as `make` does where an earlier one cannot be used."""
@@ -253,22 +255,18 @@ class Run:
 
     def _reads(self, stage: str) -> dict[str, str]:
         """Return the hashes of the files of earlier stages that a stage reads, having made sure that these are good."""
-        row, found = STAGES[stage], dict[str, str]()
+        row, found = self.stages[stage], dict[str, str]()
         if "build" in row.reads:
             require_layout(self.folder, self.board)
-        if self.imported and "export" in row.reads:
-            require_files(self.place("import"), "import")
         for before in row.reads:
             if STAGES[before].helper:
                 self.make(before)
         for before, patterns in (*row.reads.items(), *row.may_read.items()):
-            if self.imported and before in OF_TRAINED and before != "export":
-                continue
             if before in row.may_read and self.there(before) is None:
                 self._tell_left_out(before)
                 continue
             sections = self.experiment.sections(*STAGES[before].sections)
-            stamp = require_stage(self.folder, self.board, before, sections)
+            stamp = require_stage(self.folder, self.board, before, sections, self.stages)
             found |= matching(stamp, f"{self.place(before).relative_to(self.folder)}/", patterns)
         return found
 
@@ -279,7 +277,7 @@ class Run:
         return folder if folder.exists() and not other_shell and not self._stale(stage) else None
 
     def _stale(self, stage: str) -> str | None:
-        return stale(self.folder, self.board, stage)
+        return stale(self.folder, self.board, stage, self.stages)
 
     def _tell_left_out(self, stage: str) -> None:
         if (before := self._stale(stage)) is not None:

@@ -4,7 +4,7 @@ A stage that is not there, or was made from something that has since been made a
 names the command.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +17,7 @@ from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.package import Deployed
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files, require_layout, stale
-from cxrflow.stage_table import OF_TRAINED, STAGES, Stage, behind
+from cxrflow.stage_table import IMPORT, STAGES, TRAINING, Stage, behind, stages_of
 from export.records import Exported
 from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
 from finn_build.resources import Sourced, sourced
@@ -27,6 +27,7 @@ from qnn.records import Epoch, Measured, Metrics, read_history
 RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field of Facts, stage, file, what it holds
     ("metrics", "train", "metrics.json", Metrics),
     ("exported", "export", "export.json", Exported),
+    ("exported", "import", "export.json", Exported),
     ("built", "build", "build.json", Built),
     ("estimates", "build", "estimates.json", Estimates),
     ("folding", "build", "folding.json", Folding),
@@ -138,17 +139,13 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     """
     experiment = load_experiment(folder / "experiment.yaml", board=board)
     of = BOARDS[experiment.build.board]
-    other = OF_TRAINED[:1] if experiment.model is not None else ("import",)  # of the other front end
-    looked_at = {
-        name: stage
-        for name, stage in STAGES.items()
-        if not stage.helper and name not in other and (not stages or name in stages)
-    }
+    can_be = stages_of(TRAINING if experiment.model is None else IMPORT)
+    looked_at = {name: row for name, row in can_be.items() if not row.helper and (not stages or name in stages)}
     if behind("build") & looked_at.keys():
         require_layout(folder, of.name)
     stamps = {name: _stamp(stage.place(folder, of.name), stage) for name, stage in looked_at.items()}
-    missing = _missing(folder, of.name, stamps)
-    here = {name: STAGES[name].place(folder, of.name) for name in looked_at if name not in missing}
+    missing = _missing(folder, of.name, stamps, can_be)
+    here = {name: can_be[name].place(folder, of.name) for name in looked_at if name not in missing}
     found = Facts(
         name=shown(folder.resolve().name),
         experiment=experiment,
@@ -162,7 +159,7 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     if "train" in here:
         content["history"] = read_history(here["train"] / "history.csv")
     if "export" in here:
-        content["golden"] = None if experiment.model is not None else load_labelled(here["export"] / "golden.npz")
+        content["golden"] = load_labelled(here["export"] / "golden.npz")
     for name, stage, file, kind in RECORDS:
         if stage in here:
             content[name] = read_record(here[stage] / file, kind)
@@ -259,15 +256,15 @@ def _stamp(folder: Path, stage: Stage) -> Stamp | None:
     return require_files(folder, stage.command)
 
 
-def _missing(run: Path, board: str, stamps: dict[str, Stamp | None]) -> dict[str, str]:
+def _missing(run: Path, board: str, stamps: Mapping[str, Stamp | None], stages: Mapping[str, Stage]) -> dict[str, str]:
     """Say why each stage that cannot be shown is missing."""
     missing: dict[str, str] = {}
     for name, stamp in stamps.items():
         if stamp is None:
             missing[name] = "not there yet"
-        elif (earlier := stale(run, board, name)) is not None:
+        elif (earlier := stale(run, board, name, stages)) is not None:
             missing[name] = f"made from an earlier {earlier}"
-        elif (before := next((one for one in STAGES[name].reads if one in missing), None)) is not None:
+        elif (before := next((one for one in stages[name].reads if one in missing), None)) is not None:
             missing[name] = f"made from what is now missing: {before}"
     return missing
 

@@ -16,7 +16,7 @@ import yaml
 from contract.manifest import load_manifest
 from cxrflow.code import closure
 from cxrflow.runs import read_stamp
-from cxrflow.stage_table import SHELLS, STAGES, table
+from cxrflow.stage_table import IMPORT, SHELLS, STAGES, TRAINING, stages_of, table
 from cxrflow.stages import INPUTS, WORK
 from tests.cxrflow.conftest import REPOSITORY, Place
 from tests.cxrflow.test_sources import forged
@@ -36,9 +36,11 @@ def test_every_row_has_its_function_and_every_function_its_row() -> None:
     assert SHELLS == {"axi_dma": "bitstream", "finn_iodma": "bitstream_iodma"}
 
 
-def test_no_stage_lies_in_another_ones_folder() -> None:
-    """But the two front ends: they fill one folder, and a run has one of them (test_import.py)."""
-    for one, other in permutations([row for name, row in STAGES.items() if name != "import"], 2):
+@pytest.mark.parametrize("front", [TRAINING, IMPORT])
+def test_no_stage_of_a_run_lies_in_another_ones_folder(front: str) -> None:
+    stages = stages_of(front)
+    assert all(before in stages for row in stages.values() for before in (*row.reads, *row.may_read))
+    for one, other in permutations(stages.values(), 2):
         assert not other.place(Path(), BOARD).is_relative_to(one.place(Path(), BOARD))
 
 
