@@ -45,7 +45,13 @@ class Link(Record):
     images: Count
     differing: Count | None = None
     first_difference: Difference | None = None
+    places: dict[Text, Count] = {}  # of a witness of a file: at which layer so many inputs first differ
     note: Text = ""  # why it was not executed
+
+    @property
+    def where(self) -> str:
+        """Where inputs first differ, such as: 2 first at input, 5 first at layer 0."""
+        return ", ".join(f"{count} first at {place}" for place, count in self.places.items())
 
 
 Chain = Annotated[list[Link], Field(max_length=100)]

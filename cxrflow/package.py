@@ -38,7 +38,8 @@ CODE = (  # what the deploy folder needs of this repository
     "datasets/codestream.py", "datasets/dicom.py",
 )  # fmt: skip
 KEPT = (  # of these, only for us here
-    "contract/fields.py", "contract/onnx_file.py", "contract/record.py", "contract/yaml_text.py",
+    "contract/fields.py", "contract/file_tensors.py", "contract/onnx_file.py", "contract/record.py",
+    "contract/yaml_text.py",
 )  # fmt: skip
 TEMPLATES = "cxrflow/deploy"
 

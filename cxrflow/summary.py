@@ -226,7 +226,8 @@ def chain_table(facts: Facts) -> RenderableType:
 
 
 def _remark(link: Link) -> str:
-    return " (counted, not required)" if link.differing and link.stage in WITNESSES else ""
+    where = f": {link.where}" if link.places else ""
+    return f" (counted, not required{where})" if link.differing and link.stage in WITNESSES else ""
 
 
 def hardware_table(facts: Facts) -> RenderableType | None:

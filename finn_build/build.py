@@ -1,10 +1,12 @@
 """From integers to RTL: make the graphs, save and compare each, stitch, and record what was built.
 
 `build_network` takes an integer network and golden images, from wherever these come; `build` reads them from an export
-folder: `reference.npz`, `golden.npz`, and `model.onnx` for the witness. `chain.py` compares, `verify.py` simulates.
+folder: `reference.npz`, `golden.npz`, and for the witness `model.onnx`, or of an imported network `imported.onnx` and
+`tensors.npz`. `chain.py` compares, `verify.py` simulates.
 """
 
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,10 @@ from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ArtifactError
+from contract.file_tensors import FileTensors
 from contract.golden import Golden, load_golden
 from contract.network import IntegerNetwork, load_network
-from finn_build import steps, witness
+from finn_build import file_witness, steps, witness
 from finn_build.chain import Chain, Report
 from finn_build.config import BuildConfig
 from finn_build.estimates import estimate, formulas
@@ -38,14 +41,16 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
     """
     golden, network = load_golden(export / "golden.npz"), load_network(export / "reference.npz")
     if not (export / "model.onnx").exists():  # an imported network: its own execution was compared when it came
-        return build_network(network, golden, out, config, report)
+        file, tensors = export / "imported.onnx", FileTensors.load(export / "tensors.npz")
+        hear = partial(file_witness.hear, file, tensors)
+        return build_network(network, golden, out, config, report, hear=hear)
     qonnx = witness.load_onnx(export / "model.onnx")
     pixels = qonnx.get_tensor_shape(qonnx.graph.input[0].name)[1]
     if pixels != network.input.size:
         raise ArtifactError(
             f"model.onnx is for {pixels} pixels, reference.npz for {network.input}. Export the run again."
         )
-    return build_network(network, golden, out, config, report, qonnx=qonnx)
+    return build_network(network, golden, out, config, report, hear=partial(witness.hear, qonnx, network))
 
 
 def build_network(
@@ -55,7 +60,7 @@ def build_network(
     config: BuildConfig,
     report: Report,
     *,
-    qonnx: ModelWrapper | None = None,
+    hear: Callable[[Chain, Path], None] | None = None,
 ) -> dict[str, Any]:
     """Compile an integer network into the new folder `out`; return what build.json holds.
 
@@ -65,7 +70,8 @@ def build_network(
         out: the folder; must not exist.
         config: board, clock, and the wanted rate or a folding file.
         report: told what is being done, a line at a time.
-        qonnx: the QONNX graph that the network comes from; FINN's own conversion of it is executed as a witness.
+        hear: adds witnesses to the chain: FINN's own conversions of the file that the network comes from. It is given
+            a folder for FINN's own files.
 
     Raises:
         MismatchError: a step changed the integers; names step and layer.
@@ -78,8 +84,8 @@ def build_network(
     board = BOARDS[config.board]
     chain = Chain(network, golden, out, report)
     with finn_session(out / "finn"):
-        if qonnx is not None:
-            witness.hear(qonnx, network, chain, (out / "finn").resolve())
+        if hear is not None:
+            hear(chain, (out / "finn").resolve())
         model = chain.step("hardware_graph", lambda: hardware_graph(network))
         graph = model
         _tell_of_thresholds(graph, config, report)

@@ -42,19 +42,61 @@ class Chain:
         try:
             model, got = self._execute(name, make, None)
         except Exception as err:  # FINN's and qonnx's transformations raise anything
-            reason = " ".join(str(err).split())[:200] or type(err).__name__
-            note = f"FINN cannot treat this network: {reason.rstrip('.')}"
-            self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
-            self.report(f"{name}, a witness: {note}")
+            self._cannot(name, err)
             return None
         self._add(name, got, witness=True)
+        return model
+
+    def opinion(
+        self,
+        name: str,
+        make: Callable[[], ModelWrapper],
+        first: Callable[[ModelWrapper], NDArray[np.int64]],
+        places: int,
+    ) -> ModelWrapper | None:
+        """Add FINN's own graph of a file that others made. Returns it; None where FINN can't make or execute it.
+
+        Args:
+            name: of the stage.
+            make: makes the graph.
+            first: returns the (N,) first place per input at which it differs from the file: 0 is what the first layer
+                reads, i what layer i - 1 gives; -1: nowhere.
+            places: their number.
+        """
+        try:
+            model = self._saved(name, make())
+            found = first(model)
+        except Exception as err:
+            self._cannot(name, err)
+            return None
+        counts = np.bincount(found[found >= 0], minlength=places).tolist()
+        where = {f"layer {i - 1}" if i else "input": count for i, count in enumerate(counts) if count}
+        link = {
+            "stage": name,
+            "images": len(found),
+            "differing": sum(counts),
+            "first_difference": None,
+            "places": where,
+        }
+        self.links.append(link)
+        told = "".join(f", {count} first at {place}" for place, count in where.items())
+        self.report(f"{name}, a witness: {len(found)} inputs, {sum(counts)} differ from the file{told}")
+        return model
+
+    def _cannot(self, name: str, err: Exception) -> None:
+        reason = " ".join(str(err).split())[:200] or type(err).__name__
+        note = f"FINN cannot treat this network: {reason.rstrip('.')}"
+        self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
+        self.report(f"{name}, a witness: {note}")
+
+    def _saved(self, name: str, model: ModelWrapper) -> ModelWrapper:
+        model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
         return model
 
     def _execute(
         self, name: str, make: Callable[[], ModelWrapper], images: int | None
     ) -> tuple[ModelWrapper, NDArray[np.float64]]:
-        model = make()
-        model.save(str(self.out / "steps" / f"{len(self.links):02d}_{name}.onnx"))
+        model = self._saved(name, make())
         pixels = self.golden.pixels[:images]
         return model, execute(model, pixels) if len(pixels) else np.empty((0, self.network.output_size))
 

@@ -255,7 +255,7 @@ def chain_rows(facts: Facts) -> list[ChainRow]:
         elif difference is not None:
             first = f"image {difference.image}: {difference.got:,.0f} instead of {difference.want:,.0f}"
         else:
-            first = "not recorded" if link.differing else "none"
+            first = link.where or ("not recorded" if link.differing else "none")
         rows.append(ChainRow(words(link.stage), link.images, link.differing, first, link.stage in WITNESSES))
     return rows
 

@@ -2,6 +2,7 @@
 
 imported.onnx   the file
 reference.npz   the integers of the hardware (contract.network)
+tensors.npz     some of these inputs as the file reads them, with tensors of the file (contract.file_tensors)
 golden.npz      inputs as the hardware reads them, with their integers: the samples, and some at all ends and at random
 export.json     the host's part at either end, and what was compared
 """
@@ -13,20 +14,24 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from contract.errors import ConfigError, DataError
+from contract.file_tensors import FileTensors
 from contract.files import hash_file, write_whole
 from contract.network import IntegerNetwork, save_network
 from contract.npz import load_npz, save_npz
 from contract.onnx_file import load_onnx
 from contract.quantizer import FLOAT
 from contract.values import VALUES
+from export.foreign.execute import Execution
 from export.foreign.graph import Chain, read_graph
 from export.foreign.layers import Imported, to_integers
 from export.foreign.proof import Proof, prove
 from export.records import describe_layers
 
 GOLDEN = 100  # of the inputs that the proof made, that every later stage is compared on
+WITNESSED = 100  # of the golden inputs, on which FINN's own conversion is heard
 MAX_SAMPLES = 100_000
 ADVICE = "Export the network again, or give another file."
 
@@ -62,7 +67,9 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
     out.mkdir(parents=True)
     write_whole(out / "imported.onnx", path.read_bytes())
     save_network(out / "reference.npz", imported.network)
-    save_npz(out / "golden.npz", _golden(proof, count, labels))
+    chosen = _chosen(len(proof.fed), count)
+    save_npz(out / "golden.npz", {"pixels": proof.inputs[chosen], "outputs": proof.outputs[chosen]})
+    _tensors(model, chain, proof.read[chosen]).save(out / "tensors.npz")
     summary = _summary(path, imported, proof, reads, count, labels)
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
@@ -117,12 +124,18 @@ def _bits(weights: NDArray[np.int8]) -> int:
     return max(2, *(1 + int(v if v >= 0 else ~v).bit_length() for v in (int(weights.min()), int(weights.max()))))
 
 
-def _golden(proof: Proof, samples: int, labels: NDArray[np.int64] | None) -> dict[str, NDArray[np.generic]]:
-    """Return the samples, and some of what the proof made: both ends first, the others evenly spread."""
-    made = np.unique(np.linspace(samples + 2, len(proof.fed) - 1, GOLDEN - 2).astype(np.int64))
-    chosen = np.concatenate([np.arange(samples + 2), made])
-    arrays: dict[str, NDArray[np.generic]] = {"pixels": proof.inputs[chosen], "outputs": proof.outputs[chosen]}
-    return arrays
+def _chosen(count: int, samples: int) -> NDArray[np.int64]:
+    """Return which inputs go on: the samples, and some of what the proof made: both ends, and others evenly spread."""
+    made = np.unique(np.linspace(samples + 2, count - 1, GOLDEN - 2).astype(np.int64))
+    return np.concatenate([np.arange(samples + 2), made])
+
+
+def _tensors(model: ModelProto, chain: Chain, read: NDArray[np.float64]) -> FileTensors:
+    """Return what the file makes of up to WITNESSED of the inputs (N, M), evenly spread."""
+    fed = read[np.unique(np.linspace(0, len(read) - 1, WITNESSED).astype(np.int64))]
+    names = [product.data for product in chain.products] + [chain.result]
+    found = iter(Execution(model, *(name for name in names if name != chain.input), double=True)(fed))
+    return FileTensors(fed, tuple(fed if name == chain.input else next(found) for name in names))
 
 
 def _given(given: Given, chain: Chain, reads: str) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:

@@ -39,6 +39,7 @@ class Product:
     matrix: NDArray[np.float64]  # (C, M)
     steps: tuple[Step | Quantizer, ...]  # between the product before, or the input, and this one
     last: str  # node that makes what is read; of the first product the input's name
+    data: str  # the tensor that it reads
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class _Reader:
             )
         constants = [self.constants.get(other) if other else None for other in node.input]
         if kind in ("MatMul", "Gemm"):
-            data = self._product(node, attributes, data, constants)
+            data = self._product(node, attributes, data, constants, name)
         elif kind in SHAPES:
             if kind != "Cast" or self.end != "argmax":  # a class is an integer, of whatever type
                 data.ids = SHAPES[kind](data.ids, constants, attributes)
@@ -252,7 +253,7 @@ class _Reader:
             data.ids = np.zeros([1] * (dims if kept else dims - 1), dtype=np.int64)
 
     def _product(
-        self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None]
+        self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None], name: str
     ) -> _Data:
         left, right = constants[0], constants[1]
         gemm = node.op_type == "Gemm"
@@ -275,7 +276,7 @@ class _Reader:
             )
         ordered = np.empty_like(matrix)
         ordered[:, data.ids.ravel()] = matrix
-        self.products.append(Product(label(node), ordered, tuple(data.steps), data.made_by))
+        self.products.append(Product(label(node), ordered, tuple(data.steps), data.made_by, name))
         made = _Data(np.arange(len(matrix)).reshape(result), label(node))
         if gemm:
             alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))

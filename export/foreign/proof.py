@@ -26,7 +26,8 @@ CLOSE = 1e-3  # of what one integer more changes: how far a float64 sum may be f
 class Proof:
     """What was compared."""
 
-    fed: NDArray[Any]  # (N, M) what the file was executed on, samples first
+    fed: NDArray[Any]  # (N, M) what was fed, samples first
+    read: NDArray[np.float64]  # (N, M) what the file was executed on: that times the scale
     inputs: NDArray[Any]  # (N, *Input.shape) the network's integers for it
     outputs: NDArray[np.int64]  # (N, K)
     differing_in_float32: int  # inputs on which the file's execution in float32 has another integer
@@ -67,7 +68,7 @@ def prove(
         _compare_end(ends[0], head, outputs, got)
     (single,) = Execution(model, chain.result, double=False)(real_fed)
     differing = int((np.abs(single - reals) > allowed / CLOSE / 2).any(axis=1).sum())
-    return Proof(fed, inputs, outputs, differing)
+    return Proof(fed, real_fed, inputs, outputs, differing)
 
 
 def _refuse(wrong: NDArray[np.int64], count: int, got: NDArray[np.float64], want: NDArray[np.float64]) -> None:
@@ -162,11 +163,12 @@ def _fed(rule: InputRule, codes: NDArray[Any], rng: np.random.Generator) -> NDAr
     ends = rows[columns, np.minimum(levels, rows.shape[1] - 1)]
     first, last = levels == 0, levels == rows.shape[1]
     at_start = rng.random(codes.shape) < 0.5
+    ties = rng.choice([0, 0.5], (len(codes), 1))  # of half of the inputs, so that others tell of what is behind
     if rule.reads == FLOAT:
         width = np.where(first | last, 1.0, ends - begins)
         inside = np.where(first, ends - rng.random(codes.shape), begins + rng.random(codes.shape) * width)
         exact = np.where(first | (~last & ~at_start), np.nextafter(ends, -np.inf), begins)
-        return np.where(rng.random(codes.shape) < 0.3, exact, inside).astype(
+        return np.where(rng.random(codes.shape) < ties, exact, inside).astype(
             np.float32
         )  # so that float32 reads the same
     values = VALUES[rule.reads]
