@@ -56,7 +56,7 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     assert set(load_experiment(here.folder / file).sections("model")) == {"model"}
     done = here("run", file)
     assert done.code == 0, done.err
-    assert all(stage in done.out for stage in ("file_float64", "streamline", "rtl_with_random_stalls"))
+    assert all(stage in done.out for stage in ("file_float64", "qonnx_to_finn", "rtl_with_random_stalls"))
     deploy, x = here.folder / "runs" / "net" / "deploy" / "pynq-z2", np.random.default_rng(2).normal(size=(12, 8, 8))
     model = load_onnx(here.folder / "net.onnx")
     (want,) = Execution(model, model.graph.output[0].name, double=True)(x)
