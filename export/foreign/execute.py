@@ -16,11 +16,18 @@ from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_19
 from onnx.reference.ops.op_quantize_linear import QuantizeLinear_19
 from qonnx.custom_op.general.intquant import int_quant
 from qonnx.custom_op.general.multithreshold import multithreshold
+from qonnx.custom_op.general.trunc import trunc_v1, trunc_v2
 
 from contract.errors import ConfigError
 
 DOMAIN = "qonnx.custom_op.general"
-OPERATORS = ("Quant", "IntQuant", "BipolarQuant", "MultiThreshold")  # those of that domain, by whatever name it goes
+OPERATORS = (
+    "Quant",
+    "IntQuant",
+    "BipolarQuant",
+    "MultiThreshold",
+    "Trunc",
+)  # those of that domain, by whatever name it goes
 
 
 class Execution:
@@ -96,7 +103,7 @@ def _widen(tensor: TensorProto) -> None:
 
 
 def _session(model: ModelProto) -> ReferenceEvaluator:
-    return ReferenceEvaluator(model, new_ops=[Quant, IntQuant, BipolarQuant, MultiThreshold, *_STANDARD])
+    return ReferenceEvaluator(model, new_ops=[Quant, IntQuant, BipolarQuant, MultiThreshold, Trunc, *_STANDARD])
 
 
 def _fold_constants(model: ModelProto) -> None:
@@ -127,6 +134,11 @@ def _fold_constants(model: ModelProto) -> None:
     )
 
 
+def _mode(given: str | bytes) -> str:
+    mode = given.decode() if isinstance(given, bytes) else given
+    return "DOWN" if mode.upper() == "ROUND_TO_ZERO" else mode  # what Brevitas writes, and qonnx calls otherwise
+
+
 class Quant(OpRun):
     """See qonnx."""
 
@@ -135,8 +147,7 @@ class Quant(OpRun):
     def _run(  # type: ignore[no-untyped-def]
         self, x, scale, zeropoint, bits, narrow=0, rounding_mode="ROUND", signed=1
     ) -> tuple[Any]:
-        mode = rounding_mode.decode() if isinstance(rounding_mode, bytes) else rounding_mode or "ROUND"
-        mode = "DOWN" if mode.upper() == "ROUND_TO_ZERO" else mode  # what Brevitas writes, and qonnx calls otherwise
+        mode = _mode(rounding_mode or "ROUND")
         return (np.asarray(int_quant(x, scale, zeropoint, bits, signed, narrow or 0, mode), dtype=x.dtype),)
 
 
@@ -151,6 +162,22 @@ class BipolarQuant(OpRun):
 
     def _run(self, x, scale) -> tuple[Any]:  # type: ignore[no-untyped-def]
         return (np.where(x >= 0, scale, -scale).astype(x.dtype),)
+
+
+class Trunc(OpRun):
+    """See qonnx: its version 1 has five inputs, version 2 a scale of the output more."""
+
+    op_domain = DOMAIN
+
+    def _run(  # type: ignore[no-untyped-def]
+        self, x, scale, zero, bits, *result, rounding_mode="FLOOR", narrow=0, signed=1
+    ) -> tuple[Any]:
+        mode = _mode(rounding_mode or "FLOOR")
+        if len(result) == 1:
+            found = trunc_v1(x, scale, zero, bits, result[0], mode)
+        else:
+            found = trunc_v2(x, scale, zero, bits, narrow or 0, 1 if signed is None else signed, *result, mode)
+        return (np.asarray(found, dtype=x.dtype),)
 
 
 class MultiThreshold(OpRun):

@@ -27,7 +27,7 @@ MAX_CONSTANT = 1 << 26  # elements of a computed constant
 ACCEPTED = (
     "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
     "Identity, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, Squeeze, Sub, "
-    "TopK, Transpose and Unsqueeze"
+    "TopK, Transpose, Trunc and Unsqueeze"
 )
 
 
@@ -432,6 +432,19 @@ def _quant(
     return _grid(constants, attributes, _few(data)).quantizer()
 
 
+def _trunc(
+    node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
+) -> Step | Quantizer:
+    if len(constants) not in (5, 6) or any(value is None for value in constants[1:]):
+        raise UnsupportedError(f"has {len(constants)} inputs, expected 5, or 6 with a scale of its output")
+    scale, zero, bits, *result = (_few(data)(_float(value)) for value in constants[1:])
+    return steps.trunc(
+        scale, zero, (bits, result[-1]), result[0] if len(result) > 1 else None,
+        signed=bool(attributes.get("signed", 1)), narrow=bool(attributes.get("narrow", 0)),
+        rounding=bytes(attributes.get("rounding_mode", b"FLOOR")).decode(errors="replace").upper(),
+    )  # fmt: skip
+
+
 def _bipolar_quant(
     node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
 ) -> Step | Quantizer:
@@ -502,7 +515,7 @@ def _multi_threshold(
 STEPS: dict[str, Callable[..., Step | Quantizer]] = {
     "Add": _binary, "Sub": _binary, "Mul": _binary, "Div": _binary, "BatchNormalization": _batch_norm, "Relu": _relu,
     "Clip": _clip, "Quant": _quant, "BipolarQuant": _bipolar_quant, "QuantizeLinear": _quantize,
-    "DequantizeLinear": _dequantize, "MultiThreshold": _multi_threshold,
+    "DequantizeLinear": _dequantize, "MultiThreshold": _multi_threshold, "Trunc": _trunc,
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
 from contract.quantizer import MAX_RULE, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.graph import Chain, Product
-from export.foreign.steps import Quantizer, Step, integer_rows, step
+from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, step
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -284,6 +284,18 @@ def _index(steps: Steps, x: NDArray[np.generic]) -> Integers:
         return np.asarray(quantizer.index(np.broadcast_to(values, np.broadcast_shapes(values.shape, x.shape))))
 
 
+def _falling(steps: Steps, least: NDArray[np.generic], greatest: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Return (E, 1): whether the last quantizer's level falls with the input. Raises ConfigError."""
+    first, last = _index(steps, least), _index(steps, greatest)
+    count = _split(steps)[1].levels.shape[1]
+    if min(first.min(), last.min()) < 0 or max(first.max(), last.max()) >= count:
+        raise ConfigError(
+            "a Trunc node is given values of more bits than it says, so its result has no number of bits. Put a Quant "
+            "node of these bits in front of it."
+        )
+    return np.asarray(first > last)
+
+
 def _middle(low: NDArray[np.generic], high: NDArray[np.generic]) -> NDArray[np.generic]:
     return (low + high) // 2  # type: ignore[operator,no-any-return]
 
@@ -325,7 +337,7 @@ def _levels(
     _, quantizer, after = _split(steps)
     elements = len(least)
     levels = np.broadcast_to(quantizer.levels, (elements, quantizer.levels.shape[1]))
-    falling = _index(steps, least) > _index(steps, greatest)
+    falling = _falling(steps, least, greatest)
 
     def index(x: NDArray[np.generic]) -> Integers:
         found = _index(steps, x)
@@ -338,6 +350,8 @@ def _levels(
         bottom, top = int(index(least).min()), int(index(greatest).max())
         top = min(max(top, bottom + 1), levels.shape[1] - 1)  # one level alone is no activation
         bottom = min(bottom, max(top - 1, 0))
+    if top - bottom >= MAX_LEVELS:
+        raise ConfigError(f"a Trunc node gives {top - bottom + 1} values, expected 8 bits at most: {MAX_LEVELS}.")
     thresholds = _begin(index, np.arange(bottom + 1, top + 1), least, greatest, middle)
     return _distinct(thresholds, reals[:, bottom : top + 1], _after(greatest))
 
@@ -383,7 +397,7 @@ def _quantized_head(steps: Steps, least: Integers, greatest: Integers) -> tuple[
     """Return the levels of a head that is quantized, and where they begin, per output."""
     _, quantizer, after = _split(steps)
     levels = np.broadcast_to(quantizer.levels, (len(least), quantizer.levels.shape[1]))
-    falling = _index(steps, least) > _index(steps, greatest)
+    falling = _falling(steps, least, greatest)
 
     def index(x: NDArray[np.generic]) -> Integers:
         found = _index(steps, x)

@@ -113,6 +113,62 @@ def quant(scale: Floats, zero: Floats, bits: Floats, *, signed: bool, narrow: bo
     return Grid(scale, zero, low, high, rounding)
 
 
+def trunc(
+    scale: Floats,
+    zero: Floats,
+    bits: tuple[Floats, Floats],
+    result_scale: Floats | None,
+    *,
+    signed: bool,
+    narrow: bool,
+    rounding: str,
+) -> Quantizer:
+    """Return what a QONNX Trunc node does: round(round(x / scale + zero) / 2**n), its low n bits cut off.
+
+    Args:
+        scale: of what it reads.
+        zero: its zero point.
+        bits: before and behind.
+        result_scale: None: version 1 of the node, which neither clips nor has another scale.
+        signed: of version 2's result, as `narrow`.
+        narrow: without the least integer.
+        rounding: a name in ROUNDING.
+
+    Returns:
+        A quantizer whose index is -1 or the number of its levels where an input has more bits than it says.
+
+    Raises:
+        UnsupportedError: it cannot be exact; says why.
+    """
+    form = quant(scale, zero, bits[1], signed=signed, narrow=narrow, rounding=rounding)
+    if bits[0].size != 1 or bits[1].size != 1 or not 1 <= bits[0].item() <= 32 or bits[0].item() % 1:
+        raise UnsupportedError("has bits that are not two whole numbers from 1 to 32")
+    if result_scale is None:
+        if bits[1].item() > bits[0].item():
+            raise UnsupportedError(f"makes {bits[1].item():g} bits of {bits[0].item():g}, expected fewer")
+        cut: Floats = np.asarray(2.0 ** (bits[0] - bits[1]))
+        result_scale, result_zero = scale, zero
+        low, high = -(2.0 ** (bits[1].item() - 1)), 2.0 ** bits[1].item()  # of either sign, and rounded up
+    else:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            cut = np.asarray(2.0 ** np.round(np.log2(result_scale / scale)))
+        if not np.isfinite(cut).all() or (cut * scale != result_scale).any() or (cut < 1).any():
+            raise UnsupportedError("has an output scale that is not its scale times a power of two, expected one")
+        result_zero, low, high = zero / cut, float(np.min(form.low)), float(np.max(form.high))
+    clips = result_scale is not scale
+    numbers = np.arange(low, high + 1)
+
+    def integers(x: Floats) -> Floats:
+        y = np.round(x / scale + zero) / cut
+        return np.asarray(ROUNDING[rounding](np.minimum(np.maximum(y, low), high) if clips else y))
+
+    return Quantizer(
+        lambda x: np.asarray((integers(x) - result_zero) * result_scale),
+        lambda x: np.clip(integers(x) - low, -1, len(numbers)).astype(np.int64),
+        np.atleast_2d((numbers - result_zero) * result_scale),
+    )
+
+
 def bipolar(scale: Floats) -> Quantizer:
     """Return what a QONNX BipolarQuant node does. Raises UnsupportedError."""
     if not np.isfinite(scale).all():

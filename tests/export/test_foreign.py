@@ -256,6 +256,33 @@ def test_qkeras(tmp_path: Path, few_probes: None, model: ModelProto, fed: tuple[
     assert [link["differing"] for link in summary["chain"]] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    ("given", "attributes", "levels"),
+    [
+        ((0.125, 0.0, 8.0, 4.0), {"rounding_mode": "FLOOR"}, None),
+        ((0.125, 0.0, 8.0, 3.0), {"rounding_mode": "ROUND"}, None),
+        ((0.125, 3.0, 8.0, 4.0), {"rounding_mode": "CEIL"}, None),
+        ((0.125, 0.0, 8.0, 1.0, 3.0), {"rounding_mode": "FLOOR"}, 8),
+        ((0.125, 2.0, 8.0, 1.0, 3.0), {"rounding_mode": "ROUND_TO_ZERO", "signed": 0}, 8),
+        ((0.125, 0.0, 8.0, 0.5, 4.0), {"rounding_mode": "ROUND", "narrow": 1}, 15),
+    ],
+)
+def test_trunc_is_what_qonnx_does(
+    tmp_path: Path, few_probes: None, given: tuple[float, ...], attributes: dict[str, Any], levels: int | None
+) -> None:
+    """Of accumulators or behind a quantizer, and before one or a product. Every fourth accumulator is a tie."""
+    for quantized, last in itertools.product((False, True), repeat=2):
+        graph = small()
+        if quantized:
+            graph.quant(0.125, 8)
+        graph.add("Trunc", *given, domain=DOMAIN, **attributes)
+        if last:
+            graph.add("MatMul", graph.weights(np.linspace(-1, 1, 6).reshape(3, 2), 0.5, 3))
+        found = imported(graph if last else finished(graph), tmp_path)
+        thresholds = found.network.layers[0].thresholds
+        assert thresholds is not None and not (last and levels and thresholds.shape[1] >= levels)
+
+
 def test_intrusion_detection(tmp_path: Path, few_probes: None) -> None:
     """UNSW-NB15 as FINN's notebook on cybersecurity has it: bipolar in, made {0, 1} by the file, and bipolar out."""
     rng, size = np.random.default_rng(0), 593
@@ -370,7 +397,12 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
         (lambda g: g.add("Sigmoid").add("Mul", 2.0), "Mul_t4.*stands behind the sigmoid"),
         (lambda g: g.add("Reshape", g.constant([7, 7], np.int64)), "Reshape_t3.*cannot be read .*a valid node"),
         (lambda g: g.add("Relu", domain="ai.evil"), "Relu_t3.*is of the unknown domain 'ai.evil'"),
-        (lambda g: g.add("Trunc", 1.0, 0.0, 8.0, 4.0, domain=DOMAIN), r"Trunc_t3' \(Trunc\) is not supported"),
+        (lambda g: g.add("Trunc", 1.0, 0.0, 4.0, 8.0, domain=DOMAIN), r"Trunc_t3' \(Trunc\) makes 8 bits of 4"),
+        (lambda g: g.add("Trunc", 1.0, 0.0, 8.0, 3.0, 4.0, domain=DOMAIN), "Trunc_t3.*its scale times a power of"),
+        (lambda g: g.add("Trunc", 1.0, 0.0, 8.5, 4.0, domain=DOMAIN), "Trunc_t3.*bits that are not two whole numbers"),
+        (lambda g: g.add("Trunc", 1.0, 0.0, domain=DOMAIN), "Trunc_t3.*has 3 inputs, expected 5, or 6"),
+        (lambda g: g.add("Trunc", 0.125, 0.0, 4.0, 2.0, domain=DOMAIN).add("MatMul", np.ones((3, 1))),
+         "a Trunc node is given values of more bits than it says"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )  # fmt: skip
