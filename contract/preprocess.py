@@ -159,6 +159,8 @@ def look(content: bytes, *, name: str) -> Stored:
     for magic, look_at in _LOOKS.items():
         if content.startswith(magic):
             return _sentence(name, look_at, content)
+    if content[128:132] == b"DICM":
+        raise ImageError(f"{name}: is a DICOM file, expected a JPEG, PNG, BMP or TIFF here; the page reads it, too.")
     raise ImageError(f"{name}: is not a JPEG, PNG, BMP or TIFF image (unknown or damaged header); replace the file.")
 
 

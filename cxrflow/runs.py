@@ -6,6 +6,7 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -84,8 +85,11 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         place = Path(os.path.realpath(folder))  # which knows no ring of links
         place.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(place.with_name(f".{place.name}.lock")).acquire(blocking=False)
+        lock = place.with_name(f".{place.name}.lock")
+        held = FileLock(lock).acquire(blocking=False)
     except Timeout:
+        if not lock.exists():  # where no file can be made at all, as in /proc
+            raise unusable(OSError(errno.EACCES, os.strerror(errno.EACCES), str(lock)), folder.parent) from None
         raise ConfigError(
             f"another cxrflow is working in {folder}. Wait for it, or give this run another name."
         ) from None

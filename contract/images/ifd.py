@@ -10,9 +10,12 @@ from contract.errors import ImageError
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of a type [byte]
 _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4"}  # numpy's names of the unsigned integer types
 _MOST = 1024  # entries of a directory
+MOST_XMP = 1 << 24  # bytes: the histories that programs keep in it are far smaller
 ORIENTATION = 274
-_XMP_SIDE = re.compile(  # of any prefix, or of none, as an attribute or an element
-    rb"(?<![/\w.:-])(?:([\w.-]{1,64}):)?Orientation(?:\s*=\s*[\"']|(?:\s[^<>]{0,400})?>)\s*([0-9]{1,3})"
+# Of any prefix, or of none. Each byte is looked at a few times at most, as a packet may be megabytes of half a match.
+_XMP_SIDES = (
+    re.compile(rb"(?<![/\w.:-])(?:([\w.-]{1,64}):)?Orientation\s*=\s*[\"']\s*([0-9]{1,3})"),
+    re.compile(rb"<(?:([\w.-]{1,64}):)?Orientation(?:\s[^<>]{0,400})?>\s*([0-9]{1,3})"),
 )
 _XMP_PREFIX = re.compile(rb"\bxmlns(?::([\w.-]{1,64}))?\s*=\s*[\"']http://ns\.adobe\.com/tiff/1\.0/[\"']")
 
@@ -54,6 +57,10 @@ class Ifd:
     def integers(self, tag: int) -> bool:
         """Return whether the values of a tag are unsigned integers."""
         return self._value(tag)[0] in _INTEGERS
+
+    def count(self, tag: int) -> int:
+        """Return how many values a tag has."""
+        return self._value(tag)[2]
 
     def number(self, tag: int, default: int | None = None) -> int:
         """Return the one integer of a tag, or the default where there is no such tag."""
@@ -111,9 +118,12 @@ def exif_orientation(exif: bytes) -> int:
 
 
 def xmp_orientations(packet: bytes) -> set[int]:
-    """Return which sides are up, as an XMP packet says it in Orientation, by any prefix of that namespace."""
+    """Return which sides are up, as XMP says it in Orientation, by any prefix of that namespace. Raises ImageError."""
+    if len(packet) > MOST_XMP:
+        raise ImageError(f"has {len(packet):,} bytes of XMP, expected at most {MOST_XMP:,}; save it without metadata.")
     prefixes = {b"tiff", *_XMP_PREFIX.findall(packet)}
-    return {int(value) for prefix, value in _XMP_SIDE.findall(packet) if prefix in prefixes}
+    found = [pair for pattern in _XMP_SIDES for pair in pattern.findall(packet)]
+    return {int(value) for prefix, value in found if prefix in prefixes}
 
 
 def require_agreement(side: int, others: Iterable[int]) -> None:

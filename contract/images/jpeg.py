@@ -18,9 +18,10 @@ from contract.errors import ImageError
 from contract.images.coded import RESTART, exact_pixels
 from contract.images.gray import Stored, gray_of, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import exif_orientation, read_ifd, require_agreement, xmp_orientations
+from contract.images.ifd import MOST_XMP, exif_orientation, read_ifd, require_agreement, xmp_orientations
 
 MAGIC = b"\xff\xd8\xff"
+_ANOTHER = re.compile(rb"[\0\s\xff]*\xff\xd8\xff")  # behind the end
 _MAX_SCANS = 100  # a progressive file has about ten
 _MAX_SCANNED = 1_000_000_000  # pixels times scans: each scan may cost a pass over all pixels
 _MAX_SEGMENTS = 10_000
@@ -52,7 +53,7 @@ class Segments:
     adobe: int | None = None  # transform of the Adobe segment
     spiff: set[int] = field(default_factory=set)  # colours of SPIFF headers (ITU-T T.84, Annex F)
     sides: set[int] = field(default_factory=set)  # which is up, as EXIF segments say
-    xmp_sides: set[int] = field(default_factory=set)
+    xmp: bytearray = field(default_factory=bytearray)  # all packets
     profile: list[tuple[int, int, bytes]] = field(default_factory=list)  # number, how many, part
     images: int = 1
 
@@ -80,7 +81,7 @@ def segments(content: bytes) -> Segments:
     for _ in range(_MAX_SEGMENTS):
         match = _MARKER.search(content, at)
         if match is None or match[1][0] == _EOI:  # an end is not asked for: what is missing is noticed by the decoder
-            if match is not None and content.startswith(MAGIC, match.end()):
+            if match is not None and _ANOTHER.match(content, match.end()):
                 found.images = max(found.images, 2)
             return found
         marker, at = match[1][0], match.end()
@@ -153,7 +154,7 @@ def _application(found: Segments, marker: int, body: bytes) -> None:
     elif marker == _APP1 and body.startswith(b"Exif\0"):
         found.sides.add(exif_orientation(body[6:]))
     elif marker == _APP1 and body.startswith(b"http://ns.adobe.com/xap/1.0/\0"):
-        found.xmp_sides |= xmp_orientations(body)
+        found.xmp += body if len(found.xmp) <= MOST_XMP else b""  # more is refused, and takes no memory before
     elif marker == _APP2 and body.startswith(b"ICC_PROFILE\0") and len(body) >= 14:
         found.profile.append((body[12], body[13], body[14:]))
     elif marker == _APP2 and body.startswith(b"MPF\0"):
@@ -209,7 +210,7 @@ def look(content: bytes) -> Stored:
     side = max(found.sides, default=1)
     if len(found.sides) > 1:
         raise ImageError("has EXIF data that disagree about which side is up; save it upright.")
-    require_agreement(side, found.xmp_sides)
+    require_agreement(side, xmp_orientations(bytes(found.xmp)))
     return Stored("JPEG", mode, 8, width, height, side, round(memory * width * height) + len(content), decode)
 
 

@@ -7,6 +7,7 @@ texts say it too, as some programs write EXIF and XMP, they must agree. Of 16-bi
 bytes: it is refused.
 """
 
+import re
 import zlib
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ from contract.images.icc import require_display
 from contract.images.ifd import exif_orientation, require_agreement, xmp_orientations
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
+_ANOTHER = re.compile(rb"[\0\s]*" + re.escape(MAGIC))  # behind the end
 _MAX_CHUNKS = 200_000
 _MAX_PROFILE = 1 << 24  # of a colour profile or text, unpacked [byte]
 _PIECE = 1 << 20  # unpacked at a time [byte]
@@ -32,6 +34,7 @@ _READ = (b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _DISPLAY_GAMMA = range(45_000, 46_001)  # gAMA that means display values; 45455 is 1/2.2, 100000 linear
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
+_SIDE = b"exif:Orientation"  # as ImageMagick writes it
 _RAW = (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")  # in hexadecimal digits
 _DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordinary screens
 
@@ -84,7 +87,7 @@ def _walk(content: bytes) -> _Chunks:
         if end > len(content):
             raise ValueError("it ends early")
         if kind in _SEVERAL:
-            raise ImageError("holds several images, expected exactly one; save the one that is meant.")
+            raise _several()
         if (kind == b"IHDR") != (at == len(MAGIC)) or (not kind[0] & 0x20 and kind not in _CRITICAL):
             raise ValueError(f"unexpected chunk {ascii(kind)[2:-1]}")
         if kind == b"IHDR" or kind in _READ:
@@ -101,7 +104,7 @@ def _walk(content: bytes) -> _Chunks:
             name = content[at + 8 : min(at + 8 + 80, end - 4)].partition(b"\0")[0]
             if name in found.sides:
                 raise ImageError(f"has the text {ascii(name)[2:-1]} twice; save it upright, without metadata.")
-            if name == _XMP or name in _RAW:
+            if name in (_XMP, _SIDE, *_RAW):
                 found.sides[name] = _text_sides(kind, name, content[at + 8 : end - 4])
         elif kind == b"IDAT":
             found.data.append((at + 8, end - 4))
@@ -109,8 +112,14 @@ def _walk(content: bytes) -> _Chunks:
         if kind == b"IEND":
             if len(found.header) != 13:
                 raise ValueError("its header is not one of a PNG")
+            if _ANOTHER.match(content, at):
+                raise _several()
             return found
     raise ImageError(f"has more than {_MAX_CHUNKS} PNG chunks; save it again.")
+
+
+def _several() -> ImageError:
+    return ImageError("holds several images, expected exactly one; save the one that is meant.")
 
 
 def _text_sides(kind: bytes, name: bytes, body: bytes) -> set[int]:
@@ -129,6 +138,8 @@ def _text_sides(kind: bytes, name: bytes, body: bytes) -> set[int]:
             raise ValueError("a text is damaged or too long")
     if name == _XMP:
         return xmp_orientations(body)
+    if name == _SIDE:
+        return {int(body)} if re.fullmatch(rb"[0-9]{1,3}", body.strip()) else set()
     profile = bytes.fromhex(b"".join(body.split()[2:]).decode("ascii"))  # after a name and the size
     if profile.startswith(b"Exif\0\0"):
         profile = profile[6:]

@@ -10,6 +10,7 @@ beside gray or colour that are no alpha, signed and floating-point samples, othe
 that bend the ramp between black and white.
 """
 
+import math
 import re
 import struct
 import zlib
@@ -35,7 +36,7 @@ _FILL_ORDER, _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 266, 27
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 317, 320, 322, 323, 324, 325, 338
 _FORMAT, _PROFILE = 339, 34675
 _DESCRIPTION, _SMALLEST_SAMPLE, _LARGEST_SAMPLE, _XMP, _GDAL = 270, 340, 341, 700, 42112
-_MICRO_MANAGER = 51123
+_SMALLEST, _MICRO_MANAGER, _PLANE_COUNT = 280, 51123, 33629
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _DEPTHS = {
@@ -45,6 +46,7 @@ _DEPTHS = {
     _PALETTE: (1, 2, 4, 8),
     _CMYK: (8,),
 }
+_SHAPE = re.compile(rb"(?:\{\"shape\": \[|shape=\()\s*([0-9]{1,9}(?:,\s*[0-9]{1,9}){0,9}),?\s*[\])]")  # of tifffile
 _NONE, _LZW, _DEFLATE, _OLD_DEFLATE, _PACKBITS = 1, 5, 8, 32946, 32773
 # How many times its size a segment is held while it is unpacked; of LZW Pillow keeps an image and makes copies.
 _COPIES = {_NONE: 0, _LZW: 4, _DEFLATE: 2, _OLD_DEFLATE: 2, _PACKBITS: 2}
@@ -68,7 +70,11 @@ _NEVER = {
     342: "a range of its own for its curve (TransferRange)",
     433: "a range of its own for its samples (Decode)",
     532: "a range of its own for black and white (ReferenceBlackWhite)",
+    33445: "values that may be square roots (Molecular Dynamics)",
+    34361: "further planes (FluoView)",
+    34412: "further planes (LSM)",
     37439: "a scale of its own for brightness (StoNits)",
+    43314: "further planes, or a scale of its values (NIH Image)",
     50706: "raw values of a camera (DNG)",
 }
 
@@ -103,7 +109,7 @@ def look(content: bytes) -> Stored:
     tags = read_ifd(content)
     _require_single(tags)
     layout = _layout(tags, content)
-    _require_described(tags, layout.samples, layout.bits)
+    _require_described(tags, layout)
     table = _table(tags, layout)
     if _PROFILE in tags:
         if layout.photometric == _CMYK:
@@ -141,7 +147,7 @@ def _require_single(tags: Ifd) -> None:
             raise ImageError(f"has {what}, which is not read; save it as plain gray.")
 
 
-def _require_described(tags: Ifd, samples: int, bits: int) -> None:
+def _require_described(tags: Ifd, layout: _Layout) -> None:
     """Stop at descriptions that programs write into texts: more images behind the first, or a scale of its values."""
     text = tags.content(_DESCRIPTION) if _DESCRIPTION in tags else b""
     several = False
@@ -149,12 +155,15 @@ def _require_described(tags: Ifd, samples: int, bits: int) -> None:
         several = any(int(count) > 1 for count in re.findall(rb"^images=([0-9]{1,9})\s*$", text, re.MULTILINE))
     elif b"<OME" in text or b":OME" in text:
         for axis, count in re.findall(rb"\bSize([ZCT])\s*=\s*[\"']([0-9]{1,9})", text):
-            several |= int(count) > (samples if axis == b"C" else 1)
-    if several:
+            several |= int(count) > (layout.samples if axis == b"C" else 1)
+    elif shape := _SHAPE.match(text):
+        several = math.prod(map(int, shape[1].split(b","))) != layout.width * layout.height * layout.samples
+    if several or (_PLANE_COUNT in tags and tags.count(_PLANE_COUNT) > 1):
         raise ImageError(
-            "is described as several images (ImageJ, OME), expected exactly one; save the one that is meant."
+            "is described as several images (ImageJ, OME, tifffile, MetaMorph), expected exactly one; save the one "
+            "that is meant."
         )
-    _require_described_range(tags, text, bits)
+    _require_described_range(tags, text, layout.bits)
     if _GDAL in tags and re.search(rb"role\s*=\s*[\"'](?:scale|offset)", tags.content(_GDAL)):
         raise ImageError("has a scale or offset of its values (GDAL), which is not read; save it as plain gray.")
 
@@ -261,11 +270,12 @@ def _require_full_scale(tags: Ifd, bits: int, samples: int) -> None:
                 f"has a range of its own for black and white (SMinSampleValue, SMaxSampleValue), expected 0 and "
                 f"{2**bits - 1} of {bits} bits; save it without, scaled."
             )
-    if bits <= 8 or _LARGEST not in tags:
+    if bits <= 8:
         return
-    largest = max(tags.numbers(_LARGEST, samples))
-    if largest != 2**bits - 1:
+    if _LARGEST in tags and (largest := max(tags.numbers(_LARGEST, samples))) != 2**bits - 1:
         raise _other_range("largest", str(largest), "MaxSampleValue", bits)
+    if _SMALLEST in tags and (smallest := min(tags.numbers(_SMALLEST, samples))) != 0:
+        raise _other_range("smallest", str(smallest), "MinSampleValue", bits)
 
 
 def _alpha(tags: Ifd, photometric: int, samples: int, bits: int) -> int:

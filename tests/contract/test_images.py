@@ -11,6 +11,7 @@ import re
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ from PIL import Image, ImageOps
 from contract.errors import ImageError, ImageTooLargeError
 from contract.images import jpeg
 from contract.images.icc import _lights, require_display
+from contract.images.ifd import xmp_orientations
 from contract.images.packbits import packbits
 from contract.preprocess import load_gray, load_pixels, look
 from tests.image_files import (
@@ -234,6 +236,41 @@ def test_a_range_that_tifffile_describes() -> None:
     assert "its largest value is 4095.0 (ImageJ)" in refusal(stream.getvalue())
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_planes_that_tifffile_writes_behind_the_first(several: bool) -> None:
+    stream = io.BytesIO()
+    pixels = np.stack([GRAY] * 3) if several else GRAY
+    tifffile.imwrite(stream, pixels, photometric="minisblack", truncate=True, metadata={"axes": "ZYX"[-pixels.ndim :]})
+    with tifffile.TiffFile(io.BytesIO(stream.getvalue())) as file:
+        assert len(file.pages) == 1 and file.series[0].shape == pixels.shape
+    if several:
+        assert "described as several images" in refusal(stream.getvalue())
+    else:
+        np.testing.assert_array_equal(gray(stream.getvalue()), GRAY)
+
+
+@pytest.mark.parametrize("between", [b"", b"\0\0", b"\n"])
+def test_another_image_behind_the_end(between: bytes) -> None:
+    for content in (png(GRAY, 8, 0), JPEG):
+        assert "images, expected exactly one" in refusal(content + between + content)
+        np.testing.assert_array_equal(gray(content + between), gray(content))
+
+
+@pytest.mark.parametrize(
+    "packet", [b"Orientation ", b"<tiff:Orientation ", b"Orientation=", b"xmlns:", b"a:Orientation\n"]
+)
+def test_a_packet_of_half_matches_takes_no_time(packet: bytes) -> None:
+    """A search that tries hundreds of characters at each of them takes 10 s of a text that PNG packs into 32 kB."""
+    begun = time.process_time()
+    assert xmp_orientations(packet * (16_000_000 // len(packet))) == set()
+    assert time.process_time() - begun < 5
+
+
+def test_more_of_it_than_any_program_writes_is_refused() -> None:
+    packets = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + bytes(60_000))
+    assert "bytes of XMP, expected at most 16,777,216" in refusal(with_segments(JPEG, *[packets] * 400))
+
+
 @pytest.mark.parametrize("packet", PREFIXED)
 def test_the_orientation_of_xmp_under_any_prefix(packet: bytes) -> None:
     for content in (
@@ -242,6 +279,7 @@ def test_the_orientation_of_xmp_under_any_prefix(packet: bytes) -> None:
         png(GRAY, 8, 0, (b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + packet)),
     ):
         assert "orientation is 1, in another 6" in refusal(content)
+    assert "in another 6" in refusal(png(GRAY, 8, 0, (b"tEXt", b"exif:Orientation\x006")))  # as ImageMagick writes it
     other = packet.replace(b"adobe.com/tiff", b"example.com/pose")
     np.testing.assert_array_equal(gray(tiff(GRAY, 8, tags={700: (UNDEFINED, other)})), GRAY)
 
@@ -267,6 +305,11 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("colour bits", lambda: tiff(COLOUR, 12, photometric=2), "has 12 bits per sample, expected 1 to 16 of gray, 8 or"),
     ("4095 of 65535", lambda: tiff(GRAY, 16, tags={281: (SHORT, [4095])}), "its largest value is 4095 (MaxSampleValue"),
     ("3000 of 65535", lambda: tiff(GRAY, 16, tags={281: (SHORT, [3000])}), "its largest value is 3000 (MaxSampleValue"),
+    ("from 3000", lambda: tiff(GRAY, 16, tags={280: (SHORT, [3000])}), "its smallest value is 3000 (MinSampleValue"),
+    ("square roots", lambda: tiff(GRAY, 8, tags={33445: (LONG, [2])}), "values that may be square roots"),
+    ("NIH Image", lambda: tiff(GRAY, 8, tags={43314: (UNDEFINED, bytes(40))}), "has further planes, or a scale of its"),
+    ("MetaMorph", lambda: tiff(GRAY, 8, tags={33629: (LONG, [0] * 18)}), "described as several images"),
+    ("tifffile, old", lambda: described(b"shape=(3, 37, 45)"), "described as several images"),
     ("sample range", lambda: tiff(GRAY, 8, tags={341: (SHORT, [127])}), "a range of its own for black and white (SMin"),
     ("from 9", lambda: tiff(GRAY, 8, tags={340: (SHORT, [9])}), "a range of its own for black and white (SMin"),
     ("transfer range", lambda: tiff(GRAY, 8, tags={342: (SHORT, [0, 255] * 3)}), "for its curve (TransferRange)"),
@@ -301,6 +344,7 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("byte colours", lambda: tiff(GRAY, 8, photometric=3, tags={320: (SHORT, [*range(256)] * 3)}), "has a ColorMap of"),
     ("linear", lambda: tiff(GRAY, 8, tags={34675: (UNDEFINED, LINEAR)}), "black, middle and white are 0, 0.5"),
     ("CMYK profile", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={34675: (UNDEFINED, SRGB)}), "is"),
+    ("DICOM", lambda: bytes(128) + b"DICM" + bytes(40), "is a DICOM file, expected a JPEG, PNG, BMP or TIFF here"),
     ("BigTIFF", lambda: b"II+\0\x08\0\0\0" + bytes(40), "is a BigTIFF file, expected a plain TIFF"),
 ]  # fmt: skip
 
