@@ -172,7 +172,7 @@ STAGES: dict[str, Stage] = {
         command="bitstream --shell finn_iodma",
         code=("finn_build.flows.finn_iodma.flow", "finn_build.flows.finn_iodma.container"),
         reads={
-            "export": ("model.onnx", "reference.npz", "golden.npz"),
+            "export": ("model.onnx", "imported.onnx", "tensors.npz", "reference.npz", "golden.npz"),
             "build": (*_RTL, "folding.json"),
             "simulate": (),
         },
