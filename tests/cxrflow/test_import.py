@@ -16,12 +16,14 @@ from contract.manifest import load_manifest
 from contract.network import Input
 from contract.npz import save_npz
 from contract.onnx_file import load_onnx
+from contract.record import read_record
 from cxrflow.experiment import load_experiment
-from cxrflow.imported import import_module
+from cxrflow.imported import import_file, import_module
 from driver.accelerator import Accelerator
 from driver.bench import bench
 from export.foreign.execute import Execution
-from tests.bnn_pynq import bnn_pynq
+from finn_build.records import Built, Simulated
+from tests.bnn_pynq import bnn_pynq, export_bnn_pynq
 from tests.cxrflow.conftest import Place
 from tests.deploy_folder import write_integers
 from tests.foreign_files import DOMAIN, Graph
@@ -151,3 +153,19 @@ class TestManifest:
         path.write_text(json.dumps(raw))
         with pytest.raises(ArtifactError, match=f"accelerator.json: .*{message}"):
             load_manifest(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["tfc_2w2a", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tfc_1w1a", "tfc_1w2a"))]
+)
+def test_brevitas_tfc_down_to_rtl(tmp_path: Path, name: str) -> None:
+    """Random weights and statistics; SFC and LFC are in benchmarks/foreign.py, which takes minutes."""
+    file = export_bnn_pynq(tmp_path / "m.onnx", name, "qonnx")
+    run = import_file(file, "tfc", runs=tmp_path / "runs", target_fps=20_000)
+    run.make("build")
+    run.simulate()
+    built = read_record(run.place("build") / "build.json", Built)
+    assert [link.stage for link in built.chain[:2]] == ["qonnx_to_finn", "streamline"]
+    assert all(link.differing is not None for link in built.chain[:2])
+    sim = read_record(run.place("simulate") / "sim.json", Simulated)
+    assert (sim.images, sim.images_with_random_stalls, sim.differing) == (100, 64, 0)
