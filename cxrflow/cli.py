@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from contract.errors import ConfigError, CxrflowError
-from contract.files import UNUSABLE, output, spare
+from contract.files import output, refuses, spare
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything
 from cxrflow.console import Console, duration
@@ -700,7 +700,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as err:
-        if err.errno not in UNUSABLE:
+        if not refuses(err):
             raise
         _stop(unusable(err))
     except SystemExit as stop:

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import FULL, UNUSABLE, hash_file, is_inside, read_json, write_whole
+from contract.files import FULL, hash_file, is_inside, read_json, refuses, write_whole
 from cxrflow.stage_table import STAGES, Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def writing(folder: Path, *, option: str = "--runs") -> Iterator[None]:
     try:
         yield
     except OSError as err:
-        if err.errno in UNUSABLE:
+        if refuses(err):
             raise unusable(err, folder, option) from err
         raise
 

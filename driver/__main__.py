@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ConfigError, CxrflowError, DataError
-from contract.files import UNUSABLE, spare
+from contract.files import refuses, spare
 from contract.manifest import DISCLAIMER
 from contract.npz import load_npz
 from contract.table import print_anything, shown, write_csv
@@ -80,7 +80,7 @@ def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
     try:
         explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
     except OSError as err:
-        if err.errno not in (*UNUSABLE, errno.EEXIST):
+        if not refuses(err) and err.errno != errno.EEXIST:
             raise
         raise ConfigError(
             f"{err.filename or options.out} cannot be written ({err.strerror}), expected a folder that you may "
