@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,9 +146,11 @@ def verilate(
         first = next((line for line in (done.stderr + done.stdout).splitlines() if "rror" in line), "no message")
         raise ToolError(f"Verilator refused the design: {first.strip()}. The whole log is in {log}.")
     if not known:
-        runtime.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=runtime.parent))
         for path in build.glob("verilated*.o"):
-            shutil.copy(path, runtime)
+            shutil.copy(path, new)
+        with contextlib.suppress(OSError):  # another was sooner
+            new.rename(runtime)
     return build / "harness"
 
 

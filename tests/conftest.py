@@ -1,14 +1,15 @@
 """Fixtures for every test folder."""
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
 
-from tests import randomness
+from tests import compiled, randomness
 from tests.browser import browser, page
 
 __all__ = ["browser", "page"]  # fixtures
@@ -40,6 +41,18 @@ def _none_depends_on_another() -> None:
     for number, handler in SIGNALS.items():
         signal.signal(number, handler)
     randomness.restart()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Share what is the same in all simulators, also with the processes beside this one."""
+    folder = tmp_path_factory.getbasetemp()
+    compiled.share((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compiled")
+    simulators = compiled.place("simulate")
+    simulators.mkdir(parents=True, exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finn_build.simulate._runtime", lambda: simulators)
+        yield
 
 
 @pytest.fixture(scope="session")

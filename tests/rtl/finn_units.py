@@ -1,9 +1,6 @@
 """Units of finn-rtllib on their own, as a build writes them: what goes in, what must come out, stalls of every kind."""
 
-import functools
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +22,7 @@ from finn_build.ops.op import Node
 from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
 from finn_build.targets.boards import BOARDS
+from tests import compiled
 from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
 
 HERE = Path(__file__).parent
@@ -257,7 +255,7 @@ def _block(i: int, unit: Unit, node: Node, folder: Path) -> str:
 
 def compile_bench(sources: Sequence[str], folder: Path) -> Path:
     """Return the program, FINN's assertions in it."""
-    runtime = Path(_runtime().name)
+    runtime = compiled.place("units")
     known = [str(path) for path in sorted(runtime.glob("*.o"))]
     makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0" + (" VM_GLOBAL_FAST=" if known else "")
     command = [
@@ -269,15 +267,8 @@ def compile_bench(sources: Sequence[str], folder: Path) -> Path:
     done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     if not known:
-        for path in (folder / "build").glob("verilated*.o"):
-            shutil.copy(path, runtime)
+        compiled.keep((folder / "build").glob("verilated*.o"), runtime)
     return folder / "build" / "bench"
-
-
-@functools.cache
-def _runtime() -> "tempfile.TemporaryDirectory[str]":
-    """Keep the objects of Verilator's own code, which are always the same."""
-    return tempfile.TemporaryDirectory()
 
 
 def run(

