@@ -23,7 +23,8 @@ QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "
 ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
 _MOST = float(np.finfo(np.float64).max)  # JSON has no infinity
 MAX_NODES = 500  # on the way of the data, each of which is executed some thousand times
-MAX_CONSTANT = 1 << 26  # elements of a computed constant
+MAX_CONSTANT = 1 << 26  # elements of all computed constants, and of all matrices: one constant may be read many times
+MAX_RANK = 8  # dimensions of the data
 ACCEPTED = (
     "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
     "Identity, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, Squeeze, Sub, "
@@ -108,7 +109,8 @@ class _Reader:
         self.shape = self._input_shape()
         self.data: dict[str, _Data] = {}
         self.products: list[Product] = []
-        self.end, self.result, self.count = "", "", 0
+        self.end, self.result = "", ""
+        self.count = self.computed = self.multiplied = 0  # nodes of the data, elements of constants, of matrices
 
     def read(self) -> Chain:
         start = _Data(np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{self.input.name[:60]}'")
@@ -118,7 +120,9 @@ class _Reader:
                 self._node(node)
             except UnsupportedError as err:
                 raise ConfigError(f"{label(node)} {err}.") from None
-            except (ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError) as err:
+            except (
+                ValueError, IndexError, KeyError, TypeError, OverflowError, ZeroDivisionError, RuntimeError
+            ) as err:  # fmt: skip
                 why = " ".join(str(err).split())[:150].rstrip(".")
                 raise ConfigError(f"{label(node)} cannot be read ({why}), expected a valid node.") from err
         return self._chain()
@@ -197,12 +201,17 @@ class _Reader:
         """Compute a node that reads constants only."""
         kind = "Quant" if node.op_type == "IntQuant" else node.op_type
         if kind not in CONSTANT:
-            raise UnsupportedError(f"is no operation that constants are made by here, expected one of {ACCEPTED}")
+            kinds = ", ".join(sorted(CONSTANT))
+            raise UnsupportedError(f"reads no data, and constants are not made by it here, expected one of {kinds}")
         inputs = [self.constants[name] if name else None for name in node.input]
         _require_small(kind, inputs, attributes)
         value = np.asarray(CONSTANT[kind](inputs, attributes))
-        if value.size > MAX_CONSTANT:
-            raise UnsupportedError(f"makes {value.size:,} numbers, expected {MAX_CONSTANT:,} at most")
+        self.computed += value.size
+        if self.computed > MAX_CONSTANT:
+            raise UnsupportedError(
+                f"makes {value.size:,} numbers, {self.computed:,} with those before it, expected {MAX_CONSTANT:,} at "
+                "most"
+            )
         self.constants[node.output[0]] = value
 
     def _on_data(self, node: NodeProto, attributes: dict[str, Any], name: str) -> None:
@@ -220,6 +229,8 @@ class _Reader:
         elif kind in SHAPES:
             if kind != "Cast" or self.end != "argmax":  # a class is an integer, of whatever type
                 data.ids = SHAPES[kind](data.ids, constants, attributes)
+            if data.ids.ndim > MAX_RANK:
+                raise UnsupportedError(f"makes {data.ids.ndim} dimensions, expected {MAX_RANK} at most")
         elif kind in ENDS:
             self._end(kind, attributes, data, constants, name)
         elif kind in STEPS:
@@ -237,6 +248,8 @@ class _Reader:
     def _end(self, kind: str, attributes: dict[str, Any], data: _Data, constants: list[Any], name: str) -> None:
         axis = int(attributes.get("axis", {"ArgMax": 0, "Softmax": -1 if self.opset >= 13 else 1}.get(kind, -1)))
         dims, ids = data.ids.ndim, data.ids
+        if attributes.get("select_last_index", 0):
+            raise UnsupportedError("takes the last of equal outputs, expected the first: select_last_index = 0")
         if kind != "Sigmoid" and (not -dims <= axis < dims or ids.shape[axis] != ids.size):
             raise UnsupportedError(f"works along axis {axis} of {ids.shape}, expected that of the {ids.size} outputs")
         if kind == "TopK":
@@ -261,6 +274,12 @@ class _Reader:
             raise UnsupportedError("multiplies from the other side, expected x @ W, transA = 0")
         matrix, shape = (right, data.ids.shape) if left is None else (left, data.ids.shape)
         assert matrix is not None  # the data is the other one
+        self.multiplied += matrix.size
+        if self.multiplied > MAX_CONSTANT:
+            raise UnsupportedError(
+                f"multiplies by {matrix.size:,} numbers, {self.multiplied:,} with the products before it, expected "
+                f"{MAX_CONSTANT:,} at most"
+            )
         matrix = np.asarray(matrix, dtype=np.float64)
         if gemm and attributes.get("transB", 0):
             matrix = matrix.T
@@ -280,6 +299,8 @@ class _Reader:
         made = _Data(np.arange(len(matrix)).reshape(result), label(node))
         if gemm:
             alpha, beta = float(attributes.get("alpha", 1.0)), float(attributes.get("beta", 1.0))
+            if not (math.isfinite(alpha) and math.isfinite(beta)):
+                raise UnsupportedError(f"has alpha {alpha} and beta {beta}, expected finite numbers")
             if alpha != 1:
                 made.steps.append(step("multiply", np.array(alpha)))
             if len(constants) > 2 and constants[2] is not None:
@@ -348,6 +369,13 @@ def _same(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[
     return ids
 
 
+def _dropout(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
+    training = constants[2] if len(constants) > 2 else None
+    if training is not None and np.any(training):
+        raise UnsupportedError("is in training mode, expected inference. Export the network in eval mode")
+    return ids
+
+
 def _cast(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[str, Any]) -> NDArray[Any]:
     if attributes.get("to") not in (TensorProto.FLOAT, TensorProto.DOUBLE):
         raise UnsupportedError("makes other numbers than float32 or float64 of the data, expected one of these")
@@ -356,7 +384,7 @@ def _cast(ids: NDArray[Any], constants: list[Constant | None], attributes: dict[
 
 SHAPES: dict[str, Callable[..., NDArray[Any]]] = {
     "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Transpose": _transpose,
-    "Identity": _same, "Dropout": _same, "Cast": _cast,
+    "Identity": _same, "Dropout": _dropout, "Cast": _cast,
 }  # fmt: skip
 
 
@@ -384,6 +412,8 @@ def _binary(
 def _batch_norm(
     node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
 ) -> Step | Quantizer:
+    if attributes.get("training_mode", 0):
+        raise UnsupportedError("is in training mode, expected inference. Export the network in eval mode")
     if data.ids.ndim < 2:
         raise UnsupportedError(f"normalises values of the shape {data.ids.shape}, expected (1, channels)")
     channels = (-1, *(1,) * (data.ids.ndim - 2))
@@ -509,6 +539,8 @@ def _multi_threshold(
     channel = np.zeros(data.ids.size, dtype=np.int64)
     channel[data.ids.ravel()] = np.indices(data.ids.shape)[axis].ravel() if len(given) > 1 else 0
     scale, bias = float(attributes.get("out_scale", 1.0)), float(attributes.get("out_bias", 0.0))
+    if not (math.isfinite(scale) and math.isfinite(bias)):
+        raise UnsupportedError(f"has out_scale {scale} and out_bias {bias}, expected finite numbers")
     return steps.multi_threshold(given[channel], scale, bias)
 
 

@@ -286,6 +286,11 @@ def _index(steps: Steps, x: NDArray[np.generic]) -> Integers:
 
 def _falling(steps: Steps, least: NDArray[np.generic], greatest: NDArray[np.generic]) -> NDArray[np.bool_]:
     """Return (E, 1): whether the last quantizer's level falls with the input. Raises ConfigError."""
+    before = _split(steps)[0]
+    if any(np.isnan(_apply(before, end.astype(np.float64))).any() for end in (least, greatest)):
+        raise ConfigError(
+            "the steps before a quantizer reach what is no number: they overflow. Use smaller scales and biases."
+        )
     first, last = _index(steps, least), _index(steps, greatest)
     count = _split(steps)[1].levels.shape[1]
     if min(first.min(), last.min()) < 0 or max(first.max(), last.max()) >= count:

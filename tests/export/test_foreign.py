@@ -336,6 +336,13 @@ def finished(graph: Graph) -> Graph:
     return graph.quant(0.5, 4).add("MatMul", graph.weights(np.linspace(-1, 1, 6).reshape(3, 2), 0.5, 3))
 
 
+def times(graph: Graph, *factors: float) -> Graph:
+    """Add products by numbers."""
+    for factor in factors:
+        graph.add("Mul", factor)
+    return graph
+
+
 def test_minus_128_under_a_negative_gain(tmp_path: Path) -> None:
     graph = Graph((1, 2)).quant(1.0, 4)
     graph.add("MatMul", graph.weights([[-128.0], [1.0]], 1.0, 8, narrow=0)).add("Mul", -1.0).quant(8.0, 4)
@@ -390,6 +397,14 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
          r"the weights of node 'MatMul_t4' \(MatMul\) are .*expected weights of 1 to 8 bits"),
         (lambda g: g.quant(0.5, 4).add("MatMul", np.full((3, 2), np.inf)),
          r"the weights of node 'MatMul_t4' \(MatMul\) are no finite numbers, expected weights of 1 to 8 bits"),
+        (lambda g: g.add("Dropout", 0.5, g.constant(True, bool)), "Dropout_t3.*is in training mode"),
+        (lambda g: g.add("BatchNormalization", *[np.ones(3)] * 4, training_mode=1), "Batch.*_t3.*is in training mode"),
+        (lambda g: g.add("ArgMax", axis=1, select_last_index=1), "ArgMax_t3.*takes the last of equal outputs"),
+        (lambda g: g.add("Unsqueeze", g.constant(list(range(60)), np.int64)), "Unsqueeze_t3.*dimensions"),
+        (lambda g: g.add("Unsqueeze", g.constant(list(range(9)), np.int64)), "Unsqueeze_t3.*makes 11 dimensions"),
+        (lambda g: g.add("MultiThreshold", np.ones((1, 1)), domain=DOMAIN, out_scale=np.nan), "has out_scale nan"),
+        (lambda g: g.add("Gemm", np.eye(3), alpha=np.nan), "Gemm_t3.*has alpha nan"),
+        (lambda g: finished(times(g, *[1e38] * 9, 0.0)), "reach what is no number: they overflow"),
         (lambda g: g.add("Div", np.array([1.0, 0.0, 1.0])), "Div_t3.*divides by 0"),
         (lambda g: g.add("Mul", np.array([1.0, np.nan, 1.0])), "Mul_t3.*is no number"),
         (lambda g: g.add("Mul", np.ones((5, 3))), r"Mul_t3.*constant of the shape \(5, 3\) for values of \(1, 3\)"),
@@ -426,6 +441,25 @@ def test_constants_that_grow_are_not_made(tmp_path: Path) -> None:
     graph.nodes.append(helper.make_node("Add", names, ["huge"], name="grow"))
     with pytest.raises(ConfigError, match=r"node 'grow' \(Add\) makes 4,294,967,296 numbers"):
         imported(graph.add("Mul", 1.0), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("Neg", "Neg.* makes 4,096 numbers, 20,480 with"), ("MatMul", "multiplies by 4,096 numbers, 20,480")],
+)
+def test_constants_that_are_read_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, message: str
+) -> None:
+    """A few bytes, of one constant: as many copies of it, or as many products by it."""
+    monkeypatch.setattr("export.foreign.graph.MAX_CONSTANT", 1 << 14)
+    graph = Graph((1, 64))
+    big = graph.constant(np.zeros((64, 64)), np.int8)
+    for i in range(5):
+        read = [big] if kind == "Neg" else [graph.last, big]
+        graph.nodes.append(helper.make_node(kind, read, [f"n{i}"], name=f"{kind}{i}"))
+        graph.last = graph.last if kind == "Neg" else f"n{i}"
+    with pytest.raises(ConfigError, match=message):
+        imported(graph, tmp_path)
 
 
 def test_a_file_that_would_take_hours_is_refused(tmp_path: Path) -> None:
