@@ -1,6 +1,7 @@
 """The image's files: clean for the linters, and pinned to what the local environment and FINN itself pin."""
 
 import contextlib
+import os
 import re
 import shutil
 import signal
@@ -90,19 +91,30 @@ def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 class TestTheScriptThatBuilds:
-    """docker/build.sh with stand-ins for engines, on a PATH without real ones."""
+    """docker/build.sh with stand-ins for engines, on a PATH without real ones.
 
-    TOOLS = ("sh", "awk", "cat", "comm", "cut", "df", "dirname", "echo", "id", "mktemp", "rm", "sed", "setpriv",
-             "setsid", "sha256sum", "sleep", "sort", "tail", "true", "unshare", "xargs", "env")  # fmt: skip
+    The kind: a build removes what it made, which it knows by a mark and not by when it appeared, because others use
+    the same storage meanwhile. And an engine that is there need not work.
+    """
+
+    TOOLS = ("sh", "awk", "cat", "cut", "df", "dirname", "echo", "grep", "id", "mkdir", "mktemp", "mount", "rm", "sed",
+             "setpriv", "setsid", "sha256sum", "sleep", "sort", "tail", "true", "unshare", "xargs", "env")  # fmt: skip
+    # While it builds, another build and somebody by hand make containers in the same storage.
     ENGINE = """#!/bin/sh
 here=$(dirname "$0")/..
+asked=$*
+container() {
+    mkdir -p "$here/overlay-containers/$1/userdata"
+    echo "{\\"Secrets\\":[\\"$2\\"],}" > "$here/overlay-containers/$1/userdata/buildah.json"
+}
 case $1 in
-    info) [ -e "$here/stopped" ] && { echo "Cannot connect to the service." >&2
+    info) [ -e "$here/stopped-${0##*/}" ] && { echo "Cannot connect to the service.$(cat "$here/stopped-${0##*/}")" >&2
           echo 'time="now" level=error msg="no reason"' >&2; exit 125; }; echo "$here" ;;
-    containers) cat "$here/containers" ;;
-    ps) sed 's/$/ Storage/' "$here/containers"; echo "a-running-one Up" ;;
     rm) shift; echo "$@" > "$here/removed" ;;
-    build) echo "$@" > "$here/asked"; echo left-over >> "$here/containers"; [ ! -e "$here/slow" ] || sleep 600 & wait
+    build) while [ $# -gt 0 ]; do [ "$1" != --secret ] || container left-over "$2"; shift; done
+           container another-one "id=cxrflow-build.another,src=/dev/null"; container by-hand ""
+           echo "${TMPDIR-}" > "$here/packed-in"; echo "$asked" > "$here/asked"
+           [ ! -e "$here/slow" ] || sleep 600 & wait
            exit "$(cat "$here/code")" ;;
 esac
 """
@@ -112,9 +124,12 @@ esac
         (tmp_path / "bin").mkdir()
         for tool in self.TOOLS:
             (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
-        (tmp_path / "containers").write_text("another-one\n")
+        (tmp_path / "packed").mkdir()
         (tmp_path / "code").write_text("0")
         return tmp_path
+
+    def environment(self, place: Path) -> dict[str, str]:
+        return {"PATH": str(place / "bin"), "TMPDIR": str(place / "packed")}
 
     def engine(self, place: Path, name: str) -> None:
         (place / "bin" / name).write_text(self.ENGINE)
@@ -122,7 +137,7 @@ esac
 
     def call(self, place: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [str(DOCKER / "build.sh"), *arguments]
-        return subprocess.run(command, env={"PATH": str(place / "bin")}, capture_output=True, text=True, check=False)
+        return subprocess.run(command, env=self.environment(place), capture_output=True, text=True, check=False)
 
     @pytest.mark.parametrize("name", ["docker", "podman", "buildah"])
     def test_takes_the_engine_that_is_there(self, place: Path, name: str) -> None:
@@ -131,12 +146,33 @@ esac
         assert done.returncode == 0, done.stderr
         asked = (place / "asked").read_text()
         assert asked.startswith(f"build --platform linux/amd64 --label {LABEL}={image_inputs()} --tag {IMAGE} ")
+        assert not done.stderr and not [*(place / "packed").iterdir()]
 
     def test_passes_options_on(self, place: Path) -> None:
         self.engine(place, "docker")
         self.engine(place, "buildah")
         assert self.call(place, "buildah", "--build-arg", "BASE=x").returncode == 0
         assert (place / "asked").read_text().endswith("--build-arg BASE=x .\n")
+        assert self.call(place, "--build-arg", "BASE=y").returncode == 0
+        assert (place / "asked").read_text().endswith("Dockerfile --build-arg BASE=y .\n"), "docker's, without a mark"
+        assert self.call(place, "BASE=y").stderr.startswith("BASE=y is no engine, expected docker, podman or buildah")
+
+    def test_takes_the_next_engine_where_one_does_not_work(self, place: Path) -> None:
+        for name in ("docker", "podman", "buildah"):
+            self.engine(place, name)
+        (place / "stopped-docker").write_text(" Is it running?")
+        done = self.call(place)
+        assert done.returncode == 0 and (place / "asked").exists()
+        assert done.stderr == (
+            "docker does not work here: Cannot connect to the service. Is it running? "
+            "So podman builds the image; docs/docker.md says how Docker gets it.\n"
+        )
+        done = self.call(place, "docker")
+        assert done.returncode == 2 and "Is it running? Start its service" in done.stderr
+        for name in ("podman", "buildah"):
+            (place / f"stopped-{name}").touch()
+        done = self.call(place)
+        assert done.returncode == 2 and done.stderr.count(" does not work here: Cannot connect to the service.") == 3
 
     def test_says_what_is_missing(self, place: Path) -> None:
         done = self.call(place)
@@ -144,38 +180,59 @@ esac
         done = self.call(place, "podman")
         assert (done.returncode, done.stderr) == (2, "podman is not on PATH.\n")
         self.engine(place, "podman")
-        (place / "stopped").touch()
+        (place / "stopped-podman").touch()
         done = self.call(place)
-        assert done.returncode == 2 and "podman does not work here: Cannot connect to the service." in done.stderr
-        (place / "stopped").unlink()
-        (place / "bin" / "df").unlink()
-        (place / "bin" / "df").write_text("#!/bin/sh\necho head\necho /dev/x 1 1 3000000 1% /\n")
-        (place / "bin" / "df").chmod(0o755)
+        assert done.returncode == 2 and "podman does not work here: Cannot connect to the service. Start" in done.stderr
+        (place / "stopped-podman").unlink()
+        (place / "packed").rmdir()
         done = self.call(place)
-        assert done.returncode == 2 and "has 3 GB left, the image needs 10 GB" in done.stderr
-        assert not (place / "asked").exists()
+        assert done.returncode == 2 and f"{place}/packed cannot be written to, where podman packs layers" in done.stderr
+        (place / "packed").mkdir()
+        for full, needed in (("bin/..", 10), ("packed", 3)):
+            (place / "bin" / "df").unlink()
+            free = f"case $2 in */{full}) echo /dev/x 1 1 2000000 1% / ;; *) echo /dev/x 1 1 20000000 1% / ;; esac"
+            (place / "bin" / "df").write_text(f"#!/bin/sh\necho head\n{free}\n")
+            (place / "bin" / "df").chmod(0o755)
+            done = self.call(place)
+            assert done.returncode == 2 and f"{full} has 2 GB left, the image needs {needed} GB" in done.stderr
+        assert not (place / "asked").exists() and not [*(place / "packed").iterdir()]
 
-    @pytest.mark.parametrize(("name", "removed"), [("buildah", "left-over\n"), ("podman", "--force left-over\n")])
-    def test_a_failed_build_leaves_no_container(self, place: Path, name: str, removed: str) -> None:
+    @pytest.mark.parametrize("code", [0, 7])
+    @pytest.mark.parametrize(("name", "removed"), [("buildah", "left-over"), ("podman", "--force left-over")])
+    def test_a_build_leaves_no_container_of_its_own_and_all_others(
+        self, place: Path, name: str, removed: str, code: int
+    ) -> None:
         self.engine(place, name)
-        (place / "code").write_text("7")
+        (place / "code").write_text(str(code))
         done = self.call(place)
-        assert done.returncode == 7 and "the image was not built" in done.stderr
-        assert (place / "removed").read_text() == removed
+        assert done.returncode == code and ("the image was not built" in done.stderr) == (code != 0)
+        assert (place / "removed").read_text().strip() == removed
+        assert (place / "packed-in").read_text().startswith(f"{place}/packed/cxrflow-build.")
+        assert not [*(place / "packed").iterdir()]
+
+    def test_nobody_listens(self, place: Path) -> None:
+        self.engine(place, "buildah")
+        (place / "code").write_text("7")
+        read, write = os.pipe()
+        os.close(read)
+        command = [str(DOCKER / "build.sh")]
+        done = subprocess.run(command, env=self.environment(place), stdout=write, stderr=write, check=False)
+        os.close(write)
+        assert done.returncode != 0 and (place / "removed").read_text() == "left-over\n"
 
     @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     def test_an_interrupted_build_is_ended_and_leaves_no_container(self, place: Path, how: signal.Signals) -> None:
         self.engine(place, "buildah")
         (place / "slow").touch()
         command = [str(DOCKER / "build.sh")]
-        with subprocess.Popen(command, env={"PATH": str(place / "bin")}, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, env=self.environment(place), stderr=subprocess.PIPE, text=True) as process:
             while not (place / "asked").exists():
                 assert process.poll() is None
                 time.sleep(0.05)
             process.send_signal(how)
             _, said = process.communicate(timeout=30)
         assert process.returncode == 130 and "interrupted: no image was made" in said
-        assert (place / "removed").read_text() == "left-over\n"
+        assert (place / "removed").read_text() == "left-over\n" and not [*(place / "packed").iterdir()]
 
     def test_a_killed_script_ends_the_build(self, place: Path) -> None:
         """SIGKILL leaves no time to end anything."""
@@ -184,7 +241,7 @@ esac
         self.engine(place, "buildah")
         (place / "slow").touch()
         command = [str(DOCKER / "build.sh")]
-        with subprocess.Popen(command, env={"PATH": str(place / "bin")}) as process:
+        with subprocess.Popen(command, env=self.environment(place)) as process:
             try:
                 wait_for(lambda: (place / "asked").exists())
                 assert running(place)
