@@ -21,6 +21,7 @@ from datasets.folder import FolderTree
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
+from datasets.split_columns import SplitColumns
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _COLUMNS = {  # what a column is called, best first
@@ -135,6 +136,9 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
     columns = _columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
     joined = None if rules.label_table is None else _Labels(rules.label_table, rules, heading, table)
     twins = _twins(heading)
+    others = SplitColumns(
+        heading, {at for at, cell in enumerate(heading) if normal(cell) in _KNOWN} | {*columns.values()}
+    )
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled = [], list[str]()
     for line, cells in lines:
@@ -144,6 +148,7 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         if not values["path"] or "\0" in values["path"]:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
         _check_label(table, line, values.get("label", ""))
+        others.add(cells)
         _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["path"]], _file_name)
         _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["split"]], _split_name)
         patient, split = values.get("patient"), _split(table, line, values.get("split"))
@@ -160,7 +165,22 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
                     "so many; does 'data.label_table' hold one line per image or study?"
                 )
             rows += [replace(row, label=label, rater=rater) for label, rater in said]
+    if not any(row.split for row in rows):
+        _check_other_splits(table, others)
+        if joined is not None and rules.label_table is not None:
+            _check_other_splits(rules.label_table, joined.others, of_images=table)
     return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+
+
+def _check_other_splits(table: Path, others: SplitColumns, of_images: Path | None = None) -> None:
+    """Stop at a column that looks like the splits where no column is known to be: its test images would train."""
+    if (column := others.found()) is not None:
+        place = "" if of_images is None else f" in {of_images.name}"
+        raise DataError(
+            f"{table}: column {column[:80]!r} looks like splits, which are expected in one called 'split'{place} with "
+            f"train, val or test; {'rename it' if of_images is None else 'move it there'}, or remove it to have the "
+            "images divided."
+        )
 
 
 def _twins(heading: Sequence[str]) -> dict[str, list[int]]:
@@ -214,12 +234,15 @@ class _Labels:
         columns = _columns(table, own, rules, need=("label",))
         self._at = [names.index(name) for name in shared]
         at = [ours.index(name) for name in shared]
+        known = _KNOWN - {*_COLUMNS["split"]}
+        self.others = SplitColumns(own, {i for i, name in enumerate(ours) if name in known} | {*at, columns["label"]})
         self._said: dict[tuple[str, ...], list[tuple[str, str]]] = {}
         for line, cells in lines:
             if len(cells) <= max(*at, *columns.values()):
                 raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {len(own)}; complete it.")
             values = {key: cells[i].strip() for key, i in columns.items()}
             _check_label(table, line, values["label"])
+            self.others.add(cells)
             said = self._said.setdefault(tuple(_same_id(cells[i]) for i in at), [])
             if (reading := (values["label"], values.get("rater", ""))) in said:
                 continue

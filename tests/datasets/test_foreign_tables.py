@@ -1,0 +1,64 @@
+"""Tables of people who name things in their own way: what is not understood is asked about, never passed over.
+
+The kind of fault: a column, a list, a second id or a part of a path that says something and is ignored without a word,
+so that test images train, one patient is on both sides, or another file is read than the one that was meant.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets.split_columns import SplitColumns
+from tests.datasets.made import everything, load, png, refused, table, write
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write(tmp_path, {f"images/{i}.png": png(i) for i in range(40)})
+
+
+def rows(*more: Any) -> list[tuple[Any, ...]]:
+    """Return lines of path and label, and what each of `more`, called with the number, says."""
+    return [(f"images/{i}.png", i // 2 % 2, *(say(i) for say in more)) for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [("partition", "train test"), ("phase", "Train Val"), ("Dataset_type", "TRAIN TEST"), ("data_split", "0 1"),
+     ("Usage", "Training PublicTest PrivateTest"), ("is_test", "0 1"), ("test", "False True"), ("isTrain", "1.0 0.0"),
+     ("Test set", "yes "), ("where", " test"), ("collection", "train-set hold-out"), ("x", "trainval test unused"),
+     ("group", "train eval"), ("used_for", "training_set external_test"), ("TrainTestSplit", "A B")],
+)  # fmt: skip
+def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: str) -> None:
+    said = cells.split(" ")
+    path = table(images / "x.csv", rows(lambda i: said[i % len(said)]), f"path,label,{column}")
+    refused(path, f"column {column!r} looks like splits, which are expected in one called 'split'", "rename it, or rem")
+    both = rows(lambda i: said[i % len(said)], lambda i: ("train", "test")[i // 4 % 2])
+    data = load(table(images / "x.csv", both, f"path,label,{column},split"))
+    assert len(data.test) == 20
+    empty = rows(lambda i: said[i % len(said)], lambda _: "")
+    refused(table(images / "x.csv", empty, f"path,label,{column},split"), "looks like splits")
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [("view", "PA AP"), ("phase", "inspiration expiration"), ("test", "PCR antigen"), ("pcr_test", "0 1"),
+     ("notes", "seen by the test team|in training"), ("partition", "train train"), ("trained_reader", "0 1"),
+     ("sex", "F M"), ("device", "1 2"), ("valid_age", "0 1"), ("x", " ")],
+)  # fmt: skip
+def test_a_column_that_divides_by_something_else(column: str, cells: str) -> None:
+    columns = SplitColumns(["path", column], {0})
+    for cell in cells.split("|" if "|" in cells else " "):
+        columns.add(["x", cell])
+    assert columns.found() is None
+
+
+def test_splits_in_the_table_of_labels(images: Path) -> None:
+    path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
+    for column in ("split", "partition"):
+        some = [(i, i // 2 % 2, ("train", "test")[i // 4 % 2]) for i in range(40)]
+        other = table(images / "labels.csv", some, f"image_id,label,{column}")
+        refused(path, f"column {column!r} looks like", "in x.csv", "move it there", where=other, label_table=other)
+    other = table(images / "labels.csv", some, "image_id,label")
+    assert len(everything(load(path, label_table=other))) == 40
