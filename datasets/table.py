@@ -326,22 +326,49 @@ def _split(table: Path, line: int, value: str | None) -> str | None:
 
 def _listed_splits(table: Path, rows: list[_Row], left_out: dict[str, list[str]]) -> tuple[list[_Row], tuple[str, ...]]:
     """Take the splits from ChestX-ray14's two lists, where they lie beside a table that has none."""
-    lists = [table.with_name(name) for name in _LISTS]
-    if any(row.split for row in rows) or not all(path.is_file() for path in lists):
+    if any(row.split for row in rows):
         return rows, ()
+    lists = _lists(table)
+    if not lists:
+        return rows, ()
+    if missing := set(_LISTS) - set(lists):
+        raise DataError(
+            f"{table}: {next(iter(lists.values())).name} lies beside it but no {missing.pop()}, expected both lists of "
+            "splits; put it there, or move the other one away to have the images divided."
+        )
     splits: dict[str, str] = {}
-    for path in lists:
+    for name, path in lists.items():
         for _, cells in read_rows(path, ()):
-            if splits.setdefault(cells[0].strip(), _LISTS[path.name]) != _LISTS[path.name]:
+            if splits.setdefault(_listed_name(cells[0]), _LISTS[name]) != _LISTS[name]:
                 raise DataError(
-                    f"{path}: lists {cells[0].strip()[:80]!r}, which {lists[0].name} lists too; correct one."
+                    f"{path}: lists {cells[0].strip()[:80]!r}, which {lists['train_val_list.txt'].name} lists too; "
+                    "correct one."
                 )
-    known = [replace(row, split=splits[row.path]) for row in rows if row.path in splits]
+    of_row = [splits.get(_listed_name(row.path)) for row in rows]
+    known = [replace(row, split=split) for row, split in zip(rows, of_row, strict=True) if split]
     if not known:
-        return rows, ()
-    absent = [row.path for row in rows if row.path not in splits]
+        raise DataError(
+            f"{table}: names no image that {' or '.join(_LISTS)} beside it lists, the first is "
+            f"{rows[0].path[:80]!r}; expected lists of its images, so correct them, or move them away to have the "
+            "images divided."
+        )
+    absent = [row.path for row, split in zip(rows, of_row, strict=True) if not split]
     left_out[f"in neither {' nor '.join(_LISTS)}"] = absent
     return known, (f"{' and '.join(_LISTS)} say the splits.",)
+
+
+def _lists(table: Path) -> dict[str, Path]:
+    """Return ChestX-ray14's lists beside a table, by their names, however those are written."""
+    try:
+        with os.scandir(table.parent) as entries:
+            return {entry.name.lower(): Path(entry.path) for entry in entries if entry.name.lower() in _LISTS}
+    except OSError:  # a folder that may be entered and not listed
+        return {name: table.with_name(name) for name in _LISTS if table.with_name(name).is_file()}
+
+
+def _listed_name(path: str) -> str:
+    """Return what a list and a table have in common: names without folders and in any case."""
+    return PurePosixPath(path.strip().replace("\\", "/")).name.casefold()
 
 
 def _check_splits(table: Path, rows: list[_Row]) -> None:
@@ -509,7 +536,7 @@ def _unnamed(folder: Path, table: Path, files: list[_File]) -> dict[str, list[st
     named = Counter(os.path.normpath(file.path) for file in files)
     kinds: dict[str, list[str]] = {}
     for path in walk(FolderTree(folder)):
-        if os.path.normpath(folder / path) in named or folder / path == table or path in _LISTS:
+        if os.path.normpath(folder / path) in named or folder / path == table or path.lower() in _LISTS:
             continue
         why = HIDDEN if any(map(is_clutter, path.split("/"))) else f"in no line of {shown(table.name)}"
         kinds.setdefault(why, []).append(path)

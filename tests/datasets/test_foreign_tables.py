@@ -62,3 +62,31 @@ def test_splits_in_the_table_of_labels(images: Path) -> None:
         refused(path, f"column {column!r} looks like", "in x.csv", "move it there", where=other, label_table=other)
     other = table(images / "labels.csv", some, "image_id,label")
     assert len(everything(load(path, label_table=other))) == 40
+
+
+def lists(root: Path, train: str = "train_val_list.txt", test: str = "test_list.txt", name: str = "{}.png") -> None:
+    for path, kept in ((train, range(30)), (test, range(30, 40))):
+        if path:
+            (root / path).write_text("".join(f"{name.format(i)}\n" for i in kept))
+
+
+@pytest.mark.parametrize("form", [{}, {"name": "{}.PNG"}, {"name": "images/{}.png"}, {"train": "Train_Val_List.TXT"}])
+def test_lists_of_splits_that_are_written_in_another_way(images: Path, form: dict[str, str]) -> None:
+    path = table(images / "x.csv", rows(), "path,label")
+    lists(images, **form)
+    data = load(path)
+    assert {int(name[7:-4]) for name, (split, _) in everything(data).items() if split == "test"} == {*range(30, 40)}
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [({"train": ""}, "test_list.txt lies beside it but no train_val_list.txt, expected both"),
+     ({"test": ""}, "train_val_list.txt lies beside it but no test_list.txt, expected both"),
+     ({"name": "other{}.png"}, "names no image that train_val_list.txt or test_list.txt beside it lists")],
+)  # fmt: skip
+def test_lists_of_splits_that_cannot_be_used(images: Path, form: dict[str, str], words: str) -> None:
+    path = table(images / "x.csv", rows(lambda i: ("train", "test")[i // 4 % 2]), "path,label")
+    lists(images, **form)
+    refused(path, words, "to have the images divided")
+    own = table(images / "x.csv", rows(lambda i: ("train", "test")[i // 4 % 2]), "path,label,split")
+    assert len(load(own).test) == 20
