@@ -16,7 +16,7 @@ from contract.decision import ENDS, PARAMETERS, Decision, Head
 from contract.errors import ArtifactError
 from contract.files import is_inside, read_json, write_whole
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
-from contract.processors import processors_of
+from contract.processors import KNOWN_PARTS, processors_of
 from contract.quantizer import FLOAT, MAX_RULE, InputRule
 from contract.shells import CELLS
 from contract.values import BIPOLAR, VALUES
@@ -156,8 +156,7 @@ def _hardware(raw: object) -> Hardware | None:
     try:
         processors_of(record["part"])
     except ValueError as err:
-        expected = str(err).partition("expected ")[2]
-        raise _FieldError(f"hardware.part is {shortened(record['part'])}, expected {expected}") from err
+        raise _FieldError(f"hardware.part is {shortened(record['part'])}, expected {KNOWN_PARTS}") from err
     _is(record["clock_mhz"], (int, float), "hardware.clock_mhz", positive=True)
     _is(record["cycles_per_image"], int, "hardware.cycles_per_image", positive=True)
     _is(record["dma"], dict, "hardware.dma")

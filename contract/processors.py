@@ -92,6 +92,7 @@ _ZYNQMP = ProcessingSystem(
 )  # fmt: skip
 
 PROCESSORS = (_PS7, _ZYNQMP)
+KNOWN_PARTS = "a part that begins with " + " or ".join(one for system in PROCESSORS for one in system.parts)
 
 
 def processors_of(part: str) -> ProcessingSystem:
@@ -99,5 +100,4 @@ def processors_of(part: str) -> ProcessingSystem:
     for system in PROCESSORS:
         if part.startswith(system.parts):
             return system
-    known = " or ".join(beginning for system in PROCESSORS for beginning in system.parts)
-    raise ValueError(f"{part} is of no known family, expected a part that begins with {known}")
+    raise ValueError(f"{part} is of no known family, expected {KNOWN_PARTS}")

@@ -17,7 +17,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from contract.errors import ConfigError
-from contract.processors import processors_of
+from contract.processors import KNOWN_PARTS, processors_of
 from finn_build.targets.families import family_of
 
 BOARDS_FILE = Path(__file__).with_name("boards.toml")
@@ -30,9 +30,7 @@ def _of_a_family(part: str) -> str:
     try:
         family_of(part)
     except ValueError as err:
-        raise PydanticCustomError(
-            "family", "Input should be {known}", {"known": str(err).partition("expected ")[2]}
-        ) from err
+        raise PydanticCustomError("family", "Input should be {known}", {"known": KNOWN_PARTS}) from err
     return part
 
 

@@ -236,7 +236,7 @@ class TestTheRealPynq:
 
     def test_it_drives_the_rtl_with_both_shells(self, pynq_board: Board, pure: Path, deploy: Path) -> None:
         done = pynq_board.run(
-            "-W", "ignore", "-m", "driver.simulated.with_pynq", ".", "--capacity", "5",
+            "-W", "ignore", "-m", "driver.with_pynq", ".", "--capacity", "5",
             cwd=deploy, groups=("pynq", str(pure)),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -154,7 +154,7 @@ class TestElsewhere:
 
     def test_real_pynq_drives_the_rtl(self, unpacked: Path) -> None:
         """The whole golden set through pynq's own DMA driver or registers, into the Verilated design."""
-        arguments = ["-W", "ignore", "-m", "driver.simulated.with_pynq", ".", "--capacity", "5"]
+        arguments = ["-W", "ignore", "-m", "driver.with_pynq", ".", "--capacity", "5"]
         done = call(python_of(PYNQ), unpacked, *arguments)
         assert done.returncode == 0, done.stderr
         lines = [line for line in done.stdout.splitlines() if line.endswith("all 16 golden logits are equal")]

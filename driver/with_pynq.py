@@ -1,4 +1,4 @@
-"""`python -m driver.simulated.with_pynq FOLDER`: a deploy folder's golden vectors through the real pynq package.
+"""`python -m driver.with_pynq FOLDER`: a deploy folder's golden vectors through the real pynq package.
 
 What runs is pynq's own overlay, buffers, clocks and registers; what is simulated is the board below them, with the RTL
 in Verilator. pynq 4.0.0 cannot load an overlay on Zynq-7000 (its metadata parser finds no clock there), so the
