@@ -490,9 +490,6 @@ def _along(data: _Data, value: Constant | None, attributes: dict[str, Any]) -> N
     return data.column(array.reshape([-1 if i == axis else 1 for i in range(data.ids.ndim)]))
 
 
-_RANGES = {TensorProto.UINT4: (0, 15), TensorProto.INT4: (-8, 7)}
-
-
 def _quantize(
     node: NodeProto, data: _Data, constants: list[Constant | None], attributes: dict[str, Any], opset: int
 ) -> Step | Quantizer:

@@ -99,8 +99,9 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
     kind = declared or chain.declared or ("float" if quantizer else None)
     if kind is None or (kind == "float" and not quantizer):
         raise ConfigError(
-            f"the input of {first.node} is float, and no quantizer stands before it. Say which integers the file "
-            "reads, such as --input uint8, or put a Quant node in front."
+            f"the input of {first.node} is float, and no quantizer stands before it. Say which integers are "
+            "fed, such as --input uint8, or --input int8 --input-scale 0.0625 for sixteenths from -8 to 8, or put a "
+            "Quant node in front."
         )
     if kind != "float" and kind not in VALUES:
         raise ConfigError(f"the input is {kind[:40]!r}, expected float or one of {', '.join(VALUES)}.")
