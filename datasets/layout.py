@@ -207,7 +207,7 @@ def _class_files(tree: Tree, folder: str, split: str | None, label: int) -> list
             continue
         path = f"{folder}/{name}"
         read = partial(_refuse_folder, tree, path) if is_folder else partial(tree.read, path)
-        files.append(XrayFile(shown(path), label, split, None, tree.state(path), read))
+        files.append(XrayFile(shown(path), label, split, (), tree.state(path), read))
     return files
 
 

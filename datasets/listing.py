@@ -24,7 +24,7 @@ class XrayFile:
     name: str  # relative to the source, with "/"; shown to people, so printable
     label: int  # 0 normal, 1 pneumonia
     split: str | None  # train, val or test, if the source says
-    patient: str | None  # equal for images of one patient, if the source says; None: by name or DICOM header
+    patients: tuple[str | None, ...]  # a kind of id each, if the source says: equal for images of one patient
     state: tuple[int | str, ...]  # known without reading; changes when the content does
     read: Callable[[], bytes | NDArray[np.uint8]]  # content, or gray pixels (h, w); raises ImageError, OSError
 

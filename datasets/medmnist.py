@@ -46,7 +46,7 @@ def list_medmnist(path: Path) -> Listing:
         pixels = _Images(path, f"{split}_images")
         state = file_state(path)
         files += [
-            XrayFile(f"{split}/{i:05d}", int(label), split, None, state, partial(pixels.read, i))
+            XrayFile(f"{split}/{i:05d}", int(label), split, (), state, partial(pixels.read, i))
             for i, label in enumerate(labels)
         ]
     return Listing(

@@ -4,10 +4,12 @@ A network that has seen one X-ray of a patient recognises the next one; and the 
 twice under different names. Both would make validation look better than it is.
 
 Three kinds of evidence tell whose an image is, and the best that an image has counts: the source's table, the DICOM
-header, the file's name. Where an image lacks the better kinds, it is taken together with every image that shares the
-next: that may put two patients into one group, which costs nothing, and never one patient into two.
+header, the file's name. A table may have several ids: images that share any of them are one patient's. Where an image
+lacks the better kinds, it is taken together with every image that shares the next: that may put two patients
+into one group, which costs nothing, and never one patient into two.
 """
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -90,7 +92,7 @@ def know_patients(files: Sequence[XrayFile], people: NDArray[np.int64]) -> Patie
         files: N images.
         people: (N,) what `number_people` returns.
     """
-    table, in_table = _without_constant([file.patient for file in files], "in the table", "All lines of the table")
+    table, in_table = _from_table(files)
     numbers = [None if person == -1 else str(person) for person in people.tolist()]
     headers, in_headers = _without_constant(numbers, "in their DICOM headers", "All DICOM headers")
     names = [patient_key(file.name) if names_a_patient(file.name) else None for file in files]
@@ -98,6 +100,21 @@ def know_patients(files: Sequence[XrayFile], people: NDArray[np.int64]) -> Patie
     known = tuple(any(ids) for ids in zip(table, headers, names, strict=True))
     said = (*in_table, *in_headers, *_said(known, keys))
     return Patients(keys, known, said, said if any(known) else (*in_table, *in_headers))
+
+
+def _from_table(files: Sequence[XrayFile]) -> tuple[list[str | None], tuple[str, ...]]:
+    """Return one id of the table per image, that of all images which share one in any of its columns, and notes."""
+    columns = list(itertools.zip_longest(*(file.patients for file in files)))
+    kept, notes = list[list[str | None]](), dict[str, None]()
+    for ids in columns:
+        without, said = _without_constant(list(ids), "in the table", "All lines of the table")
+        kept.append(without)
+        notes |= dict.fromkeys(said)
+    if len(kept) < 2:
+        return (kept[0] if kept else [None] * len(files)), tuple(notes)
+    joined = _components([[i if known is None else known for i, known in enumerate(ids)] for ids in kept])
+    who = [str(key) if any(ids) else None for key, *ids in zip(joined.tolist(), *kept, strict=True)]
+    return who, tuple(notes)
 
 
 def _without_constant(ids: list[str | None], where: str, everyone: str) -> tuple[list[str | None], tuple[str, ...]]:

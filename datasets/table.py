@@ -57,7 +57,7 @@ class _Row:
     line: int
     path: str
     label: str
-    patient: str | None
+    patients: tuple[str | None, ...]  # one per column of such ids
     split: str | None
     rater: str
 
@@ -109,7 +109,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
             shown(file.rows[0].path),
             label,
             file.rows[0].split,
-            _patient(file),
+            file.rows[0].patients,
             file.state,
             partial(read_file, file.path, shown(file.rows[0].path)),
         )
@@ -136,6 +136,12 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
     columns = _columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
     joined = None if rules.label_table is None else _Labels(rules.label_table, rules, heading, table)
     twins = _twins(heading)
+    patients = _patient_columns(heading, columns["path"])
+    if joined is not None and joined.patients and not patients:
+        raise DataError(
+            f"{rules.label_table}: column {joined.patients[0].strip()[:80]!r} names the patients, expected in "
+            f"{table.name}, beside the paths; move it there, or rename it if it names something else."
+        )
     others = SplitColumns(
         heading, {at for at, cell in enumerate(heading) if normal(cell) in _KNOWN} | {*columns.values()}
     )
@@ -151,9 +157,8 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         others.add(cells)
         _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["path"]], _file_name)
         _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["split"]], _split_name)
-        patient, split = values.get("patient"), _split(table, line, values.get("split"))
-        row = _Row(line, values["path"], values.get("label", ""), None, split, values.get("rater", ""))
-        row = row if patient is None or names_nobody(patient) else replace(row, patient=same_id(patient))
+        split, ids = _split(table, line, values.get("split")), tuple(_patient(cells[at]) for at in patients)
+        row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""))
         if joined is None:
             rows.append(row)
         else:
@@ -170,6 +175,15 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
         if joined is not None and rules.label_table is not None:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
     return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+
+
+def _patient_columns(heading: Sequence[str], path: int) -> list[int]:
+    """Return where the ids of patients are. In RSNA's table such an id is the image's, whatever it is called."""
+    return [at for at, cell in enumerate(heading) if normal(cell) in _COLUMNS["patient"] and at != path]
+
+
+def _patient(cell: str) -> str | None:
+    return None if names_nobody(cell.strip()) else f"table {same_id(cell.strip())}"
 
 
 def _check_other_splits(table: Path, others: SplitColumns, of_images: Path | None = None) -> None:
@@ -234,6 +248,7 @@ class _Labels:
         columns = _columns(table, own, rules, need=("label",))
         self._at = [names.index(name) for name in shared]
         at = [ours.index(name) for name in shared]
+        self.patients = [own[i] for i in _patient_columns(own, path=-1) if i not in at]
         known = _KNOWN - {*_COLUMNS["split"]}
         self.others = SplitColumns(own, {i for i, name in enumerate(ours) if name in known} | {*at, columns["label"]})
         self._said: dict[tuple[str, ...], list[tuple[str, str]]] = {}
@@ -462,16 +477,11 @@ def _check_agreement(table: Path, rows: Sequence[_Row]) -> None:
     """Stop at one image with two patients or two splits."""
     first = rows[0]
     for row in rows:
-        if (row.patient, row.split) != (first.patient, first.split):
+        if (row.patients, row.split) != (first.patients, first.split):
             raise DataError(
                 f"{table}: lines {first.line} and {row.line} name {first.path[:120]!r} and contradict each other, "
                 "expected one patient and split per image; correct one."
             )
-
-
-def _patient(file: _File) -> str | None:
-    patient = file.rows[0].patient
-    return None if patient is None else f"table {patient}"
 
 
 def _stat(path: Path) -> os.stat_result | None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from datasets.split_columns import SplitColumns
+from datasets.xray import XrayData
 from tests.datasets.made import everything, load, png, refused, table, write
 
 
@@ -90,3 +91,28 @@ def test_lists_of_splits_that_cannot_be_used(images: Path, form: dict[str, str],
     refused(path, words, "to have the images divided")
     own = table(images / "x.csv", rows(lambda i: ("train", "test")[i // 4 % 2]), "path,label,split")
     assert len(load(own).test) == 20
+
+
+def same_patients(data: XrayData) -> dict[int, set[int]]:
+    """Return, by the number of each image, the images that are kept together with it."""
+    group = {int(name[7:-4]): key for split in (data.train, data.val, data.test)
+             for name, key in zip(split.names, split.patients.tolist(), strict=True)}  # fmt: skip
+    return {i: {j for j in group if group[j] == group[i]} for i in group}
+
+
+def test_two_columns_of_patients_are_joined(images: Path) -> None:
+    pairs = {i: {i, i ^ 1} for i in range(40)}
+    for first, second in (("patient_id", "subject_id"), ("subject_id", "patient_id"), ("patientid", "Subject")):
+        path = table(images / "x.csv", rows(lambda i: i + 1, lambda i: 100 + i // 2), f"path,label,{first},{second}")
+        assert same_patients(load(path)) == pairs
+    # One column lacks ids, one is an anonymiser's: what is left still joins, and an id is its own column's.
+    some = rows(lambda i: i // 2 if i % 4 < 2 else "", lambda _: "SITE", lambda i: 50 - i // 2 if i % 4 > 1 else "")
+    data = load(table(images / "x.csv", some, "path,label,patient,subject,subject_id"))
+    assert same_patients(data) == pairs
+    assert "All lines of the table carry one patient id, as anonymised ones do" in " ".join(data.report.warnings)
+
+
+def test_patients_in_the_table_of_labels(images: Path) -> None:
+    path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
+    other = table(images / "labels.csv", [(i, i // 2 % 2, i // 2) for i in range(40)], "image_id,label,subject_id")
+    refused(path, "'subject_id' names the patients", "in x.csv, beside the paths", where=other, label_table=other)
