@@ -13,11 +13,17 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from types import CodeType
 from typing import Any
 
-import brevitas.nn  # noqa: F401  before the forks
-import numpy  # noqa: F401
+import brevitas.export
+import numpy
+import onnx.reference
+import playwright.sync_api
 import pytest
+import qonnx.core.modelwrapper
+import qonnx.util.cleanup
 from hypothesis import Phase, settings
 
+# What the tests and their conftest.py import, before the forks.
+HEAVY = (brevitas.export, numpy, onnx.reference, playwright.sync_api, qonnx.core.modelwrapper, qonnx.util.cleanup)
 # Any input on which a test fails will do: the search for a smaller one takes most of the time.
 settings.register_profile("any", settings.default, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("any")
