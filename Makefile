@@ -61,7 +61,7 @@ board-check: $(STAMP) $(VENV)-pynq/installed ## A deploy folder, the page, pynq 
 	$(VENV)/bin/pytest -s tests/board/test_on_arm.py tests/board/everything.py
 
 docker-check: $(STAMP) ## The image of FINN's own shell, built with buildah from a stand-in base, and run; root, 14 GB
-	$(VENV)/bin/pytest -s tests/container/check.py
+	$(VENV)/bin/python -m tests.container.alone
 
 formal: $(STAMP) ## The proofs about our RTL alone
 	$(VENV)/bin/pytest tests/rtl/test_formal.py

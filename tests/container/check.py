@@ -3,7 +3,8 @@
 buildah builds docker/Dockerfile, and podman runs it with the arguments that prepare.py gives to Docker. The base
 is made on the spot from Debian's packages; Python's packages are fetched with this machine's own pip configuration and
 mounted, so that no registry and no other index is asked; FINN's HLS sources and the vendor's tools are stand-ins. All
-of it lies in build/docker-check, in a storage of its own, which is removed at the end. Not collected by `make test`.
+of it lies in build/docker-check, in a storage of its own, which is removed at the end. It is started by alone.py, which
+sees to that however it ends. Not collected by `make test`.
 """
 
 import json
@@ -24,12 +25,9 @@ import pytest
 from finn_build.flows.finn_iodma.image import IMAGE, LABEL, REPOSITORY, ask, image_inputs
 from finn_build.flows.finn_iodma.prepare import container_command, find_xilinx
 from finn_build.flows.finn_iodma.run import run_container
+from tests.container.alone import DEMO, INSIDE, WORK, mounts
 from tests.container.stand_ins import BASE, SOURCES, write_base, write_sources, write_xilinx
 
-WORK = REPOSITORY / "build" / "docker-check"
-DEMO = REPOSITORY / "runs" / "demo"
-PROGRAMS = ("mmdebstrap", "buildah", "podman", "runc", "catatonit")
-NEEDED_GB = 14  # wheels, base, image, and what is unpacked on the way
 UID = 1000
 PYTHON = "3.11"
 TORCH_INDEX = "https://download.pytorch.org/whl/cpu"  # where pip finds no CPU build otherwise
@@ -64,12 +62,16 @@ class Engine:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def engine() -> Engine:
     """A storage of its own, and podman under Docker's name."""
-    require_what_is_needed()
+    if INSIDE not in os.environ:
+        pytest.fail(
+            "this would leave mounts and processes when it is interrupted. Run `make docker-check`, or a part of it by "
+            "`python -m tests.container.alone -k PART`.",
+            pytrace=False,
+        )
     for name in ("storage", "state", "bin"):
-        remove(WORK / name)
-        (WORK / name).mkdir(parents=True)
+        (WORK / name).mkdir(exist_ok=True)
     (WORK / "storage.conf").write_text(
         f'[storage]\ndriver = "overlay"\ngraphroot = "{WORK}/storage"\nrunroot = "{WORK}/state"\n'
     )
@@ -85,45 +87,14 @@ def engine() -> Iterator[Engine]:
         "CONTAINERS_CONF": str(WORK / "containers.conf"),
         "PATH": f"{WORK / 'bin'}{os.pathsep}{os.environ['PATH']}",
     }
-    yield Engine({**os.environ, **variables})
-    for name in ("storage", "state"):
-        remove(WORK / name)
-
-
-def require_what_is_needed() -> None:
-    """Fail with a sentence where this machine cannot do it."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    if missing:
-        pytest.fail(f"{', '.join(missing)} not on PATH: install Debian's {' '.join(missing)}.", pytrace=False)
-    if os.getuid() != 0:
-        pytest.fail("this does not run as root, which buildah needs to make a base. Run it as root.", pytrace=False)
-    WORK.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(WORK).free // 10**9
-    if free < NEEDED_GB:
-        pytest.fail(f"{WORK} has {free} GB left, {NEEDED_GB} GB are needed. Free some space.", pytrace=False)
-    if not (DEMO / "build" / "pynq-z2" / "build.json").is_file():
-        pytest.fail(f"{DEMO} has no build for pynq-z2: run `make demo`.", pytrace=False)
-
-
-def remove(folder: Path) -> None:
-    """Remove a folder and what is mounted below it."""
-    for place in reversed(mounts(folder)):
-        subprocess.run(["umount", place], check=True)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def mounts(folder: Path) -> list[str]:
-    """What is mounted at or below a folder, in the order of mounting."""
-    places = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    return [place for place in places if Path(place).is_relative_to(folder)]
+    return Engine({**os.environ, **variables})
 
 
 @pytest.fixture(scope="session")
 def ingredients(engine: Engine) -> tuple[str, ...]:
     """What the build gets in place of a registry and the internet, as options of docker/build.sh."""
-    if not (WORK / "base.tar").is_file():
-        write_base(WORK / "base.tar")
-    remove(WORK / "sources")
+    write_base(WORK / "base.tar")
+    shutil.rmtree(WORK / "sources", ignore_errors=True)
     write_sources(REPOSITORY / "docker" / "dependencies.txt", WORK / "sources")
     for image, content, under in ((BASE, WORK / "base.tar", "scratch"), (SOURCES, WORK / "sources", BASE)):
         container = engine.must("buildah", "from", "--pull-never", under).strip()

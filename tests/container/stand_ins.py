@@ -1,7 +1,9 @@
 """What stands for a registry's base image, for FINN's sources on the internet, and for Vivado and Vitis HLS."""
 
+import hashlib
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from tests.board.emulated import MIRROR, SUITE
@@ -14,6 +16,7 @@ _AS_THE_REAL_ONE = (
     'rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED; ln -s python3 "$1/usr/bin/python"; '
     'rm -rf "$1"/usr/share/doc "$1"/usr/share/man'
 )
+BASE_S = 30 * 86400.0  # after which a base is too old to stand for a new one
 # What FINN's binding to Vivado's simulator compiles against: the names of UG900's "Xilinx Simulator Interface".
 _XSI_H = """\
 #pragma once
@@ -44,12 +47,27 @@ typedef void (*t_fp_xsi_put_value)(xsiHandle, int, void *);
 
 
 def write_base(out: Path) -> None:
-    """Write a base image's root file system as a tar file, whole or not at all."""
-    partial = out.with_suffix(".partial")
-    partial.unlink(missing_ok=True)
+    """Write a base image's root file system as a tar file, whole or not at all, if it is not there as it would be.
+
+    Beside it lies the hash of what it was made of and of the file, which is written last.
+    """
     command = ["mmdebstrap", "--quiet", "--variant=minbase", "--format=tar", f"--include={_PACKAGES}"]
-    subprocess.run([*command, f"--customize-hook={_AS_THE_REAL_ONE}", SUITE, str(partial), MIRROR], check=True)
+    command += [f"--customize-hook={_AS_THE_REAL_ONE}", SUITE]
+    seal, partial = out.with_suffix(".seal"), out.with_suffix(".partial")
+    fresh = out.is_file() and seal.is_file() and time.time() - out.stat().st_mtime < BASE_S
+    if fresh and seal.read_text() == _seal(command, out):
+        return
+    partial.unlink(missing_ok=True)
+    subprocess.run([*command, str(partial), MIRROR], check=True)
+    seal.unlink(missing_ok=True)
     partial.replace(out)
+    seal.write_text(_seal(command, out))
+
+
+def _seal(command: list[str], file: Path) -> str:
+    with file.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashlib.sha256(repr((command, MIRROR, content)).encode()).hexdigest()
 
 
 def write_sources(listed: Path, out: Path) -> None:
