@@ -84,6 +84,12 @@ _NEUTRAL = {
     "solitary", "streptococcal", "streptococcus", "thoracic", "type", "typical", "unilateral", "upper",
     "ventilator", "viral", "virus", "with", "x", "xray", "xrays",
 }  # fmt: skip
+_ASIDE = {  # words that a denial reaches across
+    "", "any", "case", "cases", "class", "cxr", "evidence", "image", "images", "label", "of", "patient", "patients",
+    "sign", "signs", "x", "xray", "xrays",
+}  # fmt: skip
+_JOINS = r"[,;:&()\[\]+/.#]+"  # between words, without a blank
+_LONG = 6  # letters; a shorter word within another one is chance, as mass in massive
 _CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes are others; statistics packages write them
 
 
@@ -166,23 +172,41 @@ def _sense(known: str) -> Verdict | None:
         return Verdict.POSITIVE
     words = known.split()
     if len(words) > 1 and words[0] in _DENIES and words[1] not in _DENIES:
-        denied = _sense(" ".join(words[1:]))
+        denied = _sense(" ".join(words[1:])) if _one_thing(words[1:]) else None
         return None if denied is None else Verdict(1 - denied)
     if _names_finding(words):
         return Verdict.POSITIVE
     for first, end, rest in ((words[:1], [], words[1:]), ([], words[-1:], words[:-1])):
-        if {*first, *end} & {"neg", "negative"} and _names_finding(rest):
+        if {*first, *end} & {"neg", "negative"} and _one_thing(rest) and _names_finding(rest):
             return Verdict.NEGATIVE
     return None
 
 
+def _one_thing(words: Sequence[str]) -> bool:
+    """Return whether a denial of these words can mean one thing only: "non-viral pneumonia" is a pneumonia, too."""
+    parts = [part for word in words for part in re.split(_JOINS, word) if part not in _ASIDE and not part.isdigit()]
+    return len(parts) <= 1 or " ".join(words) in _NEGATIVE | _POSITIVE
+
+
 def _names_finding(words: Sequence[str]) -> bool:
     """Return whether a name is that of a finding, and no word of it can mean that it is not there."""
-    parts = [part for word in words for part in re.split(r"[,;:&()\[\]+/.#]+", word) if part]
+    parts = [part for word in words for part in re.split(_JOINS, word) if part]
     known = [_is_finding(part) for part in parts]
     return any(known) and all(
         found or part in _NEUTRAL or part in _POSITIVE or (part.isdigit() and part.strip("0") != "")
         for found, part in zip(known, parts, strict=True)
+    )
+
+
+def _includes(name: str, positive: str) -> bool:
+    """Return whether another class names the positive one too: as a kind of it, or beside others in one cell."""
+    if name == positive or _sense(name) == Verdict.NEGATIVE:
+        return False
+    words, wanted = (re.findall(r"[^\W_]+|[+]", text) for text in (name, positive))
+    # Directly behind a denial it is not there. A long word may have others grown to it, as in bronchopneumonia.
+    there = [word for before, word in zip(["", *words], words, strict=False) if before not in _DENIES]
+    return bool(wanted) and all(
+        any(word == part or (len(part) >= _LONG and part in word) for word in there) for part in wanted
     )
 
 
@@ -230,6 +254,13 @@ class Classes:
                 self._require(negative, "negative", spelling, where)
             if plain(positive) == plain(negative):
                 raise DataError(f"{where}: 'data.positive' and 'data.negative' are both {positive!r}; correct one.")
+            if negative == REST and (same := [name for name in spelling if _includes(name, plain(positive))]):
+                raise DataError(
+                    f"{where}: {names[spelling[same[0]]]} has the label {_short(spelling[same[0]])}, which has "
+                    f"{positive!r} in it, but would count as NORMAL, as 'data.negative' is {REST!r}; write several "
+                    "findings of one cell with | between them, relabel such images, or set 'data.negative' to the one "
+                    "class that counts."
+                )
             return plain(positive), negative if negative == REST else plain(negative)
         if len(spelling) > 2:
             third = list(spelling.values())[2]

@@ -40,7 +40,8 @@ def test_spellings_of_one_class(spellings: list[str], same: str) -> None:
     ("negative", "positive"),
     [("0", "1"), ("NORMAL", "PNEUMONIA"), ("No Finding", "Bacterial Pneumonia"), ("normal", "Tuberculosis"),
      ("No", "Yes"), ("no pneumonia", "pneumonia"), ("TB negative", "TB positive"), ("Normal", "Not Normal"),
-     ("not sick", "COVID-19"), ("\uff10", "\ufeff1")],
+     ("not sick", "COVID-19"), ("No evidence of TB", "TB"), ("non-COVID-19 cases", "COVID-19 cases"),
+     ("\uff10", "\ufeff1")],
 )  # fmt: skip
 def test_two_known_names_need_no_answer(negative: str, positive: str) -> None:
     for names in ([negative, positive], [positive, negative]):
@@ -92,7 +93,9 @@ def test_a_word_for_nothing_makes_any_name_blank(name: str) -> None:
      "history of pneumonia", "old tb", "healed fracture", "effusion gone", "pneumonia 0", "pneumonia no",
      "nonpneumonia", "pneumonialess", "pneumonia -", "pneumonia (-)", "-pneumonia", "pneumonia -2",
      "Pneumonia \u22121", "no suspicious nodule", "pneumonia follow up", "treated covid-19",
-     "pneumonia or normal"],
+     "pneumonia or normal", "Non-viral pneumonia", "Non-COVID pneumonia", "not bacterial pneumonia", "no tb pneumonia",
+     "No acute pneumonia", "COVID negative pneumonia", "pneumonia covid negative", "no effusion, pneumonia",
+     "without effusion/mass", "non-pulmonary tuberculosis"],
 )  # fmt: skip
 def test_a_finding_beside_an_unknown_word_is_not_guessed(name: str) -> None:
     for other in ("normal", "pneumonia"):
@@ -189,6 +192,32 @@ def test_several_classes_of_which_two_count(images: Path) -> None:
     assert "everything else counts as NORMAL and 'Lung Opacity' as PNEUMONIA." in data.report.notes
     refused(path, "no label is 'Covid', which 'data.positive' asks for", positive="Covid", negative="*")
     refused(path, "are both 'normal'", positive="normal", negative="normal")
+
+
+@pytest.mark.parametrize(
+    ("positive", "name"),
+    [("pneumonia", "Effusion, Pneumonia"), ("Pneumonia", "Effusion;Pneumonia"), ("Pneumonia", "Pneumonia/Effusion"),
+     ("Pneumonia", "['effusion', 'pneumonia']"), ("pneumonia", "bacterial pneumonia"), ("Pneumonia", "Pneumonias"),
+     ("Pneumonia", "PNEUMONIA & mass"), ("Mass", "Nodule Mass"), ("Lung Opacity", "opacity of the lung"), ("1", "0, 1"),
+     ("pneumonia", "pneumonia + effusion"), ("Effusion", "pleural effusions"), ("Pneumonia", "pneumonia ruled out"),
+     ("pneumonia", "non-viral pneumonia"), ("TB", "no effusion, TB"), ("COVID-19", "covid19 (COVID-19)")],
+)  # fmt: skip
+def test_the_rest_must_not_name_the_positive_class(positive: str, name: str) -> None:
+    """The kind of fault: images of the finding are trained on as NORMAL, because a cell says more than its name."""
+    rules = LabelRules(positive=positive, negative="*")
+    with pytest.raises(DataError, match=r"line 3 has the label .* in it, but would count as NORMAL.* with \| between"):
+        Classes({"normal": "line 1", positive: "line 2", name: "line 3"}, rules, where="x")
+
+
+@pytest.mark.parametrize(
+    ("positive", "name"),
+    [("Pneumonia", "No pneumonia"), ("Mass", "massive effusion"), ("Viral Pneumonia", "Bacterial Pneumonia"),
+     ("Pneumonia", "Pneumothorax"), ("1", "10"), ("COVID", "Non-COVID pneumonia"), ("TB", "tb negative"),
+     ("Viral Pneumonia", "Pneumonia"), ("Pneumonia", "effusion without pneumonia"), ("Lung Opacity", "Lung mass")],
+)  # fmt: skip
+def test_the_rest_may_deny_the_positive_class(positive: str, name: str) -> None:
+    classes = Classes(dict.fromkeys((positive, name, "x"), ""), LabelRules(positive=positive, negative="*"), where="x")
+    assert classes.verdict([name]) == Verdict.NEGATIVE
 
 
 @pytest.mark.parametrize("second", ["images/../images/0.png", "./images/0.png", "images/link.png", "images/hard.png"])
