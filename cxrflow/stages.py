@@ -1,6 +1,7 @@
-"""The work of every stage of a run, and the one place that decides whether it must be done again.
+"""The work of every stage of a run, and all that decides its result.
 
 `cxrflow/stage_table.py` has the stages; here is a function for each, which fills the new folder that it is given.
+`cxrflow/runs.py` compares what decides the result with what did when the stage was made.
 """
 
 import contextlib
@@ -192,6 +193,8 @@ class Run:
         self._require_its_own(stage)
         if stage == "build" and (aside := keep_nested(self.place("build"))) is not None:
             self.console.warn(f"the build of an earlier version, and all that lay in it, is now {aside}")
+        for helper in (before for before in self.stages[stage].reads if STAGES[before].helper):
+            self.make(helper)
         inputs = self.inputs(stage, **chosen)
         with writing(self.folder):
             self.folder.mkdir(exist_ok=True)
@@ -258,9 +261,6 @@ class Run:
         row, found = self.stages[stage], dict[str, str]()
         if "build" in row.reads:
             require_layout(self.folder, self.board)
-        for before in row.reads:
-            if STAGES[before].helper:
-                self.make(before)
         for before, patterns in (*row.reads.items(), *row.may_read.items()):
             if before in row.may_read and self.there(before) is None:
                 self._tell_left_out(before)

@@ -101,7 +101,7 @@ def _chain(run: Facts) -> str:
 
 def _resources(runs: Sequence[Facts]) -> list[Row]:
     """Return a row per resource and source: what one tool counted is not beside what another one did."""
-    alike = len({run.board.family for run in runs}) == 1  # a LUT or a DSP of another family holds another amount
+    alike = len({run.board.vivado_family for run in runs}) == 1  # a LUT or a DSP of another family holds another amount
     found = []
     for source in SOURCES:
         known = [of_source(run.resources, source) for run in runs]

@@ -183,7 +183,7 @@ def _component(ip: Ip) -> str:
         buses=_buses(),
         files=ip.files,
         constraints=CONSTRAINTS,
-        family=ip.board.family,
+        family=ip.board.vivado_family,
     )
 
 
@@ -240,7 +240,7 @@ def _values(ip: Ip, golden: Golden) -> dict[str, object]:
         "DESCRIPTION": ip.description,
         "BOARD": ip.board.name,
         "PART": ip.build.part,
-        "FAMILY": ip.board.family,
+        "FAMILY": ip.board.vivado_family,
         "CLK_NS": f"{ip.build.clk_ns:.3f}",
         "MHZ": f"{1e3 / ip.build.clk_ns:g}",
         "IMAGES": len(golden.outputs),

@@ -69,7 +69,7 @@ class Board(BaseModel):
         return processors_of(self.part).name
 
     @property
-    def family(self) -> str:
+    def vivado_family(self) -> str:
         """Vivado's name of the device family."""
         return family_of(self.part).vivado
 

@@ -179,7 +179,7 @@ class TestComponent:
         extensions = component.find(f"{SPIRIT}vendorExtensions/{XILINX}coreExtensions")
         assert extensions is not None
         families = [found.text for found in extensions.iter(XILINX + "family")]
-        assert families == [BOARDS["pynq-z2"].family] == ["zynq"]
+        assert families == [BOARDS["pynq-z2"].vivado_family] == ["zynq"]
 
 
 def test_the_verilog_says_the_same_to_a_module_reference(ip: Path) -> None:

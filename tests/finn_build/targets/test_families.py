@@ -34,7 +34,7 @@ def test_every_processing_system_has_one_family() -> None:
     """And two boards are known to be of the right one."""
     assert sorted(family.ps for family in FAMILIES.values()) == sorted(system.name for system in PROCESSORS)
     for name, ps, family in (("pynq-z2", "ps7", "zynq"), ("zcu104", "zynqmp", "zynquplus")):
-        assert (BOARDS[name].ps, BOARDS[name].family) == (ps, family)
+        assert (BOARDS[name].ps, BOARDS[name].vivado_family) == (ps, family)
     with pytest.raises(ValueError, match=r"lfe5u-25f is of no known family, expected a part that begins with xc7z or "):
         family_of("lfe5u-25f")
 
