@@ -32,10 +32,10 @@ _NEGATIVE = {
 }  # fmt: skip
 _POSITIVE = {"+", "1", "abnormal", "diseased", "ill", "pos", "positive", "sick", "true", "yes"}
 _FINDINGS = {  # one of these words in a name makes it a finding, unless the name denies it
-    "abnormality", "atelectasis", "bronchitis", "cardiomegaly", "consolidation", "covid", "covid19", "disease", "edema",
-    "effusion", "emphysema", "fibrosis", "fracture", "hernia", "infection", "infiltrate", "infiltration", "lesion",
-    "mass", "nodule", "oedema", "opacities", "opacity", "pneumonia", "pneumonitis", "pneumothorax", "sars", "tb",
-    "tuberculosis", "tumor", "tumour",
+    "abnormality", "atelectasis", "bronchitis", "calcification", "cardiomediastinum", "cardiomegaly", "consolidation",
+    "covid", "covid19", "disease", "edema", "effusion", "emphysema", "fibrosis", "fracture", "hernia", "infection",
+    "infiltrate", "infiltration", "lesion", "mass", "nodule", "oedema", "opacities", "opacity", "pneumonia",
+    "pneumonitis", "pneumothorax", "sars", "tb", "thickening", "tuberculosis", "tumor", "tumour",
 }  # fmt: skip
 _DENIES = {"no", "non", "not", "without"}  # before a class: the other one
 _BLANK = {
@@ -90,6 +90,9 @@ _ASIDE = {  # words that a denial reaches across
 }  # fmt: skip
 _JOINS = r"[,;:&()\[\]+/.#]+"  # between words, without a blank
 _LONG = 6  # letters; a shorter word within another one is chance, as mass in massive
+_TRUTH = {"+", "0", "1", "false", "neg", "negative", "no", "pos", "positive", "true", "yes"}  # of what the column names
+_COLUMN_WORDS = {"class", "diagnosis", "finding", "findings", "flag", "gt", "ground", "has", "is", "label", "labels",
+                 "name", "present", "status", "target", "truth", "y"}  # fmt: skip
 _CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes are others; statistics packages write them
 
 
@@ -157,6 +160,13 @@ def says_healthy(column: str) -> bool:
     kept = [word for word in words if word not in ("flag", "is", "label", "status")]
     sense = _sense(" ".join(kept))
     return bool(kept) and sense != Verdict.POSITIVE and (sense == Verdict.NEGATIVE or kept[0] in _DENIES)
+
+
+def says_present(column: str) -> bool:
+    """Return whether a column's name says that a 1 in it is a finding, or what class it is: all its words are known."""
+    words = [word.strip("?! ") for word in plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)).split()]
+    kept = [word for word in words if word not in _COLUMN_WORDS]
+    return bool(words) and (not kept or _sense(" ".join(kept)) == Verdict.POSITIVE)
 
 
 def _bare(known: str) -> str:
@@ -303,6 +313,12 @@ class Classes:
                     "correct it."
                 )
             return _ordered(plain(given), found, positive=field == "positive")
+        if self._rules.label is not None and not _TRUTH.isdisjoint(found) and not says_present(self._rules.label):
+            raise DataError(
+                f"{where}: 'data.label' is {self._rules.label!r}, a finding or the lack of one, with the cells "
+                f"{shown}; expected a name that is known to be a finding's, so set 'data.positive' to the cell that "
+                "counts as PNEUMONIA."
+            )
         senses = [_sense(name) for name in found]
         # One word that is known says nothing about the other: beside a 1 may be a word for "not read yet".
         if None not in senses and len(set(senses)) == len(found):

@@ -18,7 +18,7 @@ from contract.errors import DataError
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
 from datasets.dicom import names_nobody, same_id
 from datasets.folder import FolderTree
-from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
+from datasets.labels import REST, Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
 from datasets.split_columns import SplitColumns
@@ -312,7 +312,7 @@ def _label_column(
                 f"{table}: has no column {rules.label!r}, which 'data.label' asks for, found {_some(heading)}; correct "
                 "it."
             )
-        if says_healthy(rules.label) and rules.positive is None and rules.negative is None:
+        if says_healthy(rules.label) and rules.positive is None and rules.negative in (None, REST):
             raise DataError(
                 f"{table}: 'data.label' is {rules.label!r}, which names what is not there, expected the column of a "
                 "finding; give that one, or set 'data.positive' to the cell of this column that counts as PNEUMONIA."

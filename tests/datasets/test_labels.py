@@ -156,6 +156,37 @@ def test_a_column_that_means_healthy_is_no_finding(images: Path, column: str) ->
     assert all(label == int(name[7:-4]) % 2 for name, (_, label) in everything(data).items())
 
 
+@pytest.mark.parametrize("cells", ["0 1", "False True", "no yes", "negative positive", "0 "])
+@pytest.mark.parametrize(
+    "column",
+    ["Pneumonia absent", "finding_free", "Clear lungs", "Normality", "ruled_out", "PneumoniaExcluded", "usable", "x",
+     "pneumonia_resolved", "nonpneumonia", "outcome", "Non-viral pneumonia"],
+)  # fmt: skip
+def test_a_column_of_truth_values_must_be_known_to_name_a_finding(images: Path, column: str, cells: str) -> None:
+    """The kind of fault: 1 is taken for the finding in a column that denies it, and every label is inverted."""
+    no, yes = cells.split(" ")
+    path = table(images / "labels.csv", rows(yes, no), f"path,{column}")
+    for rest in (None, "*"):
+        refused(
+            path, f"'data.label' is {column!r}", "'data.positive' to", label=column, negative=rest, blank="negative"
+        )
+    if no and yes:
+        data = load(path, label=column, positive=no)
+        assert all(label == int(name[7:-4]) % 2 for name, (_, label) in everything(data).items())
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["Pneumonia", "Enlarged Cardiomediastinum", "Pleural Effusion", "is_sick", "hasTB", "Target", "COVID-19", "label",
+     "Nodule/Mass", "Lung Opacity", "pneumonia_label", "Pneumonia present", "Not Normal?", "abnormal", "y",
+     "Viral Pneumonia", "Pleural_Thickening", "pneumonia status", "TB positive"],
+)  # fmt: skip
+def test_a_column_that_names_a_finding_needs_no_answer(column: str) -> None:
+    for names in (("0", "1"), ("no", "yes"), ("negative", "positive")):
+        classes = Classes(dict.fromkeys(names, ""), LabelRules(label=column), where="x")
+        assert [classes.verdict([name]) for name in names] == [Verdict.NEGATIVE, Verdict.POSITIVE]
+
+
 def test_columns_that_mean_a_finding() -> None:
     for column in ("Pneumonia", "Abnormal", "label", "Not Normal?", "Norma", "Nodule", "target", "Non-Small Cell", ""):
         assert says_healthy(column) == column.startswith("Non-")
