@@ -8,6 +8,7 @@ Source: Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023); the larger si
 
 import threading
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,27 @@ from numpy.typing import NDArray
 from contract.errors import DataError
 from contract.npz import MAX_UNPACKED_BYTES
 from datasets.archive import checked_members, damaged, open_zip
+from datasets.labels import REST, Classes, LabelRules
 from datasets.listing import Listing, XrayFile, file_state
 
+_OTHERS = (  # MedMNIST's other sets; the binary ones of them mean something else by 0 and 1
+    "path", "chest", "derma", "oct", "retina", "breast", "blood", "tissue", "organ", "organa", "organc", "organs",
+    "nodule", "adrenal", "fracture", "vessel", "synapse",
+)  # fmt: skip
 SPLITS = ("train", "val", "test")
 MAX_IMAGES = 1_000_000  # of a split; the largest MedMNIST set has a fifth of it
 _MAX_HEADER = 10_000  # bytes of an array's description
 
 
-def list_medmnist(path: Path) -> Listing:
+def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
     """List the images of an .npz with {train,val,test}_images (N, h, w) uint8 and _labels (N, 1) 0 or 1.
 
     Raises:
-        DataError: the file is damaged, an array is missing, pickled or of another shape, or two arrays do not match.
+        DataError: it is another set of MedMNIST's and nothing says what its classes count as, the file is
+            damaged, an array is missing, pickled or of another shape, or two arrays do not match.
     """
+    classes = _classes(path, rules)
+    meant = {label: int(classes.verdict([str(label)])) for label in (0, 1)}
     with open_zip(path) as archive:
         checked_members(archive, path)
     shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
@@ -46,7 +55,7 @@ def list_medmnist(path: Path) -> Listing:
         pixels = _Images(path, f"{split}_images")
         state = file_state(path)
         files += [
-            XrayFile(f"{split}/{i:05d}", int(label), split, (), state, partial(pixels.read, i))
+            XrayFile(f"{split}/{i:05d}", meant[int(label)], split, (), state, partial(pixels.read, i))
             for i, label in enumerate(labels)
         ]
     return Listing(
@@ -54,8 +63,23 @@ def list_medmnist(path: Path) -> Listing:
         f"MedMNIST {path.name}",
         tuple(files),
         splits=SPLITS,
-        notes=("MedMNIST's official splits are used as they are; it does not say whether they share patients.",),
+        notes=(
+            *(classes.note if rules.positive or rules.negative else ()),
+            "MedMNIST's official splits are used as they are; it does not say whether they share patients.",
+        ),
     )
+
+
+def _classes(path: Path, rules: LabelRules) -> Classes:
+    """Return what 0 and 1 count as: NORMAL and PNEUMONIA, unless the user or the file's name says something else."""
+    name = "".join(filter(str.isalnum, path.stem.lower()))
+    other = next((f"{kind}mnist" for kind in sorted(_OTHERS, key=len, reverse=True) if f"{kind}mnist" in name), None)
+    if other and rules.positive is None and rules.negative in (None, REST):
+        raise DataError(
+            f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; set "
+            "'data.positive' to the one that counts as PNEUMONIA, or rename the file if it is no such set."
+        )
+    return Classes(dict.fromkeys(("0", "1"), "a label"), replace(rules, label=None), where=str(path))
 
 
 class _Images:

@@ -100,7 +100,7 @@ FORMATS = (  # the first that recognises a path reads it
         lambda path: path.is_dir(),
         _list_folder,
     ),
-    Format("MedMNIST .npz", _is_npz, lambda path, _: list_medmnist(path)),
+    Format("MedMNIST .npz", _is_npz, lambda path, rules: list_medmnist(path, rules=rules)),
     Format("zip of the release", _starts_like_zip, lambda path, rules: list_zip(path, rules=rules)),
     Format("table (CSV) of paths and labels", _is_table, lambda path, rules: list_table(path, rules=rules)),
 )

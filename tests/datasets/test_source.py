@@ -233,6 +233,23 @@ class TestMedMnist:
     def test_arrays_that_do_not_fit(self, tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
         refused(medmnist(tmp_path, **changes), *words)
 
+    @pytest.mark.parametrize(
+        "name",
+        ["breastmnist", "breastmnist_64", "BreastMNIST_224", "breast-mnist (1)", "my_breastmnist", "chestmnist_128",
+         "adrenalmnist3d", "vesselmnist3d_64", "organmnist_axial", "OrganAMNIST", "octmnist"],
+    )  # fmt: skip
+    def test_another_set_is_not_pneumonia(self, tmp_path: Path, name: str) -> None:
+        """The kind of fault: 0 and 1 of anything are taken for normal and pneumonia; in breastmnist 0 is malignant."""
+        path = medmnist(tmp_path, name=f"{name}.npz")
+        for rest in (None, "*"):
+            refused(path, "is MedMNIST's ", "expected pneumoniamnist", "set 'data.positive'", negative=rest)
+        data, plain = load(path, positive="0"), load(medmnist(tmp_path, name="PneumoniaMNIST_64 copy.npz"))
+        np.testing.assert_array_equal(data.test.labels, 1 - plain.test.labels)
+        assert "'1' counts as NORMAL and '0' as PNEUMONIA." in data.report.notes
+        assert not any("as PNEUMONIA" in note for note in plain.report.notes)
+        assert load(path, positive="1", negative="0").fingerprint == plain.fingerprint
+        refused(path, "'data.positive' is 'malignant'", positive="malignant")
+
     def test_pickled_objects_are_not_opened(self, tmp_path: Path) -> None:
         proof = tmp_path / "executed"
 
