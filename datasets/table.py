@@ -24,6 +24,8 @@ from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
 from datasets.split_columns import SplitColumns
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
+                   ".tiff"}  # fmt: skip
 _COLUMNS = {  # what a column is called, best first
     "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_index", "image_id", "dicom_id",
              "id", "patientid"),
@@ -99,7 +101,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     rows, notes = _listed_splits(table, rows, left_out)
     _check_splits(table, rows)
     classes = _classes(table, rows, rules)
-    files = _find(table, rows, folder)
+    files, path_notes = _find(table, rows, folder)
     found = [_found(file.rows, classes, rules) for file in files]
     labels, label_notes = settle(found, rules, where=str(table))
     for file in files:
@@ -118,7 +120,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     ]
     splits = tuple(split for split in ("train", "val", "test") if any(file.split == split for file in listed))
     spoken = (f"{len(rows):,} lines name {len(files):,} images.",) if len(files) < len(rows) else ()
-    notes = (*classes.note, *notes, *spoken, *label_notes)
+    notes = (*classes.note, *notes, *path_notes, *spoken, *label_notes)
     if folder is not None:
         left_out |= _unnamed(folder, table, files)
     return Listing(
@@ -217,7 +219,13 @@ def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant:
 
 
 def _file_name(cell: str) -> str:
-    return PurePosixPath(cell.replace("\\", "/")).stem.casefold()
+    return _without_suffix(PurePosixPath(cell.replace("\\", "/")).name.casefold())
+
+
+def _without_suffix(name: str) -> str:
+    """Return a file's name without the suffix of an image; what follows a dot else is part of an id, as in 1.2.840."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if stem and f"{dot}{suffix}".lower() in _IMAGE_SUFFIXES else name
 
 
 def _split_name(cell: str) -> str | None:
@@ -437,16 +445,17 @@ def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
 # --- files
 
 
-def _find(table: Path, rows: list[_Row], folder: Path | None) -> list[_File]:
-    """Return every file that is named, once, with all lines that name it by whatever path."""
+def _find(table: Path, rows: list[_Row], folder: Path | None) -> tuple[list[_File], tuple[str, ...]]:
+    """Return every file that is named, once, with all lines that name it by whatever path, and what to say about it."""
     by_path: dict[str, list[_Row]] = {}
     for row in rows:
         by_path.setdefault(row.path, []).append(row)
+    top = _renamed_top(table.parent, by_path)
     index: dict[str, list[Path]] | None = None
     files: dict[tuple[int, ...] | str, _File] = {}
     missing = []
     for name, named in by_path.items():
-        path, state = _beside(table.parent, name)
+        path, state = _beside(table.parent, name, top)
         if path is None:
             index = _index(table, folder, by_path) if index is None else index
             path, state = _once(table, named[0], index)
@@ -460,7 +469,20 @@ def _find(table: Path, rows: list[_Row], folder: Path | None) -> list[_File]:
         files[identity] = _File(before.path if before else path, (state.st_size, state.st_mtime_ns), (*known, *named))
     if missing:
         raise _missing(table, missing, len(by_path))
-    return list(files.values())
+    said = f"All paths begin with {shown(top or '')[:80]!r}, a folder that is not there: it was left out of them."
+    return list(files.values()), (said,) if top else ()
+
+
+def _renamed_top(folder: Path, names: Iterable[str]) -> str | None:
+    """Return the folder that all paths begin with where it is not there; None: there is none.
+
+    CheXpert's tables lie in the folder that their paths begin with, and people rename it. Where only some paths begin
+    with it, or each with another, leaving it out could read another file than the one that is meant.
+    """
+    paths = [name.replace("\\", "/") for name in names]
+    tops = {path.partition("/")[0] if path.count("/") > 1 else "" for path in paths}
+    top = tops.pop() if len(tops) == 1 else ""
+    return top if top and _stat(folder / top) is None else None
 
 
 def _missing(table: Path, missing: list[_Row], total: int) -> DataError:
@@ -491,9 +513,9 @@ def _stat(path: Path) -> os.stat_result | None:
         return None
 
 
-def _beside(folder: Path, name: str) -> tuple[Path | None, os.stat_result | None]:
+def _beside(folder: Path, name: str, top: str | None) -> tuple[Path | None, os.stat_result | None]:
     """Look for a path as it is written, or as it was meant where the folder of the table or the system was another."""
-    for candidate in _spellings(folder, name):
+    for candidate in _spellings(name, top):
         path = folder / candidate
         state = _stat(path)
         if state is not None and stat.S_ISREG(state.st_mode):
@@ -501,17 +523,15 @@ def _beside(folder: Path, name: str) -> tuple[Path | None, os.stat_result | None
     return None, None
 
 
-def _spellings(folder: Path, name: str) -> Iterator[str]:
-    """Yield the paths that a cell may mean, the likeliest first."""
+def _spellings(name: str, top: str | None) -> Iterator[str]:
+    """Yield the paths that a cell may mean, the likeliest first; `top` is a folder to leave out."""
     yield name
     yield f"{name}.dcm"
     slashed = name.replace("\\", "/")
     if slashed != name:
         yield slashed
-    top, _, rest = slashed.partition("/")
-    # CheXpert's tables lie in the folder that their paths begin with, and people rename it.
-    if "/" in rest and top and _stat(folder / top) is None:
-        yield rest
+    if top is not None:
+        yield slashed.removeprefix(f"{top}/")
 
 
 def _index(table: Path, folder: Path | None, wanted: Iterable[str]) -> dict[str, list[Path]]:
@@ -522,7 +542,7 @@ def _index(table: Path, folder: Path | None, wanted: Iterable[str]) -> dict[str,
             base = path.rpartition("/")[2]
             if any(map(is_clutter, path.split("/"))) or is_table_name(base):
                 continue
-            for key in {base, PurePosixPath(base).stem} & names:
+            for key in {base, _without_suffix(base)} & names:
                 index.setdefault(key, []).append(root / path)
     except DataError:
         if folder is not None:

@@ -116,3 +116,33 @@ def test_patients_in_the_table_of_labels(images: Path) -> None:
     path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
     other = table(images / "labels.csv", [(i, i // 2 % 2, i // 2) for i in range(40)], "image_id,label,subject_id")
     refused(path, "'subject_id' names the patients", "in x.csv, beside the paths", where=other, label_table=other)
+
+
+@pytest.mark.parametrize("mark", ["/", "\\"])
+def test_a_top_folder_that_is_not_there_is_left_out_of_all_paths(images: Path, mark: str) -> None:
+    lines = [(f"old-name/{row[0]}".replace("/", mark), row[1]) for row in rows()]
+    data = load(table(images / "x.csv", lines, "path,label"))
+    assert "All paths begin with 'old-name', a folder that is not there: it was left out of them." in data.report.notes
+    assert len(everything(data)) == 40
+    assert not any("begin with" in note for note in load(table(images / "x.csv", rows(), "path,label")).report.notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "missing"), [("siteA/", "siteB/", 40), ("siteA/", "", 20), ("", "hospital/a/", 20)]
+)
+def test_a_folder_that_some_paths_begin_with_is_missing(images: Path, first: str, other: str, missing: int) -> None:
+    lines = [((other if i % 2 else first) + row[0], row[1]) for i, row in enumerate(rows())]
+    refused(table(images / "x.csv", lines, "path,label"), f"{missing} of 40 files are not there, the first is")
+
+
+def test_an_id_is_not_the_beginning_of_another_name(tmp_path: Path) -> None:
+    """UIDs have dots, and files of DICOM often no suffix."""
+    write(tmp_path, {f"x/1.2.{i}.dcm" if i % 2 else f"x/1.2.{i}.77": png(i) for i in range(40)})
+    ids = [(f"1.2.{i}" if i % 2 else f"1.2.{i}.77", i // 2 % 2) for i in range(40)]
+    assert len(everything(load(table(tmp_path / "x.csv", ids, "image_id,label")))) == 40
+    short = [("1.2.4", ids[4][1]) if i == 4 else row for i, row in enumerate(ids)]
+    refused(
+        table(tmp_path / "x.csv", short, "image_id,label"), "1 of 40 files are not there, the first is '1.2.4' in l"
+    )
+    twins = [(f"1.2.{i}.7{1 + i % 2}", f"1.2.{i}.72", i // 2 % 2) for i in range(40)]
+    refused(table(tmp_path / "x.csv", twins, "image,filename,label"), "line 2 has '1.2.0.71' as 'image' and")
