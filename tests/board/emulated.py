@@ -9,9 +9,11 @@ wheels, the oldest there are for that Python; PyPI has none for armhf, so there 
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -41,6 +43,8 @@ PYNQ_LOCK = ROOT / "requirements-pynq.lock"
 LAYOUT = 1  # another number after every change of what is unpacked and how
 UNUSED_S = 30 * 86400.0  # after which a folder in the cache makes room for a new one
 FETCH_S = 600.0  # for one call of apt or pip
+NEEDED_MB = 600  # to fetch and unpack one board
+PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider")  # quiet already, by pyproject.toml: see verdict
 LINKS = {"blas": "libblas.so.3", "lapack": "liblapack.so.3"}  # what update-alternatives would make
 
 
@@ -138,6 +142,14 @@ def finish(
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
+def verdict(said: str) -> str:
+    """Return how many tests passed, of what pytest said, wherever it says it, and without the emulated time."""
+    found = re.findall(r"^=*\s*(\d+ passed.*?) in [\d.]+s", said, re.M)
+    if len(found) != 1:
+        raise ValueError(f"{len(found)} lines of pytest say how many tests passed, expected 1:\n{said[-2000:]}")
+    return str(found[0])
+
+
 def open_board(processor: Processor) -> Board:
     """Return the board, fetched if this user's cache has none. Raises MissingError."""
     for program, package in ((processor.qemu, "qemu-user-static"), ("apt-get", "apt"), ("dpkg-deb", "dpkg")):
@@ -145,7 +157,8 @@ def open_board(processor: Processor) -> Board:
             raise MissingError(f"{program} is not on PATH: install Debian's {package} to emulate a {processor.board}.")
     if not KEYRING.is_file():
         raise MissingError(f"{KEYRING} is not there: install debian-archive-keyring.")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cxrflow" / "board"
+    told = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one is to be ignored, by XDG's own words
+    cache = (told if told.is_absolute() else Path.home() / ".cache") / "cxrflow" / "board"
     wanted = {name: _closure(names) for name, names in GROUPS.items()}
     if processor.pynq:
         locked = PYNQ_LOCK.read_text(encoding="utf-8").splitlines()
@@ -159,11 +172,14 @@ def open_board(processor: Processor) -> Board:
                 for old in cache.glob(f"{processor.debian}-*"):
                     if time.time() - old.stat().st_mtime > UNUSED_S:
                         shutil.rmtree(old, ignore_errors=True)
-                with _whole(folder) as new:
-                    _unpack(processor, packages, new / "root")
+                free = shutil.disk_usage(cache).free // 10**6
+                if free < NEEDED_MB:
+                    raise MissingError(f"{cache} has {free} MB left, {NEEDED_MB} MB are needed. Free some space.")
+                with _whole(folder) as new, tempfile.TemporaryDirectory(dir=new.parent) as scratch:
+                    _unpack(processor, packages, new / "root", Path(scratch))
                     _wrap(processor, new / "root", folder / "root")
                     for name, pins in {"wheels": list(processor.pinned), **wanted}.items():
-                        _install(processor, pins, new / name)
+                        _install(processor, pins, new / name, scratch)
             os.utime(folder)
     except OSError as err:
         raise MissingError(f"{cache} cannot be used ({err.strerror or err}): it holds what is emulated.") from err
@@ -191,26 +207,26 @@ def _whole(folder: Path) -> Iterator[Path]:
         inside.rename(folder)
 
 
-def _unpack(processor: Processor, packages: Sequence[str], root: Path) -> None:
-    """Fetch Debian's packages with all that they depend on, and unpack them."""
-    with tempfile.TemporaryDirectory() as name:
-        state = Path(name)
-        for part in ("lists/partial", "archives/partial"):
-            (state / part).mkdir(parents=True)
-        (state / "status").touch()
-        (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
-        (state / "apt.conf").write_text(
-            f'APT::Architecture "{processor.debian}";\nAPT::Architectures {{ "{processor.debian}"; }};\n'
-            'APT::Install-Recommends "false";\nAPT::Sandbox::User "";\nAcquire::Languages "none";\n'
-            f'Dir::State "{state}";\nDir::State::status "{state}/status";\nDir::Cache "{state}";\n'
-            f'Dir::Etc::sourcelist "{state}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
-            'Dir::Etc::preferencesparts "/dev/null";\nDir::Etc::preferences "/dev/null";\n'
-        )
-        environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
-        _fetch(["apt-get", "-qq", "update"], environment)
-        _fetch(["apt-get", "-qqy", "--download-only", "install", *packages], environment)
-        for archive in sorted((state / "archives").glob("*.deb")):
-            _fetch(["dpkg-deb", "-x", str(archive), str(root)], environment)
+def _unpack(processor: Processor, packages: Sequence[str], root: Path, state: Path) -> None:
+    """Fetch Debian's packages with all that they depend on, and unpack them. `state` is an empty folder for apt."""
+    for part in ("lists/partial", "archives/partial"):
+        (state / part).mkdir(parents=True)
+    (state / "status").touch()
+    (state / "sources.list").write_text(f"deb [signed-by={KEYRING}] {MIRROR} {SUITE} main\n")
+    # Lists that cannot be fetched are a warning to apt, after which it knows no package, unless it is told otherwise.
+    (state / "apt.conf").write_text(
+        f'APT::Architecture "{processor.debian}";\nAPT::Architectures {{ "{processor.debian}"; }};\n'
+        'APT::Install-Recommends "false";\nAPT::Sandbox::User "";\nAcquire::Languages "none";\n'
+        'APT::Update::Error-Mode "any";\n'
+        f'Dir::State "{state}";\nDir::State::status "{state}/status";\nDir::Cache "{state}";\n'
+        f'Dir::Etc::sourcelist "{state}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
+        'Dir::Etc::preferencesparts "/dev/null";\nDir::Etc::preferences "/dev/null";\n'
+    )
+    environment = {**os.environ, "APT_CONFIG": str(state / "apt.conf")}
+    _fetch(["apt-get", "-qq", "update"], environment)
+    _fetch(["apt-get", "-qqy", "--download-only", "install", *packages], environment)
+    for archive in sorted((state / "archives").glob("*.deb")):
+        _fetch(["dpkg-deb", "-x", str(archive), str(root)], environment)
     libraries = root / "usr" / "lib" / processor.triplet
     for folder, library in LINKS.items():
         if (libraries / folder / library).exists():
@@ -243,8 +259,8 @@ def _closure(names: Sequence[str]) -> list[str]:
     return [f"{name}=={found[name]}" for name in sorted(found)]
 
 
-def _install(processor: Processor, pins: Sequence[str], folder: Path) -> None:
-    """Unpack wheels for the processor."""
+def _install(processor: Processor, pins: Sequence[str], folder: Path, scratch: str) -> None:
+    """Unpack wheels for the processor, by way of the folder `scratch`."""
     folder.mkdir()
     if not pins:
         return
@@ -253,15 +269,17 @@ def _install(processor: Processor, pins: Sequence[str], folder: Path) -> None:
         sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--only-binary", ":all:", "--target", str(folder),
         "--python-version", PYTHON, "--implementation", "cp", *(f"--platform={name}" for name in platforms), *pins,
     ]  # fmt: skip
-    _fetch(command, os.environ)
+    _fetch(command, {**os.environ, "TMPDIR": scratch})
 
 
 def _fetch(command: list[str], environment: Mapping[str, str]) -> None:
-    """Run one step. Raises MissingError with the last line of what it said."""
+    """Run one step. Raises MissingError with the line of what it said that tells why, or the last."""
     try:
         done = finish(command, cwd=Path("/"), env=environment, timeout_s=FETCH_S)
     except subprocess.TimeoutExpired:
         raise MissingError(f"`{' '.join(command[:3])}` did not end in {FETCH_S:g} s.") from None
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()[-1]
-        raise MissingError(f"`{' '.join(command[:3])}` failed and said last: {said}")
+        lines = (done.stderr.strip() or done.stdout.strip() or "nothing").splitlines()
+        # tar and apt go on after what went wrong.
+        causes = [line for line in lines if os.strerror(errno.ENOSPC) in line or line.startswith("E: ")]
+        raise MissingError(f"`{' '.join(command[:3])}` failed and said: {(causes or lines[-1:])[0]}")

@@ -22,7 +22,18 @@ from pydicom.dataset import Dataset
 
 from cxrflow.package import copy_code
 from driver.simulated.stand_in import StandIn
-from tests.board.emulated import ARMHF, PROCESSORS, ROOT, Board, MissingError, Processor, finish, open_board
+from tests.board.emulated import (
+    ARMHF,
+    PROCESSORS,
+    PYTEST,
+    ROOT,
+    Board,
+    MissingError,
+    Processor,
+    finish,
+    open_board,
+    verdict,
+)
 from tests.board.mutants import TEST, Place, places, unused_excuses, write_mutant
 from tests.board.pictures import write_every_format
 from tests.cxrflow.conftest import Place as Run
@@ -43,7 +54,6 @@ SUITES = (
     "--deselect=tests/driver/test_explain.py::test_the_command_explains_and_names_what_it_cannot",  # cxrflow's command
     "--deselect=tests/driver/test_sharing.py::TestSimulatorsThatDie",  # in half a second of a processor that is none
 )
-PYTEST = ("-m", "pytest", "--noconftest", "-p", "no:cacheprovider", "-q")
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 LUTS = ("ModalityLUTSequence", "VOILUTSequence")
 MEMORY = (512 - 128) << 20  # of a PYNQ-Z2, without what is kept for the DMA [byte]
@@ -81,18 +91,20 @@ def test_what_is_emulated(board: Board, tmp_path: Path) -> None:
     machine, bits, integer, *versions = json.loads(done.stdout)
     expected = {"armhf": ("armv7l", 32, "int32"), "arm64": ("aarch64", 64, "int64")}
     assert (machine, bits, integer) == expected[board.processor.debian]
-    print("\n{} ({}): Python {}, numpy {}, Pillow {}".format(board.processor.debian, machine, *versions))
+    size = sum(path.lstat().st_size for path in board.folder.rglob("*")) // 10**6
+    said = "\n{} ({}): Python {}, numpy {}, Pillow {}; {} MB in {}"
+    print(said.format(board.processor.debian, machine, *versions, size, board.folder))
 
 
 def test_the_drivers_and_the_contracts_own_tests(board: Board) -> None:
     done = board.run(*PYTEST, *SUITES, cwd=ROOT, groups=("tests",), timeout_s=3000)
     assert done.returncode == 0, done.stdout[-8000:]
-    print(done.stdout.splitlines()[-1])
+    print(verdict(done.stdout))
 
 
 @pytest.mark.parametrize("place", places(), ids=str)
 def test_every_int64_is_needed(place: Place, tmp_path: Path) -> None:
-    """On 32 bits, a test fails where one `np.int64` becomes numpy's default integer."""
+    """On 32 bits, a test fails where one `np.int64` becomes numpy's default integer, or nothing."""
     write_mutant(place, tmp_path)
     done = opened(ARMHF).run(*PYTEST, "-x", TEST, cwd=tmp_path, groups=("tests",))
     assert done.returncode == 1, f"{place} may be taken back unnoticed: {place.text}\n{done.stdout}"
