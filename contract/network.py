@@ -249,12 +249,11 @@ def _input(sizes: NDArray[np.generic], datatype: NDArray[np.generic]) -> Input:
     return source
 
 
-def _check_thresholds(i: int, thresholds: NDArray[np.generic], *, channels: int, bipolar: bool) -> None:
+def _check_thresholds(i: int, thresholds: NDArray[Any], *, channels: int, bipolar: bool) -> None:
     shape_ok = thresholds.ndim == 2 and thresholds.shape[0] == channels and thresholds.shape[1] >= 1
     if thresholds.dtype != np.int64 or not shape_ok:
         raise ValueError(f"thresholds_{i} is {thresholds.dtype}{thresholds.shape}, expected int64({channels}, L)")
     if bipolar and thresholds.shape[1] != 1:
         raise ValueError(f"layer {i} is bipolar and has {thresholds.shape[1]} thresholds, expected 1")
-    ascending = thresholds.astype(np.int64)
-    if np.any(ascending[:, 1:] < ascending[:, :-1]):
+    if np.any(thresholds[:, 1:] < thresholds[:, :-1]):
         raise ValueError(f"thresholds_{i} are not ascending")

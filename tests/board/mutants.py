@@ -1,6 +1,11 @@
-"""The places of the code that ask numpy for 64 bits by name, and copies of the code in which one of them does not."""
+"""The places of the code that ask numpy for 64 bits by name, and copies of the code in which one of them does not.
+
+Each is taken back in two ways: for numpy's default integer, and for no type at all, where numpy chooses by the values:
+a sum of bytes is unsigned, a large integer has 64 bits.
+"""
 
 import ast
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,22 +36,33 @@ class Place:
     line: int
     column: int
     text: str  # the line
+    new: str  # the line without it
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}:{'default' if 'np.int_' in self.new else 'removed'}"
 
 
 def places() -> list[Place]:
-    """All of them that a deploy folder has, but what NARROW names and what only annotates."""
+    """All of them that a deploy folder has, but what NARROW names and what only annotates; once for each way."""
     found: list[Place] = []
     for path in _files():
         text = path.read_text(encoding="utf-8")
         lines = text.splitlines()
         for node in _computed(ast.parse(text)):
             if isinstance(node, ast.Attribute) and ast.unparse(node) == "np.int64":
-                file, line = str(path.relative_to(ROOT)), lines[node.lineno - 1].strip()
-                found.append(Place(file, node.lineno, node.col_offset, line))
+                file, line = str(path.relative_to(ROOT)), lines[node.lineno - 1]
+                ways = _without(line[: node.col_offset], line[node.col_offset + len("np.int64") :])
+                found += [Place(file, node.lineno, node.col_offset, line.strip(), new) for new in ways]
     return [place for place in found if place.text not in NARROW]
+
+
+def _without(before: str, after: str) -> Iterator[str]:
+    """Yield the line with numpy's default integer, and with no type where numpy then chooses one for integers."""
+    yield f"{before}np.int_{after}"
+    if before.endswith(", dtype=") and not re.search(r"np\.(empty|zeros)\(", before):  # without a type they are floats
+        yield before.removesuffix(", dtype=") + after
+    if before.endswith(".astype("):
+        yield before.removesuffix(".astype(") + after[1:]
 
 
 def _files() -> list[Path]:
@@ -60,7 +76,7 @@ def unused_excuses() -> set[str]:
 
 
 def write_mutant(place: Place, out: Path) -> None:
-    """Copy the code to the new folder `out`, with numpy's default integer in one place."""
+    """Copy the code to the new folder `out`, with one place taken back."""
     for folder in CODE:
         shutil.copytree(ROOT / folder, out / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in NEEDED:
@@ -70,7 +86,7 @@ def write_mutant(place: Place, out: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     line = lines[place.line - 1]
     assert line[place.column :].startswith("np.int64")
-    lines[place.line - 1] = line[: place.column] + "np.int_" + line[place.column + len("np.int64") :]
+    lines[place.line - 1] = place.new + "\n"
     path.write_text("".join(lines), encoding="utf-8")
 
 
