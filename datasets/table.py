@@ -172,6 +172,11 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
                     "so many; does 'data.label_table' hold one line per image or study?"
                 )
             rows += [replace(row, label=label, rater=rater) for label, rater in said]
+    if joined is not None and unlabelled and not rows:
+        raise DataError(
+            f"{table}: none of its {len(unlabelled):,} lines finds a label, since no {joined.ids} of theirs is in "
+            f"{rules.label_table}; expected the same ids in both, so correct 'data.label_table' or the ids."
+        )
     if not any(row.split for row in rows):
         _check_other_splits(table, others)
         if joined is not None and rules.label_table is not None:
@@ -254,6 +259,7 @@ class _Labels:
                 "both; correct 'data.label_table'."
             )
         columns = _columns(table, own, rules, need=("label",))
+        self.ids = " and ".join(shared)
         self._at = [names.index(name) for name in shared]
         at = [ours.index(name) for name in shared]
         self.patients = [own[i] for i in _patient_columns(own, path=-1) if i not in at]
@@ -273,7 +279,7 @@ class _Labels:
             if len(said) > MAX_READINGS:
                 raise DataError(
                     f"{table}: line {line} is one of more than {MAX_READINGS} different labels of one "
-                    f"{' and '.join(shared)}, expected those of an image or a study; correct 'data.label_table'."
+                    f"{self.ids}, expected those of an image or a study; correct 'data.label_table'."
                 )
 
     def of(self, cells: list[str]) -> list[tuple[str, str]]:

@@ -146,3 +146,11 @@ def test_an_id_is_not_the_beginning_of_another_name(tmp_path: Path) -> None:
     )
     twins = [(f"1.2.{i}.7{1 + i % 2}", f"1.2.{i}.72", i // 2 % 2) for i in range(40)]
     refused(table(tmp_path / "x.csv", twins, "image,filename,label"), "line 2 has '1.2.0.71' as 'image' and")
+
+
+def test_a_table_of_labels_that_has_none_of_the_images(images: Path) -> None:
+    path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
+    other = table(images / "labels.csv", [(f"s{i}", i % 2) for i in range(40)], "image_id,label")
+    refused(path, "none of its 40 lines finds a label, since no image_id of theirs is in", label_table=other)
+    refused(table(images / "x.csv", [], "path,image_id"), "has no rows", label_table=other)
+    refused(path, "none of its 40 lines", label_table=table(images / "labels.csv", [], "image_id,label"))
