@@ -152,5 +152,5 @@ def test_a_table_of_labels_that_has_none_of_the_images(images: Path) -> None:
     path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
     other = table(images / "labels.csv", [(f"s{i}", i % 2) for i in range(40)], "image_id,label")
     refused(path, "none of its 40 lines finds a label, since no image_id of theirs is in", label_table=other)
-    refused(table(images / "x.csv", [], "path,image_id"), "has no rows", label_table=other)
+    refused(table(images / "y.csv", [], "path,image_id"), "has no rows", label_table=other)
     refused(path, "none of its 40 lines", label_table=table(images / "labels.csv", [], "image_id,label"))
