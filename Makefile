@@ -52,10 +52,11 @@ accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and
 	for name in $(SEEDED); do $(VENV)/bin/cxrflow train experiments/$$name.yaml --data $(DATA) --seeds 5 || exit 1; done
 	@$(VENV)/bin/cxrflow results --seeds
 
+# Without kept bytecode, hundreds of processes would compile our code again, and each that collects tests all of those.
 # Some tests wait, for clusters, servers and their own time limits: one process more than there are processors.
 WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
-	$(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 board-check: $(STAMP) $(VENV)-pynq/installed ## A deploy folder, the page, pynq and C on emulated ARM processors; minutes
 	$(VENV)/bin/pytest -s tests/board/test_on_arm.py tests/board/everything.py
