@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -93,19 +94,31 @@ def engine() -> Engine:
 @pytest.fixture(scope="session")
 def ingredients(engine: Engine) -> tuple[str, ...]:
     """What the build gets in place of a registry and the internet, as options of docker/build.sh."""
-    write_base(WORK / "base.tar")
+    with _told():
+        write_base(WORK / "base.tar")
     shutil.rmtree(WORK / "sources", ignore_errors=True)
     write_sources(REPOSITORY / "docker" / "dependencies.txt", WORK / "sources")
     for image, content, under in ((BASE, WORK / "base.tar", "scratch"), (SOURCES, WORK / "sources", BASE)):
         container = engine.must("buildah", "from", "--pull-never", under).strip()
         engine.must("buildah", "add", "--quiet", container, content, "/")
         engine.must("buildah", "commit", "--quiet", "--rm", container, image)
-    fetch_wheels(WORK / "wheels")
+    with _told():
+        fetch_wheels(WORK / "wheels")
     (WORK / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /wheels\n")
     return (
         "--isolation", "chroot", "--pull-never", f"--build-arg=BASE={BASE}", f"--build-arg=SOURCES={SOURCES}",
         f"--volume={WORK / 'wheels'}:/wheels:ro", f"--volume={WORK / 'pip.conf'}:/etc/pip.conf:ro",
     )  # fmt: skip
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Fail with a sentence where a program that fetches has said why it failed."""
+    try:
+        yield
+    except subprocess.CalledProcessError as err:
+        program = " ".join(map(str, err.cmd[:4]))
+        pytest.fail(f"`{program}` failed with exit status {err.returncode}; the lines above say why.", pytrace=False)
 
 
 def wanted() -> list[str]:
