@@ -147,7 +147,7 @@ def _judged(
 def _release_files(
     tree: Tree, rules: LabelRules
 ) -> tuple[list[XrayFile], list[XrayFile], tuple[str, ...], tuple[str, ...]]:
-    """List {train,test[,val]}/CLASS/*; return the files, those of them that count, the splits that they have, notes.
+    """List {train[,test][,val]}/CLASS/*; return the files, those of them that count, the splits that they have, notes.
 
     The classes are NORMAL and PNEUMONIA, or those that the user says.
     """
@@ -155,7 +155,9 @@ def _release_files(
     for name in folders(tree):
         if name.lower() in SPLIT_NAMES:
             _add_once(tree, places, SPLIT_NAMES[name.lower()], name)
-    for required in ("train", "test"):
+    # A missing test split is drawn, unless some other folder may be the one that was meant.
+    own = {name for name in folders(tree) if name.lower() not in SPLIT_NAMES}
+    for required in ("train", "test") if own else ("train",):
         if required not in places:
             names = [shown(name)[:80] for name in folders(tree)]
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
@@ -183,7 +185,7 @@ def _release_files(
         files = [file for path, name, split in class_folders
                  for file in _class_files(tree, path, split, CLASS_NAMES.index(name))]  # fmt: skip
         kept, said = files, ()
-    found_splits = {file.split for file in kept} | {"train", "test"}
+    found_splits = {file.split for file in kept} | {"train"} | ({"test"} & places.keys())
     splits = tuple(split for split in ("train", "val", "test") if split in found_splits)
     return files, kept, splits, (*said, *notes)
 

@@ -150,6 +150,19 @@ class TestSplits:
         assert warning.startswith("12 files were not read: 12 in the folder 'holdout', which is none of train, val and")
         assert len(data.train) + len(data.val) == 24 and warning in data.report.notes
 
+    @pytest.mark.parametrize("zipped", [False, True])
+    @pytest.mark.parametrize("val", [True, False])
+    def test_a_missing_test_split_is_set_aside(self, tmp_path: Path, val: bool, zipped: bool) -> None:
+        source = self.source(tmp_path / "x", "val")
+        for name in ("TEST", *(() if val else ("val",))):
+            shutil.rmtree(source / name)
+        source = Path(shutil.make_archive(str(source), "zip", source.parent, source.name)) if zipped else source
+        data, other = load(source), load(source, seed=9, val_fraction=0.4)
+        assert len(data.test) == 5 and data.test.names == other.test.names and set(data.test.labels.tolist()) == {0, 1}
+        assert not val or {name.split("/")[0] for name in data.val.names} == {"val"}
+        assert len(data.train) + len(data.val) + len(data.test) == (36 if val else 24)
+        assert "The source has no test split: 5 images" in " ".join(data.report.notes)
+
     def test_two_folders_for_one_split(self, tmp_path: Path) -> None:
         source = self.source(tmp_path / "x", "val")
         shutil.copytree(source / "val", source / "valid")
@@ -261,7 +274,7 @@ class TestLayout:
             (lambda r: shutil.rmtree(r), "does not exist; expected a folder with train/NORMAL"),
             (lambda r: (shutil.rmtree(r), r.touch()), "is empty; expected a folder"),  # type: ignore[func-returns-value]
             (lambda r: shutil.rmtree(r / "train"), "has no folder 'train', found test, val"),
-            (lambda r: shutil.rmtree(r / "test"), "has no folder 'test', found train, val"),
+            (lambda r: (r / "test").rename(r / "holdout"), "has no folder 'test', found holdout, train, val"),
             (lambda r: (shutil.rmtree(r), r.mkdir()), "has no folder 'train', found no folders"),  # type: ignore[func-returns-value]
             (lambda r: (r / "train/PNEUMONIA").rename(r / "train/PNEUMONA"), "PNEUMONA: is no class .*mean PNEUMONIA"),
             (lambda r: (r / "test/NORMAL").rename(r / "test/NORMALS"), "NORMALS: is no class .*mean NORMAL"),

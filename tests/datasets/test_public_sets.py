@@ -84,7 +84,10 @@ def test_chexpert(tmp_path: Path) -> None:
     """Paths begin with the folder that the table lies in, or lay in; a column per finding; 1, 0, -1 and blank."""
     for name in ("CheXpert-v1.0-small", "renamed"):
         table = chexpert(tmp_path / name)
-        words = "has no folder 'test', found train", "give the table that names the images, as the source: train.csv."
+        words = (
+            "is no class folder, expected NORMAL or PNEUMONIA",
+            "give the table that names the images, as the source: train.csv.",
+        )
         refused(table.parent, *words)
         refused(table, "has the columns Path, Sex, Age", "No Finding", "set 'data.label' to the column that holds")
         refused(table, "line 6 has the uncertain label '-1.0'", "'data.uncertain'", label="Pneumonia", blank="drop")
