@@ -81,8 +81,9 @@ def run_alone(command: Sequence[str], work: Path) -> int:
                     _end(process)
                     raise
         except KeyboardInterrupt:
+            print("\ninterrupted: what it was building is removed now, which takes a while.", flush=True)
             clear(work)
-            print("\ninterrupted: nothing of it runs or is mounted, and what it was building is removed.", flush=True)
+            print("Nothing of it runs or is mounted, and what it was building is removed.", flush=True)
             return INTERRUPTED
         clear(work)
         return code if code >= 0 else 128 - code
