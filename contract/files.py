@@ -17,23 +17,27 @@ MAX_TEXT_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
 MAX_JSON_DEPTH = 50  # objects within objects; the stages' own have five
 # What a path or its disk can be to blame for; other errors of the system are bugs.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PARTIAL = ".partial"  # what the name of a file ends in that is being written
 UNUSABLE = (
     *FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
     errno.EILSEQ, errno.ENXIO, errno.ENODEV, errno.EIO, errno.ESTALE, errno.ENOTEMPTY, errno.EBUSY,
 )  # fmt: skip
 
 
+def _partial() -> str:
+    """Return what the name of a file ends in while this process writes it."""
+    return f".{os.getpid()}.partial"
+
+
 def refuses(err: OSError) -> bool:
     """Return whether an error means that a place cannot be written to, and is no fault of ours."""
-    new = err.errno == errno.ENOENT and str(err.filename).endswith(PARTIAL)  # as in /proc, which takes no files
+    new = err.errno == errno.ENOENT and str(err.filename).endswith(_partial())  # as in /proc, which takes no files
     return new or err.errno in UNUSABLE
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Hand out a path beside `path` to write to. It takes `path`'s place if the block ends without an exception."""
-    partial = path.with_name(f".{path.name[:40]}.{os.getpid()}{PARTIAL}")  # no longer than a name may be
+    partial = path.with_name(f".{path.name[:40]}{_partial()}")  # no longer than a name may be
     try:
         yield partial
         partial.replace(path)

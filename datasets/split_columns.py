@@ -1,11 +1,11 @@
-"""Notice a column that says train and test under a name that is not known: its test images would be trained on.
+"""Notice a column, or folders, that say train and test where no known column does: test images would be trained on.
 
 Such a column is asked about and never guessed. It is known by what its cells say, or by its heading, such as `is_test`
 over 0 and 1.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from datasets.csv_rows import normal
 from datasets.listing import SPLIT_NAMES
@@ -44,6 +44,18 @@ class SplitColumns:
         """Return the heading of the first column that looks like splits; None: there is none."""
         return next((self._heading[at].strip() for at, cells in self._cells.items()
                      if _looks_like_split(self._heading[at], cells)), None)  # fmt: skip
+
+
+def split_folders(paths: Iterable[str]) -> list[str] | None:
+    """Return the folders of one depth of the paths that look like splits, of both sides; None: there are none."""
+    depths: list[dict[str, str]] = []  # folders as they are written, by how they are compared
+    for path in paths:
+        for depth, name in enumerate(path.replace("\\", "/").split("/")[:-1]):
+            if depth == len(depths):
+                depths.append({})
+            if len(depths[depth]) <= _MAX_CELLS:
+                depths[depth].setdefault(name.casefold()[:_MAX_CELLS], name)
+    return next((sorted(names.values()) for names in depths if _looks_like_split("folder", set(names))), None)
 
 
 def _looks_like_split(heading: str, cells: set[str]) -> bool:

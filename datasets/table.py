@@ -21,7 +21,7 @@ from datasets.folder import FolderTree
 from datasets.labels import REST, Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
-from datasets.split_columns import SplitColumns
+from datasets.split_columns import SplitColumns, split_folders
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
@@ -401,7 +401,12 @@ def _listed_name(path: str) -> str:
 
 
 def _check_splits(table: Path, rows: list[_Row]) -> None:
-    """Stop at a split column that is filled in some lines only."""
+    """Stop at a split column that is filled in some lines only, and at folders that are one where no column is."""
+    if all(row.split is None for row in rows) and (folders := split_folders(row.path for row in rows)):
+        raise DataError(
+            f"{table}: its paths lie in folders that look like splits, {_some(folders)}, expected a column 'split' "
+            "that says so; add it, with train, val or test in every line."
+        )
     empty = [row for row in rows if row.split is None]
     if empty and len(empty) < len(rows):
         raise DataError(

@@ -55,6 +55,19 @@ def test_a_column_that_divides_by_something_else(column: str, cells: str) -> Non
     assert columns.found() is None
 
 
+@pytest.mark.parametrize("names", [("train", "test"), ("Training", "hold-out"), ("trainval", "test")])
+def test_splits_in_the_folders_of_the_paths(tmp_path: Path, names: tuple[str, str]) -> None:
+    files = {f"xrays/{names[i // 4 % 2]}/{i}.png": png(i) for i in range(40)}
+    write(tmp_path, files)
+    lines = [(path, i // 2 % 2, ("train", "test")[i // 4 % 2]) for i, path in enumerate(files)]
+    refused(
+        table(tmp_path / "x.csv", [line[:2] for line in lines], "path,label"), "folders that look like splits", names[0]
+    )
+    assert len(load(table(tmp_path / "x.csv", lines, "path,label,split")).test) == 20
+    one = [line[:2] for line in lines if names[0] in line[0]]  # as CheXpert's train.csv has it
+    assert load(table(tmp_path / "x.csv", one, "path,label")).report.counts
+
+
 def test_splits_in_the_table_of_labels(images: Path) -> None:
     path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
     for column in ("split", "partition"):
