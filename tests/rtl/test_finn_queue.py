@@ -4,13 +4,12 @@ What is proven is FINN's own assertion, with the argument in `QUEUE.why` as the 
 handshake depends on; source, sink and the weights' stream are free.
 """
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from finn_build.portable_rtl import QUEUE, portable
-from tests.rtl.proofs import FORMAL, prove
+from tests.rtl.proofs import prove
 
 SOURCES = (
     "mvu_pkg.sv", "mvu_vvu_axi.sv", "replay_buffer.sv", "mvu.sv", "mvu_vvu_8sx9_dsp58.sv", "add_multi.sv",
@@ -44,7 +43,6 @@ def proven(folder: Path, mw: int, mh: int, simd: int, places: int) -> tuple[bool
             text = text.replace("endmodule : mvu_vvu_axi\n", INVARIANT)
             assert f"PTH + {places};" in text and "fv_queue" in text
         (folder / name).write_text(text, encoding="utf-8")
-    shutil.copy(FORMAL / "yosys.py", folder)
     parameters = {
         "IS_MVU": 1, "VERSION": 1, "MW": mw, "MH": mh, "PE": 1, "SIMD": simd, "ACTIVATION_WIDTH": 2,
         "WEIGHT_WIDTH": 2, "ACCU_WIDTH": 12,
@@ -60,7 +58,7 @@ proof: mode prove
 proof: depth 1
 
 [engines]
-smtbmc z3
+smtbmc bitwuzla
 
 [script]
 read_slang --top mvu_vvu_axi -D FORMAL -D VERILATOR {given} {" ".join(SOURCES)}
