@@ -152,6 +152,7 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
     for line, cells in lines:
         if len(cells) < width:
             raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {width}; complete it.")
+        _require_no_more(table, line, cells, heading)
         values = {key: cells[at].strip() for key, at in columns.items()}
         if not values["path"] or "\0" in values["path"]:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
@@ -237,6 +238,15 @@ def _split_name(cell: str) -> str | None:
     return SPLIT_NAMES.get(cell.lower())  # None: it says something else, such as the name of a collection
 
 
+def _require_no_more(table: Path, line: int, cells: Sequence[str], heading: Sequence[str]) -> None:
+    """Stop at a line of more cells than columns: behind a comma that is not quoted all of them say something else."""
+    if any(cell.strip() for cell in cells[len(heading) :]):
+        raise DataError(
+            f"{table}: line {line} has {len(cells)} cells, expected {len(heading)}; put a cell that holds the "
+            "separator in quotes, or name every column in the first line."
+        )
+
+
 def _check_label(table: Path, line: int, label: str) -> None:
     if len(label) > MAX_LABEL:
         raise DataError(
@@ -269,6 +279,7 @@ class _Labels:
         for line, cells in lines:
             if len(cells) <= max(*at, *columns.values()):
                 raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {len(own)}; complete it.")
+            _require_no_more(table, line, cells, own)
             values = {key: cells[i].strip() for key, i in columns.items()}
             _check_label(table, line, values["label"])
             self.others.add(cells)

@@ -68,6 +68,20 @@ def test_splits_in_the_folders_of_the_paths(tmp_path: Path, names: tuple[str, st
     assert load(table(tmp_path / "x.csv", one, "path,label")).report.counts
 
 
+def test_a_line_of_more_cells_than_columns(images: Path) -> None:
+    """A comma in a text that is not quoted moved the labels of its line by one column."""
+    lines = [f"images/{i}.png,{'cough, fever' if i == 5 else 'cough'},{i % 2},{i // 2 % 2}" for i in range(40)]
+    path = images / "x.csv"
+    path.write_text("\n".join(["path,indication,Edema,Pneumonia", *lines]))
+    refused(path, "line 7 has 5 cells, expected 4", "in quotes", label="Pneumonia")
+    path.write_text("\n".join(["path,indication,Edema,Pneumonia", *(line.replace(", ", " ") + ",," for line in lines)]))
+    assert len(load(path, label="Pneumonia").test) > 0
+    path.write_text(
+        "\n".join(["label,path", *(f"{i},{i // 2 % 2},images/{i}.png" for i in range(40))])
+    )  # as R writes it
+    refused(path, "line 2 has 3 cells, expected 2")
+
+
 def test_splits_in_the_table_of_labels(images: Path) -> None:
     path = table(images / "x.csv", [(f"images/{i}.png", i) for i in range(40)], "path,image_id")
     for column in ("split", "partition"):
