@@ -6,9 +6,11 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ import pytest
 from PIL import Image
 
 from contract.errors import ArtifactError, ConfigError, DataError, DeviceError, DeviceTimeoutError, MismatchError
-from contract.manifest import DISCLAIMER
+from contract.manifest import DISCLAIMER, load_manifest, save_manifest
 from driver import __main__ as command_line
 from driver.accelerator import Accelerator
 from driver.bench import NOT_AVAILABLE, bench
@@ -189,6 +191,16 @@ class TestFolder:
         change(tmp_path)
         with pytest.raises(ArtifactError, match=message):
             Accelerator(tmp_path, "cpu").infer(some_pixels(1))
+
+    def test_no_golden_image_is_no_proof(self, folder: Path, tmp_path: Path) -> None:
+        copy = shutil.copytree(folder, tmp_path / "copy")
+        with np.load(folder / "golden.npz") as golden:
+            np.savez(copy / "golden.npz", **{name: golden[name][:0] for name in golden.files})
+        manifest = load_manifest(copy / "accelerator.json")
+        digest = hashlib.sha256((copy / "golden.npz").read_bytes()).hexdigest()
+        save_manifest(copy / "accelerator.json", replace(manifest, sha256={**manifest.sha256, "golden.npz": digest}))
+        with pytest.raises(ArtifactError, match="holds no golden images that fit"):
+            Accelerator(copy, "cpu")
 
     def test_devices_that_are_not_there(self, folder: Path) -> None:
         write_manifest(folder)
