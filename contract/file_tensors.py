@@ -17,9 +17,7 @@ class FileTensors:
     """N inputs as the file reads them, and some of its tensors in float64, each flat, in the file's own order."""
 
     fed: NDArray[np.float64]  # (N, M)
-    values: tuple[
-        NDArray[np.float64], ...
-    ]  # (N, E): what each matrix product reads, and last the result before the end
+    values: tuple[NDArray[np.float64], ...]  # (N, E): what each matrix product reads; last the result before the end
 
     def save(self, path: Path) -> None:
         """Write the file."""

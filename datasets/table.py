@@ -34,10 +34,7 @@ _COLUMNS = {  # what a column is called, best first
     "split": ("split", "set", "subset", "fold"),
     "rater": ("rad_id", "rater", "rater_id", "reader", "reader_id", "radiologist"),
 }  # fmt: skip
-_TWINS = {  # columns that mean one thing: where a table has several, every line has to say the same in all of them
-    "path": ("path", "file", "filename", "file_name", "image_path", "image"),
-    "split": ("split", "set", "subset"),
-}
+_Meant = Callable[[str], str | None]  # a cell -> what it says, however it is written; None: something else
 _KNOWN = {name for names in _COLUMNS.values() for name in names}
 _JOINS = (
     "dicom_id",
@@ -158,8 +155,8 @@ def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[st
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
         _check_label(table, line, values.get("label", ""))
         others.add(cells)
-        _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["path"]], _file_name)
-        _check_twins(table, line, [(heading[at], cells[at].strip()) for at in twins["split"]], _split_name)
+        for columns_at, meant in twins:
+            _check_twins(table, line, [(heading[at], cells[at].strip()) for at in columns_at], meant)
         split, ids = _split(table, line, values.get("split")), tuple(_patient(cells[at]) for at in patients)
         row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""))
         if joined is None:
@@ -205,19 +202,19 @@ def _check_other_splits(table: Path, others: SplitColumns, of_images: Path | Non
         )
 
 
-def _twins(heading: Sequence[str]) -> dict[str, list[int]]:
-    """Return where the columns are that have to agree, by what they say; none where there is only one."""
+def _twins(heading: Sequence[str]) -> list[tuple[list[int], _Meant]]:
+    """Return where several columns mean one thing, in which every line has to say the same, and what a cell means."""
     names = [normal(cell) for cell in heading]
-    found = {key: [at for at, name in enumerate(names) if name in known] for key, known in _TWINS.items()}
-    return {key: at if len(at) > 1 else [] for key, at in found.items()}
+    found = [([at for at, name in enumerate(names) if name in known], meant) for known, meant in _TWINS]
+    return [(at, meant) for at, meant in found if len(at) > 1]
 
 
-def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant: Callable[[str], str | None]) -> None:
+def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant: _Meant) -> None:
     """Stop at a line in which two columns that mean one thing say two: nothing tells which of them is right."""
-    filled = [(name, cell) for name, cell in said if cell and meant(cell) is not None]
-    other = next(((name, cell) for name, cell in filled if meant(cell) != meant(filled[0][1])), None)
+    filled = [(name, cell, what) for name, cell in said if cell and (what := meant(cell)) is not None]
+    other = next((one for one in filled if one[2] != filled[0][2]), None)
     if other is not None:
-        (first, one), (second, two) = filled[0], other
+        (first, one, _), (second, two, _) = filled[0], other
         raise DataError(
             f"{table}: line {line} has {one[:80]!r} as {first.strip()!r} and {two[:80]!r} as {second.strip()!r}, "
             "expected one of the two columns, or the same in both; remove or rename the wrong one."
@@ -236,6 +233,12 @@ def _without_suffix(name: str) -> str:
 
 def _split_name(cell: str) -> str | None:
     return SPLIT_NAMES.get(cell.lower())  # None: it says something else, such as the name of a collection
+
+
+_TWINS: tuple[tuple[tuple[str, ...], _Meant], ...] = (
+    (("path", "file", "filename", "file_name", "image_path", "image"), _file_name),
+    (("split", "set", "subset"), _split_name),
+)
 
 
 def _require_no_more(table: Path, line: int, cells: Sequence[str], heading: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from contract.files import hash_file
 from tests.board.emulated import MIRROR, SUITE
 
 BASE, SOURCES = "localhost/base", "localhost/sources"
@@ -65,9 +66,7 @@ def write_base(out: Path) -> None:
 
 
 def _seal(command: list[str], file: Path) -> str:
-    with file.open("rb") as stream:
-        content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashlib.sha256(repr((command, MIRROR, content)).encode()).hexdigest()
+    return hashlib.sha256(repr((command, MIRROR, hash_file(file))).encode()).hexdigest()
 
 
 def write_sources(listed: Path, out: Path) -> None:
