@@ -65,10 +65,18 @@ def board(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def accelerator(board: Bench) -> Iterator[Accelerator]:
-    with board.open(capacity=CAPACITY, timeout_s=TIMEOUT_S) as opened:
-        opened.prepare()
-        yield opened
+def opened(board: Bench) -> Iterator[Accelerator]:
+    with board.open(capacity=CAPACITY, timeout_s=TIMEOUT_S) as accelerator:
+        yield accelerator
+
+
+@pytest.fixture
+def accelerator(board: Bench, opened: Accelerator) -> Accelerator:
+    """Without what the test before left on the device, as results of a fault that no call came upon."""
+    board.device.faults = Faults()
+    opened._needs_reset = True
+    opened.prepare()
+    return opened
 
 
 def right_or_refused(board: Bench, accelerator: Accelerator, pixels: NDArray[np.uint8]) -> bool:
