@@ -29,6 +29,7 @@ SECURITY = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
     "Cache-Control": "no-store",
 }
+OF_A_BROWSER = 8  # connections that one may open to a server, with some to spare: today's open six
 
 MALFORMED = Refusal(400, "bad-request", "The request is not HTTP as its standard has it. Send it with an HTTP library.")
 
@@ -122,9 +123,13 @@ def _netloc(origin: str) -> str | None:
 class Crowd:
     """The open connections. Where there is no room for one more, those who hold most of them make it.
 
-    Of the peer with the most connections, one that is not asking anything is closed, the oldest first; else one whose
-    upload has not ended; else, for another peer's sake, the newest one. So whoever opens connections and leaves them
-    open closes their own, and locks nobody out.
+    Of the peer with the most connections, one that is not asking anything is closed, the oldest first. Where all of
+    them are asking something and the peer holds many, it is one whose upload has not ended; else, for another peer's
+    sake, the newest one. So whoever opens connections and leaves them open closes their own, and locks nobody out.
+
+    Where that peer holds few, nobody's request is cut off: the oldest connection of anybody that is not asking anything
+    is closed, and if there is none, the new one. Few is a third of all while anybody is idle, and what a browser may
+    open once nobody is.
     """
 
     def __init__(self, most: int) -> None:
@@ -135,18 +140,28 @@ class Crowd:
     def enter(self, member: "Patient", peer: str) -> None:
         """Take a connection in, and close another one where that is one too many, or this one."""
         if len(self._members) >= self._most:
-            counts = Counter(self._members.values())
-            counts[peer] += 1
-            largest = peer if counts[peer] == max(counts.values()) else counts.most_common(1)[0][0]
-            theirs = [one for one, its in self._members.items() if its == largest]
-            states = ("idle", "receiving")
-            leaving = next((one for state in states for one in theirs if one.state() == state), None)
-            leaving = leaving or (member if largest == peer else theirs[-1])
+            leaving = self._leaving(peer) or member
             self._members.pop(leaving, None)
             leaving.transport.abort()
             if leaving is member:
                 return
         self._members[member] = peer
+
+    def _leaving(self, peer: str) -> "Patient | None":
+        """Return the connection that makes room for one of `peer`; None if the new one has to go."""
+        counts = Counter(self._members.values())
+        counts[peer] += 1
+        largest = peer if counts[peer] == max(counts.values()) else counts.most_common(1)[0][0]
+        states = {one: one.state() for one in self._members}
+        idle = [one for one, state in states.items() if state == "idle"]
+        theirs = [one for one, its in self._members.items() if its == largest]
+        few = self._most // 3 if idle else min(OF_A_BROWSER, self._most // 3)
+        if counts[largest] <= few:
+            return next((one for one in idle if one in theirs), next(iter(idle), None))
+        for state in ("idle", "receiving"):
+            if found := next((one for one in theirs if states[one] == state), None):
+                return found
+        return None if largest == peer else theirs[-1]
 
     def leave(self, member: "Patient") -> None:
         """Forget a connection."""

@@ -542,6 +542,57 @@ class TestConnections:
         full.enter(cast(Patient, third), "one")
         assert not third.aborted
 
+    @pytest.mark.parametrize("most", [6, 256])
+    def test_where_all_hold_few_no_request_is_cut_off(self, most: int) -> None:
+        """The oldest idle connection makes room, whoever's it is; without one, whoever comes is turned away."""
+        crowd = Crowd(most)
+        uploads = [Member(state) for state in ("receiving", "working")]
+        for member in uploads:
+            crowd.enter(cast(Patient, member), "asks twice")
+        quiet = [Member("idle") for _ in range(most - 2)]
+        for number, member in enumerate(quiet):
+            crowd.enter(cast(Patient, member), f"holds one, {number}")
+        for number in range(most - 2):
+            new = Member("receiving")
+            crowd.enter(cast(Patient, new), f"new, {number}")
+            assert [member.aborted for member in quiet] == [one <= number for one in range(most - 2)]
+            assert not new.aborted
+        last = Member("idle")
+        crowd.enter(cast(Patient, last), "one too many")
+        assert last.aborted and not any(member.aborted for member in uploads)
+
+    def test_a_few_peers_with_endless_uploads_lock_nobody_out(self) -> None:
+        crowd = Crowd(256)
+        slow = [Member("receiving") for _ in range(256)]
+        for number, member in enumerate(slow):
+            crowd.enter(cast(Patient, member), f"slow, {number % 8}")
+        for number in range(20):
+            new = Member("receiving")
+            crowd.enter(cast(Patient, new), f"new, {number}")
+            assert not new.aborted and sum(member.aborted for member in slow) == number + 1
+
+    def test_one_connection_of_each_of_many_addresses(self, narrow: Served) -> None:
+        """As above with sockets, of this machine's other addresses, and an upload beside a second connection."""
+
+        def connection(address: int) -> socket.socket:
+            return stack.enter_context(
+                socket.create_connection(("127.0.0.1", narrow.port), 10, source_address=(f"127.0.0.{address}", 0))
+            )
+
+        body = form(File(png(noise())))
+        with contextlib.ExitStack() as stack:
+            upload, _beside = connection(100), connection(100)
+            upload.sendall(self.HALF % len(body) + body[:100])
+            for address in range(101, 121):
+                connection(address)
+                new = connection(address + 50)
+                start = time.monotonic()
+                new.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                assert new.recv(100).startswith(b"HTTP/1.1 200")
+                assert time.monotonic() - start < 1
+            upload.sendall(body[100:])
+            assert upload.recv(100).startswith(b"HTTP/1.1 200")
+
 
 class TestAccess:
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:80", "[::1]:8000", "LOCALHOST"])
