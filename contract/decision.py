@@ -1,11 +1,14 @@
-"""From the device's integer logit to a probability and a class.
+"""From the device's integers to probabilities and a class.
 
-The hardware knows integers only; scale, calibration and operating point are host-side numbers, and live here.
+The hardware knows integers only; scale, calibration and operating point are host-side numbers, and live here:
+`Decision` of one logit, which tells two classes apart, `Choice` of K logits, one for each of K classes, and `Head` of
+the networks of others.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -37,7 +40,7 @@ def logits_of(outputs: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the (N,) logits of a network's (N, 1) outputs.
 
     Raises:
-        ConfigError: the network has more outputs than one, for which there are no classes and probabilities yet.
+        ConfigError: the network has more outputs than one: see `Choice`.
     """
     if outputs.shape[1] != 1:
         raise ConfigError(
@@ -72,6 +75,152 @@ def integer_threshold(operating_point: float, scale: float, offset: float) -> in
     while scale * (threshold + 1) + offset <= operating_point:
         threshold += 1
     return threshold
+
+
+MULTIPLIER_BITS = 30  # 1 <= multiplier < 2**30
+OFFSET_BITS = 60  # |offset| < 2**60: with 32-bit outputs, |level| < 2**62
+MARGIN_BITS = 62  # |margin| < 2**62: a level and a margin together are within 64 bits
+MAX_SHIFT = 200  # |shift|; a level is 2**-shift of a real logit
+
+
+@dataclass(frozen=True)
+class OneAgainstRest:
+    """An operating point for one class: it is the answer where its level exceeds all others by more than the margin.
+
+    Elsewhere the greatest of the others is. So a margin below 0 finds more of that class, one above 0 fewer.
+    """
+
+    label: int  # of the class, 0..K-1
+    margin: int  # difference of two levels, |margin| < 2**MARGIN_BITS
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Of K integers per image, which of K classes; K >= 2.
+
+        level[n, k] = multipliers[k] * outputs[n, k] + offsets[k]
+        real logit[n, k] = level[n, k] / 2**shift
+        class[n] = argmax over k of level[n, k], the first where several are equally great
+        probability[n, k] = exp(real logit[n, k]) / sum over j of exp(real logit[n, j])
+
+    Levels are integers, so the class is exact and the same on every device. `outputs` are 32-bit integers; within the
+    bounds below no level and no sum of a level and a margin leaves 64 bits, so int64 is enough, in numpy on a 32-bit
+    processor (where it has to be asked for) as in C. Calibration, a gain and a bias for each class, is part of the
+    numbers. Probabilities are float64 and may differ in their last bits between two processors.
+    """
+
+    multipliers: list[int]  # (K,) 1..2**MULTIPLIER_BITS - 1
+    offsets: list[int]  # (K,) |offset| < 2**OFFSET_BITS
+    shift: int  # |shift| <= MAX_SHIFT
+    rule: str  # how the class is chosen, for people
+    operating_points: dict[str, OneAgainstRest] = field(default_factory=dict)  # others to choose from, by name
+
+    def levels(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the (N, K) levels of (N, K) integers.
+
+        Raises:
+            ConfigError: there are not K integers per image, or one of them is outside 32 bits.
+        """
+        outputs = np.asarray(outputs, dtype=np.int64)
+        if outputs.ndim != 2 or outputs.shape[1] != len(self.multipliers):
+            raise ConfigError(
+                f"found outputs of shape {outputs.shape}, expected (N, {len(self.multipliers)}): one integer for each "
+                "class. Package the run again."
+            )
+        if outputs.size and not -(2**31) <= int(outputs.min()) <= int(outputs.max()) < 2**31:
+            raise ConfigError("an output is outside 32 bits, expected a device's integers. Verify the device.")
+        multipliers, offsets = (np.array(values, dtype=np.int64) for values in (self.multipliers, self.offsets))
+        return outputs * multipliers + offsets
+
+    def real(self, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the (N, K) real logits of (N, K) integers."""
+        return np.asarray(np.ldexp(self.levels(outputs).astype(np.float64), -self.shift))
+
+    def probabilities(self, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the (N, K) probabilities of (N, K) integers; a row sums to 1."""
+        return softmax(self.real(outputs))
+
+    def classes(self, outputs: NDArray[np.int64], point: str | None = None) -> NDArray[np.int64]:
+        """Return the (N,) classes of (N, K) integers, 0..K-1; `point` names one of the operating points."""
+        levels = self.levels(outputs)
+        if point is None:
+            return np.asarray(levels.argmax(axis=1), dtype=np.int64)
+        if point not in self.operating_points:
+            known = ", ".join(self.operating_points) or "-"
+            raise ConfigError(f"there is no operating point {point[:60]!r}, expected one of {known}.")
+        one = self.operating_points[point]
+        others = levels.copy()
+        others[:, one.label] = np.iinfo(np.int64).min  # less than any level
+        greatest = np.asarray(others.argmax(axis=1), dtype=np.int64)
+        chosen = levels[:, one.label] > others.max(axis=1) + np.int64(one.margin)
+        return np.asarray(np.where(chosen, np.int64(one.label), greatest))
+
+
+def choice(
+    scales: Sequence[float],
+    offsets: Sequence[float],
+    *,
+    rule: str,
+    points: Mapping[str, tuple[int, float]] | None = None,
+) -> Choice:
+    """Return the Choice of  real logit[k] = scales[k] * integer[k] + offsets[k], in integers once and for all.
+
+    The greatest multiplier has MULTIPLIER_BITS bits, so a scale is kept to within 2**-(MULTIPLIER_BITS - 1) of the
+    greatest one, far below what one quantized integer says. What the integers say is the definition from here on.
+
+    Args:
+        scales: (K,) each above 0.
+        offsets: (K,).
+        rule: how the class is chosen, for people.
+        points: name -> (class, margin), the margin as a difference of real logits: see `OneAgainstRest`.
+
+    Raises:
+        ConfigError: a number is not finite or a scale is not above 0, or their sizes are too different for integers.
+    """
+    if len(scales) != len(offsets) or len(scales) < 2:
+        raise ConfigError(f"found {len(scales)} scales and {len(offsets)} offsets, expected as many, of two or more.")
+    finite = all(math.isfinite(v) for v in (*scales, *offsets, *(margin for _, margin in (points or {}).values())))
+    if not finite or min(scales) <= 0:
+        raise ConfigError(
+            "a scale, offset or margin of the logits is not finite, or a scale is not above 0: the training diverged. "
+            "Train the network again, with a lower learning rate."
+        )
+    shift = MULTIPLIER_BITS - math.frexp(max(scales))[1]  # max(scales) * 2**shift is in 2**29..2**30
+    if abs(shift) > MAX_SHIFT:
+        raise ConfigError(f"the greatest scale is {max(scales):g}, expected about 1e-6 to 1. Train the network again.")
+
+    def level(value: float, bits: int, what: str) -> int:
+        found = round(Fraction(value) * Fraction(2) ** shift)
+        if abs(found) >= 2**bits:
+            raise ConfigError(
+                f"{what} is {value:g}, which the integers of a scale of {max(scales):g} cannot make up for: every "
+                "image would get the same class. Train the network again."
+            )
+        return found
+
+    multipliers = [min(level(scale, MULTIPLIER_BITS + 1, "a scale"), 2**MULTIPLIER_BITS - 1) for scale in scales]
+    if min(multipliers) < 1:
+        raise ConfigError(
+            f"the scales of the logits are {min(scales):g} to {max(scales):g}: a class's integer says nothing. Train "
+            "the network again, with a lower learning rate or another seed."
+        )
+    return Choice(
+        multipliers,
+        [level(offset, OFFSET_BITS, "an offset") for offset in offsets],
+        shift,
+        rule,
+        {
+            name: OneAgainstRest(label, level(margin, MARGIN_BITS, "a margin"))
+            for name, (label, margin) in (points or {}).items()
+        },
+    )
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return probabilities for real logits (..., K)."""
+    logits = np.asarray(logits, dtype=np.float64)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 # What the float end of a file does, one after the other, in this order of operations: x is (K, N), others (K, 1).
@@ -116,8 +265,7 @@ class Head:
         """Return what the file itself gives: (N, K), of argmax (N, 1)."""
         reals = self.real(outputs)
         if self.end == "softmax":
-            powers = np.exp(reals - reals.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+            return softmax(reals)
         if self.end == "argmax":
             return self.classes(outputs)[:, None].astype(np.float64)
         return sigmoid(reals) if self.end == "sigmoid" else reals

@@ -12,7 +12,18 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
 
-from contract.decision import ENDS, PARAMETERS, Decision, Head
+from contract.decision import (
+    ENDS,
+    MARGIN_BITS,
+    MAX_SHIFT,
+    MULTIPLIER_BITS,
+    OFFSET_BITS,
+    PARAMETERS,
+    Choice,
+    Decision,
+    Head,
+    OneAgainstRest,
+)
 from contract.errors import ArtifactError
 from contract.files import is_inside, read_json, write_whole
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
@@ -66,7 +77,8 @@ class Manifest:
     channels: int
     datatype: str  # of its values, a name in contract.values.VALUES
     outputs: int  # K, integers per image
-    decision: Decision | None  # what the one integer means; None: the integers are all there is
+    # What the integers mean: of one, Decision; of K classes, Choice; None: the integers are all there is.
+    decision: Decision | Choice | None
     hardware: Hardware | None  # None: this network runs on the CPU reference only
     sha256: dict[str, str]  # file name in the manifest's folder -> its hash
     versions: dict[str, str]
@@ -226,9 +238,9 @@ def _manifest(raw: object) -> Manifest:
     _values_are(record["versions"], str, "versions")
     record["decision"] = _decision(record["decision"], record["outputs"])
     _is(record["class_names"], list, "class_names")
-    names, named = record["class_names"], 0 if record["decision"] is None else 2
+    names, named = record["class_names"], 0 if record["decision"] is None else max(2, record["outputs"])
     if len(names) != named or not all(isinstance(name, str) for name in names):
-        expected = "two names" if named else "none, as there is no decision"
+        expected = ("two" if named == 2 else str(named)) + " names" if named else "none, as there is no decision"
         raise _FieldError(f"class_names is {shortened(names)}, expected {expected}")
     record["rule"] = _rule(record["rule"], record)
     record["head"] = _head(record["head"], record)
@@ -239,11 +251,11 @@ def _manifest(raw: object) -> Manifest:
     return manifest
 
 
-def _decision(raw: object, outputs: int) -> Decision | None:
+def _decision(raw: object, outputs: int) -> Decision | Choice | None:
     if raw is None:
         return None
     if outputs != 1:
-        raise _FieldError(f"decision is there for {outputs} outputs, expected null: it is of one logit")
+        return _choice(raw, outputs)
     record = _record({"operating_points": {}, **raw} if isinstance(raw, dict) else raw, Decision, "decision.")
     _is(record["scale"], (int, float), "decision.scale", positive=True)
     _is(record["offset"], (int, float), "decision.offset")
@@ -253,6 +265,32 @@ def _decision(raw: object, outputs: int) -> Decision | None:
     for name, threshold in record["operating_points"].items():
         _is(threshold, int, f"decision.operating_points.{name[:60]}")
     return Decision(**record)
+
+
+def _choice(raw: object, outputs: int) -> Choice:
+    record = _record(raw, Choice, "decision.")
+    for name, least, most in (
+        ("multipliers", 1, 2**MULTIPLIER_BITS - 1),
+        ("offsets", 1 - 2**OFFSET_BITS, 2**OFFSET_BITS - 1),
+    ):
+        for value in _numbers(record[name], f"decision.{name}", outputs, int):
+            _within(value, least, most, f"decision.{name}")
+    _within(record["shift"], -MAX_SHIFT, MAX_SHIFT, "decision.shift")
+    _is(record["rule"], str, "decision.rule")
+    _is(record["operating_points"], dict, "decision.operating_points")
+    points = {}
+    for name, point in record["operating_points"].items():
+        where = f"decision.operating_points.{name[:60]}."
+        points[name] = OneAgainstRest(**_record(point, OneAgainstRest, where))
+        _within(points[name].label, 0, outputs - 1, f"{where}label")
+        _within(points[name].margin, 1 - 2**MARGIN_BITS, 2**MARGIN_BITS - 1, f"{where}margin")
+    return Choice(**{**record, "operating_points": points})
+
+
+def _within(value: object, least: int, most: int, where: str) -> None:
+    _is(value, int, where)
+    if not least <= value <= most:  # type: ignore[operator]
+        raise _FieldError(f"{where} is {value}, expected {least} to {most}")
 
 
 def _numbers(value: object, where: str, count: int | None, kind: type | tuple[type, ...] = (int, float)) -> list[Any]:

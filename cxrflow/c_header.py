@@ -41,9 +41,9 @@ def c_header(manifest: Manifest) -> str:
         f"#define CXRFLOW_HEIGHT {manifest.height}u /* {_order(manifest)} */",
         f"#define CXRFLOW_WIDTH {manifest.width}u",
         *([f"#define CXRFLOW_CHANNELS {manifest.channels}u"] if manifest.channels != 1 else []),
-        *([] if manifest.decision is None else _decision(manifest.decision)),
+        *(_decision(manifest.decision) if isinstance(manifest.decision, Decision) else []),
         *(_hardware(manifest.hardware) if manifest.hardware is not None else []),
-        *([] if manifest.decision is None else ["", _CLASS]),
+        *(["", _CLASS] if isinstance(manifest.decision, Decision) else []),
         "",
         "#endif",
     ]

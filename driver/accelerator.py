@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Decision, Head, logits_of
+from contract.decision import Choice, Decision, Head, logits_of
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -60,7 +60,7 @@ class Answers:
 
     index: NDArray[np.int64]  # (M,) positions in what was given
     outputs: NDArray[np.int64]  # (M, K) the device's integers
-    decision: Decision | None  # what they mean; None where K is not 1
+    decision: Decision | Choice | None  # what they mean; None: the integers are all there is
     failures: dict[int, str] = field(default_factory=dict)  # position -> why that file has no answer
     head: Head | None = None  # of an imported network: what its integers stand for
 
@@ -92,7 +92,7 @@ class Answers:
 
     @property
     def _decided(self) -> Decision:
-        if self.decision is None:
+        if not isinstance(self.decision, Decision):  # of K logits, `logits` has said so
             raise ConfigError("accelerator.json has no decision: there is no probability or class of its integers.")
         return self.decision
 

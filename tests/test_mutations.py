@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DECISION = "tests/contract/test_decision.py::test_integer_threshold_is_its_definition"
 CLASSES = "tests/contract/test_decision.py::test_probability_and_class"
+CHOICE = "tests/contract/test_decision.py::test_the_class_is_its_definition_in_fractions"
 FRACTIONS = "tests/contract/test_preprocess.py::TestAreaAverage::test_equals_the_definition_in_fractions"
 ROUNDED = "tests/contract/test_preprocess.py::TestAreaAverage::test_whole_blocks_are_means_rounded_half_up"
 THRESHOLDS = "tests/export/test_integer_network.py::test_thresholds_are_batch_norm_rounded_and_clipped_everywhere"
@@ -28,6 +29,9 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.decision", "        threshold -= 1\n", "        break\n", DECISION),
     ("contract.decision", "(logits > self.threshold)", "(logits >= self.threshold)", CLASSES),
     ("contract.decision", "1 / (1 + np.exp(-np", "1 / (1 + np.exp(np", CLASSES),
+    ("contract.decision", "others[:, one.label] = np.iinfo", "others[:, 0] = np.iinfo", CHOICE),
+    ("contract.decision", "levels[:, one.label] > others", "levels[:, one.label] >= others", CHOICE),
+    ("contract.decision", "return outputs * multipliers + offsets", "return outputs * multipliers", CHOICE),
     ("contract.preprocess", "(2 * sums + area)", "(2 * sums)", ROUNDED),
     ("contract.preprocess", "(2 * sums + area)", "(2 * sums + area - 1)", ROUNDED),
     ("contract.preprocess", "sums[i] -= pixels[first]", "sums[i] -= pixels[first - 1]", FRACTIONS),

@@ -39,7 +39,7 @@ class Served:
     @property
     def decision(self) -> Decision:
         """From the logit to a class; `_serve` offers no folder without."""
-        assert self.manifest.decision is not None
+        assert isinstance(self.manifest.decision, Decision)
         return self.manifest.decision
 
 
@@ -162,9 +162,10 @@ class Fleet:
 def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served:
     """Describe one deploy folder. Raises ConfigError where none of `devices` can run it."""
     manifest = package.manifest
-    if manifest.decision is None:
+    if not isinstance(manifest.decision, Decision):
+        found = "no decision" if manifest.decision is None else "one of several classes"
         raise ConfigError(
-            f"{package.folder} gives {manifest.outputs} integers per image and no decision: the page shows classes of "
+            f"{package.folder} gives {manifest.outputs} integers per image and {found}: the page shows classes of "
             "one logit only. Use the driver: `Accelerator(...).infer(...).outputs`."
         )
     here = {

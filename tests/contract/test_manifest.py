@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from contract.decision import Decision
+from contract.decision import Choice, Decision, OneAgainstRest
 from contract.errors import ArtifactError
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 
@@ -46,6 +46,7 @@ MANIFEST = Manifest(
     provenance={"run": "w8a8", "git_commit": None, "test_metrics": {"auc": 0.9}},
 )
 RAW: dict[str, Any] = dataclasses.asdict(MANIFEST)
+CHOICE = Choice([1, 5, 2**30 - 1], [0, 1 - 2**60, 2**60 - 1], 35, "the greatest", {"c": OneAgainstRest(2, 1 - 2**62)})
 
 
 def load(path: Path, raw: object) -> Manifest:
@@ -110,7 +111,8 @@ def test_round_trip(tmp_path: Path) -> None:
             output=Stream([3], "int32", [3, 1], 6, 16),
         ),
     )
-    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, hardware=None), several):
+    classes = dataclasses.replace(several, class_names=["a", "b", "c"], decision=CHOICE)
+    for manifest in (MANIFEST, dataclasses.replace(MANIFEST, hardware=None), several, classes):
         save_manifest(tmp_path / "accelerator.json", manifest)
         assert load_manifest(tmp_path / "accelerator.json") == manifest
         assert list(tmp_path.iterdir()) == [tmp_path / "accelerator.json"]
@@ -197,13 +199,54 @@ def test_a_value_out_of_range_is_refused(tmp_path: Path, at: tuple[str, ...], va
         (("channels",), 2, "with the product 1568"),
         (("datatype",), "int8", "hardware.input.datatype is 'uint8', expected int8"),
         (("datatype",), "float32", "datatype is 'float32', expected one of uint8"),
-        (("outputs",), 3, "decision is there for 3 outputs, expected null"),
+        (("outputs",), 3, "decision.multipliers is missing"),
         (("decision",), None, "expected none, as there is no decision"),
     ],
 )
 def test_streams_that_contradict_each_other(tmp_path: Path, at: tuple[str, ...], value: object, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         load(tmp_path / "accelerator.json", replaced(at, value))
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [
+        (("multipliers",), [1, 5], "has 2 numbers, expected 3"),
+        (("multipliers", 1), 0, "is 0, expected 1 to 1073741823"),
+        (("multipliers", 1), 2**30, "is 1073741824, expected"),
+        (("multipliers", 1), 1.0, "holds 1.0, expected finite numbers"),
+        (("multipliers", 1), True, "holds True, expected finite numbers"),
+        (("offsets",), None, "is None, expected list"),
+        (("offsets", 0), 2**60, "is 1152921504606846976, expected -1152921504606846975 to"),
+        (("shift",), 201, "is 201, expected -200 to 200"),
+        (("shift",), 1.5, "is 1.5, expected int"),
+        (("rule",), 1, "is 1, expected str"),
+        (("operating_points", "c"), 5, "is int, expected an object"),
+        (("operating_points", "c", "label"), 3, "is 3, expected 0 to 2"),
+        (("operating_points", "c", "label"), -1, "is -1, expected 0 to 2"),
+        (("operating_points", "c", "margin"), 2**62, "is 4611686018427387904, expected"),
+        (("operating_points", "c", "margin"), 0.0, "is 0.0, expected int"),
+        (("extra",), 1, "is unknown"),
+    ],
+)
+def test_a_choice_that_could_leave_64_bits_is_refused_by_name(
+    tmp_path: Path, at: tuple[Any, ...], value: object, message: str
+) -> None:
+    raw = copy.deepcopy(RAW) | {"outputs": 3, "class_names": ["a", "b", "c"], "hardware": None}
+    raw["decision"] = dataclasses.asdict(CHOICE)
+    holder = raw["decision"]
+    for key in at[:-1]:
+        holder = holder[key]
+    holder[at[-1]] = value
+    where = ".".join(key for key in ("decision", *at) if isinstance(key, str))
+    with pytest.raises(ArtifactError, match=rf"{where}\.? ?{message}"):
+        load(tmp_path / "accelerator.json", raw)
+
+
+def test_there_are_as_many_names_as_classes(tmp_path: Path) -> None:
+    raw = RAW | {"outputs": 3, "class_names": ["a", "b"], "hardware": None, "decision": dataclasses.asdict(CHOICE)}
+    with pytest.raises(ArtifactError, match=r"class_names is \['a', 'b'\], expected 3 names"):
+        load(tmp_path / "accelerator.json", raw)
 
 
 @pytest.mark.parametrize("holder", [(), ("decision",), ("hardware",), ("hardware", "output")], ids=str)
