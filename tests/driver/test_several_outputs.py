@@ -46,7 +46,7 @@ def board(folder: Path, shell: str) -> tuple[SimulatedDevice, Any]:
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize("outputs", [1, 3, 10])
+@pytest.mark.parametrize("outputs", [1, 3, 10, 100])
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_integer_comes_back(tmp_path: Path, name: str, outputs: int, shell: str) -> None:
     source, lanes = SOURCES[name]

@@ -1,9 +1,16 @@
-"""Three integers per image, of signed values: through RTL and gates to the simulated boards of both shells."""
+"""K integers per image: through RTL and gates to the simulated boards of both shells.
 
+The kind of fault: an end of the chain that takes an image for one result, or a last layer for one that gives its
+results one by one: its outputs in parallel, the converter behind them, TLAST, and how many results a transfer brings.
+"""
+
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from contract.golden import Golden
 from contract.manifest import Hardware, Stream
@@ -20,8 +27,10 @@ from driver.witness import find_witness
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
 from finn_build.gates import simulate_gates
+from finn_build.simulate import simulate, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.verify import simulate_network
+from tests.integer_networks import random_integer_network
 from tests.randomness import generator
 
 SOURCE = Input(4, 3, 2, "int5")
@@ -37,17 +46,17 @@ def a_network() -> IntegerNetwork:
     return IntegerNetwork(SOURCE, (first, signs, Dense(rng.integers(-7, 8, (3, 6), dtype=np.int8), None)))
 
 
-def hardware(design: Design, shell: str) -> Hardware:
-    source, beat = SOURCE.values, design.in_bits
+def hardware(design: Design, source: Input, shell: str) -> Hardware:
+    beat, results = design.in_bits, design.results
     return Hardware(
         shell=shell,
         board="pynq-z2",
         part="xc7z020clg400-1",
         clock_mhz=100.0,
         input=Stream(
-            list(SOURCE.shape), source.name, [design.in_beats, design.simd], design.in_beats * beat // 8, beat
+            list(source.shape), source.datatype, [design.in_beats, design.simd], design.in_beats * beat // 8, beat
         ),
-        output=Stream([3], "int32", [3, 1], 12, 32),
+        output=Stream([results], "int32", [results, 1], 4 * results, 32),
         dma=dict(CELLS[shell]),
         cycles_per_image=design.in_beats,
     )
@@ -69,16 +78,58 @@ def test_from_integers_to_both_boards(tmp_path: Path) -> None:
     assert sim["initiation_interval"] == sim["estimated_interval"]
     _, gates = simulate_gates(rtl, design, images[:6], family="xc7", scratch=tmp_path / "gates", stall_seed=3)
     assert gates.outputs.tolist() == want[:6].tolist()
+    with core_of(tmp_path / "sim" / "harness", rtl, design) as core:
+        check_boards(core, network, design, images)
+
+
+def core_of(program: Path, rtl: Path, design: Design) -> VerilatedCore:
+    beats, beat_bytes = design.in_beats, design.in_bits // 8
+    return VerilatedCore(program, rtl, beats=beats, beat_bytes=beat_bytes, results=design.results)
+
+
+def check_boards(core: VerilatedCore, network: IntegerNetwork, design: Design, images: NDArray[Any]) -> None:
+    """A transfer brings the results of all its images in one piece, whatever came before it."""
+    want = network.outputs(images)[-1]
+    witness = find_witness(Reference(network), images, lanes=design.simd, result_bytes=4)
     for shell, kind in LINKS.items():
-        board = hardware(design, shell)
-        witness = find_witness(Reference(network), images, lanes=design.simd, result_bytes=4)
-        program = tmp_path / "sim" / "harness"
-        beat_bytes = design.in_bits // 8
-        with VerilatedCore(program, rtl, beats=design.in_beats, beat_bytes=beat_bytes, results=3) as core:
-            runtime = StandIn(SimulatedDevice(board, core))
-            link = kind(runtime, {}, board, witness, capacity=40, timeout_s=20.0, progress=core.progress)
-            for count in (40, 1):
-                link.stage(0, images[:count])
-                link.start(0, count)
-                assert link.finish(0, count).tolist() == want[:count].tolist()
-            link.close()
+        board = hardware(design, network.input, shell)
+        runtime = StandIn(SimulatedDevice(board, core))
+        link = kind(runtime, {}, board, witness, capacity=len(images), timeout_s=20.0, progress=core.progress)
+        for count in (len(images), 1):
+            link.stage(0, images[:count])
+            link.start(0, count)
+            assert link.finish(0, count).tolist() == want[:count].tolist()
+        link.close()
+
+
+WAYS = [(3, 3), (10, 2), (10, 10), (100, 20)]  # K, and how many the last layer computes at a time; above it is one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("outputs", "parallel"), WAYS)
+def test_outputs_in_parallel(tmp_path: Path, outputs: int, parallel: int) -> None:
+    network = random_integer_network([6], [7], seed=6, height=2, width=3, outputs=outputs, reach=3)
+    images = network.input.values.random(generator(13), (24, *network.input.shape))
+    want = network.outputs(images)[-1]
+    assert len(np.unique(want, axis=0)) > 15
+    sizes = {"MVAU_rtl_0": (1, 2), "Thresholding_rtl_0": (1, None), "MVAU_rtl_1": (parallel, 2)}
+    folding = {name: {"PE": pe} | ({"SIMD": simd} if simd else {}) for name, (pe, simd) in sizes.items()}
+    (tmp_path / "folding.json").write_text(json.dumps(folding))
+    config = BuildConfig(folding=tmp_path / "folding.json")
+    build_network(network, Golden(images, want), tmp_path / "build", config, lambda _: None)
+    rtl = tmp_path / "build" / "rtl"
+    design = load_design(rtl)
+    harness = verilate(rtl, design, tmp_path / "sim", quick=True, checked=True)
+    plain = simulate(harness, rtl, design, images)
+    assert plain.outputs.tolist() == want.tolist()
+    estimates = json.loads((tmp_path / "build" / "estimates.json").read_text())
+    assert plain.finished[-1] - plain.finished[12] == 11 * estimates["cycles_per_image"] >= 11 * outputs
+    for seed in range(3):
+        assert simulate(harness, rtl, design, images, stall_seed=seed).outputs.tolist() == want.tolist()
+    with core_of(harness, rtl, design) as core:
+        for count in (1, 2):  # transfers: TLAST comes with an image's last result, and with no other
+            for first in range(0, 4, count):
+                got = core.send(design.pack(images[first : first + count]).tobytes(), True)
+                results = want[first : first + count].reshape(-1).tolist()
+                assert got == [(value, i == len(results)) for i, value in enumerate(results, 1)]
+        check_boards(core, network, design, images)
