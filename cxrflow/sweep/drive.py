@@ -126,7 +126,10 @@ def _search(
     )
     scheduler = ASHAScheduler("epoch", metric="monitor", mode="max", max_t=100_000, grace_period=GRACE_EPOCHS)
     config = tune.TuneConfig(
-        search_alg=algorithm, num_samples=left, scheduler=scheduler if search.stop_hopeless else None
+        search_alg=algorithm,
+        num_samples=left,
+        scheduler=scheduler if search.stop_hopeless else None,
+        reuse_actors=True,
     )
     return space, config, left
 
