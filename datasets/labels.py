@@ -12,6 +12,7 @@ Source: Irvin et al., "CheXpert", arXiv:1901.07031: blank is "not mentioned", -1
 same.
 """
 
+import difflib
 import re
 import unicodedata
 from collections import Counter
@@ -90,6 +91,8 @@ _ASIDE = {  # words that a denial reaches across
 }  # fmt: skip
 _JOINS = r"[,;:&()\[\]+/.#]+"  # between words, without a blank
 _LONG = 6  # letters; a shorter word within another one is chance, as mass in massive
+_ENDINGS = "eisy"  # letters that plurals end in, in English and Latin: opacities, masses, atelectases
+_ALIKE = 0.88  # difflib's measure of two spellings of one word; emphysema and empyema have 0.875
 _TRUTH = {"+", "0", "1", "false", "neg", "negative", "no", "pos", "positive", "true", "yes"}  # of what the column names
 _COLUMN_WORDS = {"class", "diagnosis", "finding", "findings", "flag", "gt", "ground", "has", "is", "label", "labels",
                  "name", "present", "status", "target", "truth", "y"}  # fmt: skip
@@ -212,12 +215,26 @@ def _includes(name: str, positive: str) -> bool:
     """Return whether another class names the positive one too: as a kind of it, or beside others in one cell."""
     if name == positive or _sense(name) == Verdict.NEGATIVE:
         return False
-    words, wanted = (re.findall(r"[^\W_]+|[+]", text) for text in (name, positive))
-    # Directly behind a denial it is not there. A long word may have others grown to it, as in bronchopneumonia.
+    words, wanted = (re.findall(r"[^\W\d_]+|\d+|[+]", text) for text in (name, positive))
+    # Directly behind a denial it is not there.
     there = [word for before, word in zip(["", *words], words, strict=False) if before not in _DENIES]
-    return bool(wanted) and all(
-        any(word == part or (len(part) >= _LONG and part in word) for word in there) for part in wanted
-    )
+    # A number tells kinds of one thing apart, class 1 and class 2, where both have one: not COVID and COVID-19.
+    if not {word for word in words if word.isdigit()} and any(map(str.isalpha, wanted)):
+        wanted = [word for word in wanted if not word.isdigit()]
+    return bool(wanted) and all(any(_same_word(word, part) for word in there) for part in wanted)
+
+
+def _same_word(word: str, wanted: str) -> bool:
+    """Return whether a word is the wanted one, in another number, spelling or compound such as bronchopneumonia."""
+    if word == wanted or {word, wanted} == {"tb", "tuberculosis"}:
+        return True
+    if not (word.isalpha() and wanted.isalpha()):
+        return False
+    if word.rstrip(_ENDINGS) == wanted.rstrip(_ENDINGS) != "" or (len(wanted) >= _LONG and wanted in word):
+        return True
+    # Edema and oedema, tumor and tumour, two letters that changed places.
+    close = abs(len(word) - len(wanted)) <= 2 and min(len(word), len(wanted)) >= _LONG - 1
+    return close and difflib.SequenceMatcher(None, word, wanted).ratio() >= _ALIKE
 
 
 def _is_finding(word: str) -> bool:
@@ -267,7 +284,8 @@ class Classes:
             if negative == REST and (same := [name for name in spelling if _includes(name, plain(positive))]):
                 raise DataError(
                     f"{where}: {names[spelling[same[0]]]} has the label {_short(spelling[same[0]])}, which has "
-                    f"{positive!r} in it, but would count as NORMAL, as 'data.negative' is {REST!r}; write several "
+                    f"{positive!r}, or what reads like it, in it, but would count as NORMAL, as 'data.negative' is "
+                    f"{REST!r}; write several "
                     "findings of one cell with | between them, relabel such images, or set 'data.negative' to the one "
                     "class that counts."
                 )
@@ -324,7 +342,14 @@ class Classes:
         if None not in senses and len(set(senses)) == len(found):
             return _ordered(found[0], found, positive=senses[0] == Verdict.POSITIVE)
         if len(found) == 1 and (others := self._choices() - {"drop"}):
-            return _ordered(found[0], found, positive="positive" not in others)
+            # What is said about blanks and doubt does not say what a word means that is not known: it may be "absent".
+            if senses[0] is not None or others == {"refuse"}:  # which is refused, with a place
+                return _ordered(found[0], found, positive=senses[0] != Verdict.NEGATIVE)
+        if len(found) == 1:
+            raise DataError(
+                f"{where}: nothing tells whether {shown} is pneumonia; expected a name such as NORMAL or PNEUMONIA, so "
+                "set 'data.positive' or 'data.negative' in the experiment to it."
+            )
         raise DataError(
             f"{where}: nothing tells which of {shown} is pneumonia; expected names such as NORMAL and PNEUMONIA, so "
             "set 'data.positive' in the experiment to one of the two; the other counts as NORMAL."

@@ -231,10 +231,16 @@ def test_several_classes_of_which_two_count(images: Path) -> None:
      ("Pneumonia", "['effusion', 'pneumonia']"), ("pneumonia", "bacterial pneumonia"), ("Pneumonia", "Pneumonias"),
      ("Pneumonia", "PNEUMONIA & mass"), ("Mass", "Nodule Mass"), ("Lung Opacity", "opacity of the lung"), ("1", "0, 1"),
      ("pneumonia", "pneumonia + effusion"), ("Effusion", "pleural effusions"), ("Pneumonia", "pneumonia ruled out"),
-     ("pneumonia", "non-viral pneumonia"), ("TB", "no effusion, TB"), ("COVID-19", "covid19 (COVID-19)")],
+     ("pneumonia", "non-viral pneumonia"), ("TB", "no effusion, TB"), ("COVID-19", "covid19 (COVID-19)"),
+     ("COVID", "COVID19"), ("COVID19", "COVID-19"), ("COVID-19", "COVID"), ("COVID-19", "covid19"),
+     ("Mass", "Masses"), ("masses", "lung mass"), ("Nodule", "Nodules"), ("nodules", "Nodule"), ("TB", "Tuberculosis"),
+     ("Lung Opacity", "lung opacities"), ("Atelectasis", "atelectases"), ("Edema", "pulmonary oedema"),
+     ("Tumour", "tumor"), ("Pneumonia", "Pnuemonia")],
 )  # fmt: skip
 def test_the_rest_must_not_name_the_positive_class(positive: str, name: str) -> None:
-    """The kind of fault: images of the finding are trained on as NORMAL, because a cell says more than its name."""
+    """The kind of fault: images of the finding are trained on as NORMAL, because a cell says more than its name, or
+    has another spelling of it.
+    """
     rules = LabelRules(positive=positive, negative="*")
     with pytest.raises(DataError, match=r"line 3 has the label .* in it, but would count as NORMAL.* with \| between"):
         Classes({"normal": "line 1", positive: "line 2", name: "line 3"}, rules, where="x")
@@ -244,7 +250,9 @@ def test_the_rest_must_not_name_the_positive_class(positive: str, name: str) -> 
     ("positive", "name"),
     [("Pneumonia", "No pneumonia"), ("Mass", "massive effusion"), ("Viral Pneumonia", "Bacterial Pneumonia"),
      ("Pneumonia", "Pneumothorax"), ("1", "10"), ("COVID", "Non-COVID pneumonia"), ("TB", "tb negative"),
-     ("Viral Pneumonia", "Pneumonia"), ("Pneumonia", "effusion without pneumonia"), ("Lung Opacity", "Lung mass")],
+     ("Viral Pneumonia", "Pneumonia"), ("Pneumonia", "effusion without pneumonia"), ("Lung Opacity", "Lung mass"),
+     ("class 1", "class 2"), ("Emphysema", "Empyema"), ("Pneumonia", "Pneumonitis"), ("COVID-19", "Non-COVID"),
+     ("Nodule", "Normal"), ("Fibrosis", "Fracture")],
 )  # fmt: skip
 def test_the_rest_may_deny_the_positive_class(positive: str, name: str) -> None:
     classes = Classes(dict.fromkeys((positive, name, "x"), ""), LabelRules(positive=positive, negative="*"), where="x")
@@ -301,6 +309,25 @@ def test_one_image_in_two_classes(tmp_path: Path, kind: str) -> None:
     gone = set(everything(changed)) - set(everything(dropped))
     assert len(gone) >= 2 and {everything(changed)[name][1] for name in gone} == {1}
     assert any(f"{len(gone)} of" in note and "left out" in note for note in dropped.report.notes)
+
+
+@pytest.mark.parametrize("word", ["absent", "resolved", "x", "clear lungs", "NORMAL_CXR", "misc", "2"])
+def test_one_class_beside_none_is_not_positive_by_that(images: Path, word: str) -> None:
+    """The kind of fault: a word becomes PNEUMONIA because the user said what the cells without one count as."""
+    path = table(images / "labels.csv", rows(word, ""), "path,label")
+    for blank in ("negative", "positive"):
+        refused(path, f"nothing tells whether {word!r} is pneumonia", "set 'data.positive' or 'data.neg", blank=blank)
+    for field, blank, expected in (("positive", "negative", 1), ("negative", "positive", 0)):
+        data = load(path, **{field: word}, blank=blank)
+        assert all(label == (int(name[7:-4]) % 2 != expected) for name, (_, label) in everything(data).items())
+    refused(path, "line 3 has no usable label")
+    refused(table(images / "x.csv", rows(word, "-1"), "path,label"), "nothing tells whether", uncertain="negative")
+
+
+@pytest.mark.parametrize(("word", "blank"), [("normal", "negative"), ("0", "negative"), ("1", "positive")])
+def test_a_known_class_beside_none_is_that_one(images: Path, word: str, blank: str) -> None:
+    path = table(images / "labels.csv", rows(word, ""), "path,label")
+    refused(path, "holds no usable image; expected images of both classes", where=path, blank=blank)
 
 
 def test_class_folders_that_are_no_class(tmp_path: Path) -> None:
