@@ -341,10 +341,11 @@ class Classes:
         # One word that is known says nothing about the other: beside a 1 may be a word for "not read yet".
         if None not in senses and len(set(senses)) == len(found):
             return _ordered(found[0], found, positive=senses[0] == Verdict.POSITIVE)
-        if len(found) == 1 and (others := self._choices() - {"drop"}):
-            # What is said about blanks and doubt does not say what a word means that is not known: it may be "absent".
-            if senses[0] is not None or others == {"refuse"}:  # which is refused, with a place
-                return _ordered(found[0], found, positive=senses[0] != Verdict.NEGATIVE)
+        others = self._choices() - {"drop"}
+        # What blanks and doubt count as does not say what a word means that is not known: it may be "absent". Where
+        # they are refused, that comes later, and with a place.
+        if len(found) == 1 and (others == {"refuse"} or (others and senses[0] is not None)):
+            return _ordered(found[0], found, positive=senses[0] != Verdict.NEGATIVE)
         if len(found) == 1:
             raise DataError(
                 f"{where}: nothing tells whether {shown} is pneumonia; expected a name such as NORMAL or PNEUMONIA, so "
