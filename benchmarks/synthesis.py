@@ -27,6 +27,7 @@ from finn_build.ops import mvau as op_mvau
 from finn_build.ops import requantizer as op_requantizer
 from finn_build.ops import thresholding as op_thresholding
 from finn_build.ops import width_converter as op_width_converter
+from finn_build.ops.activation import signed_bits
 from finn_build.ops.lut_mvau import SOURCES, row_starts, weight_words
 from finn_build.ops.op import Folding
 from finn_build.ops.own import memory_lines
@@ -202,7 +203,7 @@ def requantizer(
     random = np.random.default_rng(0)
     factors = random.integers(2 ** (factor - 2), 2**factor, channels).tolist()
     addends = random.integers(-(2 ** (shift + a)), 2 ** (shift + a), channels).tolist()
-    addend = op_requantizer.signed_bits(addends)
+    addend = signed_bits(addends)
     in_bits, out_bits = -(-pe * acc // 8) * 8, -(-pe * a // 8) * 8
     verilog = own_top(
         name,

@@ -25,6 +25,7 @@ from finn_build.config import BuildConfig
 from finn_build.estimates import estimate, formulas
 from finn_build.fifos import latency_bound, stages
 from finn_build.finn_session import finn_session
+from finn_build.folding_file import read_folding
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops import layer_op
 from finn_build.stitch import stitch
@@ -84,10 +85,12 @@ def build_network(
     board = BOARDS[config.board]
     chain = Chain(network, golden, out, report)
     with finn_session(out / "finn"):
+        graph = hardware_graph(network)
+        if config.folding is not None:  # before anything slow
+            read_folding(graph, config.folding)
         if hear is not None:
             hear(chain, (out / "finn").resolve())
-        model = chain.step("hardware_graph", lambda: hardware_graph(network))
-        graph = model
+        chain.step("hardware_graph", lambda: graph)
         _tell_of_thresholds(graph, config, report)
         model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
@@ -166,7 +169,7 @@ def _folding(model: ModelWrapper) -> dict[str, dict[str, Any]]:
     folding: dict[str, dict[str, Any]] = {"Defaults": {}}
     for node in model.graph.node:
         inst = getCustomOp(node)
-        folding[node.name] = {name: inst.get_nodeattr(name) for name in layer_op(node).settable(inst)}
+        folding[node.name] = {name: inst.get_nodeattr(name) for name in layer_op(node).legal(inst)}
     return folding
 
 

@@ -14,7 +14,7 @@ from contract.errors import ConfigError
 from contract.values import PIXELS
 from finn_build.config import Activation, BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
-from finn_build.ops import requantizer
+from finn_build.ops.activation import STEP
 from finn_build.ops.op import Layer
 from finn_build.plan import BIPOLAR, Node, Sizes, plan, signed_type, width
 from finn_build.targets.boards import BOARDS
@@ -206,7 +206,8 @@ def _scaled(network: Sequence[Shape], share: int) -> list[Shape]:
 
 def _foresee_folding(network: Sequence[Shape], config: BuildConfig) -> None:
     """Refuse a folding file that does not fit the layers."""
-    from finn_build import ops, steps
+    from finn_build import ops
+    from finn_build.folding_file import read_folding
     from finn_build.hardware_graph import outline
 
     assert config.folding is not None
@@ -214,7 +215,7 @@ def _foresee_folding(network: Sequence[Shape], config: BuildConfig) -> None:
     refusals = []
     for by_chance in _chances(network):
         try:
-            steps.read_folding(outline(_sizes(network, narrow=True, by_chance=by_chance), PIXEL_TYPE), config.folding)
+            read_folding(outline(_sizes(network, narrow=True, by_chance=by_chance), PIXEL_TYPE), config.folding)
         except ConfigError as err:
             refusals.append(err)
         else:
@@ -251,7 +252,7 @@ def _layer(least: Node, most: Node, activation: Activation, *, hopeful: bool) ->
     layer = replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful)
     if hopeful and activation != "thresholds" and node.result != BIPOLAR:
         # Whether integers exist that multiply and shift to the same, and how wide they are, nobody knows before.
-        return replace(layer, factor_bits=requantizer.STEP, addend_bits=1)
+        return replace(layer, factor_bits=STEP, addend_bits=1)
     return layer
 
 

@@ -16,7 +16,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import Dense, IntegerNetwork
-from finn_build.ops import requantizer
+from finn_build.ops.activation import constants
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
 from finn_build.requantization import requantization
@@ -124,7 +124,7 @@ def _set_equivalent(node: Any, layer: Dense, reach: tuple[NDArray[np.int64], NDA
     assert layer.thresholds is not None
     found = requantization(layer.thresholds, *reach)
     if found is not None:
-        node.attribute.extend(helper.make_attribute(k, v) for k, v in requantizer.constants(found).items())
+        node.attribute.extend(helper.make_attribute(k, v) for k, v in constants(found).items())
 
 
 def _threshold_type(thresholds: NDArray[np.int64], sums: str) -> str:

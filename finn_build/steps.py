@@ -6,19 +6,17 @@ can forget that.
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 from qonnx.transformation.general import GiveUniqueNodeNames
 
-from contract.errors import ArtifactError, ConfigError
-from contract.files import read_json
+from contract.errors import ConfigError
 from finn_build.config import Activation, BuildConfig
 from finn_build.fifos import fifo_depths, stages
 from finn_build.folding import Problem, budget, solve
+from finn_build.folding_file import read_folding
 from finn_build.ops import OPS, layer_op, op_of, width_converter
-from finn_build.ops.op import divisors
 from finn_build.targets.boards import BOARDS, Board
 
 Step = Callable[[ModelWrapper, BuildConfig], ModelWrapper]
@@ -50,51 +48,6 @@ def folding_problem(model: ModelWrapper, board: Board, activation: Activation = 
     """Return what there is to fold, within the budget of `board`."""
     layers = (layer_op(node).layer(model, getCustomOp(node)) for node in model.graph.node)
     return Problem(tuple(replace(layer, activation=activation) for layer in layers), board, budget(board))
-
-
-def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
-    """Return the attributes that a folding file gives to nodes. Raises ConfigError."""
-    try:
-        folding = read_json(path, advice="Give an existing file, see folding.json of a build, or use target_fps.")
-        wanted = {name: dict(values) for name, values in folding.items()}
-    except ArtifactError as err:
-        raise ConfigError(f"folding file {err}") from err
-    except (ValueError, AttributeError, TypeError) as err:
-        raise ConfigError(
-            f"folding file {path} is not a JSON object of objects ({err}). See folding.json of a build."
-        ) from err
-    nodes = {n.name: getCustomOp(n) for n in model.graph.node}
-    if wanted.pop("Defaults", {}):
-        raise ConfigError(f"folding file {path} has Defaults, which do nothing here: give every layer its own values.")
-    for name, values in wanted.items():
-        if name not in nodes:
-            raise ConfigError(f"folding file {path} names {name}, which is no layer; layers are {', '.join(nodes)}.")
-        types, op = nodes[name].get_nodeattr_types(), layer_op(nodes[name].onnx_node)
-        settable = op.settable(nodes[name])
-        for attribute in values:
-            if attribute not in settable:
-                raise ConfigError(
-                    f"folding file {path} sets {attribute} of {name}; settable are {', '.join(settable)}."
-                )
-        for attribute, choices in op.choices.items():
-            legal_choices = [choice for choice in choices if attribute in types and choice in types[attribute][3]]
-            if attribute in values and values[attribute] not in legal_choices:
-                raise ConfigError(
-                    f"folding file {path}: {name} has {attribute} {values[attribute]!r}, expected "
-                    f"{' or '.join(legal_choices)}."
-                )
-        for attribute, divides in op.sizes.items():
-            if attribute not in values:
-                continue
-            size = nodes[name].get_nodeattr(divides)
-            legal = divisors(size)
-            known = size > 0  # before the training, not every size is
-            if type(values[attribute]) is not int or (known and values[attribute] not in legal):
-                raise ConfigError(
-                    f"folding file {path}: {name} has {attribute} {values[attribute]!r}, but it must divide "
-                    f"{divides} = {size}; legal are {', '.join(map(str, legal))}."
-                )
-    return wanted
 
 
 def insert_fifos(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:

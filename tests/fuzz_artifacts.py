@@ -35,7 +35,7 @@ from cxrflow.serve.devices import Fleet
 from cxrflow.sweep.spec import load_sweep
 from driver.accelerator import Accelerator
 from driver.reference import Reference
-from finn_build import steps
+from finn_build.folding_file import read_folding
 from finn_build.hardware_graph import hardware_graph
 from finn_build.stitch import load_design
 from finn_build.targets.boards import load_boards
@@ -276,7 +276,7 @@ def targets(run: Path) -> list[Target]:
         one("checkpoint.pt", "checkpoint.pt", read("train/checkpoint.pt"), damaged_zip, load_checkpoint),
         one("model.onnx", "model.onnx", read("export/model.onnx"), mutated, load_onnx),
         one("folding.json", "folding.json", read(f"{BOARD}/folding.json"), damaged_json,
-            lambda path: steps.read_folding(graph, path)),
+            lambda path: read_folding(graph, path)),
         one("design.json", "rtl/design.json", read(f"{BOARD}/rtl/design.json"), damaged_json,
             lambda path: load_design(path.parent)),
         one("stage.json", "stage.json", read("train/stage.json"), damaged_json, lambda path: read_stamp(path.parent)),

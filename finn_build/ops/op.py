@@ -4,7 +4,7 @@ The search for a folding, the FIFOs, the estimates, the stitched Verilog and the
 by its name. Nothing here imports FINN, which takes seconds: a network is foreseen, and a page drawn, without it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -56,6 +56,21 @@ class Folding:
     ram_style: RamStyle = "auto"
     in_luts: bool = False  # what could be built of DSPs, too
     digit: int = 0  # of an activation that multiplies: bits of a factor at a time; 0: it compares with thresholds
+
+
+@dataclass(frozen=True)
+class Legal:
+    """The values that an attribute can have."""
+
+    values: Sequence[int | str]
+    because: str = ""  # why no others; empty where the values say it themselves
+
+    def __str__(self) -> str:
+        """Return the end of a sentence that began with what was found."""
+        listed = f"{self.values[0]} to {self.values[-1]}" if isinstance(self.values, range) else None
+        if not self.because:
+            return f", expected {listed or ' or '.join(map(str, self.values))}"
+        return f", but {self.because}; legal are {listed or ', '.join(map(str, self.values))}"
 
 
 @dataclass(frozen=True)
@@ -167,9 +182,23 @@ class LayerOp(Op):
     sizes: ClassVar[dict[str, str]]  # of PE and SIMD, as far as it has them: the attribute that each divides
     choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # what a folding file may choose, and from what
 
-    def settable(self, inst: Any) -> list[str]:
-        """Return the attributes that a folding file may set."""
-        return [name for name in (*self.sizes, *self.choices) if name in inst.get_nodeattr_types()]
+    def legal(self, inst: Any, *, trained: bool = True) -> dict[str, Legal]:
+        """Return the attributes that a folding file may set, and to what.
+
+        Args:
+            inst: FINN's node.
+            trained: whether the node has its constants; what depends on them is not known before.
+        """
+        types = inst.get_nodeattr_types()
+        values = {name: inst.get_nodeattr(size) for name, size in self.sizes.items() if name in types}
+        return {
+            name: Legal(tuple(divisors(value)), f"it must divide {self.sizes[name]} = {value}")
+            for name, value in values.items()
+        } | {
+            name: Legal(tuple(choice for choice in choices if choice in types[name][3]))
+            for name, choices in self.choices.items()
+            if name in types
+        }
 
     def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
         """Return a node as the search for a folding sees it."""

@@ -12,13 +12,14 @@ from functools import cache, partial
 from itertools import product
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from finn_build.costs import Family, RamStyle, Resources, rom
-from finn_build.ops.op import DOMAIN, Attributes, Folding, Layer, LayerOp, Node, divisors
+from finn_build.ops.activation import ATTRIBUTES, ActivationOp, folding, layer
+from finn_build.ops.op import DOMAIN, Folding, Layer, Node, divisors
 from finn_build.ops.own import OwnRtl, memory_lines, wrapper
 from finn_build.requantization import Requantization
 from finn_build.targets.families import FAMILIES
@@ -28,46 +29,16 @@ if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
 
 SOURCE = "requantizer.sv"
-STEP = 4  # factors are filled up to a multiple of so many bits, which has more divisors
-UNITS: tuple[str, ...] = ("thresholds", "dsp", "lut")  # what an activation is built of
 PART = 17  # bits of an unsigned factor on a multiplier's narrower input
-# FINN's types of the attributes that say what may take the place of a node of thresholds, and what does.
-ATTRIBUTES: dict[str, tuple[Any, ...]] = {
-    "factors": ("ints", False, []),  # one a channel; empty: there are no such integers
-    "addends": ("ints", False, []),
-    "shift": ("i", False, 0),
-    "levels": ("i", False, 0),  # the largest answer
-    "FactorBits": ("i", False, 0),
-    "DIGIT": ("i", False, 0),
-    "unit": ("s", False, UNITS[0], set(UNITS)),
-    "ram_style": ("s", False, "auto", {"auto", "block", "distributed"}),
-}
-SIZES = {"PE": "NumChannels", "DIGIT": "FactorBits"}
-CHOICES: dict[str, tuple[str, ...]] = {"unit": UNITS, "ram_style": ("auto", "block", "distributed")}
 
 
-class Requantizer(LayerOp):
+class Requantizer(ActivationOp):
     """Multiplies, adds, shifts and clips; a node of thresholds becomes one where its folding says so."""
 
     op_type = "Requantizer_rtl"
-    called = "Activation"
-    sizes: ClassVar = SIZES
-    choices: ClassVar = CHOICES
 
     def node_class(self) -> type:
         return node_class()
-
-    def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
-        return layer(inst)
-
-    def folding(self, inst: Any) -> Folding:
-        return folding(inst)
-
-    def taken(self, folding: Folding) -> int:
-        return folding.pe
-
-    def attributes(self, folding: Folding) -> Attributes:
-        return attributes(folding)
 
     def foldings(self, layer: Layer) -> Iterator[Folding]:
         """Yield those in place of thresholds; none where there are no such integers."""
@@ -94,51 +65,8 @@ class Requantizer(LayerOp):
         steps = int(inst.get_nodeattr("FactorBits")) // chosen.digit
         return partial(Requantize, steps=steps, digit=chosen.digit, in_luts=chosen.in_luts)
 
-    def activates(self, *, bipolar: bool) -> bool:
-        return True
-
     def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
         return f"{self.called} {number}: multiply and shift"
-
-
-def layer(inst: Any) -> Layer:
-    """Return a node of thresholds, or what took its place, as the search for a folding sees it."""
-    node, bits = inst.onnx_node, (inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth())
-    return Layer(
-        node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), *bits,
-        factor_bits=inst.get_nodeattr("FactorBits"), addend_bits=signed_bits(inst.get_nodeattr("addends")),
-    )  # fmt: skip
-
-
-def folding(inst: Any) -> Folding:
-    """Return that of such a node."""
-    unit, pe = inst.get_nodeattr("unit"), inst.get_nodeattr("PE")
-    if unit == UNITS[0]:
-        return Folding(pe)
-    digit = inst.get_nodeattr("FactorBits") if unit == "dsp" else inst.get_nodeattr("DIGIT")
-    return Folding(pe, ram_style=inst.get_nodeattr("ram_style"), in_luts=unit == "lut", digit=digit)
-
-
-def attributes(folding: Folding) -> Attributes:
-    """Return FINN's attributes of such a node that is folded so."""
-    if not folding.digit:
-        return {"PE": folding.pe, "unit": UNITS[0]}
-    unit = "lut" if folding.in_luts else "dsp"
-    return {"PE": folding.pe, "unit": unit, "DIGIT": folding.digit, "ram_style": folding.ram_style}
-
-
-def signed_bits(values: list[int]) -> int:
-    """Return the bits of a signed number that holds each of `values`, or none of them."""
-    return max((1 + (v if v >= 0 else ~v).bit_length() for v in map(int, values)), default=1)
-
-
-def constants(found: Requantization) -> dict[str, Any]:
-    """Return the attributes of a node of thresholds that has this equivalent."""
-    bits = -(-max(1, int(found.factor.max()).bit_length()) // STEP) * STEP
-    return {
-        "factors": found.factor.tolist(), "addends": found.addend.tolist(), "shift": found.shift,
-        "levels": found.levels, "FactorBits": bits, "DIGIT": bits,
-    }  # fmt: skip
 
 
 def replace(model: "ModelWrapper", node: Any) -> None:

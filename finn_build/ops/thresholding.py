@@ -12,34 +12,28 @@ from functools import cache, partial
 from itertools import chain
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError
 from finn_build.costs import SMALLEST_BLOCK, Family, Resources, bram18
 from finn_build.ops import requantizer
-from finn_build.ops.op import AXILITE_TIES, Attributes, Folding, Layer, LayerOp, Node, divisors, instance
+from finn_build.ops.activation import ATTRIBUTES, UNITS, ActivationOp
+from finn_build.ops.op import AXILITE_TIES, Folding, Layer, Node, divisors, instance
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
 
 
-class Thresholds(LayerOp):
+class Thresholds(ActivationOp):
     """Counts how many thresholds of its channel a sum reaches; a folding may choose what gives the same integers."""
 
     op_type = "Thresholding_rtl"
-    called = "Activation"
-    sizes: ClassVar = requantizer.SIZES
-    choices: ClassVar = requantizer.CHOICES
 
     def node_class(self) -> type:
         return node_class()
-
-    def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
-        return requantizer.layer(inst)
 
     def foldings(self, layer: Layer) -> Iterator[Folding]:
         equivalents = requantizer.OP.foldings(layer) if layer.activation != "thresholds" else iter(())
@@ -47,30 +41,14 @@ class Thresholds(LayerOp):
             return equivalents
         return chain(map(Folding, divisors(layer.mh)), equivalents)
 
-    def folding(self, inst: Any) -> Folding:
-        return requantizer.folding(inst)
-
-    def attributes(self, folding: Folding) -> Attributes:
-        return requantizer.attributes(folding)
-
     def cycles(self, layer: Layer, folding: Folding) -> int:
         return requantizer.OP.cycles(layer, folding) if folding.digit else super().cycles(layer, folding)
 
     def build(self, model: "ModelWrapper", node: Any) -> None:
         from qonnx.custom_op.registry import getCustomOp
 
-        inst = getCustomOp(node)
-        unit, thresholds = inst.get_nodeattr("unit"), requantizer.UNITS[0]
-        if unit != thresholds and not inst.get_nodeattr("FactorBits"):
-            raise ConfigError(
-                f"{node.name} has unit {unit!r}, but no multiplication and shift gives what its thresholds give. Give "
-                f"it the unit {thresholds!r} in the folding file."
-            )
-        if unit != thresholds:
+        if getCustomOp(node).get_nodeattr("unit") != UNITS[0]:
             requantizer.replace(model, node)
-
-    def taken(self, folding: Folding) -> int:
-        return folding.pe
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         widths = layer.guesses or (layer.in_bits,)
@@ -86,9 +64,6 @@ class Thresholds(LayerOp):
     def instance(self, i: int, node: Node) -> str:
         return instance(i, node, (AXILITE_TIES, "        .in1_V_TVALID(1'b0), .in1_V_TDATA('b0),"))
 
-    def activates(self, *, bipolar: bool) -> bool:
-        return True
-
     def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
         return f"{self.called} {number}: thresholds"
 
@@ -103,7 +78,7 @@ def node_class() -> type:
 
         def get_nodeattr_types(self) -> dict[str, Any]:
             """Return FINN's, and the integers that may take the place of the thresholds."""
-            return {**FinnThresholding.get_nodeattr_types(self), **requantizer.ATTRIBUTES}
+            return {**FinnThresholding.get_nodeattr_types(self), **ATTRIBUTES}
 
         def generate_params(self, model: "ModelWrapper", path: str) -> None:
             """Write the memory of every lane and stage of the search into the folder `path`."""

@@ -16,7 +16,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchEr
 from contract.golden import load_golden
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
-from finn_build.build import build
+from finn_build.build import build, build_network
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate
@@ -314,7 +314,9 @@ class TestFoldingFiles:
             build(one.export, tmp_path / "build", BuildConfig(folding=tmp_path / "folding.json"), quiet)
 
     @pytest.mark.parametrize(
-        "content", ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"Defaults": 5}', DEEP], ids=lambda text: text[:20]
+        "content",
+        ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"MVAU_rtl_0": [["PE", 1]]}', '{"Defaults": 5}', DEEP],
+        ids=lambda text: text[:30],
     )
     def test_no_folding(self, one: Built, tmp_path: Path, content: str) -> None:
         expected = "is not JSON" if content in ("{", DEEP) else "is not a JSON object of objects"
@@ -327,6 +329,12 @@ class TestFoldingFiles:
             ("MVAU_rtl_1", {"PE": 3}, "has PE 3, but it must divide MH = 8; legal are 1, 2, 4, 8."),
             ("MVAU_rtl_1", {"SIMD": 5}, "has SIMD 5, but it must divide MW = 16; legal are 1, 2, 4, 8, 16."),
             ("Thresholding_rtl_0", {"PE": 32}, "must divide NumChannels = 16; legal are 1, 2, 4, 8, 16."),
+            ("Thresholding_rtl_0", {"DIGIT": -1}, "has DIGIT -1, but it must divide FactorBits = "),
+            ("MVAU_rtl_1", {"PE": -1}, "has PE -1, but it must divide MH = 8; legal are 1, 2, 4, 8."),
+            ("MVAU_rtl_1", {"PE": None}, "has PE None"),
+            ("MVAU_rtl_1", {"ram_style": ["auto"]}, "has ram_style ['auto'], expected auto or block or distributed."),
+            ("MVAU_rtl_1", {"ram_style": "x" * 10**6}, "has ram_style 'xxxxxxxxxxxx...xxxxxxxxxxxxx', expected auto"),
+            ("\x1b[31m" + "x" * 10**6, {}, "names ?[31mxxx"),
             ("MVAU_rtl_1", {"PE": True}, "has PE True"),
             ("MVAU_rtl_1", {"PE": 2.0}, "has PE 2.0"),
             ("MVAU_rtl_1", {"PE": "2"}, "has PE '2'"),
@@ -345,7 +353,22 @@ class TestFoldingFiles:
         self, one: Built, tmp_path: Path, layer: str, values: dict[str, object], message: str
     ) -> None:
         wanted = json.loads(one.folding.read_text(encoding="utf-8"))
-        assert message in self.refusal(one, tmp_path, {**wanted, layer: values})
+        found = self.refusal(one, tmp_path, {**wanted, layer: values})
+        assert message in found and len(found) < 600
+
+    def test_before_the_first_slow_step(self, one: Built, tmp_path: Path) -> None:
+        """Neither FINN's conversions nor any execution comes before it."""
+        path = tmp_path / "folding.json"
+        path.write_text('{"MVAU_rtl_0": {"PE": 0}}', encoding="utf-8")
+        golden, network = load_golden(one.export / "golden.npz"), load_network(one.export / "reference.npz")
+        said: list[str] = []
+
+        def hear(*_: object) -> None:
+            said.append("slow")
+
+        with pytest.raises(ConfigError, match="has PE 0"):
+            build_network(network, golden, tmp_path / "build", BuildConfig(folding=path), said.append, hear=hear)
+        assert said == []
 
 
 def damage_model(export: Path) -> None:

@@ -48,12 +48,12 @@ def test_a_folding_is_what_finn_makes_of_its_attributes() -> None:
     for node in model.graph.node:
         op, inst = ops.layer_op(node), getCustomOp(node)
         layer = op.layer(model, inst)
-        foldings = list(op.foldings(layer))
+        foldings, legal = list(op.foldings(layer)), op.legal(inst)
         assert len(foldings) == len(set(foldings)) and Folding(1, ram_style=foldings[0].ram_style) in foldings
         for folding in foldings:
             for attribute, value in op.attributes(folding).items():
                 inst.set_nodeattr(attribute, value)
-            assert set(op.attributes(folding)) <= set(op.settable(inst))
+            assert all(value in legal[attribute].values for attribute, value in op.attributes(folding).items())
             assert inst.get_exp_cycles() == op.cycles(layer, folding)
             assert inst.get_instream_width() == layer.in_bits * op.taken(folding)
             assert inst.get_outstream_width() == layer.out_bits * folding.pe

@@ -78,9 +78,10 @@ def test_a_layer_without_exact_integers_keeps_its_thresholds(tmp_path: Path) -> 
     config = BuildConfig(target_fps=100_000, activation="requantize")
     assert units(made(tmp_path / "build", config, (8, 4), exact=False)) == ["thresholds", "thresholds"]
     wanted = tmp_path / "folding.json"
-    wanted.write_text(json.dumps({"Thresholding_rtl_1": {"unit": "dsp"}}), encoding="utf-8")
-    with pytest.raises(ConfigError, match="Thresholding_rtl_1 has unit 'dsp', but no multiplication and shift"):
-        made(tmp_path / "again", BuildConfig(folding=wanted), (8, 4), exact=False)
+    for values, found in ({"unit": "dsp"}, "unit 'dsp'"), ({"DIGIT": 1}, "DIGIT 1"), ({"DIGIT": -1}, "DIGIT -1"):
+        wanted.write_text(json.dumps({"Thresholding_rtl_1": values}), encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"Thresholding_rtl_1 has {found}, but no multiplication and shift"):
+            made(tmp_path / found, BuildConfig(folding=wanted), (8, 4), exact=False)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_a_layer_without_exact_integers_keeps_its_thresholds(tmp_path: Path) -> 
         ({"DIGIT": 5}, "has DIGIT 5, but it must divide FactorBits = "),
         ({"DIGIT": 0}, "has DIGIT 0, but it must divide"),
         ({"DIGIT": True}, "has DIGIT True"),
+        ({"DIGIT": -1}, "has DIGIT -1, but it must divide"),
         ({"unit": "block"}, "has unit 'block', expected thresholds or dsp or lut."),
         ({"factors": [1]}, "sets factors of Thresholding_rtl_0; settable are PE, DIGIT, unit, ram_style."),
     ],
