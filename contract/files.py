@@ -13,6 +13,7 @@ from contract.errors import ArtifactError, ConfigError
 
 BLOCK = 1 << 20  # read at a time [byte]
 MAX_NAME = 1000  # letters of a file's name, its folders included
+LONGEST_TEXT = 300  # letters of a text within a file of ours: a name, a hash, a version
 MAX_TEXT_BYTES = 4 << 20  # of one file; the stages' own have kilobytes
 MAX_JSON_DEPTH = 50  # objects within objects; the stages' own have five
 # What a path or its disk can be to blame for; other errors of the system are bugs.

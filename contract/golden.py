@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from contract.decision import logits_of
 from contract.errors import ArtifactError
+from contract.network import ADVICE
 from contract.npz import load_npz
 
 
@@ -55,11 +56,13 @@ def load_labelled(path: Path) -> Labelled:
 
 
 def _arrays(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
-    arrays = load_npz(path)
+    arrays = load_npz(path, advice=ADVICE)
     for name in names:
         dtypes, dimensions = _KINDS[name]
         array = arrays.get(name)
-        if array is None or array.dtype not in dtypes or array.ndim not in dimensions or not array.size:
+        if array is not None and not array.size:
+            raise _damaged(path, f"{name} of no image")
+        if array is None or array.dtype not in dtypes or array.ndim not in dimensions:
             expected = " or ".join(np.dtype(dtype).name for dtype in dtypes)
             raise _damaged(path, f"no {name} of {expected} in {' or '.join(map(str, dimensions))} dimensions")
         if len(array) != len(arrays["pixels"]):
@@ -71,4 +74,4 @@ def _arrays(path: Path, *names: str) -> dict[str, NDArray[np.generic]]:
 
 
 def _damaged(path: Path, found: str) -> ArtifactError:
-    return ArtifactError(f"{path} is damaged: it has {found}. Export the run again.")
+    return ArtifactError(f"{path} is damaged: it has {found}. {ADVICE}")

@@ -25,7 +25,7 @@ from contract.decision import (
     OneAgainstRest,
 )
 from contract.errors import ArtifactError
-from contract.files import is_inside, read_json, write_whole
+from contract.files import LONGEST_TEXT, is_inside, read_json, write_whole
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
 from contract.processors import KNOWN_PARTS, processors_of
 from contract.quantizer import FLOAT, MAX_RULE, InputRule
@@ -133,6 +133,17 @@ def _is(value: object, kind: type | tuple[type, ...], where: str, *, positive: b
         raise _FieldError(f"{where} is {value!r}, expected more than 0")
 
 
+def _bounded(value: object, where: str) -> None:
+    """Check the lengths of all texts of a value, names included."""
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        raise _FieldError(
+            f"{where} is {shortened(value)}, a text of {len(value):,} letters, expected {LONGEST_TEXT} at most"
+        )
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for one in inner:
+        _bounded(one, where)
+
+
 def _values_are(record: dict[str, Any], kind: type | tuple[type, ...], where: str) -> None:
     """Check the values of a JSON object."""
     for name, value in record.items():
@@ -215,6 +226,8 @@ def _check_streams(hardware: Hardware, image: Input, outputs: int) -> None:
 def _manifest(raw: object) -> Manifest:
     later = {"rule": None, "head": None}  # older folders have none
     record = _record({**later, **raw} if isinstance(raw, dict) else raw, Manifest, "")
+    for name, value in record.items():
+        _bounded(value, name)
     if record["schema"] != SCHEMA or type(record["schema"]) is not int:
         raise _FieldError(f"schema is {shortened(record['schema'])}, this version reads {SCHEMA}")
     for name in ("name", "disclaimer"):

@@ -22,6 +22,8 @@ FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 MAX_SIDE = 4096  # height, width and channels of an image that a file may ask for
 MAX_SIZE = MAX_SIDE**2  # integers of an image
 MAX_OUTPUTS = 2**16  # integers that a network may give per image
+# About a damaged file that a run's export and its deploy folder have.
+ADVICE = "Export the run again; in a deploy folder, package it again or copy the whole folder."
 Arrays = dict[str, NDArray[np.generic]]
 Shape = tuple[int, ...]  # of one image's data between two layers
 
@@ -191,7 +193,7 @@ def load_network(path: Path) -> IntegerNetwork:
     Raises:
         ArtifactError: the file is damaged, of another format, or its arrays do not make a network.
     """
-    arrays = load_npz(path)
+    arrays = load_npz(path, advice=ADVICE)
     try:
         return _to_network(arrays)
     except _OtherFormatError as err:
@@ -200,10 +202,10 @@ def load_network(path: Path) -> IntegerNetwork:
             "EXPERIMENT; of a deploy folder, `cxrflow package` EXPERIMENT."
         ) from err
     except KeyError as err:
-        raise ArtifactError(f"{path} does not hold a network (it has no {err}). Export the run again.") from err
+        raise ArtifactError(f"{path} does not hold a network (it has no {err}). {ADVICE}") from err
     except (ValueError, TypeError) as err:
         why = " ".join(str(err).split())[:200]  # an array is written on many lines
-        raise ArtifactError(f"{path} does not hold a network ({why}). Export the run again.") from err
+        raise ArtifactError(f"{path} does not hold a network ({why}). {ADVICE}") from err
 
 
 class _OtherFormatError(Exception):

@@ -23,8 +23,12 @@ _MAX_HEADER = 10_000  # bytes that say an array's type and shape
 _KINDS = "biufU"  # booleans, integers, floats, texts: nothing that holds objects or fields
 
 
-def load_npz(path: Path) -> dict[str, NDArray[np.generic]]:
+def load_npz(path: Path, *, advice: str = "Write it again.") -> dict[str, NDArray[np.generic]]:
     """Return all arrays of `path`. Nothing in the file is executed: pickled objects are refused.
+
+    Args:
+        path: the file.
+        advice: ends the messages about a damaged one: what to do.
 
     Raises:
         ArtifactError: the file is missing, damaged, too large when unpacked, or holds anything but plain arrays.
@@ -34,21 +38,23 @@ def load_npz(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            _check_sizes(path, members)
+            _check_sizes(path, members, advice)
             return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
     except ArtifactError:
         raise
     except Exception as err:  # numpy and zipfile raise many kinds for damaged files
         raise ArtifactError(
-            f"{path} is not a whole .npz file of plain arrays ({type(err).__name__}: {str(err)[:200]}). Write it again."
+            f"{path} is not a whole .npz file of plain arrays ({type(err).__name__}: {str(err)[:200]}). {advice}"
         ) from err
 
 
-def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
+def _check_sizes(path: Path, members: list[zipfile.ZipInfo], advice: str) -> None:
     """Stop at an archive that unpacks to more than it may, or than a file of its size can."""
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_UNPACKED_BYTES:
-        raise ArtifactError(f"{path} unpacks to {unpacked:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed.")
+        raise ArtifactError(
+            f"{path} unpacks to {unpacked:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed. {advice}"
+        )
     if len(members) > MAX_MEMBERS or len({member.filename for member in members}) < len(members):
         raise ValueError(f"its {len(members)} members have the same names, or are too many")
     if sum(member.compress_size for member in members) > path.stat().st_size:

@@ -22,7 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import FULL, hash_file, is_inside, read_json, refuses, write_whole
+from contract.files import FULL, LONGEST_TEXT, hash_file, is_inside, read_json, refuses, write_whole
 from cxrflow.stage_table import STAGES, Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -369,8 +369,12 @@ def difference(old: Any, new: Any, where: str = "") -> str:
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
                 return difference(old.get(name), new.get(name), f"{where}.{name}" if where else name)
-    unreadable = any(isinstance(value, dict) or (isinstance(value, str) and len(value) == 64) for value in (old, new))
-    return f"{where} has changed" if unreadable else f"{where} was {old}, now {new}"
+    shown = [str(value) for value in (old, new)]
+    unreadable = any(isinstance(value, dict) for value in (old, new)) or any(
+        len(text) == 64 or len(text) > LONGEST_TEXT for text in shown
+    )
+    where = where[:LONGEST_TEXT]
+    return f"{where} has changed" if unreadable else f"{where} was {shown[0]}, now {shown[1]}"
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:

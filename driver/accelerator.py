@@ -26,6 +26,7 @@ from contract.errors import (
     MismatchError,
 )
 from contract.manifest import Manifest
+from contract.network import ADVICE
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
 from contract.processors import processors_of
@@ -501,7 +502,7 @@ def board_missing(package: Package) -> str | None:
 def _golden(package: Package) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Return the golden images and their (N, K) integers. Raises ArtifactError."""
     path, source, outputs = package.folder / "golden.npz", package.manifest.input, package.manifest.outputs
-    golden = load_npz(path)
+    golden = load_npz(path, advice=ADVICE)
     package.prove(path.name)
     pixels, want = golden.get("pixels"), golden.get("outputs")
     if (

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from contract.errors import ArtifactError
-from contract.files import replacing
+from contract.files import LONGEST_TEXT, replacing
 from qnn.network import PixelMLP
 from qnn.spec import NetworkSpec
 
@@ -30,7 +30,7 @@ FORMAT = 1
 MAX_BYTES = 2 << 30  # of a file
 MAX_PICKLE = 16 << 20  # bytes of what is not tensors
 MAX_SHARED = 16  # uses of a container that has been used before: torch's files have none
-MAX_SPEC = 1 << 16  # bytes
+MAX_SPEC = 1 << 16  # letters
 # What torch's own files name; the storages end in "Storage".
 _GLOBALS = {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter", "collections OrderedDict"}
 _PLAIN = {"GLOBAL", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES"}
@@ -151,10 +151,11 @@ def load_checkpoint(path: Path, *, expected: NetworkSpec | None = None) -> Check
     if type(content["format"]) is not int or content["format"] != FORMAT:
         raise ArtifactError(f"{path} has format {shortened(content['format'])}, expected {FORMAT}. {advice}")
     point, fingerprint = content["operating_point"], content["fingerprint"]
-    if not isinstance(point, float) or not math.isfinite(point) or not isinstance(fingerprint, str):
+    texts = isinstance(fingerprint, str) and len(fingerprint) <= LONGEST_TEXT
+    if not isinstance(point, float) or not math.isfinite(point) or not texts:
         raise ArtifactError(
             f"{path} has operating point {shortened(point)} and fingerprint {shortened(fingerprint)}, "
-            f"expected a finite number and a text. {advice}"
+            f"expected a finite number and a text of {LONGEST_TEXT} letters at most. {advice}"
         )
     spec = _read_spec(path, content["spec"], advice=advice)
     if expected is not None and spec != expected:
@@ -175,8 +176,13 @@ def load_checkpoint(path: Path, *, expected: NetworkSpec | None = None) -> Check
 
 
 def _read_spec(path: Path, text: object, *, advice: str) -> NetworkSpec:
+    if not isinstance(text, str) or len(text) > MAX_SPEC:
+        found = f"{len(text):,} letters" if isinstance(text, str) else shortened(text)
+        raise ArtifactError(
+            f"{path} describes its network in {found}, expected a text of {MAX_SPEC:,} letters at most. {advice}"
+        )
     try:
-        return NetworkSpec.model_validate_json(text if isinstance(text, str) and len(text) <= MAX_SPEC else "")
+        return NetworkSpec.model_validate_json(text)
     except ValidationError as err:
         problem = err.errors()[0]["msg"][:200]
         raise ArtifactError(f"{path} describes no valid network ({problem}). {advice}") from err

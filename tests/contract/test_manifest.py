@@ -273,7 +273,7 @@ def test_what_is_no_manifest(tmp_path: Path, content: bytes) -> None:
         (("hardware", "input", "shape"), [2**62] * 100_000, "100000 numbers, expected 4 at most"),
         (("height",), 2**40, "height is 1099511627776, expected 4096 at most"),
         (("outputs",), 2**40, "outputs is 1099511627776, expected 65536 at most"),
-        (("class_names",), ["x" * 10**6], r"class_names is \['xxx"),
+        (("class_names",), ["x" * 10**6], r"class_names is 'xxx"),
         (("sha256",), {"a" * 300: "0"}, "names the file 'aaa"),
         (("sha256",), {"a/../../b": "0"}, "outside its own folder"),
         (("sha256",), {"/dev/zero": "0"}, "outside its own folder"),
@@ -286,6 +286,30 @@ def test_sizes_are_bounded_before_anything_is_computed(
     with pytest.raises(ArtifactError, match=message) as caught:
         load(tmp_path / "accelerator.json", replaced(at, value))
     assert len(str(caught.value)) < 500
+
+
+def text_at(at: tuple[Any, ...]) -> bool:
+    value: Any = RAW
+    for key in at:
+        value = value[key]
+    return isinstance(value, str)
+
+
+@pytest.mark.parametrize("at", [at for at in [*PLACES, ("provenance", "run")] if text_at(at)], ids=str)
+def test_every_text_is_bounded(tmp_path: Path, at: tuple[Any, ...]) -> None:
+    """All of them end in sentences, tables or a page; 300 letters are as many as any record of a run may have."""
+    with pytest.raises(
+        ArtifactError, match=f"{at[0]}.* is 'xxx.*, a text of 1,000,000 letters, expected 300 at most"
+    ) as err:
+        load(tmp_path / "accelerator.json", replaced(at, "x" * 10**6))
+    assert len(str(err.value)) < 600
+    load(tmp_path / "accelerator.json", replaced(("name",), "x" * 300))
+
+
+def test_names_within_a_field_are_bounded(tmp_path: Path) -> None:
+    for at in ("versions",), ("provenance",), ("decision", "operating_points"):
+        with pytest.raises(ArtifactError, match="a text of 1,000,000 letters"):
+            load(tmp_path / "accelerator.json", replaced((*at, "x" * 10**6), 1))
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

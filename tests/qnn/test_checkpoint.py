@@ -102,8 +102,10 @@ NAN = torch.full((8, 64), torch.nan)
         ({"extra": 1}, r"has the keys .*extra.*expected"),
         ({"operating_point": float("nan")}, r"has operating point nan .*expected a finite number"),
         ({"fingerprint": 5}, r"fingerprint 5, expected"),
+        ({"fingerprint": "x" * 10**7}, r"fingerprint 'xxx.*, expected .* a text of 300 letters at most\. Train again"),
         ({"spec": "{}x"}, r"describes no valid network"),
-        ({"spec": 3}, r"describes no valid network"),
+        ({"spec": 3}, r"describes its network in 3, expected a text of 65,536 letters at most"),
+        ({"spec": "{" + " " * 10**6 + "}"}, r"describes its network in 1,000,002 letters, expected a text of 65,536"),
         ({"spec": SPEC.model_dump_json().replace("[8,1,3]", "[8,1,9]")}, r"widths are 1\.\.8"),
         ({"spec": NetworkSpec(height=8, width=8, hidden=(8, 6)).model_dump_json()}, r"expected torch\.float32\(6"),
         ({"spec": NetworkSpec(height=8, width=8, hidden=(8,)).model_dump_json()}, r"has the tensors"),
@@ -121,8 +123,9 @@ NAN = torch.full((8, 64), torch.nan)
 )
 def test_inconsistent_files_are_refused(good: Path, change: dict[str, Any], message: str) -> None:
     torch.save({**content(good), **change}, good)
-    with pytest.raises(ArtifactError, match=message):
+    with pytest.raises(ArtifactError, match=message) as caught:
         load_checkpoint(good)
+    assert len(str(caught.value)) < 2000
 
 
 def test_a_network_that_the_file_does_not_hold_is_not_made(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
