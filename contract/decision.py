@@ -44,8 +44,8 @@ def logits_of(outputs: NDArray[np.int64]) -> NDArray[np.int64]:
     """
     if outputs.shape[1] != 1:
         raise ConfigError(
-            f"this network gives {outputs.shape[1]} integers per image, and a class and a probability are made of one "
-            "logit only. Use the integers themselves: `outputs`."
+            f"this network gives {outputs.shape[1]} integers per image, expected one logit. Use the integers, "
+            "`outputs`; and `classes` and `probabilities` where accelerator.json says what they mean."
         )
     return outputs[:, 0]
 
@@ -269,6 +269,15 @@ class Head:
         if self.end == "argmax":
             return self.classes(outputs)[:, None].astype(np.float64)
         return sigmoid(reals) if self.end == "sigmoid" else reals
+
+    def directions(self, count: int) -> list[int]:
+        """Return for each of K = `count` outputs what a greater integer does to its real number: raise it (1), lower it
+        (-1), or nothing (0). No step turns round on the way.
+        """
+        ends: NDArray[Any] = np.array([[-(2**31)] * count, [2**31 - 1] * count], dtype=np.int32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            low, high = self.real(ends).tolist()
+        return [int(b > a) - int(b < a) for a, b in zip(low, high, strict=True)]
 
     def classes(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (N,) numbers of the greatest outputs; of one output, 1 where it is more than 0."""

@@ -30,10 +30,11 @@ from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
 from contract.processors import KNOWN_PARTS, processors_of
 from contract.quantizer import FLOAT, MAX_RULE, InputRule
 from contract.shells import CELLS
-from contract.values import BIPOLAR, VALUES
+from contract.values import BIPOLAR, PIXELS, VALUES
 
 SCHEMA = 2
 MAX_DIMENSIONS = 4  # of a stream's shape
+MAX_NAME = 100  # characters of a class's name
 RESULT = "int32"  # what every result is to software, however few bytes it has on the stream
 DISCLAIMER = "Research use only, not a medical device."
 
@@ -85,6 +86,19 @@ class Manifest:
     provenance: dict[str, Any]  # run, git commit, dataset fingerprint, test metrics
     rule: InputRule | None = None  # what makes the network's integers of what is fed; None: these are fed
     head: Head | None = None  # what the integers of an imported network stand for; None: it was trained here
+
+    @property
+    def classes(self) -> list[str]:
+        """What people call each class; those of an imported network have numbers. Empty where there are no classes."""
+        if self.head is None:
+            return self.class_names
+        return [f"class {k}" for k in range(max(2, self.outputs))]
+
+    @property
+    def reads_pictures(self) -> bool:
+        """Whether image files, made gray levels of its size, are what is fed to it."""
+        fed = self.datatype if self.rule is None else self.rule.reads
+        return fed == PIXELS.name and self.channels == 1
 
     @property
     def input(self) -> Input:
@@ -255,6 +269,11 @@ def _manifest(raw: object) -> Manifest:
     if len(names) != named or not all(isinstance(name, str) for name in names):
         expected = ("two" if named == 2 else str(named)) + " names" if named else "none, as there is no decision"
         raise _FieldError(f"class_names is {shortened(names)}, expected {expected}")
+    for name in names:  # they are shown to people, in tables and terminals
+        if not name.isprintable() or not name.strip() or len(name) > MAX_NAME:
+            raise _FieldError(f"class_names holds {shortened(name)}, expected 1 to {MAX_NAME} printable characters")
+    if len(set(names)) != len(names):
+        raise _FieldError(f"class_names is {shortened(names)}, expected names that differ")
     record["rule"] = _rule(record["rule"], record)
     record["head"] = _head(record["head"], record)
     record["hardware"] = _hardware(record["hardware"])

@@ -51,13 +51,16 @@ def cell(value: object) -> object:
 def write_csv(
     path: Path, columns: Sequence[str], rows: Sequence[Sequence[object]], *, option: str | None = None
 ) -> None:
-    """Write a CSV file, whole or not at all; the names of the columns are ours. `option`: see `output`.
+    """Write a CSV file, whole or not at all. `option`: see `output`.
+
+    Names of columns are cells like others, because classes are called what somebody else wrote.
 
     Raises:
         ConfigError: it cannot be written.
     """
     with output(path, option=option) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerow(columns)
         # Every text is quoted: a spreadsheet that divides at semicolons must not find new cells in a name.
         writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC)
+        plain = not any(";" in name for name in columns)
+        (csv.writer(stream) if plain else writer).writerow([cell(name) for name in columns])
         writer.writerows([cell(value) for value in row] for row in rows)

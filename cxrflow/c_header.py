@@ -1,6 +1,6 @@
 """A C header of an accelerator, for those who drive it without Python."""
 
-from contract.decision import Decision
+from contract.decision import Choice, Decision
 from contract.manifest import Hardware, Manifest
 from contract.shells import register_map
 from contract.values import PIXELS
@@ -42,8 +42,10 @@ def c_header(manifest: Manifest) -> str:
         f"#define CXRFLOW_WIDTH {manifest.width}u",
         *([f"#define CXRFLOW_CHANNELS {manifest.channels}u"] if manifest.channels != 1 else []),
         *(_decision(manifest.decision) if isinstance(manifest.decision, Decision) else []),
+        *(_choice(manifest.decision) if isinstance(manifest.decision, Choice) else []),
         *(_hardware(manifest.hardware) if manifest.hardware is not None else []),
         *(["", _CLASS] if isinstance(manifest.decision, Decision) else []),
+        *(_classes(manifest.decision, manifest.class_names) if isinstance(manifest.decision, Choice) else []),
         "",
         "#endif",
     ]
@@ -73,6 +75,49 @@ def _decision(decision: Decision) -> list[str]:
         f"#define CXRFLOW_LOGIT_SCALE {decision.scale!r} /* real logit = scale * logit + offset */",
         f"#define CXRFLOW_LOGIT_OFFSET {decision.offset!r}",
     ]
+
+
+def _choice(choice: Choice) -> list[str]:
+    return [
+        f"#define CXRFLOW_CLASSES {len(choice.multipliers)}u",
+        f"#define CXRFLOW_LEVEL_SHIFT ({choice.shift}) /* real logit = level / 2 to the power of this */",
+    ]
+
+
+_CLASSES = """/* The level of class k < CXRFLOW_CLASSES, of its integer `output`: exact, within 63 bits. */
+static inline int64_t cxrflow_level(unsigned k, int32_t output) {{
+    static const int64_t multipliers[] = {{{multipliers}}};
+    static const int64_t offsets[] = {{{offsets}}};
+    return multipliers[k] * output + offsets[k];
+}}
+/* The class of an image's integers: the greatest level, the first where several are equal. */
+static inline unsigned cxrflow_class(const int32_t outputs[CXRFLOW_CLASSES]) {{
+    unsigned greatest = 0;
+    for (unsigned k = 1; k < CXRFLOW_CLASSES; k++)
+        if (cxrflow_level(k, outputs[k]) > cxrflow_level(greatest, outputs[greatest])) greatest = k;
+    return greatest;
+}}
+/* What people call class k < CXRFLOW_CLASSES, in UTF-8. */
+static inline const char *cxrflow_class_name(unsigned k) {{
+    static const char *const names[] = {{{names}}};
+    return names[k];
+}}"""
+
+
+def _classes(choice: Choice, names: list[str]) -> list[str]:
+    constants = [", ".join(f"INT64_C({value})" for value in values) for values in (choice.multipliers, choice.offsets)]
+    texts = ", ".join(_c_string(name) for name in names)
+    return ["", _CLASSES.format(multipliers=constants[0], offsets=constants[1], names=texts)]
+
+
+def _c_string(text: str) -> str:
+    """Return a string literal in which nothing but letters, digits, blanks and a few signs stands for itself."""
+    plain = " _-.,()"  # no quote, no backslash, no question mark, of which trigraphs are made
+    escaped = "".join(
+        chr(byte) if chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in plain) else f"\\{byte:03o}"
+        for byte in text.encode()
+    )
+    return f'"{escaped}"'
 
 
 def _hardware(hardware: Hardware) -> list[str]:

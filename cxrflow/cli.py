@@ -610,6 +610,9 @@ def explain(
     device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
     out: Annotated[Path, typer.Option("--out", help="Folder for the overlays and arrays.")] = Path("explained"),
     fill: Annotated[str, typer.Option(help="What covers the image: mirror (the other side) or mean.")] = "mirror",
+    target: Annotated[
+        str | None, typer.Option("--class", help="Name or number of the class to map; the answer's if not given.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what speaks for and against in X-rays: the device answers for copies with a part covered, in one batch."""
@@ -621,7 +624,7 @@ def explain(
     spare_for_maps(out, folder, images)
     make_folder(out, option="--out")
     with Accelerator(folder, device) as accelerator, writing(out, option="--out"):
-        explained, failures = explain_files(accelerator, expand(images), out, fill=fill)
+        explained, failures = explain_files(accelerator, expand(images), out, fill=fill, target=target)
         used = accelerator.device
     rows = [explained_row(done) for done in explained]
     _show_answers(rows, failures, used, table=summary.explain_table, as_json=as_json)

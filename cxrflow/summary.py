@@ -377,9 +377,11 @@ def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType
 
 def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:
     """One row per explained image."""
+    several = any("map_of" in row for row in rows)
     cells = [
         (
             row["file"],
+            *([row["map_of"]] if several else []),
             str(row["logit"]),
             str(row["images"]),
             "" if row["cycles"] is None else f"{row['cycles']:,} {row['cycles_are']}",
@@ -389,8 +391,9 @@ def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:
         )
         for row in rows
     ]
-    headings = ("file", "logit", "images", "accelerator cycles", "preprocessing [ms]", "device [ms]", "overlay")
-    return _table("", headings, cells, text=["file", "overlay"], note=f"On {device}. {DISCLAIMER}")
+    named = ("file", "map of") if several else ("file",)
+    headings = (*named, "logit", "images", "accelerator cycles", "preprocessing [ms]", "device [ms]", "overlay")
+    return _table("", headings, cells, text=["file", "map of", "overlay"], note=f"On {device}. {DISCLAIMER}")
 
 
 RESULT_HEADINGS = (

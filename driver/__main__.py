@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from contract.decision import Choice
 from contract.errors import ConfigError, CxrflowError, DataError
 from contract.files import refuses, spare
 from contract.manifest import DISCLAIMER
@@ -16,7 +17,7 @@ from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, MAPS, explain_files, explained_row
 
-COLUMNS = ("file", "logit", "probability", "class")  # of answers
+COLUMNS = ("file", "logit", "probability", "class")  # of answers of one logit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
     explain.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     explain.add_argument("--out", type=Path, default=Path("explained"), help="folder to write to (default: explained)")
     explain.add_argument("--fill", choices=FILLS, default=FILLS[0], help="what covers the image")
+    explain.add_argument(
+        "--class", dest="target", metavar="CLASS", help="name or number of the class to map (default: the answer)"
+    )
     benchmark.add_argument("--seconds", type=float, default=1.0, help="per batch size")
     options = parser.parse_args(arguments)
     print_anything()
@@ -78,7 +82,8 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
     try:
-        explained, failures = explain_files(accelerator, expand(options.files), options.out, fill=options.fill)
+        files, wanted = expand(options.files), {"fill": options.fill, "target": options.target}
+        explained, failures = explain_files(accelerator, files, options.out, **wanted)
     except OSError as err:
         if not refuses(err) and err.errno != errno.EEXIST:
             raise
@@ -135,7 +140,7 @@ def _is_ours(table: Path) -> bool:
         if not table.is_file():  # a pipe would be waited for
             return True
         with table.open("rb") as stream:
-            return stream.read(5) == b"file,"
+            return stream.read(7).startswith((b"file,", b'"file",'))
     except OSError:
         return True  # what cannot be read is refused as a place to write
 
@@ -185,10 +190,20 @@ def answer_rows(accelerator: Accelerator, answers: Answers, names: list[str]) ->
             {"file": name, "class": int(c), "outputs": outputs.tolist(), "results": results.tolist()}
             for name, c, outputs, results in columns
         ]
-    classes = accelerator.manifest.class_names
+    if isinstance(answers.decision, Choice):
+        table = zip(names, answers.names, answers.probabilities, answers.outputs, strict=True)
+        return [
+            {
+                "file": name,
+                "class": answer,
+                "probabilities": dict(zip(answers.class_names, each.tolist(), strict=True)),
+                "outputs": outputs.tolist(),
+            }
+            for name, answer, each, outputs in table
+        ]
     return [
-        {"file": name, "logit": int(logit), "probability": float(p), "class": classes[c]}
-        for name, logit, p, c in zip(names, answers.logits, answers.probability, answers.classes, strict=True)
+        {"file": name, "logit": int(logit), "probability": float(p), "class": answer}
+        for name, logit, p, answer in zip(names, answers.logits, answers.probability, answers.names, strict=True)
     ]
 
 
@@ -196,7 +211,11 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     """Return the texts of a row of an answer, without its file."""
     if "outputs" not in row:
         return {"logit": str(row["logit"]), "probability": f"{row['probability']:.4f}", "class": row["class"]}
-    outputs, results = " ".join(map(str, row["outputs"])), " ".join(f"{value:.6g}" for value in row["results"])
+    outputs = " ".join(map(str, row["outputs"]))
+    if "probabilities" in row:
+        each = " ".join(f"{p:.4f}" for p in row["probabilities"].values())
+        return {"class": row["class"], "probabilities": each, "outputs": outputs}
+    results = " ".join(f"{value:.6g}" for value in row["results"])
     return {"class": str(row["class"]), "outputs": outputs, "results": results}
 
 
@@ -204,6 +223,12 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write a CSV file of answers. Raises ConfigError."""
     if not rows or "outputs" not in rows[0]:
         write_csv(path, COLUMNS, [[row[name] for name in COLUMNS] for row in rows], option="--csv")
+        return
+    if "probabilities" in rows[0]:
+        classes = list(rows[0]["probabilities"])
+        headings = [f"{what}_{name}" for what in ("probability", "output") for name in classes]
+        cells = [[row["file"], row["class"], *row["probabilities"].values(), *row["outputs"]] for row in rows]
+        write_csv(path, ["file", "class", *headings], cells, option="--csv")
         return
     numbers = range(len(rows[0]["outputs"])), range(len(rows[0]["results"]))
     columns = [*(f"output_{k}" for k in numbers[0]), *(f"result_{k}" for k in numbers[1])]

@@ -64,6 +64,7 @@ class Answers:
     decision: Decision | Choice | None  # what they mean; None: the integers are all there is
     failures: dict[int, str] = field(default_factory=dict)  # position -> why that file has no answer
     head: Head | None = None  # of an imported network: what its integers stand for
+    class_names: Sequence[str] = ()  # what people call each class
 
     @property
     def results(self) -> NDArray[np.float64]:
@@ -80,21 +81,37 @@ class Answers:
     @property
     def probability(self) -> NDArray[np.float64]:
         """Of class 1, (M,)."""
-        logits = self.logits
-        return self._decided.probability(logits)
+        logits, decision = self.logits, self._decision()
+        assert isinstance(decision, Decision)  # of one logit
+        return decision.probability(logits)
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each of C classes, (M, C). Raises ConfigError where nobody calibrated any: of imported networks, too."""
+        decision = self._decision()
+        if isinstance(decision, Choice):
+            return decision.probabilities(self.outputs)
+        return np.stack([1 - self.probability, self.probability], axis=1)
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """At the operating point, (M,), 0 or 1; of an imported network the number of the greatest output."""
+        """At the operating point, (M,), 0 or 1; of several outputs the number of the class, the first of equals."""
         if self.head is not None:
             return self.head.classes(self.outputs)
-        logits = self.logits
-        return self._decided.classes(logits)
+        decision = self._decision()
+        return decision.classes(self.outputs if isinstance(decision, Choice) else self.logits)
 
     @property
-    def _decided(self) -> Decision:
-        if not isinstance(self.decision, Decision):  # of K logits, `logits` has said so
-            raise ConfigError("accelerator.json has no decision: there is no probability or class of its integers.")
+    def names(self) -> list[str]:
+        """What people call the (M,) `classes`."""
+        return [self.class_names[label] for label in self.classes]
+
+    def _decision(self) -> Decision | Choice:
+        if self.decision is None:
+            raise ConfigError(
+                "accelerator.json has no decision: there is no probability or class of its integers. Use `outputs`"
+                f"{'' if self.head is None else ' and `results`, which are what the imported file gives'}."
+            )
         return self.decision
 
 
@@ -211,7 +228,10 @@ class Accelerator:
         failures: dict[int, str] = {}
         index: list[int] = []
         outputs = self._stream(self._batches(images, index, failures))
-        return Answers(np.array(index, dtype=np.int64), outputs, self.manifest.decision, failures, self.manifest.head)
+        manifest = self.manifest
+        return Answers(
+            np.array(index, dtype=np.int64), outputs, manifest.decision, failures, manifest.head, manifest.classes
+        )
 
     def prepare(self) -> None:
         """Do what the first answer would wait for: reset the device after a fault, and verify it unless that is done.
@@ -338,8 +358,8 @@ class Accelerator:
             raise DataError("images is one file, expected a list of files. Put it into a list.")
         if isinstance(images, (memoryview, Mapping, Set)) or not isinstance(images, Iterable):
             raise DataError(f"images is {_kind(images)}, expected {self._expected()}.")
-        fed = self.manifest.datatype if rule is None else rule.reads
-        if fed != PIXELS.name or self.manifest.channels != 1:
+        if not self.manifest.reads_pictures:
+            fed = self.manifest.datatype if rule is None else rule.reads
             raise DataError(
                 f"this network reads {fed}(N, {', '.join(map(str, self.manifest.input.shape))}), which image files are "
                 "not converted to. Give an array."

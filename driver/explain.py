@@ -1,8 +1,11 @@
-"""Why an image got its logit: occlusion sensitivity, computed by the accelerator itself, in exact integers.
+"""Why an image got its answer: occlusion sensitivity, computed by the accelerator itself, in exact integers.
 
 Windows slide over the image. For each, a copy of the image with that window replaced goes through the accelerator; all
 copies and the image are one batch. What the logit loses is what the window had contributed. A pixel's value is the
 mean over the windows that cover it, kept as sum and count, so that every device gives the same integers.
+
+Of several outputs a map is of one class: what that class's own integer loses; where a file's head turns its integer
+round, what it gains. What speaks for all classes alike is in each of their maps.
 
 The window is a quarter of the image wide, about the size of a lung opacity, and slides by a ninth: 64 windows on
 28 x 28 pixels, which they cover exactly. Finer strides cost more images and found planted opacities no more often.
@@ -30,7 +33,7 @@ from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from contract.npz import save_npz
 from contract.preprocess import area_average, load_gray
-from driver.accelerator import Accelerator
+from driver.accelerator import Accelerator, Answers
 
 MAPS = ("png", "npz")  # endings of the overlay and of its array, behind the image's whole name
 FILLS = ("mirror", "mean")
@@ -62,11 +65,13 @@ class Windows:
 
 @dataclass(frozen=True)
 class Explanation:
-    """The map of one image. Positive: what is there speaks for class 1."""
+    """The map of one image and one class. Positive: what is there speaks for that class."""
 
-    logit: int  # of the image itself
+    target: int  # the class; of one logit always 1
+    outputs: NDArray[np.int64]  # (K,) of the image itself
+    logit: int  # which of these the map is about
     windows: Windows
-    differences: NDArray[np.int64]  # (R, C) logit of the image minus logit of the copy without that window
+    differences: NDArray[np.int64]  # (R, C) logit of the image minus logit of the copy without that window, or turned
     sums: NDArray[np.int64]  # (H, W) of the differences of all windows over a pixel
     counts: NDArray[np.int64]  # (H, W) number of these windows, at least 1
     fill: str  # one of FILLS
@@ -82,8 +87,10 @@ class Explanation:
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return what an .npz file holds: everything that is an exact integer."""
+        several = {"outputs": self.outputs, "target": np.array(self.target, dtype=np.int64)}
         return {
             "logit": np.array(self.logit, dtype=np.int64),
+            **(several if len(self.outputs) > 1 else {}),
             "differences": self.differences,
             "rows": self.windows.rows,
             "columns": self.windows.columns,
@@ -121,28 +128,39 @@ def occlude(pixels: NDArray[np.uint8], windows: Windows, *, fill: str = "mirror"
     return copies
 
 
-def explain(accelerator: Accelerator, pixels: NDArray[np.uint8], *, fill: str = "mirror") -> Explanation:
+def explain(
+    accelerator: Accelerator, pixels: NDArray[np.uint8], *, fill: str = "mirror", target: int | None = None
+) -> Explanation:
     """Explain one image of (height, width) pixels with one batch on the device.
 
+    Args:
+        accelerator: that answers.
+        pixels: gray levels.
+        fill: one of FILLS.
+        target: the class that the map is of; None: the one that the image gets. Of one logit it is class 1.
+
     Raises:
-        ConfigError: there is no such fill.
+        ConfigError: there is no such fill or class, or the network's integers are no classes of pictures.
         DataError: the pixels have another shape or type than the accelerator takes.
         MismatchError, DeviceError: see Accelerator.infer.
     """
-    _require_trained(accelerator)
+    require_classes(accelerator)
     if pixels.ndim != 2:
         raise DataError(f"the image has the shape {pixels.shape}, expected (height, width). Explain images one by one.")
     windows = windows_of(*pixels.shape)
     batch = np.concatenate([pixels[None], occlude(pixels, windows, fill=fill)])
     accelerator.prepare()
     before, start = accelerator.cycles, time.perf_counter()
-    logits = accelerator.infer(batch).logits
+    answers = accelerator.infer(batch)
     seconds, after = time.perf_counter() - start, accelerator.cycles
     hardware = accelerator.manifest.hardware
     expected = None if hardware is None else len(batch) * hardware.cycles_per_image
     counted = None if before is None or after is None else after - before
-    differences = (logits[0] - logits[1:]).reshape(len(windows.rows), len(windows.columns))
+    target, logits, sign = _of_one_class(answers, target)
+    differences = (sign * (logits[0] - logits[1:])).reshape(len(windows.rows), len(windows.columns))
     return Explanation(
+        target,
+        answers.outputs[0],
         int(logits[0]),
         windows,
         differences,
@@ -155,8 +173,38 @@ def explain(accelerator: Accelerator, pixels: NDArray[np.uint8], *, fill: str = 
     )
 
 
+def _of_one_class(answers: Answers, target: int | None) -> tuple[int, NDArray[np.int64], int]:
+    """Return the class, its column of the outputs, and 1 where a greater integer speaks for it, -1 where a smaller."""
+    outputs = answers.outputs
+    one_logit = outputs.shape[1] == 1
+    if target is None:
+        target = 1 if one_logit else int(answers.classes[0])
+    if not 0 <= target < len(answers.class_names):
+        raise ConfigError(f"class {target} is asked for, expected 0 to {len(answers.class_names) - 1}.")
+    if one_logit and target == 0:
+        name, other = answers.class_names
+        raise ConfigError(
+            f"a map of {name} is asked for, and of one logit there is one map, of {other}: what speaks against {other} "
+            f"speaks for {name}."
+        )
+    column = 0 if one_logit else target
+    sign = 1 if answers.head is None else answers.head.directions(outputs.shape[1])[column]
+    return target, outputs[:, column], sign
+
+
+def class_number(accelerator: Accelerator, name: str) -> int:
+    """Return the class that a name, or else a number, means. Raises ConfigError."""
+    names = accelerator.manifest.classes
+    if name in names:
+        return names.index(name)
+    if name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(names):
+        return int(name)
+    few = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    raise ConfigError(f"the class is {name[:60]!r}, expected one of {few}, or its number.")
+
+
 def overlay(explanation: Explanation) -> NDArray[np.uint8]:
-    """Return the map as colour with opacity, (H, W, 4) RGBA: orange for class 1, blue against it."""
+    """Return the map as colour with opacity, (H, W, 4) RGBA: orange for the class, blue against it."""
     values = explanation.map
     strength = np.abs(values) / max(np.abs(values).max(), 1e-9)
     colour = np.where((values > 0)[..., None], _FOR, _AGAINST)
@@ -170,8 +218,9 @@ def picture(gray: NDArray[np.uint8], explanation: Explanation, title: str) -> by
     Args:
         gray: (h, w) the image in any size.
         explanation: of the same image.
-        title: one line of ASCII.
+        title: one line; what is not ASCII becomes a question mark.
     """
+    title = title.encode("ascii", "replace").decode()
     scale = _SIDE / max(gray.shape)
     size = (max(1, round(gray.shape[1] * scale)), max(1, round(gray.shape[0] * scale)))
     plain = Image.fromarray(gray).resize(size, Image.BILINEAR).convert("RGBA")  # type: ignore[attr-defined]
@@ -197,22 +246,31 @@ class Explained:
     preprocess_s: float  # reading, decoding and averaging the file
     image: Path  # the overlay, PNG
     array: Path  # the integers, .npz
+    name: str  # of the class that the map is of
 
 
 def explain_files(
-    accelerator: Accelerator, files: list[Path], out: Path, *, fill: str = "mirror"
+    accelerator: Accelerator, files: list[Path], out: Path, *, fill: str = "mirror", target: str | None = None
 ) -> tuple[list[Explained], dict[str, str]]:
     """Write an overlay (FILE.png) and an array (FILE.npz) per image to the folder `out`.
+
+    Args:
+        accelerator: that answers.
+        files: images.
+        out: folder, made where it is missing.
+        fill: one of FILLS.
+        target: name or number of the class that the maps are of; None: the one that each image gets.
 
     Returns:
         What was written, and a message per file that could not be used.
 
     Raises:
-        ConfigError: two files have one name, there is no such fill, or the network was imported.
+        ConfigError: two files have one name, there is no such fill or class, or the network reads no pictures.
         MismatchError, DeviceError: see Accelerator.infer.
         OSError: `out` cannot be written.
     """
-    _require_trained(accelerator)
+    require_classes(accelerator)
+    number = None if target is None else class_number(accelerator, target)
     names = [file.name for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -222,15 +280,23 @@ def explain_files(
     failures: dict[str, str] = {}
     for file in files:
         try:
-            explained.append(_explain_file(accelerator, file, out, fill))
+            explained.append(_explain_file(accelerator, file, out, fill, number))
         except ImageError as err:
             failures[str(file)] = str(err)
     return explained, failures
 
 
-def _require_trained(accelerator: Accelerator) -> None:
-    if accelerator.manifest.head is not None:
-        raise ConfigError("this network was imported, and a map explains the logit of a trained one. Use `infer`.")
+def require_classes(accelerator: Accelerator) -> None:
+    """Stop where there is nothing to map. Raises ConfigError."""
+    manifest = accelerator.manifest
+    if not manifest.classes:
+        raise ConfigError("accelerator.json has no decision: its integers are no classes to map. Use `infer`.")
+    if not manifest.reads_pictures:
+        fed = manifest.datatype if manifest.rule is None else manifest.rule.reads
+        raise ConfigError(
+            f"this network reads {fed}(N, {', '.join(map(str, manifest.input.shape))}), and a map covers parts of a "
+            "picture of uint8 gray levels. Use `infer`; or import it with `--input uint8` and an `--input-scale`."
+        )
 
 
 def explained_row(done: Explained) -> dict[str, str | int | float | None]:
@@ -238,6 +304,7 @@ def explained_row(done: Explained) -> dict[str, str | int | float | None]:
     explanation = done.explanation
     return {
         "file": str(done.file),
+        **({"map_of": done.name} if len(explanation.outputs) > 1 else {}),
         "logit": explanation.logit,
         "images": explanation.images,
         "cycles": explanation.cycles,
@@ -249,15 +316,15 @@ def explained_row(done: Explained) -> dict[str, str | int | float | None]:
     }
 
 
-def _explain_file(accelerator: Accelerator, file: Path, out: Path, fill: str) -> Explained:
+def _explain_file(accelerator: Accelerator, file: Path, out: Path, fill: str, target: int | None) -> Explained:
     height, width = accelerator.manifest.height, accelerator.manifest.width
     start = time.perf_counter()
     gray = load_gray(file, height=height, width=width)
     pixels = area_average(gray, height=height, width=width)
     preprocess_s = time.perf_counter() - start
-    explanation = explain(accelerator, pixels, fill=fill)
+    explanation = explain(accelerator, pixels, fill=fill, target=target)
     image, array = (out / f"{file.name}.{kind}" for kind in MAPS)
     save_npz(array, explanation.arrays())
-    name = accelerator.manifest.class_names[1]
+    name = accelerator.manifest.classes[explanation.target]
     write_whole(image, picture(gray, explanation, f"{name}: integer logit {explanation.logit}"))
-    return Explained(file, explanation, preprocess_s, image, array)
+    return Explained(file, explanation, preprocess_s, image, array, name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.decision import Decision
+from contract.decision import Decision, choice
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
@@ -74,6 +74,27 @@ def write_deploy(out: Path, network: IntegerNetwork | None = None, *, seed: int 
         "provenance": {"network": "random"},
     }
     save_manifest(out / "accelerator.json", Manifest(**(fields | changes)))
+    return network
+
+
+def write_classes(out: Path, names: list[str], *, seed: int = 3, **changes: Any) -> IntegerNetwork:
+    """Write a deploy folder of a network that tells so many classes apart; return the network.
+
+    `changes` replaces fields of the manifest. With `head` it is an imported one, which has neither names nor decision.
+    """
+    hidden, count = lively_network(seed).layers[0], len(names)
+    rng = np.random.default_rng(seed + 1)
+    network = IntegerNetwork(Input(28, 28), (hidden, Dense(rng.integers(-128, 128, (count, 16)).astype(np.int8), None)))
+    usual = network.outputs(random_pixels(200, height=28, width=28))[-1].mean(axis=0)
+    offsets = (-usual / 256).tolist()  # so that each class is the answer now and then
+    decision = choice([1 / 256] * count, offsets, rule="the most probable", points={"careful": (1, -2.5)})
+    write_deploy(out)
+    hardware = load_manifest(out / "accelerator.json").hardware
+    assert hardware is not None
+    several = replace(hardware, output=Stream([count], "int32", [count, 1], 4 * count, 32))
+    fields: dict[str, Any] = {"class_names": names, "decision": decision, "outputs": count, "hardware": several}
+    imported: dict[str, Any] = {"class_names": [], "decision": None} if "head" in changes else {}
+    write_deploy(out, network, **(fields | imported | changes))
     return network
 
 

@@ -60,7 +60,7 @@ def test_every_integer_comes_back(tmp_path: Path, name: str, outputs: int, shell
             answers = accelerator.infer(images)
             assert answers.outputs.dtype == np.int64 and answers.outputs.tolist() == want.tolist()
             assert accelerator.infer(images[:0]).outputs.shape == (0, outputs)
-            with pytest.raises(ConfigError, match="made of one logit only" if outputs > 1 else "has no decision"):
+            with pytest.raises(ConfigError, match="has no decision"):
                 _ = answers.classes
     with Accelerator(tmp_path, "cpu") as accelerator:
         assert accelerator.infer(images).outputs.tolist() == want.tolist()

@@ -147,7 +147,8 @@ def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
     assert_same(found.sums, found.windows.cover(found.differences)[0])
     assert found.differences.dtype == np.int64 and found.sums.max() > 2**31
     for logit in (found.logit, 3):  # numpy's own choice for a large integer has 64 bits everywhere
-        for name, array in replace(found, logit=logit).arrays().items():
+        several = replace(found, logit=logit, outputs=wide(logit, 1))
+        for name, array in several.arrays().items():
             assert array.dtype == np.int64, name  # the file is the same on every processor
 
 
