@@ -6,9 +6,9 @@ import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
@@ -17,6 +17,7 @@ from contract.fields import Fields
 from contract.files import bounded_text, write_whole
 from contract.values import VALUES
 from contract.yaml_text import parsed, written
+from export.config import ExportConfig
 from finn_build.config import BuildConfig
 from qnn.spec import NetworkSpec, TrainConfig
 
@@ -88,7 +89,14 @@ class Experiment(Fields):
     network: NetworkSpec = NetworkSpec()
     train: TrainConfig = TrainConfig()
     model: ModelConfig | None = None  # None: the network is trained here
+    export: ExportConfig = ExportConfig()
     build: BuildConfig
+
+    @model_validator(mode="after")
+    def _others_stay_as_they_are(self) -> Self:
+        if self.model is not None and self.export != ExportConfig():
+            raise ValueError("'export' changes a network, and an imported one is never changed; leave 'export' out")
+        return self
 
     @property
     def files(self) -> list[Path]:
@@ -105,6 +113,8 @@ class Experiment(Fields):
                 del content["data"][name]
         if self.model is None:
             del content["model"]
+        if self.export == ExportConfig():
+            del content["export"]
         return {name: content[name] for name in names if name in content}
 
     def seeded(self, number: int) -> "Experiment":
@@ -238,7 +248,7 @@ def save_experiment(path: Path, experiment: Experiment) -> None:
 
     Of an imported network, what belongs to X-rays and training is left out.
     """
-    foreign = {"data", "network", "train"} if experiment.model is not None else {"model"}
+    foreign = {"data", "network", "train", "export"} if experiment.model is not None else {"model"}
     write_whole(path, written(experiment.model_dump(mode="json", exclude=foreign)))
 
 

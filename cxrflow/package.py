@@ -39,7 +39,7 @@ CODE = (  # what the deploy folder needs of this repository
 )  # fmt: skip
 KEPT = (  # of these, only for us here
     "contract/fields.py", "contract/file_tensors.py", "contract/onnx_file.py", "contract/record.py",
-    "contract/yaml_text.py",
+    "contract/requantization.py", "contract/yaml_text.py",
 )  # fmt: skip
 TEMPLATES = "cxrflow/deploy"
 

@@ -549,10 +549,14 @@ def _export_inputs(run: Run) -> dict[str, Any]:
 @_work("export")
 def _export(run: Run, out: Path) -> None:
     from export.export import export_run
+    from export.records import Exported
     from qnn.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(run.place("train") / "checkpoint.pt", expected=run.experiment.network)
-    export_run(checkpoint, run.data().test, out)
+    data, config = run.data(), run.experiment.export
+    made = Exported.model_validate(export_run(checkpoint, data.test, out, config, validation=data.val))
+    if made.narrowed is not None:
+        run.console.detail(made.narrowed.sentence)
 
 
 @_inputs("import")

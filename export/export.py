@@ -20,22 +20,44 @@ from contract.errors import MismatchError
 from contract.network import save_network
 from contract.npz import save_npz
 from datasets.xray import Split
+from export.config import ExportConfig
 from export.integer_network import Extracted, canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
 from export.records import describe_layers
+from export.snapping import Snapped, snapped
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP, predict_logits
 
 
-def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]:
+def export_run(
+    checkpoint: Checkpoint,
+    test: Split,
+    out: Path,
+    config: ExportConfig | None = None,
+    *,
+    validation: Split | None = None,
+) -> dict[str, Any]:
     """Export `checkpoint` into the new folder `out`; return what export.json holds.
 
+    Args:
+        checkpoint: the network and its operating point.
+        test: the images on which everything is compared.
+        out: the folder; must not exist.
+        config: what can be chosen.
+        validation: the images that tell what narrow factors lose; needed only where `config` asks for them.
+
     Raises:
-        ConfigError: the network has no integer form.
+        ConfigError: the network has no integer form, or loses too much by what `config` asks for.
         MismatchError: Brevitas or QONNX disagrees with the integers on a test image.
     """
     net = canonical(checkpoint.net)
-    extracted = extract(net)
+    extracted = as_trained = extract(net)
+    narrowed: dict[str, Any] = {}
+    if config is not None and config.factor_bits is not None:
+        assert validation is not None
+        found = snapped(net, extracted, config.factor_bits, validation)
+        net, extracted = found.net, found.extracted
+        narrowed = {"narrowed": _narrowed(found, config.factor_bits, as_trained, test, checkpoint.operating_point)}
     network = extracted.network
     outputs = network.outputs(test.pixels)[-1]
     logits = logits_of(outputs)
@@ -47,7 +69,7 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         _compare("qonnx_float64", evaluate_qonnx(out / "model.onnx", test.pixels, double=True), logits),
     ]
     float32 = {
-        "brevitas": _differing_in_float32(checkpoint, extracted, test.pixels, logits),
+        "brevitas": _differing_in_float32(net if narrowed else checkpoint.net, extracted, test.pixels, logits),
         "qonnx": int((evaluate_qonnx(out / "model.onnx", test.pixels, double=False) != logits).sum()),
     }
     save_network(out / "reference.npz", network)
@@ -69,9 +91,26 @@ def export_run(checkpoint: Checkpoint, test: Split, out: Path) -> dict[str, Any]
         "chain": chain,
         "images_differing_in_plain_float32": float32,
         "layers": describe_layers(extracted.network),
+        **narrowed,
     }
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
+
+
+def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operating_point: float) -> dict[str, Any]:
+    """Return what export.json says of factors that were made narrow. Metrics are of the network as it was trained."""
+    classes = [
+        logits_of(e.network.outputs(test.pixels)[-1]) > integer_threshold(operating_point, e.scale, e.offset)
+        for e in (before, found.extracted)
+    ]
+    return {
+        "factor_bits": bits,
+        "layers": found.layers,
+        "channels_snapped": found.channels,
+        "validation_auc_before": found.validation_auc[0],
+        "validation_auc": found.validation_auc[1],
+        "test_images_of_another_class": int((classes[0] != classes[1]).sum()),
+    }
 
 
 def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:
@@ -104,8 +143,8 @@ def _brevitas_logits(net: PixelMLP, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def _differing_in_float32(
-    checkpoint: Checkpoint, extracted: Extracted, pixels: NDArray[np.uint8], logits: NDArray[np.int64]
+    net: PixelMLP, extracted: Extracted, pixels: NDArray[np.uint8], logits: NDArray[np.int64]
 ) -> int:
-    """Count the images on which the network as trained, in plain float32, rounds to another integer logit."""
-    real = predict_logits(checkpoint.net, pixels).astype(np.float64)
+    """Count the images on which the network, in plain float32, rounds to another integer logit."""
+    real = predict_logits(net, pixels).astype(np.float64)
     return int((np.round((real - extracted.offset) / extracted.scale) != logits).sum())

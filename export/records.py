@@ -7,7 +7,7 @@ from pydantic import Field
 from contract.decision import Head
 from contract.network import FLOAT32_EXACT, IntegerNetwork
 from contract.quantizer import InputRule
-from contract.record import Chain, Count, Number, Positive, Record, Text
+from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 
 
 class ExportedLayer(Record):
@@ -34,6 +34,27 @@ class ImportedFile(Record):
     labels: Labels | None = None  # None: no labels were given, so nothing is known of how good it is
 
 
+class Narrowed(Record):
+    """What it changed that batch norm gains were moved, for narrow factors."""
+
+    factor_bits: Count
+    layers: Count  # that needed wider ones
+    channels_snapped: Count
+    validation_auc_before: Share
+    validation_auc: Share
+    test_images_of_another_class: Count  # than the network as it was trained gives them, whose metrics are shown
+
+    @property
+    def sentence(self) -> str:
+        """All of it, for people."""
+        return (
+            f"Factors of {self.factor_bits} bits: the gains of {self.channels_snapped} channels in {self.layers} "
+            f"layers were moved after the training. Validation AUC: {self.validation_auc_before:.4f} before, "
+            f"{self.validation_auc:.4f} now. Metrics are of the network as it was trained; test images that now get "
+            f"another class: {self.test_images_of_another_class}."
+        )
+
+
 class Exported(Record):
     """export.json, of a trained network or of an imported one."""
 
@@ -42,6 +63,7 @@ class Exported(Record):
     scale: Positive | None = None  # of a trained network: real logit = scale * integer logit + offset
     offset: Number | None = None
     threshold: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    narrowed: Narrowed | None = None  # None: it is the network as it was trained
     imported: ImportedFile | None = None  # None: it was trained here
     rule: InputRule | None = None  # of an imported network whose input the host quantizes
     head: Head | None = None  # of an imported network: what its integers stand for

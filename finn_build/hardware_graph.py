@@ -16,10 +16,10 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import Dense, IntegerNetwork
+from contract.requantization import requantization
 from finn_build.ops.activation import constants
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
-from finn_build.requantization import requantization
 
 INPUT, OUTPUT = "global_in", "global_out"  # FINN's names of a graph's ends
 

@@ -6,8 +6,8 @@ a folding chooses what it is built of.
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from contract.requantization import Requantization
 from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal
-from finn_build.requantization import Requantization
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper

@@ -1,6 +1,6 @@
 """Our requantizer: a multiplication, an addition and a shift in place of thresholds, plain RTL.
 
-An activation of n bits is 2**n - 1 thresholds per channel. Where `finn_build.requantization` finds integers that give
+An activation of n bits is 2**n - 1 thresholds per channel. Where `contract.requantization` finds integers that give
 the same answers, a factor and an addend per channel are enough, and a multiplier per lane: on DSPs, or in LUTs with as
 many bits of the factor at a time as there are cycles for.
 """
@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.requantization import Requantization
 from finn_build.costs import Family, RamStyle, Resources, rom
 from finn_build.ops.activation import ATTRIBUTES, ActivationOp, folding, layer
 from finn_build.ops.op import DOMAIN, Folding, Layer, Node, divisors
 from finn_build.ops.own import OwnRtl, memory_lines, wrapper
-from finn_build.requantization import Requantization
 from finn_build.targets.families import FAMILIES
 from finn_build.timing import FOREVER, Part
 

@@ -6,7 +6,7 @@
 //   time, the lowest first, so that a beat takes FACTOR_BITS / DIGIT cycles: what is below the binary point by then is
 //   shifted out on the way. With DSP the products are on multipliers, else in LUTs.
 //   FACTOR_FILE has one word per pass and digit, the digits of a pass in a row; ADDEND_FILE one per pass; lane 0 in the
-//   low bits. Python reference: finn_build.requantization. Everything moves, or nothing: s_axis_tready follows
+//   low bits. Python reference: contract.requantization. Everything moves, or nothing: s_axis_tready follows
 //   m_axis_tready combinationally, and is low only while a result has nowhere to go or a factor has digits left.
 `default_nettype none
 module requantizer #(

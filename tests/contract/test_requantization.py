@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from finn_build.requantization import Requantization, requantization
+from contract.requantization import Requantization, requantization
 
 
 def counts(thresholds: list[int], accumulators: range) -> list[int]:
@@ -75,6 +75,15 @@ def test_the_smallest_shift_and_factor(thresholds: list[int]) -> None:
     found = search([thresholds], [span])
     tried = smallest_by_trying(thresholds, span, 4)
     assert (None if found is None else (found.shift, int(found.factor[0]))) == tried
+
+
+def test_a_steep_channel_has_no_factor_at_the_largest_shift_but_at_small_ones() -> None:
+    steep, flat, span = [7] * 255, [-4 * (128 - level) for level in range(255)], range(-(10**6), 10**6)
+    found = search([steep, flat], [span, span])
+    assert found is not None
+    for channel, thresholds in enumerate((steep, flat)):
+        near = range(-2000, 2000)
+        assert answers(found, channel, 255, near) == counts(thresholds, near)
 
 
 def test_what_no_line_gives_is_refused() -> None:

@@ -12,7 +12,7 @@ With s given, each threshold bounds b from both sides by a line in m:
 
 The highest lower bound is a convex function of m, the lowest upper bound a concave one. Their distance is convex, so
 bisection finds where it is smallest, and whether any integer m leaves room for a b. Nothing is fitted or rounded. What
-one shift can do, every larger one can: with 2 * m and 2 * b.
+one shift can do, every larger one can: with 2 * m and 2 * b. No deploy folder has this module.
 """
 
 from dataclasses import dataclass
@@ -54,25 +54,48 @@ def requantization(thresholds: Integers, least: Integers, greatest: Integers) ->
         return None
     thresholds = thresholds.clip(least[:, None], greatest[:, None] + 1)
     bounds = _Bounds(thresholds, least, greatest)
-    low, high = 0, LARGEST_SHIFT
-    if not bounds.feasible(high):
+    shift = _smallest_shift(bounds)
+    if shift is None:
         return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if bounds.feasible(middle) else (middle + 1, high)
-    factor = bounds.smallest_factor(low)
-    addend = np.where(bounds.can_reach.any(axis=1), bounds.lower(factor, low), bounds.upper(factor, low))
-    found = Requantization(factor, addend, low, levels)
-    _prove(found, thresholds, least, greatest)
+    found = Requantization(*bounds.smallest(shift), shift, levels)
+    assert same(found, thresholds, least, greatest).all()
     return found
 
 
-def _prove(found: Requantization, thresholds: Integers, least: Integers, greatest: Integers) -> None:
-    """Compare with all thresholds: both are steps that never fall, so it is enough to look where a level begins."""
+def _smallest_shift(bounds: "_Bounds") -> int | None:
+    """Return the smallest shift at which every channel has an m and a b."""
+    low, high = 0, LARGEST_SHIFT
+    if not bounds.feasible(high):  # or a steep channel's factor is beyond what is looked at, there only
+        return next(filter(bounds.feasible, range(LARGEST_SHIFT)), None)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if bounds.feasible(middle) else (middle + 1, high)
+    return low
+
+
+def at_shift(
+    thresholds: Integers, least: Integers, greatest: Integers, shift: int
+) -> tuple[Integers, Integers, NDArray[np.bool_]]:
+    """Return the smallest factors and addends of one shift, (C,), and which channels have them.
+
+    The arguments are those of `requantization`, and within its limits.
+    """
+    bounds = _Bounds(thresholds.clip(least[:, None], greatest[:, None] + 1), least, greatest)
+    factor, addend = bounds.smallest(shift)
+    return factor, addend, bounds.excess(factor, shift) <= 0
+
+
+def same(found: Requantization, thresholds: Integers, least: Integers, greatest: Integers) -> NDArray[np.bool_]:
+    """Tell of each channel, (C,), whether it answers what thresholds do, for every accumulator that it can reach.
+
+    Both are steps that never fall, so it is enough to look where a level begins. Arguments as of `requantization`.
+    """
+    equal = np.ones(len(thresholds), dtype=bool)
     for acc in (thresholds, thresholds - 1, least[:, None], greatest[:, None]):
         places = acc.clip(least[:, None], greatest[:, None])
-        counts = [np.searchsorted(t, p, side="right") for t, p in zip(thresholds, places, strict=True)]
-        assert np.array_equal(found(places.T).T, counts)
+        counts = np.stack([np.searchsorted(t, p, side="right") for t, p in zip(thresholds, places, strict=True)])
+        equal &= (counts == found(places.T).T).all(axis=1)
+    return equal
 
 
 class _Bounds:
@@ -113,8 +136,12 @@ class _Bounds:
         """Return whether every channel has an m and a b."""
         return bool((self.excess(self.best_factor(shift), shift) <= 0).all())
 
-    def smallest_factor(self, shift: int) -> Integers:
-        """Return the smallest factors that leave room for a b; all channels must be feasible."""
+    def smallest(self, shift: int) -> tuple[Integers, Integers]:
+        """Return the smallest factors that leave room for a b, and such b; of channels that are feasible."""
+        factor = self._smallest_factor(shift)
+        return factor, np.where(self.can_reach.any(axis=1), self.lower(factor, shift), self.upper(factor, shift))
+
+    def _smallest_factor(self, shift: int) -> Integers:
         low, high = np.zeros_like(self.largest_factor), self.best_factor(shift)
         while (low < high).any():
             middle = (low + high) // 2
