@@ -115,6 +115,10 @@ class Choice:
     rule: str  # how the class is chosen, for people
     operating_points: dict[str, OneAgainstRest] = field(default_factory=dict)  # others to choose from, by name
 
+    def real_margin(self, point: OneAgainstRest) -> float:
+        """Return an operating point's margin as a difference of real logits."""
+        return math.ldexp(point.margin, -self.shift)
+
     def levels(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the (N, K) levels of (N, K) integers.
 

@@ -653,7 +653,8 @@ def serve(
         print(f"{address}\n{DISCLAIMER}", flush=True)
         console.detail("Ctrl-C ends it.")
 
-    run_server(paths or [], runs, devices=device or [], host=host, port=port, token=token, say=say)
+    given: dict[str, Any] = {"devices": device or [], "host": host, "port": port, "token": token}
+    run_server(paths or [], runs, **given, say=say, left_out=lambda why: console.detail(f"Left out: {why}"))
 
 
 @app.command()

@@ -10,7 +10,7 @@ def random_pixels(count: int, *, height: int = 8, width: int = 8, seed: int = 1)
     """(count, height, width); the first is all 0, the second all 255, the third one bright pixel."""
     pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width), dtype=np.uint8)
     pixels[0], pixels[1], pixels[2] = 0, 255, 0
-    pixels[2, 3, 4] = 255
+    pixels[2, min(3, height - 1), min(4, width - 1)] = 255
     return pixels
 
 

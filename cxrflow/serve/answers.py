@@ -24,13 +24,36 @@ class OperatingPoint(BaseModel):
     probability: float  # of the second class, there
 
 
+class ClassPoint(BaseModel):
+    """A rule by which one of several classes is chosen."""
+
+    name: str
+    class_name: str | None  # the class that is set against the rest; null: the greatest of all is the answer
+    margin: float | None  # by which its real logit must exceed all others
+
+
 class Answer(BaseModel):
-    """One image's."""
+    """One image's, of a network with one logit."""
 
     index: int  # in the request
     logit: int
     probability: float  # of the second class, calibrated
     class_name: str  # at the operating point
+    width: int  # of the upload [pixel]
+    height: int
+    preprocess_ms: float
+    device_ms: float  # its share of the batch
+
+
+class Classified(BaseModel):
+    """One image's, of a network with an output per class, or of an imported one."""
+
+    index: int  # in the request
+    outputs: list[int]  # the device's K integers
+    probabilities: list[float] | None  # of each class, calibrated; null: nobody calibrated an imported network
+    results: list[float | None] | None  # what an imported file gives, null where not finite; null: it was trained here
+    label: int  # number of the class, at the operating point
+    class_name: str
     width: int  # of the upload [pixel]
     height: int
     preprocess_ms: float
@@ -49,13 +72,13 @@ class Predictions(BaseModel):
     run: str
     network: str
     device: str
-    operating_point: OperatingPoint
-    results: list[Answer | Failure]
+    operating_point: OperatingPoint | ClassPoint
+    results: list[Answer | Classified | Failure]
     note: str = DISCLAIMER
 
 
 class Map(BaseModel):
-    """What speaks for the second class (positive) and against it, in units of the integer logit."""
+    """What speaks for a class (positive) or against it, in units of its integer; of one logit, for the second class."""
 
     differences: list[list[int]]  # per window: logit of the image minus logit without the window
     rows: list[int]  # first row of the windows [pixel of the network's input]
@@ -67,7 +90,7 @@ class Map(BaseModel):
 
 
 class Explained(BaseModel):
-    """An answer, its map, and pictures of both as data URLs."""
+    """An answer of one logit, its map, and pictures of both as data URLs."""
 
     run: str
     network: str
@@ -83,8 +106,26 @@ class Explained(BaseModel):
     note: str = DISCLAIMER
 
 
+class ExplainedClass(BaseModel):
+    """An answer of several outputs, the map of one class, and pictures of both as data URLs."""
+
+    run: str
+    network: str
+    device: str
+    operating_point: ClassPoint
+    result: Classified
+    target: int  # number of the class that the map is of
+    map: Map
+    images: int  # in the batch
+    cycles: int | None  # of the accelerator for the batch
+    cycles_are: Literal["simulated", "expected"]
+    preview: str  # the X-ray, JPEG
+    overlay: str  # the map, PNG with transparency, to be stretched over the X-ray
+    note: str = DISCLAIMER
+
+
 class Run(BaseModel):
-    """What can be chosen."""
+    """What can be chosen, of a network with one logit."""
 
     name: str
     network: str
@@ -95,10 +136,24 @@ class Run(BaseModel):
     examples: int
 
 
+class ClassRun(BaseModel):
+    """What can be chosen, of a network with several outputs or an imported one."""
+
+    name: str
+    network: str
+    data: str  # what it was trained on, or the file that was imported
+    class_names: list[str]
+    devices: list[str]
+    operating_points: list[ClassPoint]  # the run's own first
+    examples: int
+    outputs: int  # K
+    imported: bool  # its classes have numbers for names, and no probabilities
+
+
 class Runs(BaseModel):
     """All of it, and the bounds of a request."""
 
-    runs: list[Run]
+    runs: list[Run | ClassRun]
     files: int
     file_bytes: int
     request_bytes: int

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 from collections.abc import AsyncIterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,11 +16,15 @@ from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from contract.decision import Decision
+from contract.decision import Choice, Decision
 from contract.manifest import DISCLAIMER
 from cxrflow.serve.answers import (
     Answer,
+    Classified,
+    ClassPoint,
+    ClassRun,
     Explained,
+    ExplainedClass,
     Failure,
     Health,
     Map,
@@ -34,7 +39,8 @@ from cxrflow.serve.devices import Fleet, Served
 from cxrflow.serve.guard import Guard, refuse
 from cxrflow.serve.limits import BUG, Budget, Limits, Refusal
 from cxrflow.serve.upload import FIELD, Part, receive
-from driver.explain import explain, overlay
+from driver.accelerator import Accelerator
+from driver.explain import Explanation, explain, overlay
 
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {
@@ -47,6 +53,7 @@ PAGE_FILES = {
 RunName = Annotated[str | None, Query(description="A name from /api/runs; the first where not given.", max_length=200)]
 Device = Annotated[str | None, Query(description="One of the run's devices; its first where not given.", max_length=20)]
 Point = Annotated[str | None, Query(description="An operating point; the run's own where not given.", max_length=200)]
+Target = Annotated[int | None, Query(description="Number of the class to map; the answer's where not given.", ge=0)]
 Fill = Annotated[Literal["mirror", "mean"], Query(description="What covers parts of the image.")]
 
 
@@ -76,9 +83,9 @@ class Server:
             raise refusals[0]
         batch = np.stack([one.pixels for one in decoded.values()])
         answers, seconds = await self._fleet.ask(served, kind, lambda accelerator: accelerator.infer(batch))
-        results: list[Answer | Failure] = [
-            _answer(served, at, index, logit, one, seconds / len(batch))
-            for (index, one), logit in zip(decoded.items(), answers.logits.tolist(), strict=True)
+        results: list[Answer | Classified | Failure] = [
+            _result(served, at, index, outputs, one, seconds / len(batch))
+            for (index, one), outputs in zip(decoded.items(), answers.outputs, strict=True)
         ]
         results += [Failure(index=index, **refusal.body()) for index, refusal in refusals.items()]
         results.sort(key=lambda result: result.index)
@@ -91,21 +98,27 @@ class Server:
         device: Device = None,
         point: Point = None,
         fill: Fill = "mirror",
-    ) -> Explained:
+        target: Target = None,
+    ) -> Explained | ExplainedClass:
         """Answer for one image, with the map of what speaks for and against: one batch on the device."""
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
+        _require_target(served, target)
         async with self._uploads(request, most=1) as parts:
             decoded = await self._decode(parts[0], served, preview=True)
-        found, _ = await self._fleet.ask(
-            served, kind, lambda accelerator: explain(accelerator, decoded.pixels, fill=fill)
-        )
-        return Explained(
+
+        def work(accelerator: Accelerator) -> Explanation:
+            wanted = target
+            if wanted is None and isinstance(at, ClassPoint):  # of the answer, which depends on the point
+                wanted = _label(served, at, accelerator.infer(decoded.pixels[None]).outputs[0])
+            return explain(accelerator, decoded.pixels, fill=fill, target=wanted)
+
+        found, _ = await self._fleet.ask(served, kind, work)
+        result = _result(served, at, 0, found.outputs, decoded, found.seconds)
+        common: dict[str, Any] = dict(
             run=served.name,
             network=_network(served),
             device=kind,
-            operating_point=at,
-            result=_answer(served, at, 0, found.logit, decoded, found.seconds),
             map=Map(
                 differences=found.differences.tolist(),
                 rows=found.windows.rows.tolist(),
@@ -121,22 +134,15 @@ class Server:
             preview=_data_url("jpeg", decoded.preview),
             overlay=_data_url("png", _picture(overlay(found))),
         )
+        if isinstance(at, OperatingPoint) and isinstance(result, Answer):
+            return Explained(operating_point=at, result=result, **common)
+        assert isinstance(at, ClassPoint) and isinstance(result, Classified)
+        return ExplainedClass(operating_point=at, result=result, target=found.target, **common)
 
     async def runs(self) -> Runs:
         """Say what can be chosen, and how much a request may hold."""
         return Runs(
-            runs=[
-                Run(
-                    name=run.name,
-                    network=_network(run),
-                    data=str(run.manifest.provenance.get("data", "")),
-                    class_names=run.manifest.class_names,
-                    devices=list(run.devices),
-                    operating_points=_points(run.decision),
-                    examples=len(run.examples),
-                )
-                for run in self._fleet.runs.values()
-            ],
+            runs=[_run(run) for run in self._fleet.runs.values()],
             files=self._limits.files,
             file_bytes=self._limits.file_bytes,
             request_bytes=self._limits.request_bytes,
@@ -173,6 +179,22 @@ def _picture(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
+def _run(run: Served) -> Run | ClassRun:
+    manifest = run.manifest
+    common: dict[str, Any] = dict(
+        name=run.name,
+        network=_network(run),
+        data=str(manifest.provenance.get("data", "")),
+        class_names=manifest.classes,
+        devices=list(run.devices),
+        examples=len(run.examples),
+    )
+    if isinstance(manifest.decision, Decision):
+        return Run(operating_points=_points(manifest.decision), **common)
+    imported = manifest.head is not None
+    return ClassRun(operating_points=_class_points(run), outputs=manifest.outputs, imported=imported, **common)
+
+
 def _points(decision: Decision) -> list[OperatingPoint]:
     """Return the run's own operating point, by the name of one that is equal to it, and the others."""
     equal = [name for name, value in decision.operating_points.items() if value == decision.threshold]
@@ -184,24 +206,79 @@ def _points(decision: Decision) -> list[OperatingPoint]:
     ]
 
 
-def _point(served: Served, name: str | None) -> OperatingPoint:
-    points = _points(served.decision)
+def _class_points(served: Served) -> list[ClassPoint]:
+    """Return the run's own rule, that the greatest is the answer, and the others."""
+    choice, own = served.manifest.decision, ClassPoint(name="default", class_name=None, margin=None)
+    if not isinstance(choice, Choice):
+        return [own]
+    return [own] + [
+        ClassPoint(name=name, class_name=served.manifest.classes[one.label], margin=choice.real_margin(one))
+        for name, one in choice.operating_points.items()
+        if name != own.name
+    ]
+
+
+def _point(served: Served, name: str | None) -> OperatingPoint | ClassPoint:
+    decision = served.manifest.decision
+    points: list[Any] = _points(decision) if isinstance(decision, Decision) else _class_points(served)
     found = points[0] if name is None else next((point for point in points if point.name == name), None)
     if found is None:
         raise Refusal(404, "unknown-point", "This run has no such operating point. Ask /api/runs for their names.")
-    return found
+    return found  # type: ignore[no-any-return]
 
 
-def _answer(served: Served, point: OperatingPoint, index: int, logit: int, decoded: Decoded, device_s: float) -> Answer:
-    return Answer(
+def _require_target(served: Served, target: int | None) -> None:
+    one_logit = isinstance(served.manifest.decision, Decision)
+    if target is not None and not one_logit <= target < len(served.manifest.classes):
+        raise Refusal(
+            404, "unknown-class", "This run has no map of such a class. Ask /api/runs for the names; the first is 0."
+        )
+
+
+def _label(served: Served, point: ClassPoint, outputs: NDArray[np.int64]) -> int:
+    """Return the class of (K,) integers."""
+    manifest, row = served.manifest, outputs[None]
+    if isinstance(manifest.decision, Choice):
+        return int(manifest.decision.classes(row, None if point.class_name is None else point.name)[0])
+    assert manifest.head is not None
+    return int(manifest.head.classes(row)[0])
+
+
+def _result(
+    served: Served,
+    point: OperatingPoint | ClassPoint,
+    index: int,
+    outputs: NDArray[np.int64],
+    decoded: Decoded,
+    device_s: float,
+) -> Answer | Classified:
+    """Return the answer of an image's (K,) integers."""
+    manifest = served.manifest
+    decision, head = manifest.decision, manifest.head
+    about: dict[str, Any] = dict(
         index=index,
-        logit=logit,
-        probability=float(served.decision.probability(np.array(logit))),
-        class_name=served.manifest.class_names[logit > point.threshold],
         width=decoded.width,
         height=decoded.height,
         preprocess_ms=round(1e3 * decoded.seconds, 3),
         device_ms=round(1e3 * device_s, 3),
+    )
+    if isinstance(point, OperatingPoint):
+        assert isinstance(decision, Decision)
+        logit = int(outputs[0])
+        return Answer(
+            logit=logit,
+            probability=float(decision.probability(np.array(logit))),
+            class_name=manifest.class_names[logit > point.threshold],
+            **about,
+        )
+    label = _label(served, point, outputs)
+    return Classified(
+        outputs=outputs.tolist(),
+        probabilities=decision.probabilities(outputs[None])[0].tolist() if isinstance(decision, Choice) else None,
+        results=None if head is None else [v if isfinite(v) else None for v in head.results(outputs[None])[0].tolist()],
+        label=label,
+        class_name=manifest.classes[label],
+        **about,
     )
 
 

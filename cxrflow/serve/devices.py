@@ -24,6 +24,7 @@ from driver.simulated.runtime import PROGRAM
 
 T = TypeVar("T")
 EXAMPLES = 6  # of the golden images of each run
+MOST_OUTPUTS = 1000  # that the page shows
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,6 @@ class Served:
     folder: Path
     devices: tuple[str, ...]  # that can run it here, the preferred one first
     examples: NDArray[np.uint8]  # (N, H, W)
-
-    @property
-    def decision(self) -> Decision:
-        """From the logit to a class; `_serve` offers no folder without."""
-        assert isinstance(self.manifest.decision, Decision)
-        return self.manifest.decision
 
 
 def find_deploys(paths: Sequence[Path], runs: Path) -> list[Path]:
@@ -67,15 +62,22 @@ def find_deploys(paths: Sequence[Path], runs: Path) -> list[Path]:
     return deploys
 
 
+class NotServedError(ConfigError):
+    """The page cannot show what a network says."""
+
+
 class Fleet:
     """All runs and devices. Its methods may be called from any thread; `ask` queues."""
 
-    def __init__(self, folders: Sequence[Path], devices: Sequence[str]) -> None:
+    def __init__(
+        self, folders: Sequence[Path], devices: Sequence[str], *, left_out: Callable[[str], None] | None = None
+    ) -> None:
         """Look at the folders; no device is opened yet.
 
         Args:
             folders: deploy folders.
             devices: those to offer; empty for all that this machine has.
+            left_out: told of a folder that the page cannot show, which is left out then as long as there are others.
 
         Raises:
             ArtifactError: a folder is not whole.
@@ -85,8 +87,14 @@ class Fleet:
         if unknown:
             raise ConfigError(f"device is {unknown[0]!r}, expected one of {', '.join(DEVICES)}.")
         self.runs: dict[str, Served] = {}
-        for folder in folders:
-            served = _serve(open_package(folder), devices, taken=self.runs.keys())
+        for i, folder in enumerate(folders):
+            try:
+                served = _serve(open_package(folder), devices, taken=self.runs.keys())
+            except NotServedError as err:
+                if left_out is None or (i == len(folders) - 1 and not self.runs):
+                    raise
+                left_out(str(err))
+                continue
             self.runs[served.name] = served
         self._open: dict[str, tuple[str, Accelerator]] = {}
         self._closed = False
@@ -162,12 +170,7 @@ class Fleet:
 def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served:
     """Describe one deploy folder. Raises ConfigError where none of `devices` can run it."""
     manifest = package.manifest
-    if not isinstance(manifest.decision, Decision):
-        found = "no decision" if manifest.decision is None else "one of several classes"
-        raise ConfigError(
-            f"{package.folder} gives {manifest.outputs} integers per image and {found}: the page shows classes of "
-            "one logit only. Use the driver: `Accelerator(...).infer(...).outputs`."
-        )
+    _require_answers(package.folder, manifest)
     here = {
         "board": board_missing(package) is None,
         "cpu": True,
@@ -188,9 +191,40 @@ def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served
     return Served(name, manifest, package.folder, offered, _examples(package))
 
 
+def _require_answers(folder: Path, manifest: Manifest) -> None:
+    """Stop unless the page can show what this network says of a picture. Raises NotServedError."""
+    use = "Use the driver: `Accelerator(...).infer(...).outputs`."
+    if not manifest.classes:
+        raise NotServedError(
+            f"{folder} gives {manifest.outputs} integers per image and no decision: the page shows classes. {use}"
+        )
+    if manifest.outputs > MOST_OUTPUTS:
+        raise NotServedError(
+            f"{folder} gives {manifest.outputs} integers per image; the page shows {MOST_OUTPUTS}. {use}"
+        )
+    fed = manifest.datatype if manifest.rule is None else manifest.rule.reads
+    if not manifest.reads_pictures:
+        raise NotServedError(
+            f"{folder} reads {fed}(N, {', '.join(map(str, manifest.input.shape))}), and the page is for pictures of "
+            "uint8 gray levels. Use `cxrflow infer` with an .npz; or, where its inputs are pictures, import it with "
+            "`--input uint8` and the `--input-scale` that makes a gray level what the file reads."
+        )
+    if manifest.height == 1:
+        raise NotServedError(
+            f"{folder} reads {manifest.width} values in a row, which are no picture. Use `cxrflow infer` with an .npz."
+        )
+
+
 def _examples(package: Package) -> NDArray[np.uint8]:
-    """Return golden images from the lowest logit to the highest."""
-    golden = load_golden(package.folder / "golden.npz")
-    order = np.argsort(golden.logits, kind="stable")
+    """Return golden images from the lowest logit to the highest, or of one class after the other."""
+    manifest, golden = package.manifest, load_golden(package.folder / "golden.npz")
+    if manifest.rule is not None:
+        return golden.pixels[:0]  # these are the network's integers, and not the pictures that they were made of
+    if isinstance(manifest.decision, Decision):
+        order = np.argsort(golden.logits, kind="stable")
+    else:
+        answers = manifest.head if manifest.decision is None else manifest.decision
+        assert answers is not None
+        order = np.argsort(answers.classes(golden.outputs), kind="stable")
     chosen = order[np.linspace(0, len(order) - 1, min(EXAMPLES, len(order))).astype(np.int64)]
     return golden.pixels[chosen]

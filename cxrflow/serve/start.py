@@ -31,6 +31,7 @@ def serve(
     token: str | None,
     say: Callable[[str], None],
     limits: Limits | None = None,
+    left_out: Callable[[str], None] | None = None,
 ) -> None:
     """Serve until Ctrl-C.
 
@@ -43,6 +44,7 @@ def serve(
         token: that the API asks for.
         say: told the address.
         limits: of requests; the usual ones where not given.
+        left_out: told which of all runs the page cannot show; where not given, that is an error.
 
     Raises:
         ConfigError: the host needs a token, the port is taken, or there is nothing to serve.
@@ -50,7 +52,7 @@ def serve(
     """
     _check_access(host, token)
     limits = limits or Limits()
-    fleet = Fleet(find_deploys(paths, runs), devices)
+    fleet = Fleet(find_deploys(paths, runs), devices, left_out=None if paths else left_out)
     try:
         first = next(iter(fleet.runs.values()))
         fleet.prepare(first, first.devices[0])  # so that a broken device is known before the first X-ray

@@ -81,7 +81,7 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     page = (here.folder / "runs" / "net" / "report.html").read_text(encoding="utf-8")
     assert "An imported network: nothing was trained or measured here." in page and "from the file to" in page
     assert str(here.folder) not in page
-    here("serve", "net", "--device", "cpu").assert_refused("gives 3 integers per image and no decision")
+    here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 8, 8), and the page")
     here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("reads float(N, 8, 8), and a map")
     for command in (("train", file), ("export", file), ("evaluate", "net"), ("data", "check", file)):
         here(*command).assert_refused("imported network")

@@ -11,12 +11,14 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
+from contract.decision import Choice, Head
 from contract.network import IntegerNetwork
 from contract.table import is_formula
 from cxrflow.serve.limits import Limits
+from driver.accelerator import Accelerator
 from tests import dicom_files
 from tests.browser import accessibility_findings, requests_of, screenshot
-from tests.deploy_folder import write_deploy
+from tests.deploy_folder import write_classes, write_deploy
 from tests.served import Served, noise, png, serving
 
 TOKEN = "0123456789ab-._~+/=="  # every sign that one may have
@@ -286,3 +288,83 @@ def test_a_server_that_is_gone_is_named(page: Page, network: tuple[Path, Integer
         opened(page, served)
     choose(page, files / "0.png")
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+
+
+class TestClasses:
+    """A network of three classes and an imported one, whose file gives no probability; names are text of others."""
+
+    NAMES = ("NORMAL", "<b>BACTERIA", "=VIRUS;")
+
+    @pytest.fixture(scope="class")
+    def networks(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, IntegerNetwork]:
+        folder = tmp_path_factory.mktemp("classes")
+        imported = {"head": Head(steps=[("multiply", [[-0.5]])]), "provenance": {"network": "M", "data": "model.onnx"}}
+        return {
+            str(folder / "three"): write_classes(folder / "three", list(self.NAMES)),
+            str(folder / "other"): write_classes(folder / "other", list(self.NAMES), seed=5, **imported),
+        }
+
+    @pytest.fixture(scope="class")
+    def several(self, networks: dict[str, IntegerNetwork]) -> Iterator[Served]:
+        with serving(*map(Path, networks)) as served:
+            yield served
+
+    def test_an_image_its_classes_and_the_map_of_one(
+        self, page: Page, several: Served, networks: dict[str, IntegerNetwork], files: Path
+    ) -> None:
+        outputs, foreign = (network.outputs(noise(28, 7)[None])[-1][0].tolist() for network in networks.values())
+        (files / "28.png").write_bytes(png(noise(28, 7)))
+        opened(page, several)
+        choose(page, files / "28.png")
+        expect(page.locator("#result-title")).to_have_text("28.png")
+        with Accelerator(next(iter(networks)), "cpu") as accelerator:
+            answers = accelerator.infer(noise(28, 7)[None])
+        (answer,), label = answers.names, int(answers.classes[0])
+        expect(page.locator("#class")).to_have_text(answer)
+        expect(page.locator("#for-name")).to_have_text(f"speaks for {answer}")
+        said = page.locator("#values").inner_text().replace("\u2212", "-").replace(",", "")
+        for k, name in enumerate(self.NAMES):
+            assert f"Probability of {name}; integer" in said and f"; {outputs[k]}\n" in said
+        expect(page.locator("#status")).to_contain_text(f"28.png: {answer}, probability ")
+        other = (label + 1) % 3
+        page.select_option("#target", str(other))
+        expect(page.locator("#for-name")).to_have_text(f"speaks for {self.NAMES[other]}")
+        expect(page.locator("#class")).to_have_text(answer)
+        page.select_option("#point", "careful")
+        expect(page.locator("#verdict-note")).to_contain_text("at the operating point careful, not a diagnosis")
+        assert isinstance(answers.decision, Choice)
+        careful = int(answers.decision.classes(answers.outputs, "careful")[0])
+        expect(page.locator("#class")).to_have_text(self.NAMES[careful])
+        screenshot(page, "serve-classes")
+        page.select_option("#run", "other")
+        expect(page.locator("#verdict-note")).to_have_text("is what the imported network gives, not a diagnosis")
+        expect(page.locator("#class")).to_have_text(f"class {foreign.index(min(foreign))}")
+        expect(page.locator("#about")).to_have_text("M, imported from model.onnx")
+        said = page.locator("#values").inner_text() + page.locator("#status").inner_text()
+        assert "robability" not in said and page.locator("#bar").is_hidden()
+        assert page.locator("#note").inner_text() == "Research use only, not a medical device."
+
+    @pytest.mark.parametrize("run", ["three", "other"])
+    def test_a_table_of_all_integers(
+        self, page: Page, several: Served, networks: dict[str, IntegerNetwork], files: Path, tmp_path: Path, run: str
+    ) -> None:
+        opened(page, several)
+        page.select_option("#run", run)
+        expect(page.locator("#head-share")).to_have_text({"three": "Probability", "other": "Result"}[run])
+        names = ["0.png", "zip.dcm", "1.png", "2.png"]
+        choose(page, *[files / name for name in names])
+        expect(page.locator("#status")).to_have_text("4 of 4 images answered.")
+        expect(page.locator("#counts")).to_contain_text("1 could not be used")
+        rows = downloaded(page, tmp_path / "table.csv")
+        folder = next(name for name in networks if name.endswith(run))
+        with Accelerator(folder, "cpu") as accelerator:
+            answers = accelerator.infer([files / name for name in names if name.endswith("png")])
+        answered = [row for row in rows if not row["error"]]
+        imported = run == "other"
+        shares = answers.results if imported else answers.probabilities
+        for row, name, outputs, share in zip(answered, answers.names, answers.outputs, shares, strict=True):
+            assert row["class"] == name.replace("=", "'=") and "not a medical device" in row["note"]
+            for k, called in enumerate(range(3) if imported else self.NAMES):
+                assert int(row[f"output_{called}"]) == outputs[k]
+                assert float(row[f"{'result' if imported else 'probability'}_{called}"]) == pytest.approx(share[k])
+        assert accessibility_findings(page, impacts=("moderate", "serious", "critical")) == []

@@ -25,17 +25,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.network import IntegerNetwork
+from contract.decision import Choice, Head
+from contract.errors import ConfigError
+from contract.network import Input, IntegerNetwork
 from contract.preprocess import load_pixels
+from contract.quantizer import InputRule
 from cxrflow.serve.decode import READY, Job, write_message
 from cxrflow.serve.decoders import CODE
+from cxrflow.serve.devices import Fleet
 from cxrflow.serve.guard import Crowd, Patient
 from cxrflow.serve.limits import Budget, Limits, Refusal
 from driver.accelerator import Accelerator
 from driver.explain import explain
 from tests import dicom_files
 from tests.cxrflow.conftest import Place
-from tests.deploy_folder import write_deploy
+from tests.deploy_folder import write_classes, write_deploy, write_integers
+from tests.integer_networks import random_integer_network
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
 
 HOSTILE = (sys.executable, "-m", "tests.hostile_decoder")
@@ -193,6 +198,86 @@ class TestAnswers:
                 asked = list(pool.map(lambda path: served.post(path, File(png(noise()))), paths))
         for i, reply in enumerate(asked):
             assert reply.json()["results"][0]["logit"] == want[i % 2]
+
+
+class TestClasses:
+    """A network of K outputs, trained here or imported: the driver's classes, at any operating point, and its maps."""
+
+    NAMES = ("NORMAL", "<b>BACTERIA", "VIRUS")
+
+    def test_answers_are_the_drivers(self, tmp_path: Path) -> None:
+        write_classes(tmp_path / "three", list(self.NAMES))
+        write_classes(tmp_path / "other", list(self.NAMES), head=Head(steps=[("multiply", [[-2.0]])]))
+        pixels = np.stack([noise(seed=i) for i in range(3)])
+        files = [File(png(image)) for image in pixels]
+        with serving(tmp_path / "three", tmp_path / "other", limits=SMALL) as served:
+            runs = served.ask("GET", "/api/runs").json()["runs"]
+            answers = served.post("/api/predict", *files).json()
+            careful = served.post("/api/predict?point=careful", *files).json()
+            imported = served.post("/api/predict?run=other", *files).json()
+            served.post("/api/predict?point=balanced", *files).assert_refused(404, "unknown-point")
+            examples = [served.ask("GET", f"/api/example?number={i}").content for i in range(runs[0]["examples"])]
+            of_examples = [served.post("/api/predict", File(png_)).json()["results"][0]["label"] for png_ in examples]
+        with Accelerator(tmp_path / "three", "cpu") as accelerator:
+            want = accelerator.infer(pixels)
+        with Accelerator(tmp_path / "other", "cpu") as accelerator:
+            foreign = accelerator.infer(pixels)
+        assert runs[0]["class_names"] == list(self.NAMES) and not runs[0]["imported"] and runs[0]["outputs"] == 3
+        careful_point = runs[0]["operating_points"][1]
+        assert careful_point == {"name": "careful", "class_name": "<b>BACTERIA", "margin": pytest.approx(-2.5)}
+        assert answers["operating_point"] == {"name": "default", "class_name": None, "margin": None}
+        for n, row in enumerate(answers["results"]):
+            assert (row["outputs"], row["results"]) == (want.outputs[n].tolist(), None)
+            assert row["probabilities"] == want.probabilities[n].tolist()
+            assert (row["label"], row["class_name"]) == (want.classes[n], want.names[n])
+        assert isinstance(want.decision, Choice)
+        assert [row["label"] for row in careful["results"]] == want.decision.classes(want.outputs, "careful").tolist()
+        assert runs[1]["class_names"] == ["class 0", "class 1", "class 2"] and runs[1]["imported"]
+        for n, row in enumerate(imported["results"]):
+            assert row["probabilities"] is None and row["results"] == foreign.results[n].tolist()
+            assert (row["outputs"], row["class_name"]) == (foreign.outputs[n].tolist(), foreign.names[n])
+        assert of_examples == sorted(of_examples) and set(of_examples) == {0, 1, 2}
+
+    def test_the_map_is_of_the_class_that_is_asked_for(self, tmp_path: Path) -> None:
+        write_classes(tmp_path / "three", list(self.NAMES))
+        pixels = noise(seed=4)
+        with serving(tmp_path / "three", limits=SMALL) as served:
+            asked = [served.post(f"/api/explain?point=careful{more}", File(png(pixels))) for more in ("", "&target=2")]
+            served.post("/api/explain?target=3", File(png(pixels))).assert_refused(404, "unknown-class")
+            served.post("/api/explain?target=-1", File(png(pixels))).assert_refused(422, "bad-parameter")
+        answer, second = (reply.json() for reply in asked)
+        assert answer["target"] == answer["result"]["label"] and second["target"] == 2
+        with Accelerator(tmp_path / "three", "cpu") as accelerator:
+            for found in (answer, second):
+                want = explain(accelerator, pixels, target=found["target"])
+                assert found["map"]["differences"] == want.differences.tolist() and want.differences.any()
+                assert found["result"]["outputs"] == want.outputs.tolist()
+
+    def test_one_logit_has_one_map(self, server: Served) -> None:
+        server.post("/api/explain?target=0", File(png(noise()))).assert_refused(404, "unknown-class")
+        assert server.post("/api/explain?target=1", File(png(noise()))).status == 200
+
+    def test_what_the_page_cannot_show_is_said_and_left_out_of_all(self, tmp_path: Path) -> None:
+        rule = InputRule("float", "uint8", 0, ((0.5, 1.5),))
+        names, said = list(self.NAMES), list[str]()
+        write_integers(tmp_path / "a", Input(8, 8), 4, outputs=3, result_bits=32)
+        write_classes(tmp_path / "b", names, head=Head(), rule=rule)
+        write_classes(tmp_path / "c", [f"class {k}" for k in range(1001)])
+        row = random_integer_network([4], [3], seed=0, source=Input(1, 28), outputs=2)
+        write_deploy(tmp_path / "d", row, outputs=2, head=Head(), decision=None, class_names=[], hardware=None)
+        for name, words in (
+            ("a", "gives 3 integers per image and no decision: the page shows classes"),
+            ("b", r"reads float\(N, 28, 28\), and the page is for pictures of uint8 gray levels.*`--input uint8`"),
+            ("c", "gives 1001 integers per image; the page shows 1000"),
+            ("d", "reads 28 values in a row, which are no picture"),
+        ):
+            with pytest.raises(ConfigError, match=words):
+                Fleet([tmp_path / name], [])
+        write_classes(tmp_path / "e", names)
+        fleet = Fleet([tmp_path / name for name in "abcde"], [], left_out=said.append)
+        assert list(fleet.runs) == ["e"] and len(said) == 4
+        with pytest.raises(ConfigError, match="28 values in a row"):
+            Fleet([tmp_path / name for name in "abcd"], [], left_out=said.append)
 
 
 BAD: dict[str, tuple[Callable[[], list[File]], int, str, str]] = {
@@ -670,7 +755,7 @@ class TestPromises:
         def broken(*_: Any, **__: Any) -> None:
             raise ValueError("PatientName is Doe^Jane")
 
-        monkeypatch.setattr("cxrflow.serve.app._answer", broken)
+        monkeypatch.setattr("cxrflow.serve.app._result", broken)
         with serving(folder) as served:
             served.post("/api/predict", File(png(noise()))).assert_refused(500, "bug", "a bug of ours")
             assert served.ask("GET", "/healthz").status == 200

@@ -59,7 +59,13 @@ async function chooseRun() {
   const chosen = run();
   fillSelect("device", chosen.devices);
   fillSelect("point", chosen.operating_points.map((one) => one.name));
-  $("about").textContent = [chosen.network, chosen.data && `trained on ${chosen.data}`].filter(Boolean).join(", ");
+  const several = "outputs" in chosen;
+  $("target-choice").hidden = !several;
+  $("target").replaceChildren(new Option("the answer", ""), ...chosen.class_names.map((name, k) => new Option(name, k)));
+  $("head-share").textContent = chosen.imported ? "Result" : "Probability";
+  $("head-integer").textContent = several ? "Integer" : "Logit";
+  $("examples").setAttribute("aria-label", several ? "Examples" : "Examples, from the lowest logit to the highest");
+  $("about").textContent = [chosen.network, chosen.data && `${chosen.imported ? "imported from" : "trained on"} ${chosen.data}`].filter(Boolean).join(", ");
   $("examples").replaceChildren();
   for (let number = 0; number < chosen.examples; number++) {
     const query = new URLSearchParams({ run: chosen.name, number });
@@ -97,7 +103,8 @@ function send(path, files, more = {}) {
   const form = new FormData();
   // Their names stay here: the server has no use for them.
   files.forEach((file, index) => form.append("files", file, `${index}`));
-  const query = new URLSearchParams({ run: run().name, device: $("device").value, ...more });
+  const chosen = "outputs" in run() ? { point: $("point").value } : {}; // of one logit, the page knows the thresholds
+  const query = new URLSearchParams({ run: run().name, device: $("device").value, ...chosen, ...more });
   return api(`${path}?${query}`, { method: "POST", body: form, signal: state.abort.signal }).then((answer) => answer.json());
 }
 
@@ -112,7 +119,8 @@ async function explain(file) {
   if (!state.items.some((item) => item.file === file)) clearMany();
   requireSize(file);
   say(`Reading ${file.name} …`);
-  const answer = await send("/api/explain", [file], { fill: $("fill").value });
+  const target = "outputs" in run() && $("target").value !== "" ? { target: $("target").value } : {};
+  const answer = await send("/api/explain", [file], { fill: $("fill").value, ...target });
   $("preview").src = answer.preview;
   $("overlay").src = answer.overlay;
   await Promise.all([$("preview").decode(), $("overlay").decode()]);
@@ -121,10 +129,21 @@ async function explain(file) {
   await new Promise((done) => requestAnimationFrame(done));
   state.shown.ms = performance.now() - start;
   show();
-  say(`${file.name}: ${className(answer.result)}, probability ${percent(answer.result.probability)}.`);
+  const { result } = answer;
+  const chance = result.results ? "" : `, probability ${share(result)}`;
+  say(`${file.name}: ${className(result)}${chance}.`);
 }
 
-const className = (result) => run().class_names[result.logit > point().threshold ? 1 : 0];
+const several = (result) => "outputs" in result;
+const className = (result) =>
+  several(result) ? result.class_name : run().class_names[result.logit > point().threshold ? 1 : 0];
+// What the answer's class has: a probability, or of an imported network what its file gives.
+const share = (result) => {
+  if (!several(result)) return percent(result.probability);
+  return result.results ? real(result.results[result.label] ?? result.results[0]) : percent(result.probabilities[result.label]);
+};
+const logit = (result) => (several(result) ? result.outputs[result.label] ?? result.outputs[0] : result.logit);
+const real = (value) => value?.toPrecision(4).replace("-", "\u2212") ?? "not finite";
 const percent = (value) => (value > 0.999 ? "> 99.9 %" : value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
 const ms = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
 const integer = (value) => value.toLocaleString("en-US").replace("-", "\u2212");
@@ -132,20 +151,25 @@ const integer = (value) => value.toLocaleString("en-US").replace("-", "\u2212");
 function show() {
   const { file, answer, ms: total } = state.shown;
   const { result } = answer;
-  const [, positive] = run().class_names;
+  const positive = run().class_names[answer.target ?? 1];
   $("result-title").textContent = file.name;
   $("preview").alt = `The X-ray ${file.name}`;
   $("overlay").alt = `Map over it: orange speaks for ${positive}, blue against it`;
   $("for-name").textContent = `speaks for ${positive}`;
   $("class").textContent = className(result);
-  $("verdict-note").textContent = `is the network's answer at the operating point ${point().name}, not a diagnosis`;
-  $("bar").style.width = `${100 * result.probability}%`;
+  const where = result.results ? "is what the imported network gives" : `is the network's answer at the operating point ${point().name}`;
+  $("verdict-note").textContent = `${where}, not a diagnosis`;
+  $("bar").parentElement.hidden = Boolean(result.results);
+  $("bar").style.width = `${100 * (result.probability ?? result.probabilities?.[result.label])}%`;
+  $("tick").hidden = several(result);
   $("tick").style.left = `${100 * point().probability}%`;
   const cycles = answer.cycles === null ? "no hardware in this run" : `${integer(answer.cycles)} (${answer.cycles_are})`;
   const values = [
-    [`Probability of ${positive}, calibrated`, percent(result.probability)],
-    ["Integer logit", integer(result.logit)],
-    [`${positive} above, ${point().name}`, `${integer(point().threshold)} (${percent(point().probability)})`],
+    ...(several(result) ? classValues(result) : [
+      [`Probability of ${positive}, calibrated`, percent(result.probability)],
+      ["Integer logit", integer(result.logit)],
+      [`${positive} above, ${point().name}`, `${integer(point().threshold)} (${percent(point().probability)})`],
+    ]),
     ["Preprocessing", ms(result.preprocess_ms)],
     [`On ${answer.device}, ${answer.images} images for the map`, ms(result.device_ms)],
     ["Accelerator cycles for them", cycles],
@@ -156,6 +180,21 @@ function show() {
   $("result").hidden = false;
   $("result").dataset.shown = `${Number($("result").dataset.shown ?? 0) + 1}`;
   $("result").dataset.ms = total.toFixed(1);
+}
+
+const SHOWN = 10; // classes of an answer; the table for download has all
+
+// A row for each class, the most probable first: its probability, or its file's result, and its integer.
+function classValues({ outputs, probabilities, results }) {
+  const values = probabilities ?? (results.length === outputs.length ? results : null); // a file may give the class alone
+  const order = [...outputs.keys()].sort((a, b) => (values ? values[b] - values[a] : 0)).slice(0, SHOWN);
+  const name = (k) => (outputs.length > 1 ? run().class_names[k] : "the one output");
+  const rows = order.map((k) => {
+    if (!values) return [`Integer of ${name(k)}`, integer(outputs[k])];
+    if (!probabilities) return [`Result of ${name(k)}; integer`, `${real(values[k])}; ${integer(outputs[k])}`];
+    return [`Probability of ${name(k)}; integer`, `${percent(values[k])}; ${integer(outputs[k])}`];
+  });
+  return outputs.length > SHOWN ? [...rows, ["More classes", `${outputs.length - SHOWN}, in the table of several images`]] : rows;
 }
 
 function element(kind, text, css = "") {
@@ -224,9 +263,10 @@ async function predictGroup(group) {
 function showMany() {
   $("rows").replaceChildren(...state.items.map(row));
   const failed = state.items.filter((item) => item.error).length;
-  const positive = state.items.filter((item) => item.result && className(item.result) === run().class_names[1]).length;
-  $("counts").textContent =
-    `${state.items.length} images: ${positive} ${run().class_names[1]}` + (failed ? `, ${failed} could not be used` : "");
+  const answered = state.items.filter((item) => item.result).map((item) => className(item.result));
+  const asked = "outputs" in run() ? run().class_names.filter((name) => answered.includes(name)).slice(0, SHOWN) : [run().class_names[1]];
+  const counts = asked.map((name) => `${answered.filter((one) => one === name).length} ${name}`);
+  $("counts").textContent = [`${state.items.length} images: ${counts.join(", ")}`, failed ? `${failed} could not be used` : ""].filter(Boolean).join(", ");
 }
 
 function row(item) {
@@ -249,8 +289,8 @@ function row(item) {
     last.append(button);
     line.append(
       element("td", className(result)),
-      element("td", percent(result.probability), "number"),
-      element("td", integer(result.logit), "number"),
+      element("td", share(result), "number"),
+      element("td", integer(logit(result)), "number"),
       element("td", ms(result.preprocess_ms), "number time"),
       element("td", ms(result.device_ms), "number time"),
       last,
@@ -266,10 +306,28 @@ export function isFormula(text) {
 
 function csv() {
   const quote = (value) => `"${typeof value === "string" && isFormula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
+  if ("outputs" in run()) return classesCsv(quote);
   const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "error", "note"];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
     point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", error, $("note").textContent.trim(),
+  ]);
+  return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
+}
+
+function classesCsv(quote) {
+  const { class_names: names, imported, outputs } = run();
+  const numbers = [...Array(outputs).keys()];
+  const found = state.items.find(({ result }) => result)?.result;
+  const shares = [...Array((found?.results ?? found?.probabilities ?? []).length).keys()];
+  const head = [
+    "file", "run", "device", "class", ...shares.map((k) => (imported ? `result_${k}` : `probability_${names[k]}`)),
+    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "error", "note",
+  ];
+  const lines = state.items.map(({ file, result, error }) => [
+    file.name, run().name, $("device").value, result?.class_name ?? "",
+    ...shares.map((k) => (result?.results ?? result?.probabilities)?.[k] ?? ""), ...numbers.map((k) => result?.outputs?.[k] ?? ""),
+    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
@@ -315,10 +373,16 @@ addEventListener("drop", (event) => {
   $("drop").classList.remove("over");
   if (!$("ask").hidden) take([...event.dataTransfer.files]);
 });
-$("run").addEventListener("change", () => guarded(async () => { await chooseRun(); again(); }));
+$("run").addEventListener("change", () => guarded(async () => {
+  const examples = chooseRun();
+  again(); // now, and not when the examples are there: by then the user may have asked for more
+  await examples;
+}));
 $("device").addEventListener("change", again);
 $("fill").addEventListener("change", () => { if (state.shown) take([state.shown.file]); });
+$("target").addEventListener("change", () => { if (state.shown) take([state.shown.file]); });
 $("point").addEventListener("change", () => {
+  if ("outputs" in run()) return again();
   if (state.shown) show();
   if (state.items.length) showMany();
 });
