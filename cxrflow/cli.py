@@ -5,10 +5,12 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -692,7 +694,9 @@ _add_plain_commands()
 def main() -> None:
     """Run the command line; a user's mistake is one message, a bug keeps its traceback."""
     print_anything()
-    _heed_signals()
+    with contextlib.suppress(OSError):  # PyTorch, whose compiler nobody uses, makes a folder for it in there otherwise
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.gettempdir())
+    heard = _heed_signals()
     try:
         try:
             app()
@@ -703,21 +707,40 @@ def main() -> None:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as err:
-        if not refuses(err):
-            raise
-        _stop(unusable(err))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
-            Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
+            _say_interrupted()
         raise
+    except Exception as err:
+        if heard:  # somebody's `except:` took it for an error of theirs, as around an import
+            _say_interrupted()
+            sys.exit(INTERRUPTED)
+        if not isinstance(err, OSError) or not refuses(err):
+            raise
+        _stop(unusable(err))
 
 
-def _heed_signals() -> None:
-    """Take being terminated like Ctrl-C: what we started ends, and what is half done goes."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
-            signal.signal(number, signal.default_int_handler)
+def _heed_signals() -> list[int]:
+    """Take being terminated like Ctrl-C: what we started ends, and what is half done goes.
+
+    Returns:
+        The signals that came, to which they are added.
+    """
+    heard: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        heard.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, stop)
+    return heard
+
+
+def _say_interrupted() -> None:
+    Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
 
 
 def _stop(err: CxrflowError) -> NoReturn:

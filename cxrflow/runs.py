@@ -13,10 +13,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -105,7 +105,7 @@ def _clear_up(run: Path) -> None:
     """Put back, or remove, what a killed command left in a run folder that we hold; never what is not ours.
 
     A stage's `.NAME.old` without a NAME is the stage itself: the command ended between two renames. Beside a NAME it is
-    the one before. A `.NAME.partial` is what nobody finished.
+    the one before. A `.NAME.partial` is what nobody finished. A folder for stages in which none is was made for one.
     """
     for place in PLACES:
         above, _, name = place.rpartition("/")
@@ -125,6 +125,9 @@ def _clear_up(run: Path) -> None:
         for partial in run.glob(f".{name}.*.partial"):
             partial.unlink()
     _remove(run / ".wave")
+    holders = {str(holder) for place in PLACES for holder in PurePosixPath(place).parents if holder.name}
+    for pattern in sorted(holders, key=lambda pattern: -pattern.count("/")):
+        _remove_empty(run.glob(pattern))
 
 
 _PARTIAL_FILE = re.compile(r"\..+\.\d+\.partial")  # contract.files.replacing
@@ -206,11 +209,13 @@ def replace_folder(folder: Path, work: Callable[[Path], object]) -> None:
     """Make `folder` anew by calling `work` on a temporary one; what was there stays until the new one is whole."""
     partial = folder.with_name(f".{folder.name}.partial")
     _remove(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    new = [above for above in folder.parents if not above.exists()]
     try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
         work(partial)
     except BaseException:
         _remove(partial)
+        _remove_empty(new)
         raise
     _replace(partial, folder)
 
@@ -406,6 +411,13 @@ def _replace(new: Path, old: Path) -> None:
         old.rename(aside)
     new.rename(old)
     _remove(aside)
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove those of the folders, the inner ones first, in which nothing is."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _remove(folder: Path) -> None:

@@ -130,7 +130,6 @@ def synthesise_units(
 ) -> list[Usage]:
     """Synthesise units, each by itself, whose files of one name are equal; arguments as for `synthesise`."""
     version = tool_version()
-    cache.mkdir(parents=True, exist_ok=True)
     keys = [unit.key(family, version) for unit in units]
     known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
     missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in known}
@@ -325,13 +324,14 @@ def _lay_out(units: Sequence[Unit], family: Family, folder: Path, netlist: str |
 def _run_all(folders: Sequence[Path], done: Callable[[Path], None]) -> None:
     """Run Yosys in every folder, one process per core at a time; tell `done` about each that succeeded."""
     waiting, running = list(folders), dict[Path, subprocess.Popen[Any]]()
+    environment = {**os.environ, "TMPDIR": "."}  # what a killed Yosys has there goes with its folder
     with contextlib.ExitStack() as started:
         while waiting or running:
             while waiting and len(running) < _cores():
                 folder = waiting.pop(0)
                 with (folder / "yosys.log").open("wb") as log:
                     command = [sys.executable, "-c", _PROGRAM, "synth.ys"]
-                    process = child.running(command, cwd=folder, stdout=log, stderr=log)
+                    process = child.running(command, cwd=folder, env=environment, stdout=log, stderr=log)
                     running[folder] = started.enter_context(process)
             time.sleep(0.02)
             for folder in [folder for folder, process in running.items() if process.poll() is not None]:
@@ -382,4 +382,5 @@ def _load(path: Path) -> Usage | None:
 
 
 def _save(path: Path, usage: Usage) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, json.dumps(asdict(usage)) + "\n")

@@ -32,6 +32,10 @@ def working_in(folder: Path) -> set[str]:
     return found
 
 
+def listed(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
 def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
@@ -45,6 +49,7 @@ def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
 def test_what_a_command_started_ends_with_it(finished: Place, end: signal.Signals, command: str, program: str) -> None:
     run, temporary = finished.run, finished.folder / "tmp"
     temporary.mkdir()
+    before = listed(finished.folder)
     process = finished.start(command, "tiny.yaml", env={"TMPDIR": str(temporary)}, start_new_session=True)
     until(lambda: bool(working_in(run) & {program, "python", "python3", "python3.11"}) or process.poll() is not None)
     if command == "simulate":
@@ -58,6 +63,7 @@ def test_what_a_command_started_ends_with_it(finished: Place, end: signal.Signal
     if end != signal.SIGKILL:
         assert "error: interrupted; finished stages are kept" in err
         assert not list(run.rglob(".*")) and not list(temporary.iterdir())
+        assert listed(finished.folder) - before <= {"runs/.cache", "runs/.cache/synth"}
     outcome = finished("build", "tiny.yaml")  # clears up before it looks
     assert outcome.code == 0 and "build: nothing changed" in outcome.err
     assert not list(finished.run.rglob(".*.partial")) and not list(finished.run.rglob(".*.old"))
@@ -106,6 +112,62 @@ def test_a_stage_is_whole_after_a_kill_between_two_renames(renames: int, tmp_pat
         assert (run / "train" / "result.txt").read_text() == ("new" if renames == 2 else "old")
         assert read_stamp(run / "train") is not None
         assert [path.name for path in run.iterdir()] == ["train"]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError, None], ids=str)
+def test_a_stage_that_was_not_finished_leaves_no_empty_folder(end: type[BaseException] | None, tmp_path: Path) -> None:
+    """Nor do those above it, if they were made for it; one that was killed (None) leaves them to the next command."""
+    run = tmp_path / "run"
+    (run / "sim").mkdir(parents=True)
+    (run / "bitstream" / "pynq-z2.mine").mkdir(parents=True)
+
+    def work(out: Path) -> None:
+        write("half")(out)
+        if end is not None:
+            raise end
+
+    if end is None:
+        (run / "build").mkdir()
+        (run / "bitstream" / "pynq-z2").mkdir()
+        with locked(run):
+            assert listed(run) == set()
+        return
+    for stage in "build/pynq-z2", "bitstream/pynq-z2/axi_dma", "sim/pynq-z2":
+        with pytest.raises(end):
+            run_stage(run / stage, {}, {}, work, say=print)
+    assert listed(run) == {"sim", "bitstream", "bitstream/pynq-z2.mine"}
+
+
+def test_an_ending_that_others_take_for_an_error_of_theirs(tmp_path: Path) -> None:
+    """Brevitas has an `except:` around an import: what comes of half a module is no bug of ours."""
+    program = """
+        import os, signal
+        from cxrflow import cli
+
+        def app():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                signal.pause()
+            except:
+                pass
+            raise AttributeError("partially initialized module")
+
+        cli.app = app
+        cli.main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.startswith("error: interrupted; finished stages are kept")
+    assert "Traceback" not in done.stderr
+
+
+def test_pytorch_makes_no_folder_of_its_own(tmp_path: Path) -> None:
+    """It did so whenever Brevitas was imported."""
+    program = "from cxrflow import cli; cli.app = lambda: __import__('torch._dynamo'); cli.main()"
+    subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, check=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    assert listed(tmp_path) == set()
 
 
 def test_what_is_not_ours_stays(tmp_path: Path) -> None:
