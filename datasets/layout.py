@@ -17,6 +17,7 @@ from typing import Protocol
 from contract.errors import DataError, ImageError
 from datasets.labels import Classes, Found, LabelRules, says_nothing, says_uncertain, settle
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, shown
+from datasets.split_columns import split_folders
 from datasets.xray import CLASS_NAMES
 
 MAX_ENTRIES = 3_000_000  # files and folders of a tree
@@ -113,6 +114,11 @@ def list_tree(tree: Tree, *, kind: str, rules: LabelRules) -> Listing:
 def _two_classes(tree: Tree, source: str, rules: LabelRules) -> Listing:
     """List folders that are classes, two or, where the user says what they count as, more."""
     names = folders(tree)
+    if splits := split_folders(f"{name}/" for name in names):
+        raise DataError(
+            f"{shown(str(tree.root))}: its folders look like splits, {' and '.join(map(shown, splits[:4]))}, expected "
+            "them to be called train and test, with a folder per class in each; rename them."
+        )
     for name in names:
         inside = folders(tree, name)
         if inside and all(split.lower() in SPLIT_NAMES for split in inside):

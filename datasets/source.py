@@ -6,7 +6,7 @@ tested on.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from datasets.listing import SPLIT_NAMES, Listing, XrayFile, left_out_note, show
 from datasets.medmnist import list_medmnist
 from datasets.patients import duplicates, group_images, know_patients, same_images
 from datasets.split import validation_mask
+from datasets.split_columns import split_names
 from datasets.table import is_table_name, list_table, looks_like_table
 from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, make_report
 
@@ -201,7 +202,7 @@ def load_xrays(
         own, notes = _own_splits(listing, files, every, unit=who.unit)
         splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed)
         train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
-        unread = left_out_note(listing.left_out)
+        unread, named = left_out_note(listing.left_out), _named_splits(listing, names)
         overlooked = unread if set(listing.left_out) - {HIDDEN} else ()
         return XrayData(
             train=train,
@@ -218,8 +219,8 @@ def load_xrays(
                 test,
                 duplicates=duplicates(names, copies),
                 unreadable=unreadable,
-                warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings),
-                notes=(*listing.notes, *unread, *label_notes, *who.notes, *notes, *val_notes),
+                warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings, *named),
+                notes=(*listing.notes, *unread, *label_notes, *who.notes, *named, *notes, *val_notes),
             ),
         )
 
@@ -280,6 +281,17 @@ def _own_splits(
         "no option changes which."
     )
     return splits, (note,)
+
+
+def _named_splits(listing: Listing, names: Sequence[str]) -> tuple[str, ...]:
+    """Say that names of files tell train from test where the source is divided in another way."""
+    pair = None if listing.splits else split_names(names)
+    if pair is None:
+        return ()
+    return (
+        f"Names of files tell train from test ({' and '.join(name[:80] for name in pair)}), which changes nothing: to "
+        "have it so, give a table whose column 'split' says it.",
+    )
 
 
 def _with_validation(

@@ -1,24 +1,27 @@
 """Notice a column, or folders, that say train and test where no known column does: test images would be trained on.
 
-Such a column is asked about and never guessed. It is known by what its cells say, or by its heading, such as `is_test`
-over 0 and 1.
+Such a column is asked about and never guessed. It is known by what its cells say, word by word, or by its heading, such
+as `is_test` over 0 and 1. Names of files that say so are told: they may be chance.
 """
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 
-from datasets.csv_rows import normal
+from datasets.headings import halves, words
 from datasets.listing import SPLIT_NAMES
 
 _MAX_CELLS = 200  # different ones of a column; more are no splits
+_FEW = 10  # different cells of a column in which the name of one split makes the others splits, too
+_MAX_WORDS = 3  # between blanks; more are a text
 _TRAIN = {"train", "training", "trn", "development", "learning"}
 _HELD = {"dev", "eval", "evaluation", "heldout", "holdout", "test", "testing", "tst", "val", "valid", "validate",
          "validation"}  # fmt: skip
 _SPLITS = _TRAIN | _HELD | set(SPLIT_NAMES)
+_SURE = {"heldout", "holdout", "test", "testing", "train", "training", "validation"}  # "valid" may be no split
+_SHORT = {"tr": "train", "te": "held", "ts": "held", "va": "held", "vl": "held"}  # where all cells are like this
 _BESIDE = {"and", "only", "data", "dataset", "external", "fold", "image", "images", "internal", "official", "part",
            "partition", "private", "public", "sample", "set", "split", "subset"}  # fmt: skip
-_ASKING = {"flag", "for", "in", "is", "use", "used"}  # in a heading, beside the name of a split
-_ASSIGNS = {"partition", "split", "splits"}  # in a heading: whatever the cells are
+_ASKING = {"flag", "for", "in", "is", "or", "use", "used", "vs"}  # in a heading, beside the name of a split
+_ASSIGNS = {"fold", "folds", "kfold", "partition", "split", "splits"}  # in a heading: whatever the cells are
 _FLAGS = {"", "0", "1", "0.0", "1.0", "false", "true", "f", "t", "no", "yes", "n", "y", "x"}
 _EMPTY = {"", "-", "n/a", "na", "nan", "none", "null"}
 
@@ -29,14 +32,19 @@ class SplitColumns:
     def __init__(self, heading: Sequence[str], known: Collection[int]) -> None:
         """Take the heading of a table; `known` are the positions of the columns whose meaning is known."""
         self._heading = heading
-        self._cells: dict[int, set[str]] = {at: set() for at in range(len(heading)) if at not in known}
+        self._cells: dict[int, dict[str, str]] = {at: {} for at in range(len(heading)) if at not in known}
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The columns that are looked at."""
+        return tuple(self._cells)
 
     def add(self, cells: Sequence[str]) -> None:
         """Look at the cells of one line."""
         for at in list(self._cells):
             if at < len(cells):
-                seen = self._cells[at]
-                seen.add(cells[at].strip().casefold()[:_MAX_CELLS])
+                seen, cell = self._cells[at], cells[at].strip()[:_MAX_CELLS]
+                seen.setdefault(cell.casefold(), cell)
                 if len(seen) > _MAX_CELLS:
                     del self._cells[at]
 
@@ -55,33 +63,59 @@ def split_folders(paths: Iterable[str]) -> list[str] | None:
                 depths.append({})
             if len(depths[depth]) <= _MAX_CELLS:
                 depths[depth].setdefault(name.casefold()[:_MAX_CELLS], name)
-    return next((sorted(names.values()) for names in depths if _looks_like_split("folder", set(names))), None)
+    return next((sorted(names.values()) for names in depths if _looks_like_split("folder", names)), None)
 
 
-def _looks_like_split(heading: str, cells: set[str]) -> bool:
-    """Return whether a column divides the lines by words for splits, or by a heading that is one."""
-    if len(cells) < 2:
+def split_names(paths: Iterable[str]) -> tuple[str, str] | None:
+    """Return two files whose names say that one is for training and one held out; None: no names do."""
+    first: dict[str, str] = {}
+    for path in paths:
+        name = path.replace("\\", "/").rpartition("/")[2]
+        if (kind := _kind(name.rpartition(".")[0] or name)) is not None and kind not in first:
+            first[kind] = path
+            if len(first) == 2:
+                return first["train"], first["held"]
+    return None
+
+
+def _looks_like_split(heading: str, found: dict[str, str]) -> bool:
+    """Return whether a column divides the lines by words for splits, or by a heading that is one.
+
+    Args:
+        heading: what the column is called.
+        found: its different cells, in lower case and as they are written.
+    """
+    if len(found) < 2:
         return False
-    words = set(normal(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", heading)).split("_"))
-    if words & _ASSIGNS or (words & _SPLITS and words <= _SPLITS | _BESIDE | _ASKING and cells <= _FLAGS):
+    named = _parts(heading)
+    if named & _ASSIGNS or (named & _SPLITS and named <= _SPLITS | _BESIDE | _ASKING and found.keys() <= _FLAGS):
         return True
-    kinds = [_kind(cell) for cell in cells - _EMPTY]
-    return {"train", "held"} <= set(kinds) or (None not in kinds and kinds != [])
+    cells = [cell for known, cell in found.items() if known not in _EMPTY]
+    if {"train", "held"} <= set(map(_kind, cells)):
+        return True
+    plain = [_parts(cell) for cell in cells if _is_plain(cell)]
+    if plain and (len(plain) == len(cells) or (len(cells) <= _FEW and any(parts & _SURE for parts in plain))):
+        return True
+    short = [{kind for word in words(cell) if (kind := _SHORT.get(word))} for cell in cells]
+    return all(short) and len(set[str]().union(*short)) > 1
 
 
 def _kind(cell: str) -> str | None:
-    """Return whether a cell is a name for what is trained on, such as TRAIN_SET, or held out, such as PublicTest."""
-    text = re.sub(r"(?:\b|_)hold[ _-]out", " holdout", re.sub(r"(?:\b|_)held[ _-]out", " heldout", cell))
-    words = {word for word in re.split(r"[^a-z]+", text) if word}
-    # Glued to a word beside it, as in publictest, or to another split, as in trainval.
-    parts = {part for word in words for part in _parts(word)}
-    if not parts & _SPLITS or not parts <= _SPLITS | _BESIDE:
+    """Return whether a cell names what is trained on, such as stage_2_train_images, or held out, such as PublicTest."""
+    if len(cell.split()) > _MAX_WORDS:
         return None
-    return "train" if parts & _TRAIN else "held"
+    parts = _parts(cell) & _SPLITS
+    return None if not parts else "train" if parts & _TRAIN else "held"
 
 
-def _parts(word: str) -> tuple[str, ...]:
-    if word in _SPLITS | _BESIDE:
-        return (word,)
-    halves = ((word[:i], word[i:]) for i in range(2, len(word) - 1))
-    return next((pair for pair in halves if {*pair} <= _SPLITS | _BESIDE), (word,))
+def _is_plain(cell: str) -> bool:
+    """Return whether a cell is the name of a split and nothing else."""
+    parts = _parts(cell)
+    return bool(parts & _SPLITS) and parts <= _SPLITS | _BESIDE
+
+
+def _parts(name: str) -> set[str]:
+    """Return the words of a name without numbers, those apart that are glued together, as in publictest or trainval."""
+    text = " ".join(word for word in words(name) if not word.isdigit())
+    whole = text.replace("hold out", "holdout").replace("held out", "heldout").split()
+    return {part for word in whole for part in halves(word, _SPLITS | _BESIDE)}

@@ -15,39 +15,21 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError
+from datasets.columns import KNOWN, check_label, find_columns, patient_columns, require_no_more, some, without_suffix
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
 from datasets.dicom import names_nobody, same_id
 from datasets.folder import FolderTree
-from datasets.labels import REST, Classes, Found, LabelRules, Verdict, agreed, says_healthy, settle
+from datasets.headings import names_something
+from datasets.label_table import LabelTable
+from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
 from datasets.split_columns import SplitColumns, split_folders
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-_IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
-                   ".tiff"}  # fmt: skip
-_COLUMNS = {  # what a column is called, best first
-    "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_index", "image_id", "dicom_id",
-             "id", "patientid"),
-    "label": ("label", "class", "class_name", "target", "diagnosis", "finding", "finding_labels"),
-    "patient": ("patient", "patient_id", "patientid", "subject", "subject_id"),
-    "split": ("split", "set", "subset", "fold"),
-    "rater": ("rad_id", "rater", "rater_id", "reader", "reader_id", "radiologist"),
-}  # fmt: skip
 _Meant = Callable[[str], str | None]  # a cell -> what it says, however it is written; None: something else
-_KNOWN = {name for names in _COLUMNS.values() for name in names}
-_JOINS = (
-    "dicom_id",
-    "image_id",
-    "image_index",
-    "patientid",
-    "study_id",
-    "subject_id",
-    "patient_id",
-)  # ids of two tables
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}  # ChestX-ray14's files -> the split they list
-MAX_LABEL = 2000  # characters of a cell
-MAX_READINGS = 200  # different labels of one image or study in a label table
+_MANY = 10  # images that share an id of something that may be a patient, on average
 _FINDINGS = "|"  # between the findings of one cell
 
 
@@ -59,6 +41,17 @@ class _Row:
     patients: tuple[str | None, ...]  # one per column of such ids
     split: str | None
     rater: str
+    said: int  # the line that holds the label, of this table or of the one with the labels
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What a table holds."""
+
+    rows: list[_Row]
+    left_out: dict[str, list[str]]  # paths without a label, by the reason
+    notes: tuple[str, ...]
+    splits: tuple[str, ...]  # that any line names, with a label or without
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +85,8 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     Raises:
         DataError: no table, a column or file is missing, or the labels are not of two classes.
     """
-    rows, left_out = _rows(table, rules)
+    read = _rows(table, rules)
+    rows, left_out = read.rows, read.left_out
     if not rows:
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
     rows, notes = _listed_splits(table, rows, left_out)
@@ -100,7 +94,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     classes = _classes(table, rows, rules)
     files, path_notes = _find(table, rows, folder)
     found = [_found(file.rows, classes, rules) for file in files]
-    labels, label_notes = settle(found, rules, where=str(table))
+    labels, label_notes = settle(found, rules, where=str(rules.label_table or table))
     for file in files:
         _check_agreement(table, file.rows)
     listed = [
@@ -117,7 +111,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     ]
     splits = tuple(split for split in ("train", "val", "test") if any(file.split == split for file in listed))
     spoken = (f"{len(rows):,} lines name {len(files):,} images.",) if len(files) < len(rows) else ()
-    notes = (*classes.note, *notes, *path_notes, *spoken, *label_notes)
+    notes = (*classes.note, *notes, *read.notes, *path_notes, *spoken, *label_notes)
     if folder is not None:
         left_out |= _unnamed(folder, table, files)
     return Listing(
@@ -128,63 +122,87 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
 # --- lines
 
 
-def _rows(table: Path, rules: LabelRules) -> tuple[list[_Row], dict[str, list[str]]]:
-    """Return the lines with their meaning, and the paths that were left out by the reason."""
-    lines = read_rows(table, _KNOWN)
+def _rows(table: Path, rules: LabelRules) -> _Read:
+    """Return the lines with their meaning."""
+    lines = read_rows(table, KNOWN)
     _, heading = next(lines, (1, []))
-    columns = _columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
-    joined = None if rules.label_table is None else _Labels(rules.label_table, rules, heading, table)
+    columns = find_columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
+    joined = None
+    if rules.label_table is not None:
+        joined = LabelTable(rules.label_table, rules, first=table, heading=heading, path=columns["path"])
     twins = _twins(heading)
-    patients = _patient_columns(heading, columns["path"])
+    patients = patient_columns(heading, columns["path"])
     if joined is not None and joined.patients and not patients:
         raise DataError(
             f"{rules.label_table}: column {joined.patients[0].strip()[:80]!r} names the patients, expected in "
             f"{table.name}, beside the paths; move it there, or rename it if it names something else."
         )
-    others = SplitColumns(
-        heading, {at for at, cell in enumerate(heading) if normal(cell) in _KNOWN} | {*columns.values()}
-    )
+    known = {at for at, cell in enumerate(heading) if normal(cell) in KNOWN}
+    others = SplitColumns(heading, {*known, *patients, *columns.values()})
+    repeated = _Repeated(heading, () if patients else others.positions)
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
-    rows, unlabelled = [], list[str]()
+    rows, unlabelled, splits = [], list[str](), set[str | None]()
     for line, cells in lines:
         if len(cells) < width:
             raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {width}; complete it.")
-        _require_no_more(table, line, cells, heading)
+        require_no_more(table, line, cells, heading)
         values = {key: cells[at].strip() for key, at in columns.items()}
         if not values["path"] or "\0" in values["path"]:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
-        _check_label(table, line, values.get("label", ""))
+        check_label(table, line, values.get("label", ""))
         others.add(cells)
+        repeated.add(cells)
         for columns_at, meant in twins:
             _check_twins(table, line, [(heading[at], cells[at].strip()) for at in columns_at], meant)
         split, ids = _split(table, line, values.get("split")), tuple(_patient(cells[at]) for at in patients)
-        row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""))
+        splits.add(split)
+        row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""), line)
         if joined is None:
             rows.append(row)
         else:
-            said = joined.of(cells)
+            said = joined.of(cells, row.path)
             unlabelled += [] if said else [row.path]
             if len(rows) + len(said) > MAX_ROWS:
                 raise DataError(
                     f"{table}: has more than {MAX_ROWS:,} labels after joining {rules.label_table}, expected at most "
                     "so many; does 'data.label_table' hold one line per image or study?"
                 )
-            rows += [replace(row, label=label, rater=rater) for label, rater in said]
+            rows += [replace(row, label=one.label, rater=one.rater, said=one.line) for one in said]
     if joined is not None and unlabelled and not rows:
         raise DataError(
             f"{table}: none of its {len(unlabelled):,} lines finds a label, since no {joined.ids} of theirs is in "
             f"{rules.label_table}; expected the same ids in both, so correct 'data.label_table' or the ids."
         )
-    if not any(row.split for row in rows):
+    if splits <= {None}:
         _check_other_splits(table, others)
         if joined is not None and rules.label_table is not None:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
-    return rows, {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+    notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
+    missing = {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
+    return _Read(rows, missing, notes, tuple(split for split in splits if split))
 
 
-def _patient_columns(heading: Sequence[str], path: int) -> list[int]:
-    """Return where the ids of patients are. In RSNA's table such an id is the image's, whatever it is called."""
-    return [at for at, cell in enumerate(heading) if normal(cell) in _COLUMNS["patient"] and at != path]
+class _Repeated:
+    """Columns of ids that are not known to be anything: they may be the patients'."""
+
+    def __init__(self, heading: Sequence[str], unknown: Iterable[int]) -> None:
+        self._cells: dict[str, set[str]] = {}
+        self._at = [at for at in unknown if names_something(heading[at])]
+        self._heading = heading
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Look at the cells of one line."""
+        for at in self._at:
+            self._cells.setdefault(self._heading[at].strip(), set()).add(cells[at].strip())
+
+    def notes(self, images: int) -> tuple[str, ...]:
+        """Name the columns that group the images, by few or some each."""
+        return tuple(
+            f"Column {name[:80]!r} has {len(seen):,} ids for {images:,} images: if they are patients', call it "
+            "'patient'."
+            for name, seen in self._cells.items()
+            if len(seen) < images <= _MANY * len(seen)
+        )
 
 
 def _patient(cell: str) -> str | None:
@@ -222,13 +240,7 @@ def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant:
 
 
 def _file_name(cell: str) -> str:
-    return _without_suffix(PurePosixPath(cell.replace("\\", "/")).name.casefold())
-
-
-def _without_suffix(name: str) -> str:
-    """Return a file's name without the suffix of an image; what follows a dot else is part of an id, as in 1.2.840."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if stem and f"{dot}{suffix}".lower() in _IMAGE_SUFFIXES else name
+    return without_suffix(PurePosixPath(cell.replace("\\", "/")).name.casefold())
 
 
 def _split_name(cell: str) -> str | None:
@@ -237,126 +249,8 @@ def _split_name(cell: str) -> str | None:
 
 _TWINS: tuple[tuple[tuple[str, ...], _Meant], ...] = (
     (("path", "file", "filename", "file_name", "image_path", "image"), _file_name),
-    (("split", "set", "subset"), _split_name),
+    (("split", "set", "subset", "fold"), _split_name),
 )
-
-
-def _require_no_more(table: Path, line: int, cells: Sequence[str], heading: Sequence[str]) -> None:
-    """Stop at a line of more cells than columns: behind a comma that is not quoted all of them say something else."""
-    if any(cell.strip() for cell in cells[len(heading) :]):
-        raise DataError(
-            f"{table}: line {line} has {len(cells)} cells, expected {len(heading)}; put a cell that holds the "
-            "separator in quotes, or name every column in the first line."
-        )
-
-
-def _check_label(table: Path, line: int, label: str) -> None:
-    if len(label) > MAX_LABEL:
-        raise DataError(
-            f"{table}: line {line} has a label of {len(label):,} characters, expected a class or findings of at most "
-            f"{MAX_LABEL:,}; is 'data.label' the right column?"
-        )
-
-
-class _Labels:
-    """The labels of a second table, by the ids that it shares with the first."""
-
-    def __init__(self, table: Path, rules: LabelRules, heading: list[str], first: Path) -> None:
-        lines = read_rows(table, _KNOWN)
-        _, own = next(lines, (1, []))
-        names, ours = [normal(cell) for cell in heading], [normal(cell) for cell in own]
-        shared = [name for name in _JOINS if name in names and name in ours]
-        if not shared:
-            raise DataError(
-                f"{table}: shares no id with {first}, expected a column such as {', '.join(_JOINS[:2])} or study_id in "
-                "both; correct 'data.label_table'."
-            )
-        columns = _columns(table, own, rules, need=("label",))
-        self.ids = " and ".join(shared)
-        self._at = [names.index(name) for name in shared]
-        at = [ours.index(name) for name in shared]
-        self.patients = [own[i] for i in _patient_columns(own, path=-1) if i not in at]
-        known = _KNOWN - {*_COLUMNS["split"]}
-        self.others = SplitColumns(own, {i for i, name in enumerate(ours) if name in known} | {*at, columns["label"]})
-        self._said: dict[tuple[str, ...], list[tuple[str, str]]] = {}
-        for line, cells in lines:
-            if len(cells) <= max(*at, *columns.values()):
-                raise DataError(f"{table}: line {line} has {len(cells)} cells, expected {len(own)}; complete it.")
-            _require_no_more(table, line, cells, own)
-            values = {key: cells[i].strip() for key, i in columns.items()}
-            _check_label(table, line, values["label"])
-            self.others.add(cells)
-            said = self._said.setdefault(tuple(_same_id(cells[i]) for i in at), [])
-            if (reading := (values["label"], values.get("rater", ""))) in said:
-                continue
-            said.append(reading)
-            if len(said) > MAX_READINGS:
-                raise DataError(
-                    f"{table}: line {line} is one of more than {MAX_READINGS} different labels of one "
-                    f"{self.ids}, expected those of an image or a study; correct 'data.label_table'."
-                )
-
-    def of(self, cells: list[str]) -> list[tuple[str, str]]:
-        """Return (label, rater) of every line for the image of these cells."""
-        return self._said.get(tuple(_same_id(cells[i]) for i in self._at), [])
-
-
-def _same_id(cell: str) -> str:
-    """Return an id as both tables have it: spreadsheets write 10000032 as 10000032.0."""
-    text = cell.strip()
-    return text[:-2] if text.endswith(".0") and text[:-2].isdigit() else text
-
-
-def _columns(table: Path, heading: list[str], rules: LabelRules, need: tuple[str, ...]) -> dict[str, int]:
-    """Return where the columns that we know are; `need` names those that must be there."""
-    names = [normal(cell) for cell in heading]
-    there = {key: [name for name in known if name in names] for key, known in _COLUMNS.items()}
-    found = {key: usual[0] for key, usual in there.items() if usual and (key != "label" or key in need)}
-    if "label" in need:
-        found |= _label_column(table, heading, names, there["label"], rules)
-    if found.get("patient") == found.get("path"):  # as in RSNA's table: an id of the image, whatever it is called
-        found.pop("patient", None)
-    if any(required not in found for required in need):
-        raise DataError(
-            f"{table}: has the columns {_some(heading)}, expected one called 'path' and one called 'label' ('patient' "
-            "and 'split' are optional); name them in the first line, or set 'data.label' to the column that holds the "
-            "label or the finding."
-        )
-    for name in found.values():
-        if names.count(name) > 1:
-            raise DataError(
-                f"{table}: has {names.count(name)} columns called {name!r}, expected one; rename or remove the others."
-            )
-    return {key: names.index(name) for key, name in found.items()}
-
-
-def _label_column(
-    table: Path, heading: list[str], names: list[str], there: list[str], rules: LabelRules
-) -> dict[str, str]:
-    """Return the name of the column that holds the label: the one that the user names, or the only usual one."""
-    if rules.label is not None:
-        if normal(rules.label) not in names:
-            raise DataError(
-                f"{table}: has no column {rules.label!r}, which 'data.label' asks for, found {_some(heading)}; correct "
-                "it."
-            )
-        if says_healthy(rules.label) and rules.positive is None and rules.negative in (None, REST):
-            raise DataError(
-                f"{table}: 'data.label' is {rules.label!r}, which names what is not there, expected the column of a "
-                "finding; give that one, or set 'data.positive' to the cell of this column that counts as PNEUMONIA."
-            )
-        return {"label": normal(rules.label)}
-    if len(there) > 1:
-        raise DataError(
-            f"{table}: has the columns {' and '.join(there)}, each of which could be the label; set 'data.label' to "
-            "one."
-        )
-    return {}
-
-
-def _some(heading: Sequence[str]) -> str:
-    more = f" and {len(heading) - 20} more" if len(heading) > 20 else ""
-    return (", ".join(ascii(cell)[1:-1][:30] for cell in heading[:20]) or "none") + more
 
 
 def _split(table: Path, line: int, value: str | None) -> str | None:
@@ -418,7 +312,7 @@ def _check_splits(table: Path, rows: list[_Row]) -> None:
     """Stop at a split column that is filled in some lines only, and at folders that are one where no column is."""
     if all(row.split is None for row in rows) and (folders := split_folders(row.path for row in rows)):
         raise DataError(
-            f"{table}: its paths lie in folders that look like splits, {_some(folders)}, expected a column 'split' "
+            f"{table}: its paths lie in folders that look like splits, {some(folders)}, expected a column 'split' "
             "that says so; add it, with train, val or test in every line."
         )
     empty = [row for row in rows if row.split is None]
@@ -435,7 +329,7 @@ def _classes(table: Path, rows: list[_Row], rules: LabelRules) -> Classes:
     names: dict[str, str] = {}
     for row in rows:
         for name in _names(row.label):
-            names.setdefault(name, f"line {row.line}")
+            names.setdefault(name, f"line {row.said}")
     return Classes(names, rules, where=str(rules.label_table or table))
 
 
@@ -448,13 +342,13 @@ def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
     if rules.blank == "refuse":  # then a line without a label is a mistake, whatever the image's other lines say
         for row in rows:
             if classes.verdict(_names(row.label)) == Verdict.BLANK:
-                return Found(Verdict.BLANK, f"line {row.line}", row.label)
+                return Found(Verdict.BLANK, f"line {row.said}", row.label)
     by_rater: dict[str, list[str]] = {}
     for row in rows:
         by_rater.setdefault(row.rater, []).extend(_names(row.label))
     verdict = agreed(classes.verdict(names) for names in by_rater.values())
     text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
-    return Found(verdict, f"line {rows[0].line}", text)
+    return Found(verdict, f"line {rows[0].said}", text)
 
 
 def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
@@ -462,9 +356,9 @@ def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
     first, name = rows[0], rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
     opinion = classes.verdict(_names(first.label))
     other = next((row for row in rows if classes.verdict(_names(row.label)) != opinion), first)
-    if other.line == first.line:
-        return f"line {first.line} labels {name!r} both ways, expected one label per image"
-    return f"lines {first.line} and {other.line} name {name!r} and contradict each other, expected one label per image"
+    if other.said == first.said:
+        return f"line {first.said} labels {name!r} both ways, expected one label per image"
+    return f"lines {first.said} and {other.said} name {name!r} and contradict each other, expected one label per image"
 
 
 # --- files
@@ -567,7 +461,7 @@ def _index(table: Path, folder: Path | None, wanted: Iterable[str]) -> dict[str,
             base = path.rpartition("/")[2]
             if any(map(is_clutter, path.split("/"))) or is_table_name(base):
                 continue
-            for key in {base, _without_suffix(base)} & names:
+            for key in {base, without_suffix(base)} & names:
                 index.setdefault(key, []).append(root / path)
     except DataError:
         if folder is not None:

@@ -29,7 +29,11 @@ def rows(*more: Any) -> list[tuple[Any, ...]]:
     [("partition", "train test"), ("phase", "Train Val"), ("Dataset_type", "TRAIN TEST"), ("data_split", "0 1"),
      ("Usage", "Training PublicTest PrivateTest"), ("is_test", "0 1"), ("test", "False True"), ("isTrain", "1.0 0.0"),
      ("Test set", "yes "), ("where", " test"), ("collection", "train-set hold-out"), ("x", "trainval test unused"),
-     ("group", "train eval"), ("used_for", "training_set external_test"), ("TrainTestSplit", "A B")],
+     ("group", "train eval"), ("used_for", "training_set external_test"), ("TrainTestSplit", "A B"),
+     ("hold_out", "0 1"), ("Test?", "0 1"), ("train_or_test", "0 1"), ("datasplit", "1 2 3"), ("is_testset", "0 1"),
+     ("kfold", "0 1 2"), ("cv_fold", "0 1"), ("cohort", "derivation validation"), ("role", "fit test"),
+     ("usage", "modelling hold-out"), ("mode", "train inference"), ("tvt", "train tuning"), ("phase", "tr ts va"),
+     ("dataset", "cxr_train cxr_test"), ("source", "nihTrain nihTest"), ("x", "x-train-512x512 x-test-512x512")],
 )  # fmt: skip
 def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: str) -> None:
     said = cells.split(" ")
@@ -46,7 +50,9 @@ def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: st
     ("column", "cells"),
     [("view", "PA AP"), ("phase", "inspiration expiration"), ("test", "PCR antigen"), ("pcr_test", "0 1"),
      ("notes", "seen by the test team|in training"), ("partition", "train train"), ("trained_reader", "0 1"),
-     ("sex", "F M"), ("device", "1 2"), ("valid_age", "0 1"), ("x", " ")],
+     ("sex", "F M"), ("device", "1 2"), ("valid_age", "0 1"), ("x", " "), ("quality", "valid invalid"),
+     ("country", "TR DE VA"), ("test_result", "positive negative"), ("training_hospital", "yes no"),
+     ("notes", "taken before training in sports|pcr test"), ("notes", "no test yet|rest")],
 )  # fmt: skip
 def test_a_column_that_divides_by_something_else(column: str, cells: str) -> None:
     columns = SplitColumns(["path", column], {0})
@@ -55,7 +61,13 @@ def test_a_column_that_divides_by_something_else(column: str, cells: str) -> Non
     assert columns.found() is None
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Training", "hold-out"), ("trainval", "test")])
+@pytest.mark.parametrize(
+    "names",
+    [("train", "test"), ("Training", "hold-out"), ("trainval", "test"), ("xray_train", "xray_test"),
+     ("train_512x512", "test_512x512"), ("stage_2_train_images", "stage_2_test_images"), ("imagesTr", "imagesTs"),
+     ("trainA", "testA"), ("derivation", "validation"), ("tr", "te"), ("train_images", "unlabeled"),
+     ("for training", "for testing"), ("images TRAIN set", "images TEST set")],
+)  # fmt: skip
 def test_splits_in_the_folders_of_the_paths(tmp_path: Path, names: tuple[str, str]) -> None:
     files = {f"xrays/{names[i // 4 % 2]}/{i}.png": png(i) for i in range(40)}
     write(tmp_path, files)
@@ -66,6 +78,25 @@ def test_splits_in_the_folders_of_the_paths(tmp_path: Path, names: tuple[str, st
     assert len(load(table(tmp_path / "x.csv", lines, "path,label,split")).test) == 20
     one = [line[:2] for line in lines if names[0] in line[0]]  # as CheXpert's train.csv has it
     assert load(table(tmp_path / "x.csv", one, "path,label")).report.counts
+
+
+@pytest.mark.parametrize("names", [("xray_train", "xray_test"), ("imagesTr", "imagesTs"), ("Holdout", "fit")])
+def test_folders_of_splits_are_no_classes(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = write(tmp_path, {f"{name}/{kind}/{i}.png": png(i) for i in range(9) for kind in "ab" for name in names})
+    refused(root, "its folders look like splits", "expected them to be called train and test", positive=names[0])
+
+
+def test_names_of_files_that_tell_splits(tmp_path: Path) -> None:
+    """They may be chance, so that they are no splits, but said; where the source has splits they are no news."""
+    names = [f"{('train', 'cxr-test')[i // 4 % 2]}_{i}.png" for i in range(40)]
+    files = {f"{('normal', 'pneumonia')[i // 2 % 2]}/{name}": png(i) for i, name in enumerate(names)}
+    write(tmp_path, files)
+    lines = [(path, i // 2 % 2, ("train", "test")[i // 4 % 2]) for i, path in enumerate(files)]
+    for path in (tmp_path, table(tmp_path / "x.csv", lines, "path,label")):
+        warning = next(text for text in load(path).report.warnings if "tell train" in text)
+        assert "tell train from test (" in warning and "train_0.png and " in warning and "cxr-test_" in warning
+    split = load(table(tmp_path / "x.csv", lines, "path,label,split"))
+    assert len(split.test) == 20 and not any("tell train" in text for text in split.report.warnings)
 
 
 def test_a_line_of_more_cells_than_columns(images: Path) -> None:
@@ -137,6 +168,34 @@ def test_two_columns_of_patients_are_joined(images: Path) -> None:
     data = load(table(images / "x.csv", some, "path,label,patient,subject,subject_id"))
     assert same_patients(data) == pairs
     assert "All lines of the table carry one patient id, as anonymised ones do" in " ".join(data.report.warnings)
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["SubjectID", "MRN", "pid", "participant_id", "case_id", "person", "PatientNo", "hashed_mrn", "patient_hash",
+     "pt_id", "deid_patient_id", "Patients", "anonPatientKey", "Patient's ID", "subjectid", "CaseNumber"],
+)  # fmt: skip
+def test_patients_in_a_column_of_another_name(images: Path, column: str) -> None:
+    path = table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}")
+    data = load(path)
+    assert same_patients(data) == {i: {i, i ^ 1} for i in range(40)} and not data.report.warnings
+
+
+@pytest.mark.parametrize("column", ["Patient Age", "patient_sex", "case", "subject matter", "No", "persons_in_room"])
+def test_a_column_beside_the_patients(images: Path, column: str) -> None:
+    data = load(table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}"))
+    assert same_patients(data) == {i: {i} for i in range(40)}
+
+
+@pytest.mark.parametrize("column", ["StudyID", "AccessionNumber", "visit_uid", "hash"])
+def test_ids_of_something_that_repeat_are_asked_about(images: Path, column: str) -> None:
+    path = table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}")
+    said = f"Column {column!r} has 20 ids for 40 images: if they are patients', call it 'patient'."
+    assert said in load(path).report.notes
+    path = table(images / "x.csv", rows(lambda i: f"P{i // 2}", lambda i: f"Q{i // 4}"), f"path,label,{column},patient")
+    assert not any("call it 'patient'" in note for note in load(path).report.notes)
+    path = table(images / "x.csv", rows(lambda i: f"P{i}"), f"path,label,{column}")
+    assert not any("call it 'patient'" in note for note in load(path).report.notes)
 
 
 def test_patients_in_the_table_of_labels(images: Path) -> None:

@@ -1,0 +1,67 @@
+"""What a column, a folder or a cell is called, word by word: the words tell what it is, however they are joined.
+
+`SubjectID`, `subject_id` and `subjectid` are one name, and `imagesTr` and `xray_train` both hold a word for training.
+"""
+
+import re
+from collections.abc import Collection
+
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+|\d+")
+_LONGEST = 40  # letters of a word that may be two words
+_PERSON = {"mrn", "participant", "participants", "patient", "patients", "person", "pid", "subject", "subjects"}
+_PERHAPS = {"case", "individual", "pat", "proband", "pt", "volunteer"}  # only beside a word for an id
+_ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number", "pseudonym", "uid",
+       "uuid"}  # fmt: skip
+_HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed", "identified", "name",
+        "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source"}  # fmt: skip
+_FILE = {"dcm", "dicom", "file", "filename", "filepath", "image", "images", "img", "jpeg", "jpg", "path", "png", "sop",
+         "tif", "tiff"}  # fmt: skip
+_EXAM = {"accession", "exam", "examination", "series", "study", "visit"}
+
+
+def words(name: str) -> list[str]:
+    """Return the words of a name, in lower case: it is divided at signs, at digits and where small letters end."""
+    return [word.casefold() for word in _WORD.findall(name)]
+
+
+def halves(word: str, known: Collection[str]) -> tuple[str, ...]:
+    """Return the two known words that a word is grown together from, or the word."""
+    if word in known or len(word) > _LONGEST:
+        return (word,)
+    pairs = ((word[:i], word[i:]) for i in range(2, len(word) - 1))
+    return next((pair for pair in pairs if pair[0] in known and pair[1] in known), (word,))
+
+
+def joined(name: str) -> str:
+    """Return what the spellings of one name have in common: StudyID and study_id."""
+    return "".join(words(name))
+
+
+def names_patients(heading: str) -> bool:
+    """Return whether a column holds the ids of patients: a word for a person, and nothing beside it but for an id."""
+    found = _parts(heading)
+    return found <= _PERSON | _PERHAPS | _ID | _HOW and bool(found & _PERSON or (found & _PERHAPS and found & _ID))
+
+
+def names_images(heading: str) -> bool:
+    """Return whether a column holds the names or ids of images."""
+    found = _parts(heading)
+    return bool(found & _FILE) and found <= _FILE | _ID | _HOW | {"index", "instance"}
+
+
+def names_exams(heading: str) -> bool:
+    """Return whether a column holds the ids of studies, series or visits, of which each may have several images."""
+    found = _parts(heading)
+    return bool(found & _EXAM) and found <= _EXAM | _ID | _HOW | {"instance"}
+
+
+def names_something(heading: str) -> bool:
+    """Return whether a column holds ids, of whatever."""
+    last = words(heading)[-1:]
+    ends = bool(last) and halves(last[0], _PERSON | _PERHAPS | _ID | _FILE | _EXAM)[-1] in _ID
+    return ends or names_patients(heading) or names_images(heading) or names_exams(heading)
+
+
+def _parts(heading: str) -> set[str]:
+    known = _PERSON | _PERHAPS | _ID | _FILE | _EXAM
+    return {part for word in words(heading) for part in halves(word, known)}

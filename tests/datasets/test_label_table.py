@@ -1,0 +1,147 @@
+"""Labels in a table of their own: each image gets its own label, or nobody's.
+
+The kind of fault: two tables are joined by an id that several images share, although a finer one is there, and an
+image gets its sibling's label. In every source here two images of a patient have different labels, so that a join by
+patients is wrong wherever it is not refused.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datasets.headings import names_exams, names_images, names_patients, names_something
+from datasets.xray import XrayData
+from tests.datasets.made import everything, load, png, refused, table, write
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return write(tmp_path, {f"images/{i}x.png": png(i) for i in range(40)})
+
+
+def own(data: XrayData) -> bool:
+    """Return whether each image has its own label: 1 where its number is odd."""
+    return all(label == int(name.rpartition("/")[2][:-5]) % 2 for name, (_, label) in everything(data).items())
+
+
+def first(images: Path, *more: str, say: Any = lambda i: f"u{i}", name: str = "images/{}x.png") -> Path:
+    lines = [(name.format(i), f"P{i // 2}", *(say(i) for _ in more)) for i in range(40)]
+    return table(images / "x.csv", lines, ",".join(["path", "patient_id", *more]))
+
+
+@pytest.mark.parametrize(
+    ("column", "other"),
+    [("StudyID", "study_id"), ("AccessionNumber", "AccessionNumber"), ("DicomID", "dicom_id"), ("uid", "UID"),
+     ("SOPInstanceUID", "sop_instance_uid"), ("visit", "visit"), ("record id", "RecordID"), ("img", "img"),
+     ("filename", "filename"), ("image", "Image"), ("file", "file"), ("ImageID", "image_id"), ("key", "key")],
+)  # fmt: skip
+def test_the_finer_of_two_ids_counts(images: Path, column: str, other: str) -> None:
+    name = "{}x.png" if column in ("image", "file", "filename") else "u{}"
+    path = first(images, column, say=name.format)
+    lines = [(name.format(i), f"P{i // 2}", "" if i % 4 == 0 else i % 2) for i in range(40) if i % 8 != 5]
+    labels = table(images / "labels.csv", lines, f"{other},patient_id,label")
+    data = load(path, label_table=labels, blank="negative")
+    assert own(data) and len(everything(data)) == 35
+    assert any("5 in no line of labels.csv (images/5x.png)" in text for text in data.report.warnings)
+
+
+@pytest.mark.parametrize(
+    "column", ["path", "filename", "File Name", "image", "img", "image_id", "dicom_id", "ImagePath"]
+)
+@pytest.mark.parametrize("form", ["images/{}x.png", "images\\{}x.png", "{}x.png", "{}x"])
+def test_names_of_files_are_joined_with_the_paths(images: Path, column: str, form: str) -> None:
+    lines = [(form.format(i), f"P{i // 2}", i % 2) for i in range(40)]
+    labels = table(images / "labels.csv", lines, f"{column},patient_id,label")
+    data = load(first(images), label_table=labels)
+    assert own(data) and len(everything(data)) == 40
+    assert load(first(images, name="./images/{}x.png"), label_table=labels).report.counts == data.report.counts
+
+
+def test_a_column_that_nobody_knows_and_that_names_files(images: Path) -> None:
+    lines = [(f"{i}x.png", f"P{i // 2}", (i // 2) % 2) for i in range(40)]  # the labels agree: still they are images'
+    for heading in ("name,patient_id,label", "what,patient_id,label"):
+        labels = table(images / "labels.csv", lines[1:], heading)
+        words = f"column {heading.partition(',')[0]!r} holds names of images"
+        refused(first(images), words, "'image_id', or call", where=labels, label_table=labels)
+
+
+def test_a_name_that_is_two_images(images: Path) -> None:
+    write(images, {f"more/{i}x.png": png(100 + i) for i in range(4)})
+    lines = [(f"{folder}/{i}x.png", f"P{i}") for folder in ("images", "more") for i in range(4)]
+    path = table(images / "x.csv", lines, "path,patient")
+    labels = table(images / "labels.csv", [(f"{i}x.png", i % 2) for i in range(4)], "filename,label")
+    refused(path, "one label for 'images/0x.png' and 'more/0x.png'", "write the paths out", where=labels,
+            label_table=labels)  # fmt: skip
+
+
+def test_a_label_of_whole_patients_or_studies(images: Path) -> None:
+    """That is right where the table says so: one label each, and nothing tells the images apart."""
+    for column, key in (("patient_id", "P"), ("subject_id", "P"), ("StudyID", "S")):
+        path = table(images / "x.csv", [(f"images/{i}x.png", f"{key}{i // 2}") for i in range(40)], f"path,{column}")
+        labels = table(images / "labels.csv", [(f"{key}{i}", i % 2) for i in range(20)], f"{column},label")
+        data = load(path, label_table=labels)
+        assert all(label == int(name[7:-5]) // 2 % 2 for name, (_, label) in everything(data).items())
+        said = f"40 images share their {column} with others: a label of labels.csv counts for all."
+        assert said in data.report.notes
+        again = table(
+            images / "labels.csv", [(f"{key}{i // 2}", i // 2 % 2, i) for i in range(40)], f"{column},label,age"
+        )
+        assert load(path, label_table=again).fingerprint == data.fingerprint
+
+
+@pytest.mark.parametrize("labels", [("1", "0"), ("1", ""), ("Effusion", "1")])
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("column", ["patient_id", "StudyID", "case_id"])
+def test_lines_of_one_patient_that_disagree(images: Path, labels: tuple[str, str], single: bool, column: str) -> None:
+    """Nothing tells which line is which image's; also where the table of the images has but one of them."""
+    some = [(f"images/{i}x.png", f"P{i // 2}") for i in range(40) if not (single and i % 2)]
+    path = table(images / "x.csv", some, f"path,{column}")
+    for more in (",taken", ",uid"):
+        said = [(f"P{i // 2}", labels[i % 2], f"2020-{i}") for i in range(40)]
+        other = table(images / "labels.csv", said, f"{column},label{more}")
+        words = f"lines 2 and 3 give one {column} two labels, by which its labels would be joined"
+        refused(path, words, "a column that names the image", where=other, label_table=other, blank="negative")
+
+
+def test_names_of_images_that_the_other_table_lacks(images: Path) -> None:
+    said = [(f"1.2.{i}", f"P{i // 2}", i // 2 % 2) for i in range(40)]
+    labels = table(images / "labels.csv", said, "SOPInstanceUID,patient_id,label")
+    words = "none of its 40 lines finds a label, since no patient_id and path (SOPInstanceUID) of theirs"
+    refused(first(images), words, label_table=labels)
+
+
+def test_a_column_that_tells_the_images_of_a_patient_apart(images: Path) -> None:
+    said = [(f"P{i}", "frontal", i % 2) for i in range(20)]  # only of one view each
+    labels = table(images / "labels.csv", said, "patient_id,View Position,label")
+    path = first(images, "ViewPosition", say=lambda i: ("frontal", "lateral")[i % 2])
+    refused(path, "column 'View Position' of both tables differs within one patient_id", "or remove 'View Position'",
+            where=labels, label_table=labels)  # fmt: skip
+    same = load(first(images, "ViewPosition", say=lambda _: "frontal"), label_table=labels)
+    assert len(everything(same)) == 40
+
+
+def test_raters_may_disagree_about_a_patient(images: Path) -> None:
+    said = [(f"P{i // 2}", f"R{i % 2}", i // 2 % 2 if i // 2 < 18 else i % 2) for i in range(40)]
+    labels = table(images / "labels.csv", said, "patient_id,reader,label")
+    words = "lines 38 and 39 name 'images/36x.png' and contradict each other"
+    refused(first(images), words, where=labels, label_table=labels)
+    assert len(everything(load(first(images), label_table=labels, uncertain="drop"))) == 36
+
+
+def test_the_line_of_a_label_is_that_of_its_own_table(images: Path) -> None:
+    said = [(f"{i}x", i % 2 if i else "") for i in range(39, -1, -1)]
+    labels = table(images / "labels.csv", said, "image_id,label")
+    refused(first(images), "line 41 has no usable label", where=labels, label_table=labels)
+
+
+def test_what_headings_say() -> None:
+    every = ["StudyInstanceUID", "PatientID", "SOPInstanceUID", "No Finding", "Image Index", "OriginalImage[Width",
+             "Patient Age", "study_date", "NumberOfFrames", "case", "case_no", "Follow-up #", "id", "image_count",
+             "x" * 100_000]  # fmt: skip
+    assert [name for name in every if names_patients(name)] == ["PatientID", "case_no"]
+    assert [name for name in every if names_images(name)] == ["SOPInstanceUID", "Image Index"]
+    assert [name for name in every if names_exams(name)] == ["StudyInstanceUID"]
+    assert [name for name in every if names_something(name)] == [
+        "StudyInstanceUID", "PatientID", "SOPInstanceUID", "Image Index", "case_no", "id"
+    ]  # fmt: skip
