@@ -249,10 +249,10 @@ def _layer(least: Node, most: Node, activation: Activation, *, hopeful: bool) ->
     layer = Layer(node.name, node.kind, node.mw, node.mh, width(node.source), width(node.result))
     if node.weights:
         return replace(layer, weight_bits=width(node.weights), accu_bits=width(node.accumulator))
-    layer = replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful)
+    layer = replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful, one_row=hopeful)
     if hopeful and activation != "thresholds" and node.result != BIPOLAR:
         # Whether integers exist that multiply and shift to the same, and how wide they are, nobody knows before.
-        return replace(layer, factor_bits=STEP, addend_bits=1)
+        return replace(layer, factor_bits=STEP, addend_bits=1, one_factor=True)
     return layer
 
 

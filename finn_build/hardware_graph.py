@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-from contract.network import Dense, IntegerNetwork
-from contract.requantization import requantization
+from contract.network import IntegerNetwork
+from contract.requantization import Integers, requantization
 from finn_build.ops.activation import constants
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
@@ -43,9 +43,12 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
             model.set_tensor_datatype(product.input[2], DataType[integer_type(size.sums[0], size.sums[1] + 1)])
         elif len(planned) == 2:
             node = next(nodes)
-            _set_thresholds(model, node, layer, size, planned[1].source)
+            assert layer.thresholds is not None
+            reach = layer.accumulator_range(*ends)
+            thresholds = _one_row(layer.thresholds, *reach)
+            _set_thresholds(model, node, thresholds, size, planned[1].source)
             if not layer.bipolar:
-                _set_equivalent(node, layer, layer.accumulator_range(*ends))
+                _set_equivalent(node, layer.thresholds, thresholds, reach)
     return model
 
 
@@ -107,22 +110,52 @@ def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def _set_thresholds(model: ModelWrapper, node: Any, layer: Dense, sizes: Sizes, sums: str) -> None:
-    """Give a node of thresholds, which compares numbers of the type `sums`, its constants and their type."""
-    assert layer.thresholds is not None and sizes.bits is not None
-    channels, levels = layer.thresholds.shape
-    never = np.full((channels, 2**sizes.bits - 1 - levels), sizes.sums[1] + 1)  # levels that are missing
-    thresholds = np.hstack([layer.thresholds, never])
+def _one_row(thresholds: Integers, least: Integers, greatest: Integers) -> Integers:
+    """Return the one row, (1, L), that gives every channel the answers of its own thresholds; without one, all of them.
+
+    A threshold that every sum of its channel reaches, or none, may be any further one as well.
+
+    Args:
+        thresholds: (C, L), of `_fitted`.
+        least: (C,) the smallest sum that each channel can reach.
+        greatest: (C,) the largest.
+    """
+    first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    lowest = np.where(thresholds > least[:, None], thresholds, first).max(axis=0)
+    highest = np.where(thresholds <= greatest[:, None], thresholds, last).min(axis=0)
+    if (lowest > highest).any():
+        return thresholds
+    return np.asarray(np.where(lowest == first, highest, lowest))[None]
+
+
+def _set_thresholds(model: ModelWrapper, node: Any, thresholds: Integers, sizes: Sizes, sums: str) -> None:
+    """Give a node of thresholds, which compares numbers of the type `sums`, its constants and their type.
+
+    `thresholds` are (C, L), or (1, L) for all channels.
+    """
+    assert sizes.bits is not None
+    rows, levels = thresholds.shape
+    never = np.full((rows, 2**sizes.bits - 1 - levels), sizes.sums[1] + 1)  # levels that are missing
+    thresholds = np.hstack([thresholds, never])
     datatype = DataType[_threshold_type(thresholds, sums)]
     model.set_initializer(node.input[1], thresholds)
     model.set_tensor_datatype(node.input[1], datatype)
     next(a for a in node.attribute if a.name == "weightDataType").s = datatype.name.encode()
 
 
-def _set_equivalent(node: Any, layer: Dense, reach: tuple[NDArray[np.int64], NDArray[np.int64]]) -> None:
-    """Give a node of thresholds the integers that multiply, add and shift to the same answers, where there are any."""
-    assert layer.thresholds is not None
-    found = requantization(layer.thresholds, *reach)
+def _set_equivalent(node: Any, own: Integers, fewest: Integers, reach: tuple[Integers, Integers]) -> None:
+    """Give a node of thresholds the integers that multiply, add and shift to the same answers, where there are any.
+
+    Args:
+        node: of thresholds.
+        own: (C, L), each channel's.
+        fewest: the same, or the (1, L) that do for all channels: then one factor and addend are looked for first.
+        reach: the smallest and the largest sum of each channel, (C,).
+    """
+    ends = reach if len(fewest) == len(own) else (reach[0].min(keepdims=True), reach[1].max(keepdims=True))
+    found = requantization(fewest, *ends)
+    if found is None and len(fewest) < len(own):
+        found = requantization(own, *reach)
     if found is not None:
         node.attribute.extend(helper.make_attribute(k, v) for k, v in constants(found).items())
 

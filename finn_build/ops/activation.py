@@ -17,7 +17,7 @@ MOST_BITS = 64  # of any factor that is ever found
 UNITS: tuple[str, ...] = ("thresholds", "dsp", "lut")  # what an activation is built of
 # FINN's types of the attributes that say what may take the place of a node of thresholds, and what does.
 ATTRIBUTES: dict[str, tuple[Any, ...]] = {
-    "factors": ("ints", False, []),  # one a channel; empty: there are no such integers
+    "factors": ("ints", False, []),  # one a channel, or one for all; empty: there are no such integers
     "addends": ("ints", False, []),
     "shift": ("i", False, 0),
     "levels": ("i", False, 0),  # the largest answer
@@ -71,10 +71,12 @@ class ActivationOp(LayerOp):
 
 def layer(inst: Any) -> Layer:
     """Return a node of thresholds, or what took its place, as the search for a folding sees it."""
+    factors = inst.get_nodeattr("factors")
     node, bits = inst.onnx_node, (inst.get_input_datatype(0).bitwidth(), inst.get_output_datatype().bitwidth())
     return Layer(
         node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), *bits,
         factor_bits=inst.get_nodeattr("FactorBits"), addend_bits=signed_bits(inst.get_nodeattr("addends")),
+        one_factor=len(factors) == 1,
     )  # fmt: skip
 
 

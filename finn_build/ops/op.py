@@ -42,6 +42,8 @@ class Layer:
     narrow_weights: bool = True  # the most negative weight does not occur
     factor_bits: int = 0  # of the factors that can take the place of thresholds; 0: there are none
     addend_bits: int = 0
+    one_row: bool = False  # all channels have the same thresholds
+    one_factor: bool = False  # and these have the same factor and addend
     activation: Activation = "auto"  # which of the two it may be
     guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
     hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource

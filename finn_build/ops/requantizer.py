@@ -46,7 +46,7 @@ class Requantizer(ActivationOp):
             return
         units = [(False, digit) for digit in divisors(layer.factor_bits)] + [(True, layer.factor_bits)]
         for pe, (dsp, digit) in product(divisors(layer.mh), units):
-            words = layer.mh // pe * (layer.factor_bits // digit)
+            words = _stored(layer, pe) // pe * (layer.factor_bits // digit)
             styles: tuple[RamStyle, ...] = ("distributed", "block") if words > 2 else ("distributed",)
             for style in styles:
                 yield Folding(pe, ram_style=style, in_luts=not dsp, digit=digit)
@@ -55,8 +55,9 @@ class Requantizer(ActivationOp):
         return layer.mh // folding.pe * (layer.factor_bits // folding.digit)
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
+        channels = _stored(layer, folding.pe)
         return cost(
-            layer.mh, folding.pe, layer.in_bits, layer.out_bits, layer.factor_bits, layer.addend_bits, family,
+            channels, folding.pe, layer.in_bits, layer.out_bits, layer.factor_bits, layer.addend_bits, family,
             digit=folding.digit, in_luts=folding.in_luts, ram_style=folding.ram_style,
         )  # fmt: skip
 
@@ -67,6 +68,11 @@ class Requantizer(ActivationOp):
 
     def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
         return f"{self.called} {number}: multiply and shift"
+
+
+def _stored(layer: Layer, pe: int) -> int:
+    """Return the channels whose constants are kept: one for each lane where all are alike."""
+    return pe if layer.one_factor else layer.mh
 
 
 def replace(model: "ModelWrapper", node: Any) -> None:
@@ -140,7 +146,8 @@ def node_class() -> type:
             """Write the module and the words of its two memories."""
             name, chosen = self.onnx_node.name, folding(self)
             bits, addend_bits = self.get_nodeattr("FactorBits"), layer(self).addend_bits
-            factors, addends = (list(map(int, self.get_nodeattr(key))) for key in ("factors", "addends"))
+            alike = chosen.pe if layer(self).one_factor else 1  # a lane for each is a pass, and every pass is the same
+            factors, addends = (list(map(int, self.get_nodeattr(key))) * alike for key in ("factors", "addends"))
             files = {
                 f"{name}_factors.dat": (factor_words(factors, bits, chosen), chosen.pe * chosen.digit),
                 f"{name}_addends.dat": (lane_words(addends, addend_bits, chosen.pe), chosen.pe * addend_bits),
@@ -202,7 +209,7 @@ def cost(
     """Our requantizer.
 
     Args:
-        channels: of the layer.
+        channels: of which there are constants.
         pe: channels at a time.
         acc_bits: of the input [bit].
         out_bits: of the output [bit].

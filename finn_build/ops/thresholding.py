@@ -35,6 +35,10 @@ class Thresholds(ActivationOp):
     def node_class(self) -> type:
         return node_class()
 
+    def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
+        thresholds = model.get_initializer(inst.onnx_node.input[1])
+        return replace(super().layer(model, inst), one_row=thresholds is not None and len(thresholds) == 1)
+
     def foldings(self, layer: Layer) -> Iterator[Folding]:
         equivalents = requantizer.OP.foldings(layer) if layer.activation != "thresholds" else iter(())
         if layer.activation == "requantize" and layer.factor_bits:
@@ -55,7 +59,8 @@ class Thresholds(ActivationOp):
         if folding.digit:
             possible = [requantizer.OP.cost(replace(layer, in_bits=bits), folding, family) for bits in widths]
         else:
-            possible = [cost(layer.mh, folding.pe, bits, layer.out_bits, family) for bits in widths]
+            channels = folding.pe if layer.one_row else layer.mh
+            possible = [cost(channels, folding.pe, bits, layer.out_bits, family) for bits in widths]
         return Resources(*map(min if layer.hopeful else max, zip(*map(astuple, possible), strict=True)))
 
     def handshake(self, inst: Any) -> Callable[[], Part]:
@@ -74,7 +79,10 @@ def node_class() -> type:
     from finn.custom_op.fpgadataflow.rtl.thresholding_rtl import Thresholding_rtl as FinnThresholding
 
     class Thresholding_rtl(FinnThresholding):  # noqa: N801  it has FINN's name
-        """Counts thresholds, (channels, 2**bits - 1), of an int64 initializer."""
+        """Counts thresholds, (channels, 2**bits - 1), of an int64 initializer; of one row, which is of all channels.
+
+        FINN makes a module of PE channels then, whose memories have one channel for each lane.
+        """
 
         def get_nodeattr_types(self) -> dict[str, Any]:
             """Return FINN's, and the integers that may take the place of the thresholds."""
@@ -99,10 +107,11 @@ def stage_words(thresholds: NDArray[np.int64], *, pe: int, bits: int) -> dict[tu
     what is left: word (c << s) + i of a lane belongs to its channel c and those bits i.
 
     Args:
-        thresholds: (channels, 2**n - 1).
+        thresholds: (channels, 2**n - 1); a single row is every lane's only one.
         pe: lanes; channel c is in lane c % pe.
         bits: of a word [bit], which is a two's complement number.
     """
+    thresholds = np.repeat(thresholds, pe, axis=0) if len(thresholds) == 1 else thresholds
     stages = int(thresholds.shape[1]).bit_length()
     digits = -(-bits // 4)
     words: dict[tuple[int, int], list[str]] = {}
@@ -119,7 +128,7 @@ def cost(channels: int, pe: int, acc_bits: int, a_bits: int, family: Family) -> 
     """FINN's thresholds: a pipeline of a_bits comparisons per lane.
 
     Args:
-        channels: of the layer.
+        channels: of which there are thresholds.
         pe: channels at a time.
         acc_bits: of the input [bit].
         a_bits: of the output [bit]; 2**a_bits - 1 thresholds per channel. Bipolar is 1.

@@ -4,6 +4,8 @@ Of every kind that reference.npz can hold: layers of size 1 and of primes, 1 bit
 all of one sign, any number of levels, thresholds that all or no sums reach, sums beyond what float32 counts.
 """
 
+import dataclasses
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -23,9 +25,11 @@ from contract.values import VALUES
 from finn_build import ops, steps
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
+from finn_build.gates import simulate_gates
 from finn_build.graph import execute, hardware_tensors
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops.thresholding import stage_words
+from finn_build.stitch import load_design
 from finn_build.verify import simulate_network
 
 SIZES = st.sampled_from([1, 2, 3, 5, 7, 8, 13, 16, 31, 64])
@@ -70,6 +74,8 @@ def make(
             near = np.rint(rng.normal(sums.mean(axis=0)[:, None], 2 * sums.std() + 1, (size, max(levels, 1))))
             near[rng.random(near.shape) < 0.05] = -(10**9)  # reached by every sum, and by none
             near[rng.random(near.shape) < 0.05] = 10**9
+            if seed % 3 == 0:  # the same for all channels, as far as each can reach them
+                near[:] = near[0]
             thresholds = np.sort(near.astype(np.int64), axis=1)
             thresholds = thresholds.clip(least, greatest + 1) if fitted else thresholds
             layer = Dense(layer.weights, thresholds, bipolar=levels == 0)
@@ -122,7 +128,8 @@ def compared(node: Any, model: ModelWrapper, values: NDArray[np.int64]) -> NDArr
     """Search as thresholding.sv does for values, (n, channels), in what the memory files of a node hold."""
     inst = getCustomOp(node)
     pe, bits = inst.get_nodeattr("PE"), inst.get_input_datatype(1).bitwidth()
-    words = stage_words(model.get_initializer(node.input[1]), pe=pe, bits=bits)
+    rows = model.get_initializer(node.input[1])
+    words = stage_words(rows, pe=pe, bits=bits)
     signed = inst.get_input_datatype(0).signed()
     if bits < inst.get_input_datatype(0).bitwidth():  # then thresholding_axi.sv saturates what it compares
         ends = DataType[f"{'' if signed else 'U'}INT{bits}"]
@@ -133,7 +140,8 @@ def compared(node: Any, model: ModelWrapper, values: NDArray[np.int64]) -> NDArr
         for channel, value in enumerate(row.tolist()):
             place = 0
             for stage in range(stages):
-                word = int(words[channel % pe, stage][(channel // pe << stage) + place], 16)
+                own = channel // pe if len(rows) > 1 else 0
+                word = int(words[channel % pe, stage][(own << stage) + place], 16)
                 threshold = word - 2**bits if signed and word >> (bits - 1) else word
                 place = 2 * place + (threshold <= value)
             counts[i, channel] = place
@@ -174,6 +182,87 @@ def test_a_sum_below_all_thresholds_stays_below(lowest: int) -> None:
     values = np.array([[-25_500, 0], [-1000, 0], [lowest - 1, lowest - 1], [lowest, lowest], [0, 25_500]])
     want = (values[:, :, None] >= first.thresholds).sum(axis=2)
     np.testing.assert_array_equal(compared(node, model, values), want)
+
+
+def alike(count: int, *, inputs: int = 15, levels: int = 15, odd: bool = False) -> Dense:
+    """`count` channels of very different reach that have the same thresholds; one of `odd` has another one."""
+    signs = np.where(np.arange(inputs) % 4, 1, -1)
+    weights = np.outer(np.arange(1, count + 1) * [(-1) ** c for c in range(count)], signs).astype(np.int8)
+    layer = Dense(weights, None)
+    least, greatest = (v[:, None] for v in layer.accumulator_range(0, 255))
+    row = (np.arange(levels) - levels // 2) * (greatest.max() // levels)
+    thresholds = np.repeat(row[None], count, axis=0).clip(least, greatest + 1)
+    if odd:
+        thresholds[-1, levels // 2] += 1
+    return Dense(weights, thresholds)
+
+
+def stored(layer: Dense) -> tuple[int, int]:
+    """Rows of thresholds, and factors, of the node of such a layer."""
+    model = hardware_graph(network_of(layer))
+    (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
+    return len(model.get_initializer(node.input[1])), len(getCustomOp(node).get_nodeattr("factors"))
+
+
+def network_of(layer: Dense) -> IntegerNetwork:
+    return IntegerNetwork(Input(3, 5), (layer, Dense(np.ones((1, len(layer.weights)), dtype=np.int8), None)))
+
+
+def test_what_is_alike_in_all_channels_is_stored_once() -> None:
+    assert stored(alike(6)) == (1, 1)
+    assert stored(alike(6, odd=True)) == (6, 0)  # no line gives that one
+    both = alike(2)
+    assert both.thresholds is not None and (both.thresholds[0] != both.thresholds[1]).any()  # each as far as it reaches
+
+
+def test_all_sums_of_one_channel_may_lie_between_two_thresholds_of_another() -> None:
+    """A channel that always or never reaches a level takes any row that keeps it so, and no other."""
+    weights = np.array([[1] * 15, [0] * 15], dtype=np.int8)
+    # The second channel's sums are all 0, and reach a threshold of 0 and none of 1.
+    for rows, wanted in (([[5, 9], [1, 1]], 1), ([[0, 9], [0, 1]], 1), ([[5, 9], [0, 1]], 2)):
+        thresholds = np.array(rows)
+        layer = Dense(weights, thresholds)
+        model = hardware_graph(network_of(layer))
+        (node,) = model.get_nodes_by_op_type("Thresholding_rtl")
+        assert len(model.get_initializer(node.input[1])) == wanted
+
+
+@pytest.mark.slow
+def test_the_rtl_and_the_gates_of_channels_that_are_alike(tmp_path: Path) -> None:
+    """A layer of each unit; several lanes and several passes."""
+    hidden = [alike(6, levels=255), alike(4, inputs=6, levels=255), alike(4, inputs=4, levels=255)]
+    network = IntegerNetwork(Input(3, 5), (*hidden, Dense(np.array([[3, -2, 1, 1]], dtype=np.int8), None)))
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 5)).astype(np.uint8)
+    golden = Golden(pixels, network.outputs(pixels)[-1])
+    chosen = zip(("thresholds", "lut", "dsp"), (3, 1, 2), strict=True)
+    wanted = {f"Thresholding_rtl_{i}": {"unit": unit, "PE": pe} for i, (unit, pe) in enumerate(chosen)}
+    (tmp_path / "folding.json").write_text(json.dumps(wanted), encoding="utf-8")
+    build, rtl = tmp_path / "build", tmp_path / "build" / "rtl"
+    build_network(network, golden, build, BuildConfig(folding=tmp_path / "folding.json"), lambda _: None)
+    names = ("0_threshs_2_7", "1_addends", "2_addends")  # the last stage of a lane; a word for all passes
+    lines = [len((rtl / f"Thresholding_rtl_{name}.dat").read_text(encoding="ascii").split()) for name in names]
+    assert lines == [128, 1, 1]
+    sim = simulate_network(build, network, golden, tmp_path / "sim", lambda _: None)
+    assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (12, 0, 12)
+    design = load_design(rtl)
+    _, gates = simulate_gates(rtl, design, pixels[:4], family="xc7", scratch=tmp_path / "gates", stall_seed=1)
+    np.testing.assert_array_equal(gates.outputs, golden.outputs[:4])
+
+
+@pytest.mark.parametrize("activation", ["thresholds", "requantize"])
+def test_channels_that_are_alike_cost_no_memory(activation: str) -> None:
+    """Memory is that of a single channel for each lane, in the formulas as in the files."""
+    costs = []
+    for layer in (alike(2, levels=255), alike(64, levels=255)):
+        config = BuildConfig(target_fps=100_000, activation=activation)  # type: ignore[arg-type]
+        model = hardware_graph(network_of(layer))
+        problem = steps.folding_problem(model, config.filled, config.activation)
+        found = problem.layers[1]
+        assert found.one_row and found.one_factor
+        op = ops.layer_op(found)
+        folding = next(f for f in op.foldings(found) if f.pe == 1)
+        costs.append(op.cost(dataclasses.replace(found, in_bits=20), folding, "xc7").bram18)
+    assert costs[0] == costs[1]
 
 
 def test_thresholds_beyond_float32_are_exact() -> None:
