@@ -227,6 +227,20 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def log_odds(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return (N, K) of real logits (N, K): log(p / (1 - p)) of each class, which orders images as its probability does.
+
+    Probabilities themselves would be equal, at 0 or 1, where the logits are far apart.
+    """
+    values = np.asarray(logits, dtype=np.float64)
+    odds = np.empty_like(values)
+    for k in range(values.shape[1]):
+        rest = np.delete(values, k, axis=1)
+        greatest = rest.max(axis=1)
+        odds[:, k] = values[:, k] - greatest - np.log(np.exp(rest - greatest[:, None]).sum(axis=1))
+    return odds
+
+
 # What the float end of a file does, one after the other, in this order of operations: x is (K, N), others (K, 1).
 STEPS: dict[str, Callable[..., Any]] = {
     "add": lambda x, a: x + a,

@@ -30,14 +30,14 @@ class Golden:
 class Labelled(Golden):
     """The same with what people need to judge them."""
 
-    probability: NDArray[np.float64]  # (N,) of class 1, calibrated
-    labels: NDArray[np.int64]  # (N,) 0 or 1
+    probability: NDArray[np.float64]  # calibrated: (N,) of class 1; of K logits (N, K)
+    labels: NDArray[np.int64]  # (N,) 0 or 1; of K logits 0..K-1
 
 
 _KINDS: dict[str, tuple[tuple[type, ...], tuple[int, ...]]] = {  # types and numbers of dimensions
     "pixels": ((np.uint8, np.int8), (3, 4)),
     "outputs": ((np.int64,), (2,)),
-    "probability": ((np.float64,), (1,)),
+    "probability": ((np.float64,), (1, 2)),
     "labels": ((np.int64,), (1,)),
 }
 
@@ -50,8 +50,15 @@ def load_golden(path: Path) -> Golden:
 def load_labelled(path: Path) -> Labelled:
     """Read golden.npz with probabilities and labels, trusting nothing. Raises ArtifactError."""
     golden = Labelled(**_arrays(path, *_KINDS))  # type: ignore[arg-type]
-    if not np.isin(golden.labels, (0, 1)).all() or not ((golden.probability >= 0) & (golden.probability <= 1)).all():
-        raise _damaged(path, "a label that is not 0 or 1, or a probability that is not in 0..1")
+    outputs = golden.outputs.shape[1]
+    expected = (len(golden.labels),) if outputs == 1 else golden.outputs.shape
+    if golden.probability.shape != expected:
+        raise _damaged(path, f"probabilities of shape {golden.probability.shape} for outputs {golden.outputs.shape}")
+    classes = max(2, outputs)
+    inside = (golden.labels >= 0) & (golden.labels < classes)
+    if not inside.all() or not ((golden.probability >= 0) & (golden.probability <= 1)).all():
+        which = "0 or 1" if classes == 2 else f"0 to {classes - 1}"
+        raise _damaged(path, f"a label that is not {which}, or a probability that is not in 0..1")
     return golden
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.decision import Decision, integer_threshold
+from contract.decision import Choice, Decision, integer_threshold
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
@@ -25,7 +25,6 @@ from cxrflow.c_header import c_header
 from cxrflow.experiment import Experiment
 from cxrflow.runs import REPOSITORY, git_commit
 from cxrflow.stage_table import STAGES
-from datasets.xray import CLASS_NAMES
 from driver.reference import Reference
 from export.records import Exported
 from finn_build.licences import write_licences
@@ -157,19 +156,19 @@ def _manifest(
 ) -> Manifest:
     exported = read_record(parts.export / "export.json", Exported)
     metrics = None if parts.train is None else read_record(parts.train / "metrics.json", Metrics)
-    source, decided = network.input, metrics is not None and network.output_size == 1
+    source = network.input
     return Manifest(
         schema=SCHEMA,
         name=experiment.name,
         disclaimer=DISCLAIMER,
-        class_names=list(CLASS_NAMES) if decided else [],
+        class_names=[] if metrics is None else list(metrics.class_names),
         preprocessing=describe(),
         height=source.height,
         width=source.width,
         channels=source.channels,
         datatype=source.datatype,
         outputs=network.output_size,
-        decision=_decision(exported, metrics) if metrics is not None and decided else None,
+        decision=None if metrics is None else _decision(exported, metrics),
         hardware=_hardware(source, parts),
         sha256=vouched,
         versions={tool: version(tool) for tool in STAGES["package"].tools},
@@ -197,7 +196,9 @@ def _origin(exported: Exported, metrics: Metrics | None) -> dict[str, Any]:
     return {"data": exported.imported.file, "file_sha256": exported.imported.sha256, "test_metrics": measured}
 
 
-def _decision(exported: Exported, metrics: Metrics) -> Decision:
+def _decision(exported: Exported, metrics: Metrics) -> Decision | Choice:
+    if exported.choice is not None:
+        return exported.choice
     scale, offset, threshold = exported.scale, exported.offset, exported.threshold
     if scale is None or offset is None or threshold is None:
         raise ArtifactError("export.json has no scale, offset or threshold, expected those of a logit. Export again.")

@@ -376,6 +376,11 @@ class Run:
         from qnn.drawn import report_evaluation
         from qnn.evaluation import merge
 
+        if self.experiment.network.outputs > 1:
+            raise ConfigError(
+                f"{self.experiment.name} tells {self.experiment.network.classes} classes apart, and other X-rays are "
+                "measured with two classes only, so far. Its test images' figures are in `cxrflow report`."
+            )
         require_files(self.place("train"), "train")
         points = self._metrics().operating_points
         if not points:
@@ -725,7 +730,7 @@ def _shapes(network: NetworkSpec) -> "list[Shape]":
     """Return what is known of a quantized network's layers before its training."""
     from finn_build.foresight import Shape
 
-    sizes = (network.inputs, *network.hidden, 1)
+    sizes = (network.inputs, *network.hidden, network.outputs)
     widths = zip(network.weight_bits_per_layer, (*network.act_bits_per_layer, None), strict=True)
     return [
         Shape(mw, mh, int(weight_bits), None if act_bits is None else int(act_bits))

@@ -16,7 +16,7 @@ from cxrflow.doctor import Finding
 from cxrflow.report.facts import Facts
 from finn_build.records import Amounts, Counted, Estimates, Folded, Simulated
 from finn_build.resources import FORMULAS, TITLES, VIVADO, WHOLE, YOSYS, Sourced, of_source
-from qnn.records import Evaluation, Measured, Metrics
+from qnn.records import Evaluation, Measured, MeasuredClasses, Metrics
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 KINDS = ("sensitivity_bacteria", "sensitivity_virus")
+CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier", "ece")  # of K classes
+OF_EACH = ("sensitivity", "specificity", "precision", "auc")  # of each of them
 
 
 def _table(
@@ -49,7 +51,7 @@ def data_table(data: "XrayData") -> RenderableType:
     """Images and patients per split."""
     rows = []
     for name, split in (("train", data.train), ("validation", data.val), ("test", data.test)):
-        counts = [str(int((split.labels == label).sum())) for label in (0, 1)]
+        counts = [str(int((split.labels == label).sum())) for label in range(len(data.class_names))]
         rows.append((name, *counts, str(len(set(split.patients.tolist())))))
     title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
     return _table(title, ("split", *data.class_names, "patients"), rows, text=["split"])
@@ -59,11 +61,12 @@ def check_tables(data: "XrayData", survey: "Survey | None") -> list[RenderableTy
     """Class balance and patients per split; then, where there are files, what they are."""
     rows = []
     for name, split in (("train", data.train), ("validation", data.val), ("test", data.test)):
-        negative, positive = (int((split.labels == label).sum()) for label in (0, 1))
-        share = f"{100 * positive / max(1, negative + positive):.1f}"
-        rows.append((name, str(negative), str(positive), share, str(len(set(split.patients.tolist())))))
+        counts = [int((split.labels == label).sum()) for label in range(len(data.class_names))]
+        shares = [f"{100 * counts[1] / max(1, sum(counts)):.1f}"] if len(counts) == 2 else []
+        rows.append((name, *map(str, counts), *shares, str(len(set(split.patients.tolist())))))
     title = f"{data.source}, fingerprint {data.fingerprint[:12]}"
-    headings = ("split", *data.class_names, f"% {data.class_names[1]}", "patients")
+    share = [f"% {data.class_names[1]}"] if len(data.class_names) == 2 else []
+    headings = ("split", *data.class_names, *share, "patients")
     tables = [_table(title, headings, rows, text=["split"])]
     if survey is not None and survey.sizes:
         sides = [f"{min(side)} to {max(side)}, median {median(side):g}" for side in zip(*survey.sizes, strict=True)]
@@ -88,17 +91,42 @@ def check_sentences(data: "XrayData") -> list[str]:
 def metrics_table(metrics: Metrics) -> RenderableType:
     """Validation and test metrics at the operating point."""
     validation, test = metrics.validation, metrics.test
-    names = (*METRICS, *(name for name in KINDS if validation.value(name) is not None))
+    names = _names(validation)
     rows = [
         (
-            _words(name),
+            _words(name, validation),
             _figure(validation.value(name)),
             "" if test is None else f"{_figure(test.value(name))} {_interval(test.intervals.get(name))}",
         )
         for name in names
     ]
     headings = ("metric", "validation", "test, 95 % over patients")
-    return _table(f"{metrics.network}. {DISCLAIMER}", headings, rows, text=["metric"])
+    table = _table(f"{metrics.network}. {DISCLAIMER}", headings, rows, text=["metric"])
+    measured = validation if test is None else test
+    if not isinstance(measured, MeasuredClasses):
+        return table
+    of_each = [
+        (
+            one.name,
+            *(f"{_figure(getattr(one, name))} {_interval(one.intervals.get(name))}" for name in OF_EACH),
+        )
+        for one in measured.classes
+    ]
+    says = [(one.name, *map(str, row)) for one, row in zip(measured.classes, measured.confusion, strict=True)]
+    label = f"{'validation' if test is None else 'test'} images of"
+    answers = tuple(f"says {one.name}" for one in measured.classes)
+    return Group(
+        table,
+        _table("", (label, *OF_EACH), of_each, text=[label]),
+        _table("", (label, *answers), says, text=[label]),
+    )
+
+
+def _names(measured: Measured | MeasuredClasses) -> tuple[str, ...]:
+    """Return the metrics that a set of images has."""
+    if isinstance(measured, MeasuredClasses):
+        return CLASS_METRICS
+    return (*METRICS, *(name for name in KINDS if measured.value(name) is not None))
 
 
 def evaluation_tables(found: Evaluation) -> list[RenderableType]:
@@ -128,7 +156,11 @@ def evaluation_tables(found: Evaluation) -> list[RenderableType]:
     return tables
 
 
-def _words(name: str) -> str:
+def _words(name: str, measured: Measured | MeasuredClasses | None = None) -> str:
+    if isinstance(measured, MeasuredClasses):
+        return {"auc": "macro AUC", "kappa": "Cohen's kappa", "brier": "Brier score", "ece": "calibration error"}.get(
+            name, name.replace("_", " ")
+        )
     return name.replace("_", " ")
 
 
@@ -140,14 +172,14 @@ def _interval(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f"{ends[0]:.3f}..{ends[1]:.3f}"
 
 
-def seeds_table(name: str, tests: Sequence[Measured]) -> RenderableType:
+def seeds_table(name: str, tests: Sequence[Measured | MeasuredClasses]) -> RenderableType:
     """Test metrics of each run of a training with several seeds, their mean and sample standard deviation."""
     rows = []
-    for metric in METRICS:
+    for metric in METRICS if isinstance(tests[0], Measured) else CLASS_METRICS:
         values = [test.value(metric) for test in tests]
         known = [value for value in values if value is not None]
         spread = (f"{mean(known):.4f}", f"{stdev(known):.4f}") if len(known) == len(values) else ("", "")
-        rows.append((_words(metric), *spread, *map(_figure, values)))
+        rows.append((_words(metric, tests[0]), *spread, *map(_figure, values)))
     headings = ("test metric", "mean", "std", *(f"seed{i}" for i in range(len(tests))))
     return _table(f"{name}, {len(tests)} seeds. {DISCLAIMER}", headings, rows, text=["test metric"])
 
@@ -167,7 +199,7 @@ def seeds_rows(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, ...]]:
     Args:
         trained: names of runs, such as NAME-seed0, and their metrics.
     """
-    groups: dict[tuple[str, str], list[tuple[Metrics, Measured]]] = {}
+    groups: dict[tuple[str, str], list[tuple[Metrics, Measured | MeasuredClasses]]] = {}
     for run, metrics in trained:
         name, _, number = run.rpartition("-seed")
         if name and number.isdigit() and metrics.test is not None:
@@ -175,27 +207,25 @@ def seeds_rows(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, ...]]:
     return [_seeds_row(name, group) for (name, _), group in groups.items() if len(group) > 1]
 
 
-def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured]]) -> tuple[str, ...]:
+def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured | MeasuredClasses]]) -> tuple[str, ...]:
     tests = [test for _, test in group]
-    points = [
-        [test.operating_points[rule].accuracy for test in tests if rule in test.operating_points]
-        for rule in ("youden", "sensitivity_95")
-    ]
+    of_points = [test.operating_points if isinstance(test, Measured) else {} for test in tests]
+    points = [[known[rule].accuracy for known in of_points if rule in known] for rule in ("youden", "sensitivity_95")]
     return (
         name,
         ", ".join(sorted({metrics.network for metrics, _ in group})),
         ", ".join(sorted({metrics.source for metrics, _ in group})),
         str(len(group)),
         *(_with_interval(tests, metric) for metric in ("accuracy", "auc", "balanced_accuracy")),
-        _spread([test.sensitivity for test in tests]),
-        _spread([test.specificity for test in tests]),
-        ", ".join(f"{mean(values):.4f}" if len(values) == len(tests) else "" for values in points),
+        _spread([test.value("sensitivity") for test in tests]),
+        _spread([test.value("specificity") for test in tests]),
+        ", ".join(f"{mean(values):.4f}" if len(values) == len(tests) else "" for values in points if any(of_points)),
         _spread([test.ece for test in tests]),
         f"{mean(metrics.seconds for metrics, _ in group):.0f}",
     )
 
 
-def _with_interval(tests: Sequence[Measured], metric: str) -> str:
+def _with_interval(tests: Sequence[Measured | MeasuredClasses], metric: str) -> str:
     """Return a metric's spread over seeds, and the mean ends of its interval over patients."""
     ends = [test.intervals[metric] for test in tests if metric in test.intervals]
     spread = _spread([test.value(metric) for test in tests])

@@ -1,7 +1,7 @@
 """The shapes that every source of X-rays returns, so that training never asks where the images came from."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ class Split:
     """Images of one split, N of them, H x W each."""
 
     pixels: NDArray[np.uint8]  # (N, H, W)
-    labels: NDArray[np.int64]  # (N,) 0 normal, 1 pneumonia
+    labels: NDArray[np.int64]  # (N,) 0 normal, 1 pneumonia; of K classes 0..K-1
     patients: NDArray[np.int64]  # (N,) group number: equal where a patient or an image content is shared; no names
     names: tuple[str, ...]  # (N,) file names relative to the data root, with "/"
 
@@ -70,7 +70,7 @@ class XrayData:
     fingerprint: str  # sha256 [hex] of the content, see `fingerprint`
     source: str  # one line for people: where the images came from
     report: DataReport
-    class_names: tuple[str, str] = CLASS_NAMES
+    class_names: tuple[str, ...] = CLASS_NAMES  # the position is the label
 
 
 def fingerprint(images: Iterable[tuple[str, str, str]]) -> str:
@@ -92,13 +92,14 @@ def make_report(
     unreadable: tuple[tuple[str, str], ...] = (),
     notes: tuple[str, ...] = (),
     warnings: tuple[str, ...] = (),
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> DataReport:
     """Count what is in the three splits."""
     splits = {"train": train, "val": val, "test": test}
     known = np.union1d(train.patients, val.patients)
     return DataReport(
         counts={
-            name: {class_name: int((split.labels == label).sum()) for label, class_name in enumerate(CLASS_NAMES)}
+            name: {class_name: int((split.labels == label).sum()) for label, class_name in enumerate(class_names)}
             for name, split in splits.items()
         },
         duplicates=duplicates,

@@ -1,12 +1,14 @@
 """Write a trained network's export folder, and prove it before it is finished.
 
-model.onnx      QONNX, uint8 pixels to integer logit
+model.onnx      QONNX, uint8 pixels to integer logits
 reference.npz   the integers of the hardware (contract.network)
-golden.npz      every test image with its integers, probability and label
-export.json     scale, operating point, and what was compared
+golden.npz      every test image with its integers, probabilities and label
+export.json     what the integers mean, and what was compared: of one logit scale, offset and threshold, of K the choice
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from brevitas.core.scaling import ConstScaling
 from numpy.typing import NDArray
 
-from contract.decision import integer_threshold, logits_of, sigmoid
+from contract.decision import choice, integer_threshold, sigmoid
 from contract.errors import MismatchError
 from contract.network import save_network
 from contract.npz import save_npz
@@ -27,6 +29,7 @@ from export.records import describe_layers
 from export.snapping import Snapped, snapped
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP, predict_logits
+from qnn.records import GREATEST
 
 
 def export_run(
@@ -60,17 +63,17 @@ def export_run(
         narrowed = {"narrowed": _narrowed(found, config.factor_bits, as_trained, test, checkpoint.operating_point)}
     network = extracted.network
     outputs = network.outputs(test.pixels)[-1]
-    logits = logits_of(outputs)
+    meaning, probability = _meaning(checkpoint, extracted, outputs)
 
     out.mkdir(parents=True)
     to_qonnx(net, out / "model.onnx")
     chain = [
-        _compare("brevitas_float64", _brevitas_logits(net, test.pixels), logits),
-        _compare("qonnx_float64", evaluate_qonnx(out / "model.onnx", test.pixels, double=True), logits),
+        _compare("brevitas_float64", _brevitas_logits(net, test.pixels), outputs),
+        _compare("qonnx_float64", evaluate_qonnx(out / "model.onnx", test.pixels, double=True), outputs),
     ]
     float32 = {
-        "brevitas": _differing_in_float32(net if narrowed else checkpoint.net, extracted, test.pixels, logits),
-        "qonnx": int((evaluate_qonnx(out / "model.onnx", test.pixels, double=False) != logits).sum()),
+        "brevitas": _differing_in_float32(net if narrowed else checkpoint.net, extracted, test.pixels, outputs),
+        "qonnx": int((evaluate_qonnx(out / "model.onnx", test.pixels, double=False) != outputs).any(axis=1).sum()),
     }
     save_network(out / "reference.npz", network)
     save_npz(
@@ -78,15 +81,13 @@ def export_run(
         {
             "pixels": test.pixels,
             "outputs": outputs,
-            "probability": sigmoid(extracted.scale * logits + extracted.offset),
+            "probability": probability,
             "labels": test.labels,
         },
     )
     summary = {
         "network": net.spec.describe(),
-        "scale": extracted.scale,
-        "offset": extracted.offset,
-        "threshold": integer_threshold(checkpoint.operating_point, extracted.scale, extracted.offset),
+        **meaning,
         "fingerprint": checkpoint.fingerprint,
         "chain": chain,
         "images_differing_in_plain_float32": float32,
@@ -99,10 +100,7 @@ def export_run(
 
 def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operating_point: float) -> dict[str, Any]:
     """Return what export.json says of factors that were made narrow. Metrics are of the network as it was trained."""
-    classes = [
-        logits_of(e.network.outputs(test.pixels)[-1]) > integer_threshold(operating_point, e.scale, e.offset)
-        for e in (before, found.extracted)
-    ]
+    classes = [_classes(e, e.network.outputs(test.pixels)[-1], operating_point) for e in (before, found.extracted)]
     return {
         "factor_bits": bits,
         "layers": found.layers,
@@ -113,21 +111,42 @@ def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operati
     }
 
 
+def _classes(extracted: Extracted, outputs: NDArray[np.int64], operating_point: float) -> NDArray[np.int64]:
+    """Return (N,) the classes of (N, K) integers."""
+    if outputs.shape[1] > 1:
+        return choice(extracted.scales.tolist(), extracted.offsets.tolist(), rule=GREATEST).classes(outputs)
+    threshold = integer_threshold(operating_point, extracted.scale, extracted.offset)
+    return (outputs[:, 0] > threshold).astype(np.int64)
+
+
+def _meaning(
+    checkpoint: Checkpoint, extracted: Extracted, outputs: NDArray[np.int64]
+) -> tuple[Mapping[str, Any], NDArray[np.float64]]:
+    """Return what export.json says about the (N, K) integers, and their probabilities: (N,) of class 1, or (N, K)."""
+    if outputs.shape[1] > 1:
+        chosen = choice(extracted.scales.tolist(), extracted.offsets.tolist(), rule=GREATEST)
+        return {"choice": asdict(chosen)}, chosen.probabilities(outputs)
+    scale, offset = extracted.scale, extracted.offset
+    said = {"scale": scale, "offset": offset, "threshold": integer_threshold(checkpoint.operating_point, scale, offset)}
+    return said, sigmoid(scale * outputs[:, 0] + offset)
+
+
 def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:
     """Stop unless `got` is exactly `want`, up to the last bits of a float64 sum."""
     integers = np.round(got)
-    wrong = np.flatnonzero((integers != want) | (np.abs(got - integers) > 1e-6))
-    if wrong.size:
-        n = wrong[0]
+    wrong = np.argwhere((integers != want) | (np.abs(got - integers) > 1e-6))
+    if len(wrong):
+        n, k = wrong[0]
+        which = f", output {k}" if want.shape[1] > 1 else ""
         raise MismatchError(
-            f"{stage}: {wrong.size} of {want.size} logits differ from the integer network; first at image {n}: "
-            f"got {got[n]!r}, want {want[n]}. This is a bug: please report it with this run's checkpoint.pt."
+            f"{stage}: {len(wrong)} of {want.size} logits differ from the integer network; first at image {n}{which}: "
+            f"got {got[n, k]!r}, want {want[n, k]}. This is a bug: please report it with this run's checkpoint.pt."
         )
-    return {"stage": stage, "images": int(want.size), "differing": 0}
+    return {"stage": stage, "images": len(want), "differing": 0}
 
 
 def _brevitas_logits(net: PixelMLP, pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the (N,) integer logits of the Brevitas network, evaluated in float64."""
+    """Return the (N, K) integer logits of the Brevitas network, evaluated in float64."""
     network = integer_logit_network(net)
     scales = [integer_weights(block.linear)[1] for block in network.blocks]
     network.double()
@@ -139,12 +158,12 @@ def _brevitas_logits(net: PixelMLP, pixels: NDArray[np.uint8]) -> NDArray[np.flo
             block.linear.weight_quant.tensor_quant.scaling_impl = fixed
     flat = torch.from_numpy(pixels.reshape(len(pixels), -1)).double()
     with torch.inference_mode():
-        return np.asarray(network(flat)[:, 0].numpy())
+        return np.asarray(network(flat).numpy())
 
 
 def _differing_in_float32(
-    net: PixelMLP, extracted: Extracted, pixels: NDArray[np.uint8], logits: NDArray[np.int64]
+    net: PixelMLP, extracted: Extracted, pixels: NDArray[np.uint8], outputs: NDArray[np.int64]
 ) -> int:
-    """Count the images on which the network, in plain float32, rounds to another integer logit."""
-    real = predict_logits(net, pixels).astype(np.float64)
-    return int((np.round((real - extracted.offset) / extracted.scale) != logits).sum())
+    """Count the images on which the network, in plain float32, rounds to other integer logits."""
+    real = predict_logits(net, pixels).astype(np.float64).reshape(outputs.shape)
+    return int((np.round((real - extracted.offsets) / extracted.scales) != outputs).any(axis=1).sum())

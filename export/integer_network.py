@@ -1,4 +1,4 @@
-"""The trained network as integers: weights, thresholds, and the affine map from integer logit to real logit.
+"""The trained network as integers: weights, thresholds, and the affine map of each integer logit to a real one.
 
 The thresholds are the truth of everything downstream. They are the real-valued network's own decisions: batch norm
 and the activation's rounding are evaluated in float64, and the first integer that reaches a level is searched for, so
@@ -21,11 +21,21 @@ from qnn.network import PixelMLP, act_scale
 
 @dataclass(frozen=True)
 class Extracted:
-    """Real logit = scale * integer logit + offset, scale > 0."""
+    """Real logit k = scales[k] * integer logit k + offsets[k], scales > 0."""
 
     network: IntegerNetwork
-    scale: float
-    offset: float
+    scales: NDArray[np.float64]  # (K,)
+    offsets: NDArray[np.float64]  # (K,)
+
+    @property
+    def scale(self) -> float:
+        """Of the only logit."""
+        return float(self.scales.item())
+
+    @property
+    def offset(self) -> float:
+        """Of the only logit."""
+        return float(self.offsets.item())
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ def canonical(net: PixelMLP) -> PixelMLP:
             assert norm.running_mean is not None
             norm.running_mean[flip] *= -1
             norm.weight[flip] *= -1
-        if net.head.norm.weight.item() == 0:
+        if (net.head.norm.weight == 0).any():
             raise ConfigError(
                 "the last batch norm has a gain of 0: every image gets the same logit. Train the network again, "
                 "with a lower learning rate or another seed."
@@ -100,11 +110,11 @@ def extract(net: PixelMLP) -> Extracted:
     weights, weight_scale = integer_weights(net.head.linear)
     layers.append(Dense(weights, None))
     affine = _affine(net.head.norm, weight_scale * input_scale)
-    gain = float(affine.gamma[0] / affine.std[0])
+    gain = affine.gamma / affine.std
     return Extracted(
         IntegerNetwork(Input(net.spec.height, net.spec.width), tuple(layers)),
-        scale=gain * affine.unit,
-        offset=float(affine.beta[0] - gain * affine.mean[0]),
+        scales=gain * affine.unit,
+        offsets=affine.beta - gain * affine.mean,
     )
 
 

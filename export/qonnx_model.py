@@ -1,8 +1,8 @@
-"""The trained network as QONNX: UINT8 pixels in, no quantizer in front, one integer logit out.
+"""The trained network as QONNX: UINT8 pixels in, no quantizer in front, K integer logits out.
 
-Brevitas exports the graph. Before that, the last activation and the head get a scale of 1, so that the graph's output
-is the integer logit itself; the scale that was taken off is a host-side number. The last activation's scale is a power
-of two, so moving it into the batch norm is exact.
+Brevitas exports the graph. Before that, the last activation and the head get a scale of 1, so that the graph's outputs
+are the integer logits themselves; the scale that was taken off is a host-side number. The last activation's scale is a
+power of two, so moving it into the batch norm is exact.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ OPSET = 18
 
 
 class IntegerLogit(torch.nn.Module):
-    """The network up to its integer logit: (N, H*W) -> (N, 1)."""
+    """The network up to its integer logits: (N, H*W) -> (N, K)."""
 
     def __init__(self, net: PixelMLP) -> None:
         """Take the layers of `net`, whose last activation and head have a scale of 1."""
@@ -37,7 +37,7 @@ class IntegerLogit(torch.nn.Module):
         self.blocks, self.linear = net.blocks, net.head.linear
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, H*W) -> (N, 1)."""
+        """(N, H*W) -> (N, K)."""
         x = pixels
         for block in self.blocks:
             x = block(x)
@@ -45,7 +45,7 @@ class IntegerLogit(torch.nn.Module):
 
 
 def integer_logit_network(net: PixelMLP) -> IntegerLogit:
-    """Return a Brevitas network, (N, H*W) pixels -> (N, 1) integer logits, from one that `canonical` returned."""
+    """Return a Brevitas network, (N, H*W) pixels -> (N, K) integer logits, from one that `canonical` returned."""
     net = copy.deepcopy(net)
     weights, _ = integer_weights(net.head.linear)
     last = net.blocks[-1]
@@ -54,7 +54,7 @@ def integer_logit_network(net: PixelMLP) -> IntegerLogit:
         last.norm.weight.div_(act_scale(bits))
         last.norm.bias.div_(act_scale(bits))
         last.act = activation(bits, unit_scale=True)
-        net.head.linear = linear(weights.shape[1], 1, net.spec.weight_bits_per_layer[-1], unit_scale=True)
+        net.head.linear = linear(weights.shape[1], len(weights), net.spec.weight_bits_per_layer[-1], unit_scale=True)
         net.head.linear.weight.copy_(torch.from_numpy(weights.astype(np.float32)))
     return IntegerLogit(net).eval()
 
@@ -84,7 +84,7 @@ def evaluate_qonnx(path: Path, pixels: NDArray[np.uint8], *, double: bool) -> ND
         double: evaluate in float64.
 
     Returns:
-        (N,) logits, not rounded.
+        (N, K) logits, not rounded.
     """
     model = ModelWrapper(str(path)).model
     if double:
@@ -92,4 +92,4 @@ def evaluate_qonnx(path: Path, pixels: NDArray[np.uint8], *, double: bool) -> ND
     session = ReferenceEvaluator(model, new_ops=[Quant, BipolarQuant])
     flat = pixels.reshape(len(pixels), -1).astype(np.float64 if double else np.float32)
     (logits,) = session.run(None, {model.graph.input[0].name: flat})
-    return np.asarray(logits)[:, 0].astype(np.float64)
+    return np.asarray(logits, dtype=np.float64)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from contract.decision import Head
+from contract.decision import Choice, Head
 from contract.network import FLOAT32_EXACT, IntegerNetwork
 from contract.quantizer import InputRule
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
@@ -63,6 +63,7 @@ class Exported(Record):
     scale: Positive | None = None  # of a trained network: real logit = scale * integer logit + offset
     offset: Number | None = None
     threshold: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
+    choice: Choice | None = None  # of a network trained for K classes: what its integers mean
     narrowed: Narrowed | None = None  # None: it is the network as it was trained
     imported: ImportedFile | None = None  # None: it was trained here
     rule: InputRule | None = None  # of an imported network whose input the host quantizes

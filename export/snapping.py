@@ -19,15 +19,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contract.decision import logits_of
 from contract.errors import ConfigError
 from contract.requantization import LARGEST_SHIFT, Integers, Requantization, at_shift, requantization, same
 from datasets.xray import Split
 from export.integer_network import Extracted, extract, integer_weights
-from qnn.metrics import auc
+from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, act_scale, linear
 
-LARGEST_LOSS = 1e-3  # of the validation AUC
+LARGEST_LOSS = 1e-3  # of the validation AUC; of K classes, of the macro AUC
 DEAD_GAIN = 2.0**-60  # of a channel that always has the same level
 
 Reals = NDArray[np.float64]
@@ -84,8 +83,9 @@ def _many_levels(extracted: Extracted) -> Iterator[tuple[int, Integers, tuple[In
 
 
 def _auc(extracted: Extracted, images: Split) -> float:
-    logits = logits_of(extracted.network.outputs(images.pixels)[-1])
-    return auc(logits.astype(np.float64), images.labels)
+    outputs = extracted.network.outputs(images.pixels)[-1]
+    logits = outputs[:, 0] if outputs.shape[1] == 1 else extracted.scales * outputs + extracted.offsets
+    return ranking(logits.astype(np.float64), images.labels)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ Patients are drawn with replacement, not images: images of one patient are alike
 would make the intervals too narrow. Source: Field and Welsh, "Bootstrapping clustered data", JRSS B 69(3), 2007.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,14 +41,24 @@ def patient_intervals(
         Intervals by metric, the calibration error (ece) too. Draws in which a metric is undefined do not count; one
         that never is, is left out.
     """
+    which = np.full(len(labels), "") if kinds is None else kinds
+    return over_patients(patients, lambda weights: _weighted_metrics(weights, logits, labels, threshold, which))
+
+
+def over_patients(
+    patients: NDArray[np.int64], measure: Callable[[NDArray[np.float64]], dict[str, NDArray[np.float64]]]
+) -> dict[str, Interval]:
+    """Return the 2.5 and 97.5 % percentiles of figures over patients (N,) drawn with replacement.
+
+    `measure` takes weights (D, N), how often each image was drawn, and gives (D,) values per figure, NaN where it is
+    undefined: these do not count, and a figure that is never defined is left out.
+    """
     _, patient_of = np.unique(patients, return_inverse=True)
     rng, number = np.random.default_rng(SEED), int(patient_of.max()) + 1
-    if kinds is None:
-        kinds = np.full(len(labels), "")
     parts = []
     for _ in range(DRAWS // CHUNK):
         drawn = rng.multinomial(number, np.full(number, 1 / number), size=CHUNK)
-        parts.append(_weighted_metrics(drawn[:, patient_of].astype(np.float64), logits, labels, threshold, kinds))
+        parts.append(measure(drawn[:, patient_of].astype(np.float64)))
     intervals = {}
     for name in parts[0]:
         values = np.concatenate([part[name] for part in parts])
@@ -68,7 +80,7 @@ def _weighted_metrics(
         sensitivity, specificity = tp / (tp + fn), tn / (tn + fp)
         found = {
             "accuracy": (tp + tn) / (tp + tn + fp + fn),
-            "auc": _weighted_auc(weights, logits, positive),
+            "auc": weighted_auc(weights, logits, positive),
             "sensitivity": sensitivity,
             "specificity": specificity,
             "balanced_accuracy": (sensitivity + specificity) / 2,
@@ -81,8 +93,8 @@ def _weighted_metrics(
     return found
 
 
-def _weighted_auc(weights: NDArray[np.float64], logits: Logits, positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return (D,) the share of (positive, negative) pairs in the right order, ties counting half."""
+def weighted_auc(weights: NDArray[np.float64], logits: Logits, positive: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return (D,) for weights (D, N) the share of (positive, negative) pairs in the right order, ties counting half."""
     order = np.argsort(logits, kind="stable")
     first = np.flatnonzero(np.diff(np.asarray(logits)[order], prepend=np.nan) != 0)  # of each run of equal logits
     in_order, is_positive = weights[:, order], positive[order]

@@ -3,7 +3,8 @@
 Probabilities are fitted on clean and augmented validation images in equal parts, because on clean ones alone the
 network is too sure of itself; thresholds for a given need come from augmented ones. Probabilities are stated for equal
 class sizes, because the share of pneumonia among the training images says nothing about a ward; both classes weigh the
-same in the fit and in the calibration error.
+same in the fit and in the calibration error. K classes have one temperature and a bias each, in place of slope and
+intercept.
 """
 
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
-from contract.decision import sigmoid
+from contract.decision import sigmoid, softmax
 from contract.errors import DataError
 from qnn.metrics import Labels, Logits, choose_operating_point
 from qnn.network import PixelMLP
@@ -31,11 +33,19 @@ class Platt:
 
 
 @dataclass(frozen=True)
+class Scaling:
+    """Calibrated logit k = slope * logit k + intercept[k], slope > 0: the same order of one class against another."""
+
+    slope: float
+    intercept: tuple[float, ...]  # (K,), of sum 0
+
+
+@dataclass(frozen=True)
 class Reliability:
     """What was predicted and what was found, per bin that is not empty; all (B,)."""
 
-    predicted: NDArray[np.float64]  # mean probability of pneumonia
-    observed: NDArray[np.float64]  # share of pneumonia
+    predicted: NDArray[np.float64]  # mean probability of pneumonia; of K classes, of the answer
+    observed: NDArray[np.float64]  # share of pneumonia; of K classes, of right answers
     weight: NDArray[np.float64]  # share of the images in the bin, sums to 1
     ece: float  # expected calibration error: mean |predicted - observed|, by weight
 
@@ -55,15 +65,47 @@ def fit_platt(logits: Logits, labels: Labels) -> Platt:
     return Platt(slope, intercept) if slope > 0 else Platt(1.0, 0.0)
 
 
-def calibrate(net: PixelMLP, platt: Platt) -> None:
-    """Make the calibrated logit the network's own, in the head's batch norm.
+def fit_scaling(logits: Logits, labels: Labels) -> Scaling:
+    """Fit p = softmax(slope * logits + intercept) with all classes weighing the same: (N, K) logits, (N,) labels.
+
+    Source: Guo et al., "On calibration of modern neural networks", arXiv:1706.04599 (temperature scaling); the bias
+    for each class is that of Alexandari et al., "Maximum likelihood with bias-corrected calibration is hard-to-beat at
+    label shift adaptation", ICML 2020.
+
+    Returns:
+        The fit; slope 1 and intercepts 0 where higher logits do not go with their class, as in `fit_platt`.
+    """
+    values, classes = np.asarray(logits, dtype=np.float64), logits.shape[1]
+    counts = np.bincount(labels, minlength=classes)
+    weight, truth = (len(labels) / (classes * np.maximum(counts, 1)))[labels], np.eye(classes)[labels]
+
+    def loss(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        real = parameters[0] * values + parameters[1:]
+        shares = softmax(real)
+        greatest = real.max(axis=1)
+        log_sum = greatest + np.log(np.exp(real - greatest[:, None]).sum(axis=1))
+        each = log_sum - real[np.arange(len(labels)), labels]
+        slope = (weight[:, None] * (shares - truth)).sum(axis=0)
+        # A weak penalty on the slope, as scikit-learn's in `fit_platt`: without an error it would grow for ever.
+        value = float(weight @ each) + 0.5 * float(parameters[0]) ** 2
+        first = float((weight[:, None] * (shares - truth) * values).sum()) + float(parameters[0])
+        return value / len(labels), np.array([first, *slope]) / len(labels)
+
+    found = minimize(loss, np.array([1.0, *np.zeros(classes)]), jac=True, method="BFGS", options={"gtol": 1e-8}).x
+    if not found[0] > 0 or not np.isfinite(found).all():
+        return Scaling(1.0, (0.0,) * classes)
+    return Scaling(float(found[0]), tuple((found[1:] - found[1:].mean()).tolist()))
+
+
+def calibrate(net: PixelMLP, fit: Platt | Scaling) -> None:
+    """Make the calibrated logits the network's own, in the head's batch norm.
 
     The integers of the hardware stay as they are: the head's batch norm is a host-side number.
     """
     with torch.no_grad():
         norm = net.head.norm
-        norm.weight.mul_(platt.slope)
-        norm.bias.mul_(platt.slope).add_(platt.intercept)
+        norm.weight.mul_(fit.slope)
+        norm.bias.mul_(fit.slope).add_(torch.tensor(fit.intercept).to(norm.bias))
 
 
 def operating_points(logits: Logits, labels: Labels) -> dict[str, float]:

@@ -10,8 +10,19 @@ import numpy as np
 from datasets.seen import Seen
 from datasets.xray import Split, XrayData
 from qnn.calibration import reliability
+from qnn.class_metrics import class_reliability
 from qnn.evaluation import evaluate_split
-from qnn.figures import plot_confusion, plot_history, plot_mistakes, plot_reliability, plot_roc, plot_shifts
+from qnn.figures import (
+    plot_class_confusion,
+    plot_class_mistakes,
+    plot_class_roc,
+    plot_confusion,
+    plot_history,
+    plot_mistakes,
+    plot_reliability,
+    plot_roc,
+    plot_shifts,
+)
 from qnn.network import PixelMLP, predict_logits
 from qnn.records import FOOTER, Epoch
 from qnn.results import RULES, write_json
@@ -42,6 +53,9 @@ def draw_training(
     plot_history(out / "history.png", [asdict(epoch) for epoch in history], best_epoch=metrics["best_epoch"])
     if metrics.get("test") is None:
         return
+    if net.spec.outputs > 1:
+        _draw_classes(net, data, config, metrics, out)
+        return
     threshold, names = metrics["operating_points"][config.operating_point], data.class_names
     val_logits, test_logits = predict_logits(net, data.val.pixels), predict_logits(net, data.test.pixels)
     curves = {"validation": (val_logits, data.val.labels), "test": (test_logits, data.test.labels)}
@@ -68,6 +82,24 @@ def draw_training(
         threshold=threshold,
         class_names=names,
     )
+
+
+def _draw_classes(net: PixelMLP, data: XrayData, config: TrainConfig, metrics: Mapping[str, Any], out: Path) -> None:
+    """Draw what test images of K classes show."""
+    names, labels, test_logits = data.class_names, data.test.labels, predict_logits(net, data.test.pixels)
+    plot_class_roc(out / "roc.png", test_logits, labels, class_names=names)
+    mixed_pixels, mixed_labels = mixed_validation(data.val, config.validation_augment)
+    plot_reliability(
+        out / "reliability.png",
+        {
+            "clean and augmented validation": class_reliability(predict_logits(net, mixed_pixels), mixed_labels),
+            "test": class_reliability(test_logits, labels),
+        },
+        of=("probability of the answer", "share of right answers"),
+    )
+    tables = {name: np.array(metrics[name]["confusion"]) for name in ("validation", "test")}
+    plot_class_confusion(out / "confusion.png", tables, class_names=names)
+    plot_class_mistakes(out / "mistakes.png", data.test.pixels, test_logits, labels, class_names=names)
 
 
 def report_evaluation(

@@ -7,29 +7,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.xray import Split
+from datasets.xray import CLASS_NAMES, Split
 from qnn.bootstrap import patient_intervals
 from qnn.calibration import reliability
+from qnn.class_metrics import class_intervals, class_metrics
 from qnn.metrics import Logits, classification_metrics, sensitivity_by_kind
 
 AT_POINTS = ("threshold", "accuracy", "balanced_accuracy", "sensitivity", "specificity", "f1")
 
 
-def evaluate_split(logits: Logits, split: Split, points: Mapping[str, float], *, rule: str) -> dict[str, Any]:
-    """Return what there is to say about calibrated logits (N,) of `split`.
+def evaluate_split(
+    logits: Logits, split: Split, points: Mapping[str, float], *, rule: str, names: Sequence[str] = CLASS_NAMES
+) -> dict[str, Any]:
+    """Return what there is to say about calibrated logits, (N,) or (N, K), of `split`.
 
     Args:
-        logits: (N,) calibrated.
+        logits: (N,) calibrated; or (N, K), of which the greatest is the answer.
         split: the images.
-        points: thresholds by rule [logit].
+        points: thresholds by rule [logit]; not of (N, K).
         rule: the one that the metrics are stated at.
+        names: of the classes.
 
     Returns:
-        `classification_metrics`, the sensitivity for each kind of pneumonia that file names tell, and
+        Of (N, K), `class_metrics` with intervals, metric -> [low, high], 95 % over patients, in all and of each class.
+        Of (N,), `classification_metrics`, the sensitivity for each kind of pneumonia that file names tell, and
         intervals: metric -> [low, high], 95 % over patients;
         ece: at equal class sizes;
         operating_points: rule -> threshold and what it gives.
     """
+    if logits.ndim == 2:
+        of_all, each = class_intervals(logits, split.labels, split.patients)
+        found = class_metrics(logits, split.labels, names)
+        for of_class, ends in zip(found["classes"], each, strict=True):
+            of_class["intervals"] = {name: list(interval) for name, interval in ends.items()}
+        return {**found, "intervals": {name: list(interval) for name, interval in of_all.items()}}
     kinds = pneumonia_kinds(split.names)
     threshold = points[rule]
     by_rule: dict[str, Any] = {}

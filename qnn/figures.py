@@ -14,14 +14,15 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from contract.decision import sigmoid
+from contract.decision import log_odds, sigmoid, softmax
 from qnn.calibration import Reliability
-from qnn.metrics import Labels, Logits, classification_metrics
+from qnn.metrics import Labels, Logits, auc, classification_metrics
 from qnn.records import FOOTER
 
 DPI = 150
 BLUE, ORANGE, GRAY = "#2563a8", "#d9742b", "#8a8f98"
 PAGE_ROWS, PAGE_COLUMNS = 4, 6  # of misclassified images
+MOST_CURVES = 10  # of classes; more cannot be told apart
 
 
 def _figure(width_in: float, height_in: float) -> Figure:
@@ -80,8 +81,34 @@ def plot_roc(path: Path, curves: Mapping[str, tuple[Logits, Labels]], *, thresho
     return _save(figure, path)
 
 
-def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> Path:
-    """Write predicted against observed shares of pneumonia, one line per entry of `curves`; dots by share of images."""
+def plot_class_roc(path: Path, logits: Logits, labels: Labels, *, class_names: Sequence[str]) -> Path:
+    """Write the ROC curve of each of K classes against the rest, at most MOST_CURVES; logits are (N, K)."""
+    figure = _figure(4.4, 4.4)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    odds = log_odds(logits)
+    there = [k for k in range(len(class_names)) if 0 < np.count_nonzero(labels == k) < len(labels)][:MOST_CURVES]
+    for k in there:
+        own = (labels == k).astype(np.int64)
+        false_rate, true_rate, _ = roc_curve(own, odds[:, k])
+        label = f"{class_names[k]}, AUC {auc(odds[:, k], own):.3f}"
+        axes.plot(false_rate, true_rate, linewidth=1.6, label=label)
+    axes.set(title="ROC, each class against the rest", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    return _save(figure, path)
+
+
+def plot_reliability(
+    path: Path,
+    curves: Mapping[str, Reliability],
+    *,
+    of: tuple[str, str] = ("probability of pneumonia", "share of pneumonia"),
+) -> Path:
+    """Write predicted against observed shares, one line per entry of `curves`; dots by share of images.
+
+    `of` says what is predicted and what is observed.
+    """
     figure = _figure(4.4, 4.4)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
@@ -91,8 +118,8 @@ def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> Path:
         axes.scatter(curve.predicted, curve.observed, s=6 + 300 * curve.weight, color=colour, alpha=0.6, linewidths=0)
     axes.set(
         title="Reliability, at equal class sizes",
-        xlabel="predicted probability of pneumonia",
-        ylabel="observed share of pneumonia",
+        xlabel=f"predicted {of[0]}",
+        ylabel=f"observed {of[1]}",
         aspect="equal",
     )
     axes.grid(alpha=0.25)
@@ -104,17 +131,28 @@ def plot_confusion(
     path: Path, tables: Mapping[str, Mapping[str, float | int | None]], *, class_names: Sequence[str]
 ) -> Path:
     """Write one confusion matrix per entry of `tables`, name -> result of metrics.classification_metrics."""
-    figure = _figure(3.4 * len(tables), 3.5)
-    for axes, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
-        counts = np.array([[table["tn"], table["fp"]], [table["fn"], table["tp"]]], dtype=np.int64)
+    counts = {
+        name: np.array([[table["tn"], table["fp"]], [table["fn"], table["tp"]]], dtype=np.int64)
+        for name, table in tables.items()
+    }
+    return plot_class_confusion(path, counts, class_names=class_names)
+
+
+def plot_class_confusion(path: Path, tables: Mapping[str, NDArray[np.int64]], *, class_names: Sequence[str]) -> Path:
+    """Write one confusion matrix per entry of `tables`, name -> (K, K) images by label and answer."""
+    classes = len(class_names)
+    side = max(3.4, 0.6 * classes)  # [inch]
+    figure = _figure(side * len(tables), side + 0.1)
+    for axes, (name, counts) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
         share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        for row, column in np.ndindex(2, 2):
+        for row, column in np.ndindex(classes, classes) if classes <= MOST_CURVES else ():
             text = f"{counts[row, column]}\n{share[row, column]:.1%}"
             colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, text, ha="center", va="center", color=colour)
-        axes.set_xticks([0, 1], class_names, fontsize=8)
-        axes.set_yticks([0, 1], class_names, fontsize=8, rotation=90, va="center")
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=None if classes < 4 else 6)
+        places, upright = range(classes), classes > 3
+        axes.set_xticks(places, class_names, fontsize=8, rotation=90 if upright else 0)
+        axes.set_yticks(places, class_names, fontsize=8, rotation=0 if upright else 90, va="center")
         axes.set(title=name, xlabel="network says", ylabel="label")
     return _save(figure, path)
 
@@ -139,16 +177,38 @@ def plot_mistakes(
         class_names: of labels 0 and 1.
     """
     wrong = np.flatnonzero((logits > threshold) != (labels == 1))
-    worst = wrong[np.argsort(-np.abs(logits[wrong] - threshold), kind="stable")][: PAGE_ROWS * PAGE_COLUMNS]
+    worst = wrong[np.argsort(-np.abs(logits[wrong] - threshold), kind="stable")]
+    titles = {
+        i: f"image {i}: {class_names[labels[i]]}\np({class_names[1]}) = {float(sigmoid(logits[i])):.3f}" for i in worst
+    }
+    return _plot_wrong(path, pixels, titles)
+
+
+def plot_class_mistakes(
+    path: Path, pixels: NDArray[np.uint8], logits: Logits, labels: Labels, *, class_names: Sequence[str]
+) -> Path:
+    """Write a page of the images of which the network is surest and wrong; logits are (N, K), the rest as above."""
+    answers, odds = logits.argmax(axis=1), log_odds(logits)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-odds[wrong, answers[wrong]], kind="stable")]
+    probabilities = softmax(logits)
+    titles = {
+        i: f"image {i}: {class_names[labels[i]]}\np({class_names[answers[i]]}) = {probabilities[i, answers[i]]:.3f}"
+        for i in worst
+    }
+    return _plot_wrong(path, pixels, titles)
+
+
+def _plot_wrong(path: Path, pixels: NDArray[np.uint8], titles: Mapping[int, str]) -> Path:
+    """Write a page of the first of some misclassified images; `titles` has all of them, the worst first."""
     figure = _figure(1.45 * PAGE_COLUMNS, 1.85 * PAGE_ROWS)
     cells = figure.subplots(PAGE_ROWS, PAGE_COLUMNS).ravel()
     for axes in cells:
         axes.axis("off")
-    for axes, i in zip(cells, worst, strict=False):
+    for axes, (i, title) in zip(cells, titles.items(), strict=False):
         axes.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
-        probability = float(sigmoid(logits[i]))
-        axes.set_title(f"image {i}: {class_names[labels[i]]}\np({class_names[1]}) = {probability:.3f}", fontsize=6.5)
-    figure.suptitle(f"{len(wrong)} of {len(labels)} misclassified, worst first", fontsize=10)
+        axes.set_title(title, fontsize=6.5)
+    figure.suptitle(f"{len(titles)} of {len(pixels)} misclassified, worst first", fontsize=10)
     return _save(figure, path)
 
 

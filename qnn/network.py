@@ -1,4 +1,4 @@
-"""The trainable network: Linear, BatchNorm and a quantized activation per hidden layer, and a one-logit head.
+"""The trainable network: Linear, BatchNorm and a quantized activation per hidden layer, and a head of K logits.
 
 Every choice here serves the hardware. No biases: the batch norm's shift does their work and becomes part of the
 thresholds. No input scaling: the first batch norm absorbs it, so the accelerator reads plain uint8 pixels. Activation
@@ -10,7 +10,7 @@ Where things are, for whoever walks the network (export does):
     net.blocks[i].linear          QuantLinear, or nn.Linear where weight_bits is 'float'; weight is (out, in), no bias
     net.blocks[i].norm            BatchNorm1d(out)
     net.blocks[i].act             QuantReLU, QuantIdentity (sign) for 1 bit, nn.ReLU for 'float'
-    net.head.linear, .norm        the same with out = 1; no activation
+    net.head.linear, .norm        the same with out = spec.outputs, K; no activation
     net.front                     the convolutions of a teacher; None in everything that is exported
 
 Source of the quantizers: Brevitas, brevitas.quant.scaled_int and brevitas.quant.binary.
@@ -142,7 +142,11 @@ class Convolutions(nn.Module):
 
 
 class PixelMLP(nn.Module):
-    """(N, H*W) float tensor of integers 0..255 -> (N,) logits; class 1 where the logit exceeds the operating point."""
+    """(N, H*W) float tensor of integers 0..255 -> logits.
+
+    One output gives (N,), and class 1 where the logit exceeds the operating point; K give (N, K), and the class of the
+    greatest.
+    """
 
     front: Convolutions | None
     blocks: Sequence[Block]  # an nn.ModuleList, typed as what it holds
@@ -161,14 +165,15 @@ class PixelMLP(nn.Module):
             Block(sizes[i], sizes[i + 1], weight_bits=weight_bits[i], act_bits=act_bits[i])
             for i in range(len(spec.hidden))
         )
-        self.head = Head(sizes[-1], 1, weight_bits=weight_bits[-1])
+        self.head = Head(sizes[-1], spec.outputs, weight_bits=weight_bits[-1])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """(N, H*W) -> (N,)."""
+        """(N, H*W) -> (N,), or (N, K)."""
         x = pixels if self.front is None else self.front(pixels)
         for block in self.blocks:
             x = block(x)
-        return self.head(x).squeeze(1)  # type: ignore[no-any-return]
+        logits: Tensor = self.head(x)
+        return logits.squeeze(1) if self.spec.outputs == 1 else logits
 
 
 def snap_weights(net: PixelMLP) -> None:
@@ -187,7 +192,7 @@ def snap_weights(net: PixelMLP) -> None:
 def predict_logits(
     net: PixelMLP, pixels: NDArray[np.uint8], *, dtype: torch.dtype = torch.float32
 ) -> NDArray[np.floating]:
-    """Return the (N,) logits of `pixels`, (N, H, W) uint8, in evaluation mode. `net` is left as it is.
+    """Return the logits, (N,) or (N, K), of `pixels`, (N, H, W) uint8, in evaluation mode. `net` is left as it is.
 
     Args:
         net: the network.
@@ -208,4 +213,5 @@ def predict_logits(
     flat = torch.from_numpy(np.ascontiguousarray(pixels).reshape(len(pixels), net.spec.inputs))
     with torch.inference_mode():
         batches = [evaluated(batch.to(dtype)) for batch in flat.split(PREDICT_BATCH)] if len(flat) else []
-    return np.asarray(torch.cat(batches).numpy() if batches else np.zeros(0))
+    nothing = np.zeros(0 if net.spec.outputs == 1 else (0, net.spec.outputs))
+    return np.asarray(torch.cat(batches).numpy() if batches else nothing)

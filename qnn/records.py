@@ -6,16 +6,27 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from contract.files import damaged, read_text
 from contract.record import Count, Number, Record, Share, Text, Versions
 
 FOOTER = "Research use only, not a medical device"  # below every figure, and in every file of metrics
+# How the class of K is chosen.
+GREATEST = "the greatest logit at equal class sizes, after temperature scaling on clean and augmented validation images"
 Few: Any = Field(max_length=20, default_factory=dict)
 
 
-class Point(Record):
+class Figures(Record):
+    """Metrics by their names."""
+
+    def value(self, name: str) -> float | None:
+        """Return a metric; None where it is undefined here, or is not one of this record's."""
+        found = getattr(self, name, None)
+        return None if found is None else float(found)
+
+
+class Point(Figures):
     """The classifier at one threshold. None: a class is absent."""
 
     threshold: Number
@@ -41,17 +52,47 @@ class Measured(Point):
     intervals: Annotated[dict[Text, tuple[Share, Share]], Few]  # 95 % over patients
     operating_points: Annotated[dict[Text, Point], Few]
 
-    def value(self, name: str) -> float | None:
-        """Return a metric by its name; None where it is undefined here."""
-        found = getattr(self, name)
-        return None if found is None else float(found)
+
+class ClassMeasured(Record):
+    """One class against the rest. None: there is nothing to divide by."""
+
+    name: Text
+    n: Count
+    sensitivity: Share | None = None
+    specificity: Share | None = None
+    precision: Share | None = None
+    auc: Share | None = None
+    intervals: Annotated[dict[Text, tuple[Share, Share]], Few]  # 95 % over patients
+
+
+class MeasuredClasses(Figures):
+    """Metrics of one set of images of K classes. None: a class is absent."""
+
+    n: Count
+    confusion: Annotated[list[list[Count]], Field(min_length=2, max_length=1000)]  # K x K: by label, then by answer
+    accuracy: Share
+    balanced_accuracy: Share | None = None
+    auc: Share | None = None  # macro: the mean over classes of one against the rest
+    kappa: Number | None = None  # Cohen's
+    brier: Number  # mean over images of the squares summed over classes, 0..2
+    ece: Share  # of the answer's probability, at equal class sizes
+    classes: Annotated[list[ClassMeasured], Field(min_length=2, max_length=1000)]
+    intervals: Annotated[dict[Text, tuple[Number, Number]], Few]  # 95 % over patients
+
+    @model_validator(mode="after")
+    def _is_square(self) -> Self:
+        if {len(self.classes)} != {len(self.confusion), *map(len, self.confusion)}:
+            raise ValueError(
+                f"the confusion matrix is not {len(self.classes)} x {len(self.classes)}, as the classes are"
+            )
+        return self
 
 
 class Calibration(Record):
-    """Platt scaling."""
+    """Platt scaling; of K classes, temperature scaling with a bias for each."""
 
     slope: Number
-    intercept: Number
+    intercept: Number | Annotated[list[Number], Field(max_length=1000)]
     validation_ece_before: Share
     validation_ece: Share
 
@@ -76,11 +117,12 @@ class Metrics(Record):
     source: Text
     fingerprint: Text
     split: Text = ""  # fingerprint of the training images and their patients
+    class_names: Annotated[tuple[Text, ...], Field(min_length=2, max_length=1000)] = ("NORMAL", "PNEUMONIA")
     operating_point_rule: Text
-    operating_points: Annotated[dict[Text, Number], Few]  # empty: an earlier version chose none
+    operating_points: Annotated[dict[Text, Number], Few]  # empty: K classes, or an earlier version chose none
     calibration: Calibration | None = None
-    validation: Measured
-    test: Measured | None = None  # None: nobody has looked at the test images
+    validation: Measured | MeasuredClasses
+    test: Measured | MeasuredClasses | None = None  # None: nobody has looked at the test images
     best: Best | None = None
     best_epoch: Count
     epochs_trained: Count
@@ -88,6 +130,14 @@ class Metrics(Record):
     counts: Annotated[dict[Text, dict[Text, Count]], Field(min_length=1, max_length=5)]
     made_from: MadeFrom = MadeFrom()
     versions: Versions
+
+    @model_validator(mode="after")
+    def _names_every_class(self) -> Self:
+        for measured in (self.validation, self.test):
+            classes = len(measured.classes) if isinstance(measured, MeasuredClasses) else 2
+            if measured is not None and classes != len(self.class_names):
+                raise ValueError(f"{classes} classes were measured, but {len(self.class_names)} have a name")
+        return self
 
 
 class ShiftLevel(Record):

@@ -6,7 +6,7 @@ validation images.
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +18,11 @@ import torch
 from datasets.xray import Split, XrayData
 from qnn.calibration import reliability
 from qnn.checkpoint import save_checkpoint
+from qnn.class_metrics import class_reliability
 from qnn.evaluation import evaluate_split
 from qnn.metrics import Labels, Logits
 from qnn.network import PixelMLP, predict_logits
-from qnn.records import FOOTER
+from qnn.records import FOOTER, GREATEST
 from qnn.spec import NetworkSpec, OperatingRule, TrainConfig
 from qnn.teacher import split_fingerprint
 from qnn.training import TrainResult, mixed_validation, training_device, write_history
@@ -68,12 +69,13 @@ def finish(
     metrics = {
         "note": FOOTER,
         "network": spec.describe(),
+        "class_names": list(names),
         "operating_point": threshold,
-        "operating_point_rule": RULES[rule],
+        "operating_point_rule": RULES[rule] if spec.outputs == 1 else GREATEST,
         "operating_points": result.operating_points,
         "calibration": {**asdict(result.calibration), **ece},
         "validation": evaluate_split(
-            predict_logits(result.net, data.val.pixels), data.val, result.operating_points, rule=rule
+            predict_logits(result.net, data.val.pixels), data.val, result.operating_points, rule=rule, names=names
         ),
         "best_epoch": result.best_epoch,
         "epochs_trained": len(result.history),
@@ -115,7 +117,8 @@ def add_test(
         What metrics.json now holds.
     """
     points, rule = metrics["operating_points"], config.operating_point
-    test = evaluate_split(predict_logits(net, data.test.pixels), data.test, points, rule=rule)
+    logits = predict_logits(net, data.test.pixels)
+    test = evaluate_split(logits, data.test, points, rule=rule, names=data.class_names)
     found = {**metrics, "test": test}
     write_json(out / "metrics.json", found)
     return found
@@ -128,17 +131,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _ece(logits: Logits, labels: Labels, result: TrainResult) -> dict[str, float]:
     """Return the expected calibration error on `mixed_validation` images, before and after the calibration."""
-    before = (logits - result.calibration.intercept) / result.calibration.slope
-    return {
-        "validation_ece_before": reliability(before, labels).ece,
-        "validation_ece": reliability(logits, labels).ece,
-    }
+    before = (logits - np.array(result.calibration.intercept)) / result.calibration.slope
+    compare = reliability if logits.ndim == 1 else class_reliability
+    return {"validation_ece_before": compare(before, labels).ece, "validation_ece": compare(logits, labels).ece}
 
 
 def _splits(data: XrayData) -> dict[str, Split]:
     return {"train": data.train, "validation": data.val, "test": data.test}
 
 
-def _counts(split: Split, class_names: tuple[str, str]) -> dict[str, int]:
+def _counts(split: Split, class_names: Sequence[str]) -> dict[str, int]:
     by_class = {name: int((split.labels == label).sum()) for label, name in enumerate(class_names)}
     return {**by_class, "images": len(split), "patients": len(np.unique(split.patients))}

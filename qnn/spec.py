@@ -8,7 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from contract.fields import Fields
 
@@ -18,6 +25,7 @@ MAX_HIDDEN = 4096  # neurons in one layer
 MAX_LAYERS = 64  # hidden layers
 MAX_CONVOLUTIONS = 5  # each halves the image side
 MAX_CHANNELS = 512
+MAX_CLASSES = 100
 
 Bits = int | Literal["float"]
 # How the threshold is chosen, on augmented validation images: even odds at equal class sizes, the largest Youden's J,
@@ -34,7 +42,7 @@ def _check_bits(name: str, bits: object) -> Bits:
 
 
 class NetworkSpec(Fields):
-    """A fully connected network: H x W uint8 pixels, hidden layers, one logit.
+    """A fully connected network: H x W uint8 pixels, hidden layers, one logit, or K of them for K classes.
 
     There are len(hidden) + 1 weight layers (the last one is the head) and len(hidden) activations. A list of widths
     that are all equal is kept as that one width, so that equal networks compare equal.
@@ -46,6 +54,7 @@ class NetworkSpec(Fields):
     hidden: tuple[int, ...] = (64, 64)  # neurons of each hidden layer
     weight_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per weight layer; 1 is -1/+1
     act_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per hidden layer; 1 is the sign, -1/+1
+    outputs: int = Field(default=1, ge=1, le=MAX_CLASSES)  # logits: 1 tells two classes apart, K one from each other
 
     @field_validator("hidden", mode="before")
     @classmethod
@@ -61,6 +70,21 @@ class NetworkSpec(Fields):
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HIDDEN:
                 raise ValueError(f"hidden has a layer of size {size!r}, but sizes are 1..{MAX_HIDDEN}")
         return sizes
+
+    @field_validator("outputs")
+    @classmethod
+    def _check_outputs(cls, value: int) -> int:
+        if value == 2:
+            raise ValueError("outputs is 2, but one logit tells two classes apart: leave it out, or give 3 or more")
+        return value
+
+    @model_serializer(mode="wrap")
+    def _leave_out_one_output(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write one logit as the files of before there were others: their networks are still the same."""
+        content: dict[str, Any] = write(self)
+        if self.outputs == 1:
+            del content["outputs"]
+        return content
 
     @field_validator("convolutions")
     @classmethod
@@ -107,6 +131,11 @@ class NetworkSpec(Fields):
         return self.height * self.width
 
     @property
+    def classes(self) -> int:
+        """How many it tells apart: 2 of one logit, K of K."""
+        return max(2, self.outputs)
+
+    @property
     def weight_bits_per_layer(self) -> tuple[Bits, ...]:
         """len(hidden) + 1 widths [bit], the head's last."""
         return self.weight_bits if isinstance(self.weight_bits, tuple) else (self.weight_bits,) * (len(self.hidden) + 1)
@@ -128,7 +157,7 @@ class NetworkSpec(Fields):
             return ",".join(map(str, bits)) if isinstance(bits, tuple) else str(bits)
 
         front = (f"c{channels}" for channels in self.convolutions)
-        sizes = "-".join(map(str, (self.inputs, *front, *self.hidden, 1)))
+        sizes = "-".join(map(str, (self.inputs, *front, *self.hidden, self.outputs)))
         return f"{sizes} W{show(self.weight_bits)}A{show(self.act_bits)}"
 
 
@@ -153,6 +182,8 @@ class Distillation(Fields):
     """Learn from a teacher's answers to the same augmented images, besides the labels.
 
     loss = (1 - weight) * BCE(logit, label) + weight * T^2 * BCE(logit / T, sigmoid(teacher's logit / T))
+
+    With K logits, cross-entropy and softmax stand for BCE and sigmoid.
 
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
     """

@@ -56,6 +56,11 @@ def check_source(source: Source, field: str, spec: NetworkSpec, split: str) -> N
             f"'{field}' is {source.name}, which takes {theirs.height} x {theirs.width} pixels, but this network takes "
             f"{spec.height} x {spec.width}. Train one of this size."
         )
+    if theirs.outputs != spec.outputs:
+        raise ConfigError(
+            f"'{field}' is {source.name}, which tells {theirs.classes} classes apart, but this network {spec.classes}. "
+            "Train one with the same 'data.classes'."
+        )
     if source.split != split:
         raise ConfigError(
             f"'{field}' is {source.name}, which was trained on another training split: it may have seen this run's "
@@ -110,7 +115,15 @@ def answering(net: PixelMLP) -> PixelMLP:
 
 
 def soft_loss(logits: Tensor, teacher_logits: Tensor, weights: Tensor, *, temperature: float) -> Tensor:
-    """Return T^2 * BCE(logits / T, sigmoid(teacher_logits / T)), weighted by image; all arguments (N,)."""
+    """Return T^2 * BCE(logits / T, sigmoid(teacher_logits / T)), weighted by image; all arguments (N,).
+
+    Logits (N, K) have cross-entropy and softmax in the place of BCE and sigmoid.
+    """
+    if logits.ndim == 2:
+        losses = functional.cross_entropy(
+            logits / temperature, torch.softmax(teacher_logits / temperature, dim=1), reduction="none"
+        )
+        return (losses * weights).mean() * temperature**2
     target = torch.sigmoid(teacher_logits / temperature)
     soft = functional.binary_cross_entropy_with_logits(logits / temperature, target, weight=weights)
     return soft * temperature**2

@@ -4,8 +4,8 @@ All randomness of an epoch comes from (seed, epoch) and nothing else, so a train
 the weights of one that was not. Everything a resumed training needs, the best network so far included, is in one file
 that is replaced after every epoch: there are no two files that could disagree.
 
-The epoch that is kept is the one with the best mean of clean and augmented validation AUC. Clean validation alone says
-nothing about images from elsewhere.
+The epoch that is kept is the one with the best mean of clean and augmented validation AUC, of K classes the macro AUC.
+Clean validation alone says nothing about images from elsewhere.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ from contract.errors import ArtifactError, ConfigError, DataError
 from contract.files import replacing
 from datasets.xray import Split, XrayData
 from qnn.augment import augment
-from qnn.calibration import Platt, calibrate, fit_platt, operating_points
+from qnn.calibration import Platt, Scaling, calibrate, fit_platt, fit_scaling, operating_points
 from qnn.checkpoint import load_torch, save_torch
-from qnn.metrics import auc
+from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, predict_logits, snap_weights
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss, split_fingerprint
@@ -60,9 +60,10 @@ class TrainResult:
     """What a training gives."""
 
     net: PixelMLP  # of the best epoch, weights snapped to their integers, logits calibrated, evaluation mode
-    calibration: Platt  # what was done to the logits
-    operating_points: dict[str, float]  # by rule: class 1 where the calibrated logit exceeds this [logit]
-    operating_point: float  # the one that the config names
+    calibration: Platt | Scaling  # what was done to the logits
+    # By rule: class 1 where the calibrated logit exceeds this [logit]. None with K logits: the greatest is the class.
+    operating_points: dict[str, float]
+    operating_point: float  # the one that the config names; 0 with K logits
     history: tuple[Row, ...]  # one row per epoch, fields as in HISTORY_FIELDS
     best_epoch: int  # counted from 0
     interrupted: bool  # stopped with Ctrl-C; training again in the same folder goes on
@@ -175,6 +176,13 @@ def mixed_validation(split: Split, config: Augmentation) -> tuple[NDArray[np.uin
     return np.concatenate([np.tile(split.pixels, (OPERATING_COPIES, 1, 1)), pixels]), np.tile(labels, 2)
 
 
+def hard_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean weighted loss of logits (N,), or (N, K), against labels (N,); weights are (N,)."""
+    if logits.ndim == 2:
+        return (functional.cross_entropy(logits, labels, reduction="none") * weights).mean()
+    return functional.binary_cross_entropy_with_logits(logits, labels.to(logits), weight=weights)
+
+
 class _Trainee(pl.LightningModule):
     """The network with its data, losses, schedule and history.
 
@@ -211,10 +219,11 @@ class _Trainee(pl.LightningModule):
 
         # Buffers follow the network to where it trains.
         self._keep("pixels", torch.from_numpy(data.train.pixels))  # (N, H, W) uint8
-        self._keep("labels", torch.from_numpy(data.train.labels).to(torch.float32))
-        counts = torch.bincount(torch.from_numpy(data.train.labels), minlength=2)
-        weight = len(self.labels) / (2 * counts) if config.class_balance else torch.ones(2)
-        self._keep("weights", weight.to(torch.float32)[torch.from_numpy(data.train.labels)])  # (N,), of the losses
+        classes = spec.classes
+        self._keep("labels", torch.from_numpy(data.train.labels))
+        counts = torch.bincount(self.labels, minlength=classes)
+        weight = len(self.labels) / (classes * counts) if config.class_balance else torch.ones(classes)
+        self._keep("weights", weight.to(torch.float32)[self.labels])  # (N,), of the losses
         # The rest waits for another epoch's shuffle.
         self.batches = config.passes * len(self.labels) // config.batch_size
 
@@ -225,8 +234,8 @@ class _Trainee(pl.LightningModule):
         for name, pixels in (("val_pixels", data.val.pixels), ("val_aug_pixels", aug_pixels)):
             self._keep(name, torch.from_numpy(pixels).flatten(1).float())
         # Validation weighs the classes like training does, by its own counts.
-        val_counts = np.bincount(data.val.labels, minlength=2)
-        val_weight = len(data.val.labels) / (2 * val_counts) if config.class_balance else np.ones(2)
+        val_counts = np.bincount(data.val.labels, minlength=classes)
+        val_weight = len(data.val.labels) / (classes * val_counts) if config.class_balance else np.ones(classes)
         self._keep("val_weights", torch.from_numpy(val_weight[data.val.labels]).float())
 
     def _keep(self, name: str, tensor: Tensor) -> None:
@@ -280,7 +289,7 @@ class _Trainee(pl.LightningModule):
     def _loss(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of images (N, H*W) that are changed copies of the training images `rows`."""
         logits, weights, distill = self.net(x), self.weights[rows], self.config.distill
-        hard = functional.binary_cross_entropy_with_logits(logits, self.labels[rows], weight=weights)
+        hard = hard_loss(logits, self.labels[rows], weights)
         if distill is None:
             return hard
         with torch.no_grad():
@@ -312,11 +321,11 @@ class _Trainee(pl.LightningModule):
         self.net.eval()
         with torch.no_grad():
             logits, logits_aug = self.net(self.val_pixels), self.net(self.val_aug_pixels)
-            labels = torch.from_numpy(self.val_labels).to(logits)
-            loss = functional.binary_cross_entropy_with_logits(logits, labels, weight=self.val_weights)
+            labels = torch.from_numpy(self.val_labels).to(logits.device)
+            loss = hard_loss(logits, labels, self.val_weights)
         self.net.train()
-        clean = auc(logits.cpu().numpy(), self.val_labels)
-        augmented = auc(logits_aug.cpu().numpy(), self.val_aug_labels)
+        clean = ranking(logits.cpu().numpy(), self.val_labels)
+        augmented = ranking(logits_aug.cpu().numpy(), self.val_aug_labels)
         return {
             "val_loss": float(loss),
             "val_auc": clean,
@@ -442,7 +451,7 @@ def _threads(spec: NetworkSpec) -> Iterator[None]:
     Handing out work would take longer than the work, and many times longer on a busy machine. It also makes the weights
     independent of the number of cores.
     """
-    sizes = (spec.inputs, *spec.hidden, 1)
+    sizes = (spec.inputs, *spec.hidden, spec.outputs)
     threads = torch.get_num_threads()
     try:
         if sum(a * b for a, b in pairwise(sizes)) <= ONE_THREAD_WEIGHTS:
@@ -475,15 +484,17 @@ def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> Train
     snap_weights(net)
     config = trainee.config
     pixels, labels = mixed_validation(data.val, config.validation_augment)
-    platt = fit_platt(predict_logits(net, pixels), labels)
-    calibrate(net, platt)
-    pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
-    points = operating_points(predict_logits(net, pixels), labels)
+    logits, points = predict_logits(net, pixels), dict[str, float]()
+    fit = fit_platt(logits, labels) if logits.ndim == 1 else fit_scaling(logits, labels)
+    calibrate(net, fit)
+    if logits.ndim == 1:
+        pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
+        points = operating_points(predict_logits(net, pixels), labels)
     return TrainResult(
         net=net,
-        calibration=platt,
+        calibration=fit,
         operating_points=points,
-        operating_point=points[config.operating_point],
+        operating_point=points[config.operating_point] if points else 0.0,
         history=tuple(trainee.history),
         best_epoch=trainee.best_epoch,
         interrupted=interrupted,
@@ -514,16 +525,27 @@ def _identity(
 
 
 def _check_data(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> None:
+    if len(data.class_names) != spec.classes:
+        raise DataError(
+            f"the data set has {len(data.class_names)} classes, {', '.join(data.class_names)[:200]}, but the network "
+            f"tells {spec.classes} apart. Give 'data.classes' the classes of the data set."
+        )
+    if spec.outputs > 1 and config.operating_point != "balanced":
+        raise ConfigError(
+            f"'train.operating_point' is {config.operating_point}, a threshold of one logit, but the network has "
+            f"{spec.outputs}, of which the greatest is the class. Leave 'train.operating_point' out."
+        )
     for name, split in (("train", data.train), ("val", data.val)):
         if split.pixels.dtype != np.uint8 or split.pixels.shape[1:] != (spec.height, spec.width):
             raise DataError(
                 f"the {name} images are {split.pixels.dtype}{split.pixels.shape}, but the network takes uint8 "
                 f"(N, {spec.height}, {spec.width}). Load the data set with the network's height and width."
             )
-        classes = np.unique(split.labels).tolist()
-        if classes != [0, 1]:
+        found, wanted = np.unique(split.labels).tolist(), list(range(spec.classes))
+        if found != wanted:
+            every = "both 0 and 1" if spec.classes == 2 else f"all of 0 to {wanted[-1]}"
             raise DataError(
-                f"the {name} split has the labels {classes}, expected both 0 and 1. "
+                f"the {name} split has the labels {found}, expected {every}. "
                 "Give more images of the absent class, or a larger validation fraction."
             )
     if len(data.train.labels) < config.batch_size:

@@ -41,7 +41,7 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
         _text("board", [run.board.name for run in runs]),
     ]
     same_images = len({run.metrics.fingerprint for run in runs if run.metrics}) == 1
-    for name in ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity"):
+    for name in ("accuracy", "auc", "balanced_accuracy", "kappa", "sensitivity", "specificity"):
         found.append(_metric(name, runs, marked=same_images))
     found.append(
         _row(

@@ -22,7 +22,7 @@ class Curves:
     average_precision: float  # step-wise area below precision over recall
 
 
-def curves(logits: NDArray[np.int64], labels: NDArray[np.int64]) -> Curves | None:
+def curves(logits: NDArray[np.int64] | Floats, labels: NDArray[np.int64]) -> Curves | None:
     """Return the curves of `logits > threshold`; both are (N,). None if a class is absent."""
     positives, negatives = int((labels == 1).sum()), int((labels == 0).sum())
     if not positives or not negatives:
@@ -45,14 +45,17 @@ class Reliability:
     weight: Floats  # (B,) share of the images, sums to 1
 
 
-def reliability(probability: Floats, labels: NDArray[np.int64]) -> Reliability:
-    """Compare probabilities with labels, both (N,), with both classes weighing the same."""
+def reliability(probability: Floats, labels: NDArray[np.int64], right: NDArray[np.bool_] | None = None) -> Reliability:
+    """Compare probabilities with labels, both (N,), with all classes weighing the same.
+
+    With `right`, (N,), probabilities are those of the answers, and it says which answers are right.
+    """
     weight = 1 / np.maximum(np.bincount(labels, minlength=2), 1)[labels]
     weight /= weight.sum()
     bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
     total, predicted, observed = (
         np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), probability, labels)
+        for values in (np.ones(len(labels)), probability, labels if right is None else right)
     )
     used = total > 0
     return Reliability(predicted[used] / total[used], observed[used] / total[used], total[used])

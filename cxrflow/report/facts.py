@@ -22,7 +22,7 @@ from export.records import Exported
 from finn_build.records import Built, Estimates, Folding, Gates, Routed, Simulated, Stitched, Synthesis
 from finn_build.resources import Sourced, sourced
 from finn_build.targets.boards import BOARDS, Board
-from qnn.records import Epoch, Measured, Metrics, read_history
+from qnn.records import Epoch, Measured, MeasuredClasses, Metrics, read_history
 
 RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field of Facts, stage, file, what it holds
     ("metrics", "train", "metrics.json", Metrics),
@@ -93,14 +93,12 @@ class Facts:
         return self.exported.layers[-1].outputs if self.exported is not None and self.exported.layers else 1
 
     @property
-    def class_names(self) -> tuple[str, str]:
-        """Names of labels 0 and 1."""
-        from datasets.xray import CLASS_NAMES
-
-        return CLASS_NAMES
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each label."""
+        return ("NORMAL", "PNEUMONIA") if self.metrics is None else self.metrics.class_names
 
     @property
-    def test(self) -> Measured | None:
+    def test(self) -> Measured | MeasuredClasses | None:
         """The metrics of the test images."""
         return None if self.metrics is None else self.metrics.test
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from contract.decision import sigmoid
+from contract.decision import log_odds, sigmoid
+from contract.errors import ArtifactError
 from contract.record import WITNESSES
 from contract.yaml_text import written
 from cxrflow.report.curves import Curves, curves, reliability
@@ -14,11 +16,16 @@ from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts, import_sentences
 from cxrflow.report.hardware import meters, parts, resource_table, timeline
 from cxrflow.runs import git_commit
+from qnn.records import Measured, MeasuredClasses
 
 SAMPLES = 8  # of each class
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
+CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier")  # of K classes
+OF_EACH = ("sensitivity", "specificity", "precision", "auc")  # of each of them
+MOST_CURVES = 8  # of classes; more cannot be told apart
 WORDS = {
-    "auc": "AUC", "f1": "F1", "sensitivity_95": "sensitivity 95 %", "youden": "Youden's J",
+    "auc": "AUC", "macro_auc": "macro AUC", "f1": "F1", "kappa": "Cohen's kappa", "brier": "Brier score",
+    "sensitivity_95": "sensitivity 95 %", "youden": "Youden's J",
     "cpu_reference": "CPU reference",
     "rtl": "RTL, simulated cycle by cycle", "rtl_with_random_stalls": "RTL with random stalls",
     "netlist": "netlist after Yosys, simulated", "brevitas_float64": "Brevitas in float64",
@@ -34,6 +41,11 @@ def words(name: str) -> str:
     return WORDS.get(name, name.replace("_", " "))
 
 
+def auc_words(measured: Measured | MeasuredClasses) -> str:
+    """Return what the AUC of one set of images is called."""
+    return words("macro_auc" if isinstance(measured, MeasuredClasses) else "auc")
+
+
 @dataclass(frozen=True)
 class Tile:
     """One figure on the first screen."""
@@ -47,7 +59,7 @@ def tiles(facts: Facts) -> list[Tile]:
     """Return what a reader wants to know first."""
     shown = []
     if facts.test is not None:
-        for label, name in (("test accuracy", "accuracy"), ("test AUC", "auc")):
+        for label, name in (("test accuracy", "accuracy"), (f"test {auc_words(facts.test)}", "auc")):
             ends = facts.test.intervals.get(name)
             note = f"95 % over patients: {interval(ends)}" if ends else ""
             shown.append(Tile(label, figure(facts.test.value(name)), note))
@@ -87,7 +99,7 @@ class SplitRow:
     """One split: its images by class."""
 
     name: str
-    counts: tuple[int, int]
+    counts: tuple[int, ...]
     patients: int
 
     @property
@@ -101,11 +113,9 @@ def splits(facts: Facts) -> list[SplitRow]:
     if facts.metrics is None:
         return []
     return [
-        SplitRow(
-            name, tuple(counts.get(label, 0) for label in facts.class_names), counts.get("patients", 0)  # type: ignore[arg-type]
-        )
+        SplitRow(name, tuple(counts.get(label, 0) for label in facts.class_names), counts.get("patients", 0))
         for name, counts in facts.metrics.counts.items()
-    ]  # fmt: skip
+    ]
 
 
 @dataclass(frozen=True)
@@ -114,7 +124,7 @@ class Sample:
 
     image: str  # data URI
     probability: float
-    logit: int
+    note: str
     wrong: bool
 
 
@@ -123,23 +133,36 @@ def samples(facts: Facts) -> list[tuple[str, list[Sample]]]:
     golden = facts.golden
     if golden is None:
         return []
-    threshold = 0.0 if facts.test is None else facts.test.threshold
-    called = golden.probability > sigmoid(threshold)
+    names = facts.class_names
+    if golden.outputs.shape[1] == 1:
+        threshold = facts.test.threshold if isinstance(facts.test, Measured) else 0.0
+        called, shown = (golden.probability > sigmoid(threshold)).astype(np.int64), golden.probability
+        notes = [f"logit {logit:,}" for logit in golden.logits.tolist()]
+    else:
+        called, shown = _answers(facts), golden.probability.max(axis=1)
+        notes = [names[answer] if answer < len(names) else f"class {answer}" for answer in called.tolist()]
     return [
         (
             name,
             [
-                Sample(
-                    png(golden.pixels[i]),
-                    float(golden.probability[i]),
-                    int(golden.logits[i]),
-                    bool(called[i] != (golden.labels[i] == 1)),
-                )
+                Sample(png(golden.pixels[i]), float(shown[i]), notes[i], bool(called[i] != golden.labels[i]))
                 for i in evenly(np.flatnonzero(golden.labels == label), SAMPLES)
             ],
         )
-        for label, name in enumerate(facts.class_names)
+        for label, name in enumerate(names)
     ]
+
+
+def _answers(facts: Facts) -> NDArray[np.int64]:
+    """Return (N,) the classes of the test images' K integers."""
+    assert facts.golden is not None
+    chosen = None if facts.exported is None else facts.exported.choice
+    if chosen is None or len(chosen.multipliers) != facts.golden.outputs.shape[1]:
+        raise ArtifactError(
+            "export.json does not say what the integers of golden.npz mean, expected a choice of as many. Run "
+            f"`{facts.make('export')}` again."
+        )
+    return chosen.classes(facts.golden.outputs)
 
 
 def training_plots(facts: Facts) -> list[Plot]:
@@ -182,11 +205,55 @@ def metric_rows(facts: Facts) -> list[MetricRow]:
     if facts.metrics is None or facts.test is None:
         return []
     validation, test = facts.metrics.validation, facts.test
+    several = isinstance(test, MeasuredClasses)
     rows = []
-    for name in (*METRICS, "sensitivity_bacteria", "sensitivity_virus"):
-        if name in METRICS or test.value(name) is not None:
-            rows.append(MetricRow(words(name), validation.value(name), test.value(name), test.intervals.get(name)))
+    for name in CLASS_METRICS if several else (*METRICS, "sensitivity_bacteria", "sensitivity_virus"):
+        if several or name in METRICS or test.value(name) is not None:
+            word = auc_words(test) if name == "auc" else words(name)
+            rows.append(MetricRow(word, validation.value(name), test.value(name), test.intervals.get(name)))
     return [*rows, MetricRow("calibration error (ECE)", validation.ece, test.ece, test.intervals.get("ece"))]
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class against the rest, on the test images."""
+
+    name: str
+    images: int
+    figures: list[tuple[float | None, Sequence[float] | None]]  # of OF_EACH, with their intervals
+
+
+def class_rows(facts: Facts) -> list[ClassRow]:
+    """Return the figures of each of K classes; none of two, of which one's are the other's."""
+    if not isinstance(facts.test, MeasuredClasses):
+        return []
+    return [
+        ClassRow(one.name, one.n, [(getattr(one, name), one.intervals.get(name)) for name in OF_EACH])
+        for one in facts.test.classes
+    ]
+
+
+def confusion(facts: Facts) -> list[list[int]]:
+    """Return the test images by label and by answer."""
+    test = facts.test
+    if test is None:
+        return []
+    return test.confusion if isinstance(test, MeasuredClasses) else [[test.tn, test.fp], [test.fn, test.tp]]
+
+
+def class_curves(facts: Facts) -> list[Plot]:
+    """Return the ROC of each of K classes against the rest, of the test images; at most MOST_CURVES."""
+    golden = facts.golden
+    if golden is None or golden.outputs.shape[1] == 1 or facts.exported is None or facts.exported.choice is None:
+        return []
+    _answers(facts)  # stops where the two do not fit
+    odds = log_odds(facts.exported.choice.real(golden.outputs))
+    plot = Plot("ROC, each class against the rest", "1 - specificity", "sensitivity", (0, 1), (0, 1), diagonal=True)
+    for k, name in enumerate(facts.class_names[:MOST_CURVES]):
+        found = curves(odds[:, k], (golden.labels == k).astype(np.int64)) if k < odds.shape[1] else None
+        if found is not None:
+            plot.line(name, found.false_rate, found.sensitivity, k)
+    return [plot] if plot.series else []
 
 
 def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
@@ -194,7 +261,8 @@ def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
     roc = Plot("ROC", "1 - specificity", "sensitivity", (0, 1), (0, 1), diagonal=True)
     recall = Plot("Precision-recall", "recall (sensitivity)", "precision", (0, 1), (0, 1))
     for number, (name, facts) in enumerate(runs):
-        found = None if facts.golden is None else curves(facts.golden.logits, facts.golden.labels)
+        one_logit = facts.golden is not None and facts.golden.outputs.shape[1] == 1
+        found = curves(facts.golden.logits, facts.golden.labels) if facts.golden is not None and one_logit else None
         if found is None:
             continue
         area = None if facts.test is None else facts.test.auc
@@ -203,17 +271,17 @@ def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
             f"{name}: average precision {found.average_precision:.4f}",
             found.sensitivity[1:], found.precision[1:], number,
         )  # fmt: skip
-        if len(runs) == 1 and facts.test is not None:
-            _add_points(roc, recall, facts, found)
+        if len(runs) == 1 and isinstance(facts.test, Measured):
+            _add_points(roc, recall, facts, facts.test, found)
     return [plot for plot in (roc, recall) if plot.series]
 
 
-def _add_points(roc: Plot, recall: Plot, facts: Facts, found: Curves) -> None:
+def _add_points(roc: Plot, recall: Plot, facts: Facts, test: Measured, found: Curves) -> None:
     """Mark the operating points."""
-    assert facts.test is not None and facts.golden is not None
+    assert facts.golden is not None
     positives = int((facts.golden.labels == 1).sum())
     negatives = len(facts.golden.labels) - positives
-    for number, (rule, point) in enumerate(facts.test.operating_points.items(), start=1):
+    for number, (rule, point) in enumerate(test.operating_points.items(), start=1):
         if point.sensitivity is None or point.specificity is None:
             continue
         roc.scatter(words(rule), [1 - point.specificity], [point.sensitivity], number, 5.0)
@@ -223,10 +291,14 @@ def _add_points(roc: Plot, recall: Plot, facts: Facts, found: Curves) -> None:
 
 
 def reliability_plot(facts: Facts) -> Plot | None:
-    """Return predicted against observed shares of pneumonia among the test images."""
-    if facts.golden is None:
+    """Return predicted against observed shares of pneumonia, or of right answers, among the test images."""
+    golden = facts.golden
+    if golden is None:
         return None
-    found = reliability(facts.golden.probability, facts.golden.labels)
+    if golden.outputs.shape[1] == 1:
+        found = reliability(golden.probability, golden.labels)
+    else:
+        found = reliability(golden.probability.max(axis=1), golden.labels, _answers(facts) == golden.labels)
     plot = Plot("Reliability", "predicted probability", "observed share", (0, 1), (0, 1), diagonal=True)
     error = float((found.weight * np.abs(found.predicted - found.observed)).sum())
     plot.line(f"test, calibration error {error:.3f}", found.predicted, found.observed, 0)
@@ -331,7 +403,10 @@ def page(facts: Facts) -> dict[str, Any]:
         "samples": samples(facts),
         "training": training_plots(facts),
         "metric_rows": metric_rows(facts),
-        "curves": [*curve_plots([("test", facts)]), *filter(None, [reliability_plot(facts)])],
+        "class_rows": class_rows(facts),
+        "of_each": list(map(words, OF_EACH)),
+        "confusion": confusion(facts),
+        "curves": [*curve_plots([("test", facts)]), *class_curves(facts), *filter(None, [reliability_plot(facts)])],
         "chain": chain_rows(facts),
         "parts": parts(facts),
         "timeline": timeline(facts),
