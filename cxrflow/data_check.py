@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datasets.xray import Split, XrayData
 
 SAMPLES = 8  # images of each class in the figure
-_COLOURS = ("#2563a8", "#d9742b")
+_COLOURS = ("#2563a8", "#d9742b", "#3a8f5c", "#8b5fb0", "#b5433f", "#7a7a2e", "#3f9aa8", "#a8577f")
+_MOST_ROWS = 8  # classes of which samples are shown
 
 
 def survey_source(path: Path, rules: "LabelRules", console: Console) -> "Survey":
@@ -29,7 +30,7 @@ def survey_source(path: Path, rules: "LabelRules", console: Console) -> "Survey"
 
 
 def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
-    """Write a figure: samples of both classes, gray levels, mean brightness, and image sizes or class balance."""
+    """Write a figure: samples of the classes, gray levels, mean brightness, and image sizes or class balance."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -40,7 +41,7 @@ def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
     gray, mean, last = below.subplots(1, 3)
     for label, name in enumerate(data.class_names):
         pixels = data.train.pixels[data.train.labels == label]
-        style = {"color": _COLOURS[label], "label": name, "histtype": "step", "density": True}
+        style = {"color": _colour(label), "label": name, "histtype": "step", "density": True}
         counts = np.bincount(pixels.reshape(-1), minlength=256)
         gray.hist(np.arange(256), bins=64, range=(0, 256), weights=counts, **style)
         mean.hist(pixels.mean(axis=(1, 2)), bins=40, range=(0, 256), **style)
@@ -61,9 +62,10 @@ def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
 
 
 def _draw_samples(figure: object, data: "XrayData") -> None:
-    """Draw the first training images of both classes, evenly spaced through the set."""
-    grid = figure.subplots(2, SAMPLES)  # type: ignore[attr-defined]
-    for label, name in enumerate(data.class_names):
+    """Draw training images of the classes, evenly spaced through the set; of the first _MOST_ROWS classes."""
+    shown_names = data.class_names[:_MOST_ROWS]
+    grid = figure.subplots(len(shown_names), SAMPLES)  # type: ignore[attr-defined]
+    for label, name in enumerate(shown_names):
         places = np.flatnonzero(data.train.labels == label)
         chosen = places[np.linspace(0, len(places) - 1, SAMPLES).astype(int)] if len(places) else []
         for axes in grid[label]:
@@ -78,9 +80,13 @@ def _draw_balance(axes: object, data: "XrayData") -> None:
     bottom = np.zeros(len(splits))
     for label, name in enumerate(data.class_names):
         counts = np.array([(split.labels == label).sum() for _, split in splits])
-        axes.bar([n for n, _ in splits], counts, bottom=bottom, color=_COLOURS[label], label=name)  # type: ignore[attr-defined]
+        axes.bar([n for n, _ in splits], counts, bottom=bottom, color=_colour(label), label=name)  # type: ignore[attr-defined]
         bottom += counts
     axes.set(title="images")  # type: ignore[attr-defined]
+
+
+def _colour(label: int) -> str:
+    return _COLOURS[label % len(_COLOURS)]
 
 
 def _splits(data: "XrayData") -> Sequence[tuple[str, "Split"]]:

@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import YAMLError
 
@@ -19,12 +27,13 @@ from contract.values import VALUES
 from contract.yaml_text import parsed, written
 from export.config import ExportConfig
 from finn_build.config import BuildConfig
-from qnn.spec import NetworkSpec, TrainConfig
+from qnn.spec import MAX_CLASSES, NetworkSpec, TrainConfig
 
 if TYPE_CHECKING:
     from datasets.labels import LabelRules
 
 MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and pure Python reads 50 kB/s
+MAX_CLASS_NAME = 60  # letters
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 
 
@@ -47,9 +56,50 @@ class DataConfig(Fields):
     negative: str | None = None  # class that is normal, "*" for all but the positive one; None: the other one of two
     uncertain: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an uncertain label counts as
     blank: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an image without a label counts as
+    classes: tuple[str, ...] | None = None  # names of K classes, in the order of their numbers; None: two, as ever
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5)  # of the training images, by whole patients
     seed: int = Field(default=0, ge=0, lt=2**32)  # of the split, and of the phantoms
     strict: bool = False  # an unreadable image is an error instead of being skipped
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _check_classes(cls, value: Any) -> tuple[str, ...] | None:
+        if value is None:
+            return None
+        from datasets.labels import plain  # here, so that `cxrflow --help` stays quick
+
+        names = value.split(",") if isinstance(value, str) else value  # --set gives one text
+        if not isinstance(names, list | tuple) or not 2 <= len(names) <= MAX_CLASSES:
+            raise ValueError(
+                f"classes is {_shortened(value)}, expected a list of 2 to {MAX_CLASSES} names such as "
+                "[NORMAL, BACTERIA, VIRUS]"
+            )
+        strange = next((name for name in names if isinstance(name, bool) or not isinstance(name, str | int)), None)
+        if strange is not None:
+            raise ValueError(f"classes has {_shortened(strange)}, expected names; put it in quotes")
+        texts = tuple(str(name).strip() for name in names)
+        for name in texts:
+            if not name.isprintable() or not 1 <= len(name) <= MAX_CLASS_NAME or plain(name) in ("images", "patients"):
+                raise ValueError(
+                    f"classes has the name {_shortened(name)}, expected 1 to {MAX_CLASS_NAME} letters that can be "
+                    "printed, and not 'images' or 'patients', which are counted beside the classes"
+                )
+        known = [plain(name) for name in texts]
+        twice = next((name for name, one in zip(texts, known, strict=True) if known.count(one) > 1), None)
+        if twice is not None:
+            raise ValueError(f"classes has {twice!r} more than once, expected different names")
+        return texts
+
+    @model_validator(mode="after")
+    def _named_or_found(self) -> Self:
+        if self.classes is None:
+            return self
+        if self.positive is not None or self.negative is not None:
+            raise ValueError("'classes' names the classes, so 'positive' and 'negative' say nothing: leave them out")
+        for name in ("uncertain", "blank"):
+            if getattr(self, name) in ("negative", "positive"):
+                raise ValueError(f"'{name}' is {getattr(self, name)}, but with 'classes' it can only be refuse or drop")
+        return self
 
     @property
     def files(self) -> list[Path]:
@@ -67,7 +117,9 @@ class DataConfig(Fields):
         """How the labels are read."""
         from datasets.labels import LabelRules  # here, so that `cxrflow --help` stays quick
 
-        return LabelRules(self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank)
+        return LabelRules(
+            self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank, self.classes
+        )
 
 
 class ModelConfig(Fields):
@@ -98,6 +150,26 @@ class Experiment(Fields):
             raise ValueError("'export' changes a network, and an imported one is never changed; leave 'export' out")
         return self
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_logit_per_class(cls, raw: Any) -> Any:
+        """Give the network as many logits as 'data.classes' needs; the file may say the same, and nothing else."""
+        data, network = (raw.get(name) or {} for name in ("data", "network")) if isinstance(raw, dict) else ({}, {})
+        if not isinstance(data, dict) or not isinstance(network, dict):
+            return raw  # refused below, by name
+        classes = data.get("classes")
+        names = classes.split(",") if isinstance(classes, str) else classes
+        needed = len(names) if isinstance(names, list | tuple) and len(names) > 2 else 1
+        if "outputs" not in network and needed > 1:
+            return {**raw, "network": {**network, "outputs": needed}}
+        if (found := network.get("outputs", 1)) != needed:
+            said = "names no classes" if classes is None else f"names {len(names or ())} classes"
+            raise ValueError(
+                f"'network.outputs' is {_shortened(found)}, but 'data.classes' {said}, which needs {needed}; leave "
+                "'network.outputs' out, or list the classes"
+            )
+        return raw
+
     @property
     def files(self) -> list[Path]:
         """What is read: files, and folders."""
@@ -108,7 +180,7 @@ class Experiment(Fields):
         """Return some sections, without what decides no result."""
         content = self.model_dump(mode="json", exclude={"data": {"strict"}})
         # A field that was added later and is left alone must not make older runs another experiment's.
-        for name in ("label", "label_table", "negative", "uncertain", "blank"):
+        for name in ("label", "label_table", "negative", "uncertain", "blank", "classes"):
             if content["data"][name] == DataConfig.model_fields[name].default:
                 del content["data"][name]
         if self.model is None:

@@ -767,7 +767,9 @@ def load_source(data: DataConfig, *, height: int, width: int, cache: Path, conso
     from datasets.source import load_xrays
 
     if data.source == "phantom":
-        return make_phantoms(height=height, width=width, val_fraction=data.val_fraction, seed=data.seed)
+        return make_phantoms(
+            height=height, width=width, val_fraction=data.val_fraction, seed=data.seed, classes=data.classes
+        )
     with console.progress("decoding, image") as progress:
         loaded = load_xrays(
             data.source,

@@ -109,6 +109,7 @@ class LabelRules:
     negative: str | None = None  # the class that counts as normal, or REST; None: the other one of two
     uncertain: Choice = "refuse"
     blank: Choice = "refuse"
+    classes: tuple[str, ...] | None = None  # K names, which `datasets.classes` reads; None: two, which are found here
 
 
 class Verdict(IntEnum):

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from contract.errors import DataError, ImageError
+from datasets.classes import NamedClasses, Reading, settle_named
 from datasets.labels import Classes, Found, LabelRules, says_nothing, says_uncertain, settle
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, shown
 from datasets.split_columns import split_folders
@@ -98,7 +99,7 @@ def is_release(tree: Tree, rules: LabelRules) -> bool:
 
 def _said(rules: LabelRules) -> bool:
     """Return whether the user says what classes count as: then they need not have our names."""
-    named = rules.positive is not None or rules.negative is not None
+    named = rules.positive is not None or rules.negative is not None or rules.classes is not None
     return named or (rules.blank, rules.uncertain) != ("refuse", "refuse")
 
 
@@ -135,6 +136,8 @@ def _judged(
 ) -> tuple[list[XrayFile], list[XrayFile], tuple[str, ...]]:
     """Read class folders, (path, class, split) each; return their files, those of them that count, and notes."""
     where = str(tree.root)
+    if rules.classes is not None:
+        return _named(tree, class_folders, rules, NamedClasses(rules.classes))
     places: dict[str, str] = {}
     for path, name, _ in class_folders:
         places.setdefault(name, f"the folder {path!r}")
@@ -148,6 +151,21 @@ def _judged(
     labels, notes = settle(found, rules, where=where)
     kept = [replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None]
     return files, kept, (*classes.note, *notes)
+
+
+def _named(
+    tree: Tree, class_folders: list[tuple[str, str, str | None]], rules: LabelRules, named: NamedClasses
+) -> tuple[list[XrayFile], list[XrayFile], tuple[str, ...]]:
+    """Do the same where the user has named the classes: the names of files may divide a folder."""
+    files: list[XrayFile] = []
+    found: list[Reading] = []
+    for path, name, split in class_folders:
+        here = _class_files(tree, path, split, 0)
+        files += here
+        found += [named.read([name], file=file.name, place=shown(file.name)) for file in here]
+    labels, notes = settle_named(found, rules, where=str(tree.root))
+    kept = [replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None]
+    return files, kept, (*named.note, *notes)
 
 
 def _release_files(

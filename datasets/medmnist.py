@@ -1,4 +1,7 @@
-"""Read MedMNIST's pneumoniamnist .npz files, in any of their sizes, with their official splits.
+"""Read MedMNIST's 2-D gray .npz files, in any of their sizes, with their official splits.
+
+Two classes are pneumoniamnist's; of another set the user lists the classes, by the names that the set gives them or by
+their numbers.
 
 The file is a zip of arrays. Its directory and the arrays' headers are checked before an image is read, and pickled
 objects, which would run code, are refused.
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from contract.errors import DataError
 from contract.npz import MAX_UNPACKED_BYTES
 from datasets.archive import checked_members, damaged, open_zip
+from datasets.classes import NamedClasses
 from datasets.labels import REST, Classes, LabelRules
 from datasets.listing import Listing, XrayFile, file_state
 
@@ -27,26 +31,42 @@ _OTHERS = (  # MedMNIST's other sets; the binary ones of them mean something els
     "path", "chest", "derma", "oct", "retina", "breast", "blood", "tissue", "organ", "organa", "organc", "organs",
     "nodule", "adrenal", "fracture", "vessel", "synapse",
 )  # fmt: skip
+_ORGANS = ("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left",
+           "lung-right", "pancreas", "spleen")  # fmt: skip
+_NAMES = {  # of the classes of the gray sets, by their numbers; medmnist/info.py
+    "pneumoniamnist": ("normal", "pneumonia"),
+    "breastmnist": ("malignant", "normal, benign"),
+    "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
+    "tissuemnist": ("Collecting Duct, Connecting Tubule", "Distal Convoluted Tubule", "Glomerular endothelial cells",
+                    "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments",
+                    "Thick Ascending Limb"),
+    **{f"organ{plane}mnist": _ORGANS for plane in "acs"},
+}  # fmt: skip
 SPLITS = ("train", "val", "test")
 MAX_IMAGES = 1_000_000  # of a split; the largest MedMNIST set has a fifth of it
+MAX_NUMBER = 999  # of a class
 _MAX_HEADER = 10_000  # bytes of an array's description
 
 
 def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
-    """List the images of an .npz with {train,val,test}_images (N, h, w) uint8 and _labels (N, 1) 0 or 1.
+    """List the images of an .npz with {train,val,test}_images (N, h, w) uint8 and _labels (N, 1) 0..K-1.
 
     Raises:
         DataError: it is another set of MedMNIST's and nothing says what its classes count as, the file is
             damaged, an array is missing, pickled or of another shape, or two arrays do not match.
     """
-    classes = _classes(path, rules)
-    meant = {label: int(classes.verdict([str(label)])) for label in (0, 1)}
+    if rules.classes is None:
+        classes = _classes(path, rules)
+        meant: dict[int, int | None] = {label: int(classes.verdict([str(label)])) for label in (0, 1)}
+        said = classes.note if rules.positive or rules.negative else ()
     with open_zip(path) as archive:
         checked_members(archive, path)
     shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
+    if rules.classes is not None:
+        meant, said = _named(path, NamedClasses(rules.classes))
     files = []
     for split in SPLITS:
-        images, labels = shapes[f"{split}_images"], _labels(path, split)
+        images, labels = shapes[f"{split}_images"], _labels(path, split, two=rules.classes is None)
         if images[0] != len(labels):
             raise DataError(
                 f"{path}: has {images[0]} {split}_images but {len(labels)} {split}_labels, expected as many; "
@@ -55,8 +75,9 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         pixels = _Images(path, f"{split}_images")
         state = file_state(path)
         files += [
-            XrayFile(f"{split}/{i:05d}", meant[int(label)], split, (), state, partial(pixels.read, i))
+            XrayFile(f"{split}/{i:05d}", at, split, (), state, partial(pixels.read, i))
             for i, label in enumerate(labels)
+            if (at := meant[int(label)]) is not None
         ]
     return Listing(
         path,
@@ -64,19 +85,50 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         tuple(files),
         splits=SPLITS,
         notes=(
-            *(classes.note if rules.positive or rules.negative else ()),
+            *said,
             "MedMNIST's official splits are used as they are; it does not say whether they share patients.",
         ),
     )
 
 
+def _set_of(path: Path) -> str | None:
+    """Return which set the file's name says it is; None: it says none."""
+    name = "".join(filter(str.isalnum, path.stem.lower()))
+    known = sorted((*_OTHERS, "pneumonia"), key=len, reverse=True)
+    return next((f"{kind}mnist" for kind in known if f"{kind}mnist" in name), None)
+
+
+def _named(path: Path, named: NamedClasses) -> tuple[dict[int, int | None], tuple[str, ...]]:
+    """Return which of the user's classes each number in the file is, None where it is none, and sentences about it."""
+    numbers = sorted({int(label) for split in SPLITS for label in np.unique(_labels(path, split, two=False))})
+    own = dict(enumerate(_NAMES.get(_set_of(path) or "", ())))
+    meant: dict[int, int | None] = {}
+    for number in numbers:
+        ways = (named.read([name], file="", place="").label for name in (own.get(number, ""), str(number)))
+        meant[number] = next((label for label in ways if label is not None), None)
+    missing = [name for label, name in enumerate(named.names) if label not in meant.values()]
+    if missing:
+        have = ", ".join(repr(own.get(number, str(number))) for number in numbers)
+        raise DataError(
+            f"{path}: has no class {missing[0]!r}, which 'data.classes' lists; its classes are {have[:400]}, so list "
+            "these."
+        )
+    said = ", ".join(f"{number} is {named.names[label]}" for number, label in meant.items() if label is not None)
+    others = [own.get(number, str(number)) for number, label in meant.items() if label is None]
+    left = (
+        (f"Images of classes that 'data.classes' does not list were left out: {', '.join(others)}.",) if others else ()
+    )
+    return meant, (f"By the numbers in the file, {said}.", *left)
+
+
 def _classes(path: Path, rules: LabelRules) -> Classes:
     """Return what 0 and 1 count as: NORMAL and PNEUMONIA, unless the user or the file's name says something else."""
-    name = "".join(filter(str.isalnum, path.stem.lower()))
-    other = next((f"{kind}mnist" for kind in sorted(_OTHERS, key=len, reverse=True) if f"{kind}mnist" in name), None)
-    if other and rules.positive is None and rules.negative in (None, REST):
+    other = _set_of(path)
+    if other not in (None, "pneumoniamnist") and rules.positive is None and rules.negative in (None, REST):
+        own = _NAMES.get(other or "")
+        listed = f"list its own classes, 'data.classes: {list(own)}', " if own else ""
         raise DataError(
-            f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; set "
+            f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; {listed}set "
             "'data.positive' to the one that counts as PNEUMONIA, or rename the file if it is no such set."
         )
     return Classes(dict.fromkeys(("0", "1"), "a label"), replace(rules, label=None), where=str(path))
@@ -98,9 +150,16 @@ class _Images:
         return self._pixels[i]  # type: ignore[no-any-return]
 
 
-def _labels(path: Path, split: str) -> NDArray[Any]:
-    """Return the labels of a split, (N,) 0 or 1."""
+def _labels(path: Path, split: str, *, two: bool) -> NDArray[Any]:
+    """Return the labels of a split, (N,) 0 or 1 if there have to be `two`, else from 0 to MAX_NUMBER."""
     labels = _array(path, f"{split}_labels").reshape(-1)
+    if not two:
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) <= MAX_NUMBER:
+            raise DataError(
+                f"{path}: {split}_labels holds {int(labels.min())} to {int(labels.max())}, expected 0 to {MAX_NUMBER}; "
+                "fetch the original file."
+            )
+        return labels.astype(np.int64)
     foreign = sorted(set(np.unique(labels).tolist()) - {0, 1})
     if foreign:
         raise DataError(
@@ -139,7 +198,7 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
     if not right or not all(0 < length <= MAX_IMAGES for length in shape):
         found = f"{dtype} of shape {shape}" if len(shape) < 9 else f"{dtype} of {len(shape)} dimensions"
         raise DataError(
-            f"{path}: {name} is {found[:200]}, expected {wanted}, none above {MAX_IMAGES:,}; fetch the original file."
+            f"{path}: {name} is {found[:200]}, expected {wanted}, none above {MAX_IMAGES:,}; {_why(kind, shape)}."
         )
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > MAX_UNPACKED_BYTES or size > unpacked:
@@ -148,6 +207,16 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
             f"{MAX_UNPACKED_BYTES:,}; fetch the original file."
         )
     return shape
+
+
+def _why(kind: str, shape: tuple[int, ...]) -> str:
+    """Say what an array of another shape probably is, and what to do."""
+    if kind == "images" and len(shape) == 4:
+        what = "in colour, and a network here reads one gray value per pixel" if shape[3] == 3 else "volumes"
+        return f"the images are {what}, so give one of MedMNIST's gray 2-D sets"
+    if kind == "labels" and len(shape) == 2:
+        return "an image has several labels at once, and a network here gives one class, so give another set"
+    return "fetch the original file"
 
 
 def _is_column(shape: tuple[int, ...]) -> bool:

@@ -5,11 +5,15 @@ that the task needs a network: which side is affected is random, haze on both si
 in both classes, and every image has its own exposure and position. So brightness tells nothing, and the difference
 between left and right has no fixed sign that a linear model could learn.
 
+With three classes, opacities are of two kinds: a few broad ones in one lung, as of two classes, or many small ones
+spread over both. Both kinds add as much brightness, so that only shape and place tell them apart.
+
 The drawing uses only + - * /, square roots and floor, and adds in a written-out order, so that processors with
 different vector units draw the same bytes. The random stream is NumPy's PCG64; it is stable for one NumPy version.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +21,7 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from datasets.split import validation_mask
-from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, make_report
+from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, known_as, make_report
 
 _Array = NDArray[np.float32]
 _FINE = 96  # images are drawn at no less than about this many pixels a side, then averaged
@@ -28,6 +32,10 @@ _IN_LUNG = _OPACITIES + 2  # blobs: the opacities, and haze in either lung
 _OPACITY = (0.24, 0.44)  # brightness of the opacities of an image together; tuned, see tests/datasets/test_phantom.py
 _HAZE = 0.11  # brightest haze on both sides, of either class
 _NORMAL_SHARE = 1 / 3  # of the patients
+_SPOTS = 10  # opacities of the second kind, half of them in each lung
+_SPOT = (0.13, 0.19)  # half axes of one
+_SPOTTED = (0.15, 0.29)  # its brightness; tuned so that both kinds add as much
+KINDS = 3  # classes that can be drawn, at most
 
 
 def make_phantoms(
@@ -38,6 +46,7 @@ def make_phantoms(
     n_test_patients: int = 250,
     val_fraction: float,
     seed: int,
+    classes: Sequence[str] | None = None,
 ) -> XrayData:
     """Draw a data set of 1 to 4 images per patient, one third of the patients normal.
 
@@ -47,26 +56,35 @@ def make_phantoms(
         n_test_patients: patients for testing.
         val_fraction: share of the training images, by whole patients, that becomes validation.
         seed: chooses everything; the same seed gives the same bytes.
+        classes: names for the normal images and for those of one or of two kinds of opacity; None: CLASS_NAMES.
     """
+    names = tuple(classes or CLASS_NAMES)
+    if not 2 <= len(names) <= KINDS:
+        raise ConfigError(
+            f"'data.classes' lists {len(names)} classes, but phantoms are drawn in two or three: normal, broad "
+            "opacities, and many small ones. List as many, or give other X-rays."
+        )
     for name, count in (("n_train_patients", n_train_patients), ("n_test_patients", n_test_patients)):
-        if count < 2:
-            raise ConfigError(f"{name} is {count}, but both classes need a patient; give at least 2.")
+        if count < len(names):
+            every = "both classes need" if len(names) == 2 else "every class needs"
+            raise ConfigError(f"{name} is {count}, but {every} a patient; give at least {len(names)}.")
     rng = np.random.Generator(np.random.PCG64(seed))
-    rest, _ = _draw_split(rng, "train", n_train_patients, height, width, first_patient=0)
-    test, _ = _draw_split(rng, "test", n_test_patients, height, width, first_patient=n_train_patients)
-    in_val = validation_mask(rest.labels, rest.patients, val_fraction=val_fraction, seed=seed)
+    rest, _ = _draw_split(rng, "train", n_train_patients, height, width, first_patient=0, names=names)
+    test, _ = _draw_split(rng, "test", n_test_patients, height, width, first_patient=n_train_patients, names=names)
+    in_val = validation_mask(rest.labels, rest.patients, val_fraction=val_fraction, seed=seed, class_names=names)
     train, val = rest.take(~in_val), rest.take(in_val)
     return XrayData(
         train=train,
         val=val,
         test=test,
         fingerprint=fingerprint(
-            (name, CLASS_NAMES[label], hashlib.sha256(image.tobytes()).hexdigest())
+            (name, known_as(classes, label), hashlib.sha256(image.tobytes()).hexdigest())
             for name, split in (("train", rest), ("test", test))
             for label, image in zip(split.labels.tolist(), split.pixels, strict=True)
         ),
         source=f"synthetic phantoms, seed {seed}",
-        report=make_report(train, val, test),
+        report=make_report(train, val, test, class_names=names),
+        class_names=names,
     )
 
 
@@ -102,29 +120,39 @@ class _Scene:
     lungs: _Array  # (N, 2, 5) left and right in the image: centre x, y, half axes x, y, darkness
     heart: _Array  # (N, 4) centre x, y, half axes x, y
     diaphragm: _Array  # (N, 2) y of the dome on both sides
-    blobs: _Array  # (N, K, 5) centre x, y, half axes x, y, brightness: opacities and confounders
+    blobs: _Array  # (N, B, 5) centre x, y, half axes x, y, brightness: opacities and confounders
+    in_lung: int  # the first so many of B show only where there is air
     pose: _Array  # (N, 5) sine of the rotation, shift x, y, scale x, y
     exposure: _Array  # (N, 5) offset, gain, curvature, tilt from left to right, noise
 
 
 def _draw_split(
-    rng: np.random.Generator, split: str, n_patients: int, height: int, width: int, *, first_patient: int
+    rng: np.random.Generator,
+    split: str,
+    n_patients: int,
+    height: int,
+    width: int,
+    *,
+    first_patient: int,
+    names: Sequence[str] = CLASS_NAMES,
 ) -> "tuple[Split, _Scene]":
     """Draw all images of some patients; return what was drawn, too."""
-    n_normal = min(max(round(n_patients * _NORMAL_SHARE), 1), n_patients - 1)
-    sick = rng.permutation(n_patients) >= n_normal
+    kinds = len(names) - 1  # of opacities
+    n_normal = min(max(round(n_patients * _NORMAL_SHARE), 1), n_patients - kinds)
+    order = rng.permutation(n_patients)
+    class_of = np.where(order >= n_normal, 1 + (order - n_normal) % kinds, 0)
     patient = np.repeat(np.arange(n_patients), rng.integers(1, _MAX_IMAGES + 1, n_patients))
-    labels = sick[patient].astype(np.int64)
-    scene = _make_scene(rng, patient, labels)
+    labels = class_of[patient].astype(np.int64)
+    scene = _make_scene(rng, patient, labels, kinds)
     pixels = _render(rng, scene, height, width)
-    names = tuple(
-        f"{split}/{CLASS_NAMES[label]}/phantom{first_patient + p:05d}-{i:05d}"
+    files = tuple(
+        f"{split}/{names[label]}/phantom{first_patient + p:05d}-{i:05d}"
         for i, (p, label) in enumerate(zip(patient.tolist(), labels.tolist(), strict=True))
     )
-    return Split(pixels, labels, patient.astype(np.int64) + first_patient, names), scene
+    return Split(pixels, labels, patient.astype(np.int64) + first_patient, files), scene
 
 
-def _make_scene(rng: np.random.Generator, patient: NDArray[np.int64], labels: NDArray[np.int64]) -> _Scene:
+def _make_scene(rng: np.random.Generator, patient: NDArray[np.int64], labels: NDArray[np.int64], kinds: int) -> _Scene:
     """Choose anatomy per patient and everything else per image."""
     n, n_patients = len(patient), int(patient.max()) + 1
 
@@ -148,20 +176,23 @@ def _make_scene(rng: np.random.Generator, patient: NDArray[np.int64], labels: ND
             [per_patient(0.08, 0.18), per_patient(0.2, 0.32), per_patient(0.2, 0.3), per_patient(0.24, 0.34)], axis=-1
         ),
         diaphragm=per_patient(0.42, 0.54, 2),
-        blobs=_make_blobs(rng, lungs, labels),
+        blobs=_make_blobs(rng, lungs, labels, kinds),
+        in_lung=_IN_LUNG + (_SPOTS if kinds == 2 else 0),
         pose=_ranges(rng, n, (-0.08, 0.08), (-0.06, 0.06), (-0.06, 0.06), (0.93, 1.07), (0.93, 1.07)),
         exposure=_ranges(rng, n, (-0.06, 0.08), (0.85, 1.15), (-0.3, 0.3), (-0.03, 0.03), (0.01, 0.03)),
     )
 
 
-def _make_blobs(rng: np.random.Generator, lungs: _Array, labels: NDArray[np.int64]) -> _Array:
+def _make_blobs(rng: np.random.Generator, lungs: _Array, labels: NDArray[np.int64], kinds: int) -> _Array:
     """Choose opacities (pneumonia only), haze on both sides and marks outside the lungs (both classes).
 
     Returns:
-        (N, K, 5) centre x, y, half axes x, y, brightness; the first _IN_LUNG of K replace air.
+        (N, B, 5) centre x, y, half axes x, y, brightness; the opacities and the haze, which replace air, come first.
     """
-    blobs = [*_opacities(rng, lungs, labels), *_haze(rng, lungs)]
+    blobs = [*_opacities(rng, lungs, (labels == 1).astype(np.int64)), *_haze(rng, lungs)]
     assert len(blobs) == _IN_LUNG
+    if kinds == 2:
+        blobs += _spots(rng, lungs, labels == 2)
     n = len(labels)
     # Soft tissue below the lungs, and a narrow bright device line near the middle.
     blobs.append(_ranges(rng, n, (-0.7, 0.7), (0.75, 0.95), (0.15, 0.4), (0.1, 0.2), (0.0, 0.2)))
@@ -181,6 +212,19 @@ def _opacities(rng: np.random.Generator, lungs: _Array, labels: NDArray[np.int64
         where = lung[:, :2] + _uniform(rng, -0.6, 0.6, n, 2) * lung[:, 2:4]
         size = [_uniform(rng, 0.2, 0.32, n), _uniform(rng, 0.22, 0.42, n)]
         blobs.append(np.stack([where[:, 0], where[:, 1], *size, bright * (k < count)], axis=-1))
+    return blobs
+
+
+def _spots(rng: np.random.Generator, lungs: _Array, where: NDArray[np.bool_]) -> list[_Array]:
+    """Choose _SPOTS small blobs over both lungs of the images in `where`, (N, 5) each."""
+    n = len(lungs)
+    bright = _uniform(rng, *_SPOTTED, n) * where
+    blobs = []
+    for k in range(_SPOTS):
+        lung = lungs[:, k % 2]
+        centre = lung[:, :2] + _uniform(rng, -0.7, 0.7, n, 2) * lung[:, 2:4]
+        size = _uniform(rng, *_SPOT, n, 2)
+        blobs.append(np.stack([centre[:, 0], centre[:, 1], size[:, 0], size[:, 1], bright], axis=-1))
     return blobs
 
 
@@ -219,7 +263,7 @@ def _draw(scene: _Scene, part: slice, height: int, width: int) -> _Array:
     replaced = air * np.float32(2.2)  # opacities and haze show only where there is air
     for k in range(scene.blobs.shape[1]):
         glow = _columns(scene.blobs[part, k])[4] * _soft(_ellipse(x, y, scene.blobs[part, k]))
-        image += glow * replaced if k < _IN_LUNG else glow
+        image += glow * replaced if k < scene.in_lung else glow
     return np.asarray(image)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
 from datasets.archive import list_zip
+from datasets.classes import Reading, settle_named
 from datasets.csv_rows import is_text
 from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
@@ -26,7 +27,7 @@ from datasets.patients import duplicates, group_images, know_patients, same_imag
 from datasets.split import validation_mask
 from datasets.split_columns import split_names
 from datasets.table import is_table_name, list_table, looks_like_table
-from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, make_report
+from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, known_as, make_report
 
 TEST_FRACTION = 0.2  # of a source without a test split, by whole patients
 _MAX_UNREADABLE = 0.5  # above this share, the images are not the ones the user thinks they are
@@ -180,8 +181,9 @@ def load_xrays(
         progress: called after each decoded image, not called on a cache hit.
     """
     rules = rules or LabelRules()
+    class_names = rules.classes or CLASS_NAMES
     with listed(path, rules) as listing:
-        _check_classes(listing, listing.files)
+        _check_classes(listing, listing.files, class_names)
         decoded = decode_all(listing.files, height, width, cache, progress)
         unreadable = _check_readable(listing.root, listing.files, decoded.problems, strict=strict)
         good = [i for i, problem in enumerate(decoded.problems) if not problem]
@@ -193,14 +195,14 @@ def load_xrays(
             replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None
         )
         good, copies = [good[i] for i in kept], copies[kept]
-        _check_classes(listing, files)
+        _check_classes(listing, files, class_names)
 
         who = know_patients(files, decoded.people[good])
         names, contents = tuple(file.name for file in files), [decoded.contents[i] for i in good]
         kept_labels = np.array([file.label for file in files], dtype=np.int64)
         every = Split(decoded.pixels[good], kept_labels, group_images(who.keys, copies), names)
-        own, notes = _own_splits(listing, files, every, unit=who.unit)
-        splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed)
+        own, notes = _own_splits(listing, files, every, unit=who.unit, class_names=class_names)
+        splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed, class_names=class_names)
         train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
         unread, named = left_out_note(listing.left_out), _named_splits(listing, names)
         overlooked = unread if set(listing.left_out) - {HIDDEN} else ()
@@ -209,7 +211,7 @@ def load_xrays(
             val=val,
             test=test,
             fingerprint=fingerprint(
-                (split, CLASS_NAMES[file.label], content)
+                (split, known_as(rules.classes, file.label), content)
                 for split, file, content in zip(own, files, contents, strict=True)
             ),
             source=listing.source,
@@ -221,7 +223,9 @@ def load_xrays(
                 unreadable=unreadable,
                 warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings, *named),
                 notes=(*listing.notes, *unread, *label_notes, *who.notes, *named, *notes, *val_notes),
+                class_names=class_names,
             ),
+            class_names=class_names,
         )
 
 
@@ -246,22 +250,29 @@ def _agreed_labels(
     Returns:
         (N,) labels, None where the image is left out, and sentences about it.
     """
+    class_names = rules.classes or CLASS_NAMES
     first: dict[int, dict[int, XrayFile]] = {}
     for file, image in zip(files, copies.tolist(), strict=True):
         first.setdefault(image, {}).setdefault(file.label, file)
-    found = []
+    found: list[Found] = []
+    readings: list[Reading] = []
     for file, image in zip(files, copies.tolist(), strict=True):
-        if len(first[image]) == 1:
-            found.append(Found(Verdict(file.label), file.name, CLASS_NAMES[file.label]))
-            continue
-        names = " and ".join(f"{one.name[:80]} ({CLASS_NAMES[label]})" for label, one in sorted(first[image].items()))
+        alike, label = len(first[image]) == 1, file.label
+        names = " and ".join(f"{one.name[:80]} ({class_names[at]})" for at, one in sorted(first[image].items()))
         text = f"{names} are the same image and contradict each other, expected one label per image"
-        found.append(Found(Verdict.CONFLICT, file.name, text))
+        if rules.classes is not None:
+            readings.append(Reading(label if alike else None, "" if alike else "conflict", file.name, text))
+        elif alike:
+            found.append(Found(Verdict(label), file.name, class_names[label]))
+        else:
+            found.append(Found(Verdict.CONFLICT, file.name, text))
+    if rules.classes is not None:
+        return settle_named(readings, rules, where=str(root))
     return settle(found, rules, where=str(root))
 
 
 def _own_splits(
-    listing: Listing, files: tuple[XrayFile, ...], every: Split, *, unit: str
+    listing: Listing, files: tuple[XrayFile, ...], every: Split, *, unit: str, class_names: Sequence[str]
 ) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     """Return (N,) train, val or test as the source says, and what to say about it; a missing test split is drawn."""
     splits = np.array([file.split or "train" for file in files])
@@ -270,7 +281,12 @@ def _own_splits(
     rest = np.flatnonzero(splits == "train")
     try:
         mask = validation_mask(
-            every.labels[rest], every.patients[rest], val_fraction=TEST_FRACTION, seed=0, for_test=True
+            every.labels[rest],
+            every.patients[rest],
+            val_fraction=TEST_FRACTION,
+            seed=0,
+            for_test=True,
+            class_names=class_names,
         )
     except DataError as err:
         raise DataError(f"{listing.root}: has no test split, and none can be drawn from it: {err}") from err
@@ -295,7 +311,7 @@ def _named_splits(listing: Listing, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_validation(
-    own: NDArray[np.str_], every: Split, *, val_fraction: float, seed: int
+    own: NDArray[np.str_], every: Split, *, val_fraction: float, seed: int, class_names: Sequence[str]
 ) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     """Return the splits with a validation split, the source's own if it has one, and what to say about it."""
     splits = own.copy()
@@ -303,13 +319,15 @@ def _with_validation(
         count = int((splits == "val").sum())
         return splits, (f"The source's own {count} validation images are used; val_fraction and seed change nothing.",)
     rest = np.flatnonzero(splits == "train")
-    mask = validation_mask(every.labels[rest], every.patients[rest], val_fraction=val_fraction, seed=seed)
+    mask = validation_mask(
+        every.labels[rest], every.patients[rest], val_fraction=val_fraction, seed=seed, class_names=class_names
+    )
     splits[rest[mask]] = "val"
     return splits, ()
 
 
-def _check_classes(listing: Listing, files: tuple[XrayFile, ...]) -> None:
-    """Stop unless every split that the source has, or the whole source, holds images of both classes."""
+def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: Sequence[str]) -> None:
+    """Stop unless every split that the source has, or the whole source, holds images of all classes."""
     if listing.splits and "train" not in listing.splits:  # only a table can say so
         others = " and ".join(listing.splits)
         raise DataError(
@@ -319,13 +337,16 @@ def _check_classes(listing: Listing, files: tuple[XrayFile, ...]) -> None:
     found = {(file.split, file.label) for file in files}
     needed = dict.fromkeys(("train", *listing.splits)) if listing.splits else (None,)
     for split in needed:
-        for label, class_name in enumerate(CLASS_NAMES):
+        for label, class_name in enumerate(class_names):
             if (split, label) not in found:
                 place = listing.root / class_name if split is None else listing.root / split / class_name
                 where = "" if split is None else f", in {' and in '.join(map(str, needed))}"
+                named = f"both classes, {' and '.join(class_names)}"
+                if len(class_names) > 2:
+                    place, named = listing.root, f"all classes, {', '.join(class_names)[:200]}"
+                    where += f"; of {class_name} there is none{'' if split is None else f' in {split}'}"
                 raise DataError(
-                    f"{place}: holds no usable image; expected images of both classes, {' and '.join(CLASS_NAMES)}"
-                    f"{where}. Add or replace some."
+                    f"{place}: holds no usable image; expected images of {named}{where}. Add or replace some."
                 )
 
 

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError
+from datasets.classes import NamedClasses, Reading, settle_named
 from datasets.columns import KNOWN, check_label, find_columns, patient_columns, require_no_more, some, without_suffix
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
 from datasets.dicom import names_nobody, same_id
@@ -91,10 +92,14 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
     rows, notes = _listed_splits(table, rows, left_out)
     _check_splits(table, rows)
-    classes = _classes(table, rows, rules)
+    classes = _classes(table, rows, rules) if rules.classes is None else NamedClasses(rules.classes)
     files, path_notes = _find(table, rows, folder)
-    found = [_found(file.rows, classes, rules) for file in files]
-    labels, label_notes = settle(found, rules, where=str(rules.label_table or table))
+    if isinstance(classes, NamedClasses):
+        readings = [_reading(file.rows, classes, rules) for file in files]
+        labels, label_notes = settle_named(readings, rules, where=str(rules.label_table or table))
+    else:
+        found = [_found(file.rows, classes, rules) for file in files]
+        labels, label_notes = settle(found, rules, where=str(rules.label_table or table))
     for file in files:
         _check_agreement(table, file.rows)
     listed = [
@@ -349,6 +354,24 @@ def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
     verdict = agreed(classes.verdict(names) for names in by_rater.values())
     text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
     return Found(verdict, f"line {rows[0].said}", text)
+
+
+def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> Reading:
+    """Do the same of the classes that the user has named."""
+
+    def read(row: _Row, labels: Sequence[str]) -> Reading:
+        return classes.read(labels, file=row.path.replace("\\", "/"), place=f"line {row.said}")
+
+    if rules.blank == "refuse":
+        for row in rows:
+            if (reading := read(row, _names(row.label))).why == "blank":
+                return reading
+    by_rater: dict[str, list[_Row]] = {}
+    for row in rows:
+        by_rater.setdefault(row.rater, []).append(row)
+    said = [read(of_one[0], [name for row in of_one for name in _names(row.label)]) for of_one in by_rater.values()]
+    name = rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
+    return classes.agreed(said, place=repr(name))
 
 
 def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:

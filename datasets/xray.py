@@ -73,6 +73,11 @@ class XrayData:
     class_names: tuple[str, ...] = CLASS_NAMES  # the position is the label
 
 
+def known_as(classes: Sequence[str] | None, label: int) -> str:
+    """Return what a class is in the fingerprint: the user's own (None: he named none) with their numbers, too."""
+    return CLASS_NAMES[label] if classes is None else f"{label} {classes[label]}"
+
+
 def fingerprint(images: Iterable[tuple[str, str, str]]) -> str:
     """Return a sha256 [hex] over (split, class name, sha256 of the image content) of all images.
 

@@ -1,12 +1,12 @@
 """Measure a trained network on one set of images: metrics, intervals, calibration, every operating point."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.classes import pneumonia_kind
 from datasets.xray import CLASS_NAMES, Split
 from qnn.bootstrap import patient_intervals
 from qnn.calibration import reliability
@@ -62,8 +62,7 @@ def evaluate_split(
 
 def pneumonia_kinds(names: Sequence[str]) -> NDArray[np.str_]:
     """Return (N,) what the public release's file names say: bacteria, virus or nothing."""
-    found = (re.search(r"_(bacteria|virus)_\d", name.rsplit("/", 1)[-1], re.IGNORECASE) for name in names)
-    return np.array([match[1].lower() if match else "" for match in found], dtype="U8")
+    return np.array([pneumonia_kind(name) for name in names], dtype="U8")
 
 
 def merge(splits: Sequence[Split]) -> Split:

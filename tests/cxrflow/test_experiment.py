@@ -196,3 +196,58 @@ def test_any_fields_are_an_experiment_or_a_config_error(raw: dict[str, Any], tar
     else:
         save_experiment(tmp_path / "again.yaml", experiment)
         assert load_experiment(tmp_path / "again.yaml") == experiment
+
+
+THREE_CLASSES = (
+    "name: x\ndata: {classes: [NORMAL, BACTERIA, VIRUS]%s}\nnetwork: {hidden: [8]%s}\nbuild: {target_fps: 1}\n"
+)
+
+
+def test_the_network_has_a_logit_for_each_of_several_classes(tmp_path: Path) -> None:
+    experiment = load(tmp_path, THREE_CLASSES % ("", ""))
+    assert experiment.network.outputs == 3 and experiment.network.describe() == "784-8-3 W8A8"
+    assert load(tmp_path, THREE_CLASSES % ("", ", outputs: 3")) == experiment
+    assert experiment.seeded(1).network.outputs == 3
+    save_experiment(tmp_path / "saved.yaml", experiment)
+    assert load_experiment(tmp_path / "saved.yaml") == experiment
+    two = load(tmp_path, "name: x\ndata: {classes: [a, b]}\nbuild: {target_fps: 1}")
+    assert two.network.outputs == 1 and two.data.classes == ("a", "b")
+    plain = load(tmp_path, "name: x\nbuild: {target_fps: 1}")
+    assert "classes" not in plain.sections("data")["data"] and "outputs" not in plain.sections("network")["network"]
+
+
+@pytest.mark.parametrize(
+    ("data", "network", "words"),
+    [
+        ("", ", outputs: 4", ["'network.outputs' is 4, but 'data.classes' names 3 classes, which needs 3"]),
+        (", positive: VIRUS", "", ["'classes' names the classes, so 'positive' and 'negative' say nothing"]),
+        (", blank: negative", "", ["'blank' is negative, but with 'classes' it can only be refuse or drop"]),
+    ],
+)
+def test_classes_that_contradict_another_field(data: str, network: str, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, THREE_CLASSES % (data, network))
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"),
+    [
+        ("[a]", "expected a list of 2 to 100 names"),
+        ("7", "expected a list of 2 to 100 names"),
+        ("[a, A, b]", "has 'a' more than once"),
+        ("[a, images, b]", "not 'images' or 'patients'"),
+        ('[a, "", b]', "expected 1 to 60 letters"),
+        ("[a, [b], c]", "expected names; put it in quotes"),
+        ("[true, a, b]", "expected names; put it in quotes"),
+    ],
+)
+def test_names_of_classes_that_are_none(classes: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path, f"name: x\ndata: {{classes: {classes}}}\nbuild: {{target_fps: 1}}")
+
+
+def test_classes_from_the_command_line_replace_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text(THREE_CLASSES % ("", ""))
+    found = load_experiment(tmp_path / "e.yaml", fields=["classes=a, b,c,d"])
+    assert found.data.classes == ("a", "b", "c", "d") and found.network.outputs == 4
