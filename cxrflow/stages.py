@@ -559,7 +559,8 @@ def _export(run: Run, out: Path) -> None:
 
     checkpoint = load_checkpoint(run.place("train") / "checkpoint.pt", expected=run.experiment.network)
     data, config = run.data(), run.experiment.export
-    made = Exported.model_validate(export_run(checkpoint, data.test, out, config, validation=data.val))
+    export_run(checkpoint, data.test, out, config, validation=data.val)
+    made = read_record(out / "export.json", Exported)
     if made.narrowed is not None:
         run.console.detail(made.narrowed.sentence)
 
