@@ -251,13 +251,15 @@ def evaluate(
     from contract.record import read_record
     from cxrflow import summary
     from cxrflow.stages import referred_run
-    from qnn.records import Evaluation
+    from qnn.records import ClassEvaluation, Evaluation
 
     folder = referred_run(run, runs)
     file = folder / "experiment.yaml"
     with _run(file, data, folder.parent, strict, folder.name, fields=fields).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
-        _show(trained, *summary.evaluation_tables(read_record(out / "evaluation.json", Evaluation)))
+        file, several = out / "evaluation.json", trained.experiment.network.outputs > 1
+        found = read_record(file, ClassEvaluation) if several else read_record(file, Evaluation)
+        _show(trained, *summary.evaluation_tables(found))
         print(out)
 
 

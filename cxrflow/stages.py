@@ -376,20 +376,21 @@ class Run:
         from qnn.drawn import report_evaluation
         from qnn.evaluation import merge
 
-        if self.experiment.network.outputs > 1:
-            raise ConfigError(
-                f"{self.experiment.name} tells {self.experiment.network.classes} classes apart, and other X-rays are "
-                "measured with two classes only, so far. Its test images' figures are in `cxrflow report`."
-            )
         require_files(self.place("train"), "train")
-        points = self._metrics().operating_points
-        if not points:
+        metrics = self._metrics()
+        points = metrics.operating_points
+        if not points and self.experiment.network.outputs == 1:
             raise ArtifactError(
                 f"{self.folder / 'train'} was made by an earlier version, which chose no operating points. "
                 "Run `cxrflow train` again."
             )
         checkpoint = load_checkpoint(self.place("train") / "checkpoint.pt", expected=self.experiment.network)
         data = self.data()
+        if data.class_names != metrics.class_names:
+            raise ConfigError(
+                f"{data.source} is read in the classes {', '.join(data.class_names)[:200]}, but {self.experiment.name} "
+                f"was trained for {', '.join(metrics.class_names)[:200]}. Give 'data.classes' these, in this order."
+            )
         split = merge([data.train, data.val, data.test]) if everything else data.test
         seen = count_seen(self.place("train") / SEEN, split.pixels)
         self._warn_seen(seen, everything=everything, same_source=data.fingerprint == checkpoint.fingerprint)
@@ -400,7 +401,15 @@ class Run:
             replace_folder(
                 folder,
                 lambda out: report_evaluation(
-                    checkpoint.net, split, points, rule, out, with_shifts=with_shifts, source=data.source, seen=seen
+                    checkpoint.net,
+                    split,
+                    points,
+                    rule,
+                    out,
+                    with_shifts=with_shifts,
+                    source=data.source,
+                    seen=seen,
+                    names=data.class_names,
                 ),
             )
         return folder

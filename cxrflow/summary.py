@@ -16,7 +16,7 @@ from cxrflow.doctor import Finding
 from cxrflow.report.facts import Facts
 from finn_build.records import Amounts, Counted, Estimates, Folded, Simulated
 from finn_build.resources import FORMULAS, TITLES, VIVADO, WHOLE, YOSYS, Sourced, of_source
-from qnn.records import Evaluation, Measured, MeasuredClasses, Metrics
+from qnn.records import ClassEvaluation, Evaluation, Measured, MeasuredClasses, Metrics
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -105,6 +105,11 @@ def metrics_table(metrics: Metrics) -> RenderableType:
     measured = validation if test is None else test
     if not isinstance(measured, MeasuredClasses):
         return table
+    return Group(table, *_class_tables(measured, f"{'validation' if test is None else 'test'} images of"))
+
+
+def _class_tables(measured: MeasuredClasses, label: str) -> list[RenderableType]:
+    """Each class against the rest, and what is said of the images of each; `label` is above their names."""
     of_each = [
         (
             one.name,
@@ -113,13 +118,11 @@ def metrics_table(metrics: Metrics) -> RenderableType:
         for one in measured.classes
     ]
     says = [(one.name, *map(str, row)) for one, row in zip(measured.classes, measured.confusion, strict=True)]
-    label = f"{'validation' if test is None else 'test'} images of"
     answers = tuple(f"says {one.name}" for one in measured.classes)
-    return Group(
-        table,
+    return [
         _table("", (label, *OF_EACH), of_each, text=[label]),
         _table("", (label, *answers), says, text=[label]),
-    )
+    ]
 
 
 def _names(measured: Measured | MeasuredClasses) -> tuple[str, ...]:
@@ -129,24 +132,28 @@ def _names(measured: Measured | MeasuredClasses) -> tuple[str, ...]:
     return (*METRICS, *(name for name in KINDS if measured.value(name) is not None))
 
 
-def evaluation_tables(found: Evaluation) -> list[RenderableType]:
-    """Metrics with intervals, operating points and, where measured, shifts of an evaluation."""
-    names = (*METRICS, *(name for name in KINDS if found.value(name) is not None))
+def evaluation_tables(found: Evaluation | ClassEvaluation) -> list[RenderableType]:
+    """Metrics with intervals, operating points or classes and, where measured, shifts of an evaluation."""
     rows: list[tuple[str, ...]] = [
-        (_words(name), _figure(found.value(name)), _interval(found.intervals.get(name))) for name in names
+        (_words(name, found), _figure(found.value(name)), _interval(found.intervals.get(name)))
+        for name in _names(found)
+        if name != "ece"
     ]
     rows.append(("calibration error", _figure(found.ece), _interval(found.intervals.get("ece"))))
     used = found.seen.train + found.seen.val if found.seen is not None else 0
     known = f", of which the training has used {used}" if used else ""
     title = f"{found.n} images of {found.source}{known}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
-    headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
-    rows = [
-        (_words(rule), *(_figure(getattr(point, name)) for name in headings))
-        for rule, point in found.operating_points.items()
-    ]
-    words = ("operating point", *(name.replace("_", "\n") for name in headings))
-    tables.append(_table("", words, rows, text=["operating point"]))
+    if isinstance(found, ClassEvaluation):
+        tables += _class_tables(found, "images of")
+    else:
+        headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+        rows = [
+            (_words(rule), *(_figure(getattr(point, name)) for name in headings))
+            for rule, point in found.operating_points.items()
+        ]
+        words = ("operating point", *(name.replace("_", "\n") for name in headings))
+        tables.append(_table("", words, rows, text=["operating point"]))
     if found.shifts:
         rows = [
             (f"{at.shift} [{at.unit}]", f"{at.level:g}", *map(_figure, (at.accuracy, at.auc, at.balanced_accuracy)))

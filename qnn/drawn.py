@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from datasets.seen import Seen
-from datasets.xray import Split, XrayData
+from datasets.xray import CLASS_NAMES, Split, XrayData
 from qnn.calibration import reliability
 from qnn.class_metrics import class_reliability
 from qnn.evaluation import evaluate_split
@@ -24,11 +24,13 @@ from qnn.figures import (
     plot_shifts,
 )
 from qnn.network import PixelMLP, predict_logits
-from qnn.records import FOOTER, Epoch
+from qnn.records import FOOTER, GREATEST, Epoch
 from qnn.results import RULES, write_json
 from qnn.shifts import measure_shifts
 from qnn.spec import OperatingRule, TrainConfig
 from qnn.training import mixed_validation
+
+OF_ANSWERS = ("probability of the answer", "share of right answers")  # what is predicted and observed of K classes
 
 
 def draw_training(
@@ -95,7 +97,7 @@ def _draw_classes(net: PixelMLP, data: XrayData, config: TrainConfig, metrics: M
             "clean and augmented validation": class_reliability(predict_logits(net, mixed_pixels), mixed_labels),
             "test": class_reliability(test_logits, labels),
         },
-        of=("probability of the answer", "share of right answers"),
+        of=OF_ANSWERS,
     )
     tables = {name: np.array(metrics[name]["confusion"]) for name in ("validation", "test")}
     plot_class_confusion(out / "confusion.png", tables, class_names=names)
@@ -112,6 +114,7 @@ def report_evaluation(
     source: str,
     with_shifts: bool,
     seen: Seen | None = None,
+    names: Sequence[str] = CLASS_NAMES,
 ) -> dict[str, Any]:
     """Measure a trained network on other images; write evaluation.json and figures into the new folder `out`.
 
@@ -124,20 +127,28 @@ def report_evaluation(
         source: one line for people: where the images came from.
         with_shifts: measure under the grid of shifts as well.
         seen: how many of the images the training has used; None: unknown.
+        names: of the classes.
 
     Returns:
         What evaluation.json holds.
     """
     logits = predict_logits(net, split.pixels)
-    found: dict[str, Any] = {"note": FOOTER, "source": source, "operating_point_rule": RULES[rule]}
+    several = logits.ndim == 2
+    found: dict[str, Any] = {"note": FOOTER, "source": source}
+    found["operating_point_rule"] = GREATEST if several else RULES[rule]
     found["seen"] = None if seen is None else asdict(seen)
-    found |= evaluate_split(logits, split, points, rule=rule)
+    found |= evaluate_split(logits, split, points, rule=rule, names=names)
     out.mkdir(parents=True)
-    if len(np.unique(split.labels)) == 2:
-        plot_roc(out / "roc.png", {"these images": (logits, split.labels)}, threshold=points[rule])
-    plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)})
+    if several:
+        plot_class_roc(out / "roc.png", logits, split.labels, class_names=names)
+        curves = {"these images": class_reliability(logits, split.labels)}
+        plot_reliability(out / "reliability.png", curves, of=OF_ANSWERS)
+    else:
+        if len(np.unique(split.labels)) == 2:
+            plot_roc(out / "roc.png", {"these images": (logits, split.labels)}, threshold=points[rule])
+        plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)})
     if with_shifts:
-        found["shifts"] = measure_shifts(net, split, threshold=points[rule])
+        found["shifts"] = measure_shifts(net, split, threshold=0.0 if several else points[rule], names=names)
         plot_shifts(out / "shifts.png", found["shifts"])
     write_json(out / "evaluation.json", found)
     return found

@@ -167,6 +167,15 @@ class Evaluation(Measured):
     shifts: Annotated[list[ShiftLevel], Field(max_length=200, default_factory=list)]
 
 
+class ClassEvaluation(MeasuredClasses):
+    """evaluation.json of K classes."""
+
+    command = "evaluate"
+    source: Text
+    seen: SeenImages | None = None
+    shifts: Annotated[list[ShiftLevel], Field(max_length=200, default_factory=list)]
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One row of history.csv."""

@@ -6,8 +6,9 @@ averaged away by the resize; here the blocks are 8 of the network's pixels wide,
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from datasets.xray import Split
-from qnn.metrics import Metrics, classification_metrics
+from datasets.xray import CLASS_NAMES, Split
+from qnn.class_metrics import class_metrics
+from qnn.metrics import classification_metrics
 from qnn.network import PixelMLP, predict_logits
 
 SEED = 0x5EED  # of the noise
@@ -60,15 +62,25 @@ def shifted(pixels: NDArray[np.uint8], name: str, level: float) -> NDArray[np.ui
     return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
-def measure_shifts(net: PixelMLP, split: Split, *, threshold: float) -> list[dict[str, float | str | None]]:
-    """Return one row per shift and level: shift, unit, level, and accuracy, auc, balanced_accuracy and so on."""
+def measure_shifts(
+    net: PixelMLP, split: Split, *, threshold: float, names: Sequence[str] = CLASS_NAMES
+) -> list[dict[str, float | str | None]]:
+    """Return one row per shift and level: shift, unit, level, and accuracy, auc, balanced_accuracy and so on.
+
+    The threshold is that of one logit, `names` are those of the classes.
+    """
     rows = []
+    figures = ["accuracy", "auc", "balanced_accuracy"]
+    figures += ["sensitivity", "specificity"] if net.spec.outputs == 1 else []
     for shift in GRID:
         for level in shift.levels:
             logits = predict_logits(net, shifted(split.pixels, shift.name, level))
-            found: Metrics = classification_metrics(logits, split.labels, threshold=threshold)
-            names = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity")
-            rows.append({"shift": shift.name, "unit": shift.unit, "level": level, **{n: found[n] for n in names}})
+            found: Mapping[str, Any] = (
+                classification_metrics(logits, split.labels, threshold=threshold)
+                if logits.ndim == 1
+                else class_metrics(logits, split.labels, names)
+            )
+            rows.append({"shift": shift.name, "unit": shift.unit, "level": level, **{n: found[n] for n in figures}})
     return rows
 
 

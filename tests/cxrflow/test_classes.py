@@ -1,0 +1,119 @@
+"""A run of three classes by the command line, from the files of the release to the simulated RTL and the pages.
+
+The kinds of fault: a table, a page or a file that knows of two classes only, and shows one of three as the other two;
+a stage that takes a network of one order of classes for one of another.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from contract.decision import Choice
+from contract.golden import load_labelled
+from contract.manifest import load_manifest
+from contract.record import read_record
+from qnn.records import MeasuredClasses, Metrics
+from tests.cxrflow.conftest import Place, call_all
+
+pytestmark = pytest.mark.slow  # it trains and simulates a network
+THREE = ("NORMAL", "BACTERIA", "VIRUS")
+
+
+def draw(root: Path) -> None:
+    """Write a release folder of 16 x 16 noise: bacteria have a bright square, viruses bright rows."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", 8)):
+        for kind in THREE:
+            folder = root / split / ("NORMAL" if kind == "NORMAL" else "PNEUMONIA")
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = rng.integers(0, 110, (16, 16)).astype(np.uint8)
+                if kind == "BACTERIA":
+                    pixels[4:10, 4:10] += 110
+                elif kind == "VIRUS":
+                    pixels[12:] += 80
+                number = i + 100 * THREE.index(kind)
+                name = f"IM-{split}{i:04d}-0001" if kind == "NORMAL" else f"person{number}_{kind.lower()}_{number}"
+                Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("three"))
+    draw(place.folder / "xrays")
+    data = {"source": str(place.folder / "xrays"), "classes": list(THREE)}
+    place.experiment(data=data, train={"epochs": 8, "lr": 0.02})
+    call_all(place, ["train", "export", "build", "simulate", "package"])
+    assert place("report", "tiny").code == 0
+    return place
+
+
+def test_the_same_integers_from_training_to_rtl_and_what_they_mean(three: Place) -> None:
+    sim = json.loads((three.run / "sim" / "pynq-z2" / "sim.json").read_text())
+    assert (sim["images"], sim["differing"]) == (24, 0)
+    manifest = load_manifest(three.run / "deploy" / "pynq-z2" / "accelerator.json")
+    golden = load_labelled(three.run / "export" / "golden.npz")
+    assert isinstance(manifest.decision, Choice) and manifest.class_names == list(THREE)
+    assert golden.outputs.shape == (24, 3) and manifest.outputs == 3
+    np.testing.assert_array_equal(manifest.decision.probabilities(golden.outputs), golden.probability)
+    test = read_record(three.run / "train" / "metrics.json", Metrics).test
+    assert isinstance(test, MeasuredClasses) and test.accuracy > 0.8
+    assert np.mean(manifest.decision.classes(golden.outputs) == golden.labels) == pytest.approx(test.accuracy)
+
+
+def test_the_report_shows_each_class(three: Place) -> None:
+    html = (three.run / "report.html").read_text()
+    for name in THREE:
+        assert f"says {name}" in html and f"Test images labelled {name}" in html
+    for word in ("macro AUC", "Cohen&#39;s kappa", "Brier score", "Each class against the rest", "ROC, each class"):
+        assert word in html, word
+    assert "Operating points, on the test images" not in html and "balance</th>" not in html
+    table = html[html.index('class="confusion"') :]
+    counts = [int(n) for n in re.findall(r'<td(?: class="right")?>(\d+)</td>', table[: table.index("</table>")])]
+    test = read_record(three.run / "train" / "metrics.json", Metrics).test
+    assert isinstance(test, MeasuredClasses) and counts == [n for row in test.confusion for n in row]
+
+
+def test_compare_and_results_have_its_row(three: Place) -> None:
+    out = three("compare", "tiny", "tiny")
+    assert out.code == 0 and "test AUC" in " ".join(out.out.split()) and "kappa" in out.out
+    results = three("results")
+    assert results.code == 0 and "64-8-3 W4A4" in results.out
+
+
+def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    for k, name in enumerate(("BACTERIA", "NORMAL", "VIRUS")):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for i in range(12):
+            pixels = rng.integers(0, 110, (16, 16)).astype(np.uint8)
+            pixels[4:10, 4:10] += np.uint8(110 * (k == 0))
+            Image.fromarray(pixels).save(tmp_path / "new" / name / f"{k}{i}.png")
+    outcome = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--shifts")
+    assert outcome.code == 0, outcome.err
+    assert "macro AUC" in outcome.out and "says VIRUS" in outcome.out and "rotation" in outcome.out
+    folder = three.folder / outcome.out.strip().splitlines()[-1]
+    found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
+    assert [sum(row) for row in found["confusion"]] == [12, 12, 12]
+    assert {path.name for path in folder.iterdir()} == {"evaluation.json", "roc.png", "reliability.png", "shifts.png"}
+    order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=VIRUS,NORMAL,BACTERIA")
+    order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order")
+
+
+def test_another_order_or_number_of_classes_is_another_run(three: Place) -> None:
+    xrays = str(three.folder / "xrays")
+    three.experiment("other.yaml", data={"source": xrays, "classes": ["VIRUS", "NORMAL", "BACTERIA"]})
+    three("export", "other.yaml").assert_refused("train", code=2)
+    three.experiment("two.yaml", data={"source": xrays})
+    three("export", "two.yaml").assert_refused("train", code=2)
+
+
+def test_what_is_in_the_data_is_shown_by_class(three: Place) -> None:
+    checked = three("data", "check", "tiny.yaml")
+    assert checked.code == 0, checked.err
+    assert all(name in checked.out for name in THREE) and "% " not in checked.out.split("\n")[0]
