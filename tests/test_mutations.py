@@ -15,6 +15,10 @@ ROOT = Path(__file__).parents[1]
 DECISION = "tests/contract/test_decision.py::test_integer_threshold_is_its_definition"
 CLASSES = "tests/contract/test_decision.py::test_probability_and_class"
 CHOICE = "tests/contract/test_decision.py::test_the_class_is_its_definition_in_fractions"
+FIGURES = "tests/qnn/test_classes.py::test_weighted_figures_equal_sklearn_on_repeated_images"
+ODDS = "tests/qnn/test_classes.py::test_order_is_kept_where_probabilities_are_all_1"
+SCALING = "tests/qnn/test_classes.py::test_calibration_finds_the_scale_and_the_biases_that_were_taken_off"
+NAMED = "tests/datasets/test_classes.py::test_file_names_divide_the_release_in_the_order_of_the_list"
 FRACTIONS = "tests/contract/test_preprocess.py::TestAreaAverage::test_equals_the_definition_in_fractions"
 ROUNDED = "tests/contract/test_preprocess.py::TestAreaAverage::test_whole_blocks_are_means_rounded_half_up"
 THRESHOLDS = "tests/export/test_integer_network.py::test_thresholds_are_batch_norm_rounded_and_clipped_everywhere"
@@ -32,6 +36,12 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.decision", "others[:, one.label] = np.iinfo", "others[:, 0] = np.iinfo", CHOICE),
     ("contract.decision", "levels[:, one.label] > others", "levels[:, one.label] >= others", CHOICE),
     ("contract.decision", "return outputs * multipliers + offsets", "return outputs * multipliers", CHOICE),
+    ("qnn.class_metrics", "(others - said + right) / others", "(others - said) / others", FIGURES),
+    ("qnn.class_metrics", "labels * classes + answers", "answers * classes + labels", FIGURES),
+    ("qnn.class_metrics", "(size * said).sum", "(size * size).sum", FIGURES),
+    ("contract.decision", "rest = np.delete(values, k, axis=1)", "rest = values", ODDS),
+    ("qnn.calibration", "found[1:] - found[1:].mean()", "-found[1:]", SCALING),
+    ("datasets.classes", "in enumerate(names)}", "in enumerate(sorted(names))}", NAMED),
     ("contract.preprocess", "(2 * sums + area)", "(2 * sums)", ROUNDED),
     ("contract.preprocess", "(2 * sums + area)", "(2 * sums + area - 1)", ROUNDED),
     ("contract.preprocess", "sums[i] -= pixels[first]", "sums[i] -= pixels[first - 1]", FRACTIONS),
