@@ -12,7 +12,9 @@ from contract.golden import load_golden
 from contract.network import IntegerNetwork, load_network
 from finn_build.build import build
 from finn_build.config import BuildConfig
-from finn_build.ops.lut_mvau import weight_words
+from finn_build.ops import OPS, op_of
+from finn_build.ops.lut_mvau import LutMvau, weight_words
+from finn_build.plan import input_type, network_sizes, plan
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_build
 from qnn.network import snap_weights
@@ -40,21 +42,13 @@ def write_folding(
     path: Path, network: IntegerNetwork, folding: tuple[tuple[int, ...], ...], *, in_luts: bool = False
 ) -> Path:
     """Write FINN's folding file for matrix products and thresholds in turn; our products answer with signs at once."""
-    bipolar = [False, *(layer.bipolar for layer in network.layers)]
-    one_bit = [(np.abs(layer.weights) == 1).all() for layer in network.layers]
-    ours = [b or bool(w) for b, w in zip(bipolar, one_bit, strict=False)]
     content: dict[str, dict[str, int | str]] = {}
-    count, thresholds = {True: 0, False: 0}, 0
-    for i, values in enumerate(folding):
-        if i % 2:
-            if not (ours[i // 2] and bipolar[i // 2 + 1]):
-                content[f"Thresholding_rtl_{thresholds}"] = {"PE": values[0]}
-                thresholds += 1
-        else:
-            mine = ours[i // 2]
-            name = f"{'LutMVAU' if mine else 'MVAU'}_rtl_{count[mine]}"
-            content[name] = {"PE": values[0], "SIMD": values[1], "resType": "lut" if mine or in_luts else "dsp"}
-            count[mine] += 1
+    for i, nodes in enumerate(plan(network_sizes(network), input_type(network))):
+        product = nodes[0]
+        mine = in_luts or isinstance(OPS[product.kind], LutMvau)
+        pe, simd = folding[2 * i]
+        content[product.name] = {"PE": pe, "SIMD": simd, "resType": "lut" if mine else "dsp"}
+        content |= {node.name: {"PE": folding[2 * i + 1][0]} for node in nodes[1:]}
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
@@ -76,7 +70,7 @@ def test_every_stage_and_the_rtl_give_the_same_integers(case: str, tmp_path: Pat
     exact = [row for row in summary["chain"] if row["differing"] is not None]
     assert {"streamline", "hardware_graph", "fold"} < {r["stage"] for r in exact}
     assert all(row["differing"] == 0 for row in exact)
-    ours = {node.name for node in load_design(tmp_path / "build" / "rtl").nodes if node.op_type == "LutMVAU_rtl"}
+    ours = {node.name for node in load_design(tmp_path / "build" / "rtl").nodes if isinstance(op_of(node), LutMvau)}
     assert len(ours) == count
     estimates = json.loads((tmp_path / "build" / "estimates.json").read_text(encoding="utf-8"))
     assert all(layer["DSP"] == 0 and layer["LUT"] > 0 for layer in estimates["layers"] if layer["name"] in ours)
