@@ -5,7 +5,9 @@ a stage that takes a network of one order of classes for one of another.
 """
 
 import json
+import random
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ import pytest
 from PIL import Image
 
 from contract.decision import Choice
+from contract.errors import CxrflowError
 from contract.golden import load_labelled
 from contract.manifest import load_manifest
 from contract.record import read_record
+from cxrflow.report.page import write_report
 from qnn.records import MeasuredClasses, Metrics
 from tests.cxrflow.conftest import Place, call_all
+from tests.cxrflow.test_report import NASTY, forge, leaves
 
 pytestmark = pytest.mark.slow  # it trains and simulates a network
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
@@ -77,6 +82,31 @@ def test_the_report_shows_each_class(three: Place) -> None:
     counts = [int(n) for n in re.findall(r'<td(?: class="right")?>(\d+)</td>', table[: table.index("</table>")])]
     test = read_record(three.run / "train" / "metrics.json", Metrics).test
     assert isinstance(test, MeasuredClasses) and counts == [n for row in test.confusion for n in row]
+
+
+@pytest.mark.usefixtures("_drawn_once")
+def test_any_value_in_any_place_is_shown_or_one_sentence(three: Place, tmp_path: Path) -> None:
+    shutil.copytree(three.run, tmp_path / "tiny")
+    run, rng, refused = tmp_path / "tiny", random.Random(1), 0
+    for _ in range(80):
+        stage, name = rng.choice([("train", "metrics.json"), ("export", "export.json")])
+        whole = (run / stage / name).read_text(encoding="utf-8")
+        content = json.loads(whole)
+        places = [p for p in leaves(content) if stage == "train" or "choice" in p or rng.random() < 0.1]
+        places = [p for p in places if not {"spec", "train_config", "made_from", "versions"} & set(p)]
+        *before, last = rng.choice(places)
+        holder = content
+        for key in before:
+            holder = holder[key]
+        holder[last] = rng.choice([*NASTY, [], ["x"], holder[last] * 2 if isinstance(holder[last], list) else 0])
+        forge(run / stage, name, json.dumps(content))
+        try:
+            write_report(run)
+        except CxrflowError as err:
+            refused += 1
+            assert str(err).count("\n") == 0 and len(str(err)) < 800
+        forge(run / stage, name, whole)
+    assert 10 < refused < 80
 
 
 def test_compare_and_results_have_its_row(three: Place) -> None:
