@@ -1,5 +1,6 @@
 """Read a directory of tags as TIFF has it; EXIF and the index of a multi-picture JPEG are the same structure."""
 
+import math
 import re
 from collections.abc import Iterable
 
@@ -12,6 +13,9 @@ _INTEGERS = {1: "u1", 3: "u2", 4: "u4", 13: "u4"}  # numpy's names of the unsign
 _MOST = 1024  # entries of a directory
 MOST_XMP = 1 << 24  # bytes: the histories that programs keep in it are far smaller
 ORIENTATION = 274
+_FRACTION = 5  # the type of two integers
+_EXIF, _GAMMA = 34665, 42240
+DISPLAY_GAMMA = range(45_000, 46_001)  # 100,000 over the gamma of a screen, of about 2.2
 # Of any prefix, or of none. Each byte is looked at a few times at most, as a packet may be megabytes of half a match.
 _XMP_SIDES = (
     re.compile(rb"(?<![/\w.:-])(?:([\w.-]{1,64}):)?Orientation\s*=\s*[\"']\s*([0-9]{1,3})"),
@@ -25,7 +29,7 @@ class Ifd:
 
     def __init__(self, data: bytes, at: int, order: str) -> None:
         """Read the directory at `at`; `order` is numpy's < or >."""
-        self._data, self._order = data, order
+        self._data, self.order = data, order
         count = self._integer(at, 2)
         if not 1 <= count <= _MOST:
             raise ValueError(f"a directory of {count} tags")
@@ -51,7 +55,7 @@ class Ifd:
         kind, _, count, where = self._value(tag)
         if kind not in _INTEGERS or not 1 <= count <= most:
             raise ValueError(f"tag {tag} has {count} values of type {kind}")
-        values = np.frombuffer(self._data, dtype=self._order + _INTEGERS[kind], count=count, offset=where)
+        values = np.frombuffer(self._data, dtype=self.order + _INTEGERS[kind], count=count, offset=where)
         return [int(value) for value in values.tolist()]
 
     def integers(self, tag: int) -> bool:
@@ -73,6 +77,18 @@ class Ifd:
         _, size, count, where = self._value(tag)
         return self._data[where : where + size * count]
 
+    def ratio(self, tag: int) -> tuple[int, int]:
+        """Return numerator and denominator of the one fraction of a tag."""
+        kind, _, count, where = self._value(tag)
+        if kind != _FRACTION or count != 1:
+            raise ValueError(f"tag {tag} has {count} values of type {kind}")
+        above, below = np.frombuffer(self._data, dtype=self.order + "u4", count=2, offset=where).tolist()
+        return int(above), int(below)
+
+    def within(self, tag: int) -> "Ifd":
+        """Return the directory that a tag points to."""
+        return Ifd(self._data, self.number(tag), self.order)
+
     def _value(self, tag: int) -> tuple[int, int, int, int]:
         """Return type, size of a value [byte], count, and where the values are, which is within the data."""
         if tag not in self:
@@ -88,7 +104,7 @@ class Ifd:
     def _integer(self, at: int, size: int) -> int:
         if at + size > len(self._data):
             raise ValueError("a directory lies beyond the end")
-        return int.from_bytes(self._data[at : at + size], "little" if self._order == "<" else "big")
+        return int.from_bytes(self._data[at : at + size], "little" if self.order == "<" else "big")
 
 
 def read_ifd(data: bytes) -> Ifd:
@@ -107,10 +123,28 @@ def orientation(directory: Ifd) -> int:
     return value or 1  # 0 is a usual way of not saying it
 
 
-def exif_orientation(exif: bytes) -> int:
-    """Return which side is up, 1..8, as EXIF data say. Raises ImageError."""
+def require_display_gamma(directory: Ifd) -> None:
+    """Stop at EXIF data that name another gamma than a screen's: then the values are not for display as they are."""
     try:
-        return orientation(read_ifd(exif))
+        inner = directory.within(_EXIF) if _EXIF in directory else directory
+        if _GAMMA not in inner:
+            return
+        above, below = inner.ratio(_GAMMA)
+    except ValueError:  # nobody reads a gamma from damaged data
+        return
+    if (above or below) and not DISPLAY_GAMMA[0] * above <= 100_000 * below <= DISPLAY_GAMMA[-1] * above:
+        raise ImageError(
+            f"has a gamma of {above / below if below else math.inf:g} (EXIF), expected about 2.2: its values are not "
+            "for display as they are; save it without metadata."
+        )
+
+
+def exif_orientation(exif: bytes) -> int:
+    """Return which side is up, 1..8, as EXIF data say. Raises ImageError, also for the gamma that they name."""
+    try:
+        directory = read_ifd(exif)
+        require_display_gamma(directory)
+        return orientation(directory)
     except ValueError as err:
         raise ImageError(
             f"has EXIF data that cannot be read ({err}), so that nothing tells which side is up; remove them."

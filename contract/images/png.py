@@ -2,7 +2,7 @@
 
 Samples are full scale in the depth of the header, whatever sBIT says of their history. What is transparent is
 composited over black, and bKGD is not asked. Values are taken for display as they are, so that gamma (gAMA), profile
-(iCCP) and signal (cICP) must be usual ones. eXIf says which side is up; where
+(iCCP) and signal (cICP) must be usual ones, and scales of other kinds are refused. eXIf says which side is up; where
 texts say it too, as some programs write EXIF and XMP, they must agree. Of 16-bit colour Pillow gives only the high
 bytes: it is refused.
 """
@@ -19,7 +19,7 @@ from PIL import Image
 from contract.errors import ImageError
 from contract.images.gray import Stored, full_scale, gray_of, look_up, palette_table, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import exif_orientation, require_agreement, xmp_orientations
+from contract.images.ifd import DISPLAY_GAMMA, exif_orientation, require_agreement, xmp_orientations
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 _ANOTHER = re.compile(rb"[\0\s]*" + re.escape(MAGIC))  # behind the end
@@ -30,8 +30,11 @@ _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGB_ALPHA = 0, 2, 3, 4, 6
 _DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGB_ALPHA: (8, 16)}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _SEVERAL = (b"acTL", b"fcTL", b"fdAT", b"sTER")  # an animation, or the two images of a stereo pair
+_SCALES = {  # what the values mean, if not shades between black and white
+    b"mDCV": "the brightness of another screen", b"mDCv": "the brightness of another screen",
+    b"cLLI": "a light level of its own", b"cLLi": "a light level of its own", b"pCAL": "a scale of its values",
+}  # fmt: skip
 _READ = (b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"cICP", b"eXIf")
-_DISPLAY_GAMMA = range(45_000, 46_001)  # gAMA that means display values; 45455 is 1/2.2, 100000 linear
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _SIDE = b"exif:Orientation"  # as ImageMagick writes it
@@ -88,6 +91,8 @@ def _walk(content: bytes) -> _Chunks:
             raise ValueError("it ends early")
         if kind in _SEVERAL:
             raise _several()
+        if kind in _SCALES:
+            raise ImageError(f"has {_SCALES[kind]} ({kind.decode()}), which is not read; save it as plain gray.")
         if (kind == b"IHDR") != (at == len(MAGIC)) or (not kind[0] & 0x20 and kind not in _CRITICAL):
             raise ValueError(f"unexpected chunk {ascii(kind)[2:-1]}")
         if kind == b"IHDR" or kind in _READ:
@@ -187,7 +192,7 @@ def _require_display(chunks: dict[bytes, bytes]) -> None:
         require_display(profile)
     elif b"gAMA" in chunks and b"sRGB" not in chunks:
         gamma = int.from_bytes(chunks[b"gAMA"], "big")
-        if gamma not in _DISPLAY_GAMMA:
+        if gamma not in DISPLAY_GAMMA:  # 45455 is 1/2.2, 100000 linear
             raise ImageError(
                 f"has a gamma of {gamma / 100_000:g} (gAMA), expected about 0.45: its values are not for display as "
                 "they are; save it without gAMA, or as sRGB."

@@ -5,6 +5,10 @@ largest value of BitsPerSample, or 0 where PhotometricInterpretation says so. St
 premultiplied alpha already is. Orientation is obeyed. The high byte of a ColorMap's entries counts: some writers
 store a byte v as 256 v, some as 257 v.
 
+ImageJ writes with every image of 16 bits the range that it was shown in, which is at first the smallest and the largest
+value that occur: that says nothing. Any other range, or one that leaves the upper half of the bits dark, is refused,
+in 8 bits, too.
+
 Refused, because nothing we could make of them would be sure to be right: several pages, reduced copies, samples
 beside gray or colour that are no alpha, signed and floating-point samples, other compressions and colours, and tags
 that bend the ramp between black and white.
@@ -25,7 +29,14 @@ from PIL import Image
 from contract.errors import ImageError
 from contract.images.gray import Stored, bands, full_scale, look_up, luma, over_black, palette_table, unpack
 from contract.images.icc import require_display
-from contract.images.ifd import Ifd, orientation, read_ifd, require_agreement, xmp_orientations
+from contract.images.ifd import (
+    Ifd,
+    orientation,
+    read_ifd,
+    require_agreement,
+    require_display_gamma,
+    xmp_orientations,
+)
 from contract.images.packbits import packbits
 from contract.images.samples import unpack_bits
 
@@ -37,6 +48,8 @@ _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 3
 _FORMAT, _PROFILE = 339, 34675
 _DESCRIPTION, _SMALLEST_SAMPLE, _LARGEST_SAMPLE, _XMP, _GDAL = 270, 340, 341, 700, 42112
 _SMALLEST, _MICRO_MANAGER, _PLANE_COUNT = 280, 51123, 33629
+_IMAGEJ_SIZES, _IMAGEJ = 50838, 50839  # of the items, and a list of their kinds with the items behind it
+_MAX_ITEMS = 10_000
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
 _COLOUR_SAMPLES = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4}
 _DEPTHS = {
@@ -110,7 +123,8 @@ def look(content: bytes) -> Stored:
     _require_single(tags)
     layout = _layout(tags, content)
     _require_described(tags, layout)
-    table = _table(tags, layout)
+    require_display_gamma(tags)
+    table, shown = _table(tags, layout), _shown_range(tags)
     if _PROFILE in tags:
         if layout.photometric == _CMYK:
             raise ImageError("is CMYK with a colour profile, expected gray or RGB; save it as gray.")
@@ -129,7 +143,7 @@ def look(content: bytes) -> Stored:
         layout.height,
         side,
         layout.width * layout.height + held,
-        lambda: _decode(content, layout, table),
+        lambda: _decode(content, layout, table, shown),
     )
 
 
@@ -170,13 +184,9 @@ def _require_described(tags: Ifd, layout: _Layout) -> None:
 
 def _require_described_range(tags: Ifd, text: bytes, bits: int) -> None:
     """Stop at descriptions that have white elsewhere than the depth has it, as at a MaxSampleValue."""
-    if text.startswith(b"ImageJ="):
-        for name, value in re.findall(rb"^(min|max)=\s*([^\s]{1,40})", text, re.MULTILINE):
-            expected = 0 if name == b"min" else 2**bits - 1
-            if bits > 8 and not re.fullmatch(rb"-?0*%d(?:\.0*)?" % expected, value):
-                what = "smallest" if name == b"min" else "largest"
-                raise _other_range(what, ascii(value.decode("latin-1"))[1:-1], "ImageJ", bits)
-    elif b"<OME" in text or b":OME" in text:
+    if text.startswith(b"ImageJ=") and re.search(rb"^cf=", text, re.MULTILINE):
+        raise ImageError("has a scale of its values (ImageJ's calibration), which is not read; save it without.")
+    if b"<OME" in text or b":OME" in text:
         _require_bits(
             re.findall(rb"\bSignificantBits\s*=\s*[\"']\s*([0-9]{1,4})", text), "SignificantBits of OME", bits
         )
@@ -188,6 +198,56 @@ def _require_described_range(tags: Ifd, text: bytes, bits: int) -> None:
     if _MICRO_MANAGER in tags:
         found = re.findall(rb"\"BitDepth\"\s*:\s*\"?([0-9]{1,4})", tags.content(_MICRO_MANAGER))
         _require_bits(found, "BitDepth of Micro-Manager", bits)
+
+
+def _shown_range(tags: Ifd) -> dict[str, set[bytes]]:
+    """Return which smallest and largest values ImageJ says that it showed, as it writes them."""
+    text = tags.content(_DESCRIPTION) if _DESCRIPTION in tags else b""
+    shown: dict[str, set[bytes]] = {"smallest": set(), "largest": set()}
+    if text.startswith(b"ImageJ="):
+        for name, value in re.findall(rb"^(min|max)=\s*([^\s]{1,40})", text, re.MULTILINE):
+            shown["smallest" if name == b"min" else "largest"].add(value)
+    for kind, item in _imagej_items(tags):
+        if kind == b"luts" and item != bytes(range(256)) * 3:
+            raise ImageError(
+                "has colours or a curve of its own for its values (ImageJ), which are not read; save it as plain gray."
+            )
+        if kind == b"rang":
+            for at, number in enumerate(np.frombuffer(item, dtype=tags.order + "f8").tolist()):
+                shown["largest" if at % 2 else "smallest"].add(repr(number).encode())
+    return shown
+
+
+def _imagej_items(tags: Ifd) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and content of what ImageJ keeps beside an image. Raises ValueError."""
+    if _IMAGEJ not in tags or _IMAGEJ_SIZES not in tags:
+        return
+    sizes, content = tags.numbers(_IMAGEJ_SIZES, _MAX_ITEMS), tags.content(_IMAGEJ)
+    at, left = sizes[0], sizes[1:]
+    big = ">" if content.startswith(b"IJIJ") else "<"
+    for entry in range(4, sizes[0] - 7, 8):
+        kind, count = struct.unpack_from(f"{big}4sI", content, entry)
+        for size in left[:count]:
+            yield (kind if big == ">" else kind[::-1]), content[at : at + size]
+            at += size
+        left = left[count:]
+
+
+def _require_shown(shown: dict[str, set[bytes]], lowest: int, highest: int, bits: int) -> None:
+    """Stop at a range that was shown and is neither the whole one nor that of the values."""
+    for what, whole, own in (("smallest", 0, lowest), ("largest", 2**bits - 1, highest)):
+        for said in shown[what]:
+            number = _number(said)
+            if number != whole and (number != own or 2 * highest < 2**bits - 1):
+                raise _other_range(what, ascii(said.decode("latin-1"))[1:-1], "ImageJ", bits)
+
+
+def _number(text: bytes) -> float:
+    """Return a number as ImageJ writes it, or one that equals none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _require_bits(said: list[bytes], where: str, bits: int) -> None:
@@ -350,18 +410,26 @@ def _table(tags: Ifd, layout: _Layout) -> NDArray[np.uint8]:
     return full_scale(layout.bits)
 
 
-def _decode(content: bytes, layout: _Layout, table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _decode(
+    content: bytes, layout: _Layout, table: NDArray[np.uint8], shown: dict[str, set[bytes]]
+) -> NDArray[np.uint8]:
     """Return (h, w) gray, segment by segment."""
     gray = np.empty((layout.height, layout.width), dtype=np.uint8)
     pieces = _pieces(content, layout)
+    lowest, highest = 2**layout.bits, -1
+    colours = _COLOUR_SAMPLES[layout.photometric]
     for top in range(0, layout.height, layout.down):
         rows = layout.down if layout.tiled else min(layout.down, layout.height - top)
         for left in range(0, layout.width, layout.across):
             segment = [next(pieces).reshape(rows, layout.row_bytes) for _ in range(layout.planes)]
             target = gray[top : top + rows, left : left + layout.across]
             for start, end in bands(target.shape[0], layout.across):
-                band = _samples([plane[start:end] for plane in segment], layout)
-                target[start:end] = _gray(band[:, : target.shape[1]], layout, table)
+                band = _samples([plane[start:end] for plane in segment], layout)[:, : target.shape[1]]
+                if any(shown.values()):
+                    lowest = min(lowest, int(band[:, :, :colours].min()))
+                    highest = max(highest, int(band[:, :, :colours].max()))
+                target[start:end] = _gray(band, layout, table)
+    _require_shown(shown, lowest, highest, layout.bits)
     return gray
 
 

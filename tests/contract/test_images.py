@@ -24,7 +24,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from contract.errors import ImageError, ImageTooLargeError
 from contract.images import jpeg
@@ -217,15 +217,76 @@ def described(text: bytes, tags: dict[int, Tag | None] | None = None) -> bytes:
 
 @pytest.mark.parametrize("bits", [12, 16])
 def test_a_described_range_that_is_the_whole_one(bits: int) -> None:
-    """Programs say it, too, where there is nothing to obey; and of 8 bits it is what was looked at, no range."""
+    """Programs say it, too, where there is nothing to obey."""
     for text in (f"ImageJ=1.53\nmin=0.0\nmax={2**bits - 1}.0\n", f'<OME><Pixels SignificantBits="{bits}"/></OME>'):
         tags: dict[int, Tag | None] = {270: (UNDEFINED, text.encode() + b"\0"), 42112: (UNDEFINED, NBITS % bits)}
         tags[51123] = (UNDEFINED, b'{"BitDepth": %d}' % bits)
         values = full_scale(GRAY, 8).astype(np.uint16) * (2**bits // 256)
         np.testing.assert_array_equal(gray(tiff(values, bits, tags=tags)), full_scale(values, bits))
+
+
+def imagej(values: NDArray[Any], **metadata: Any) -> bytes:
     stream = io.BytesIO()
-    tifffile.imwrite(stream, GRAY, imagej=True, metadata={"min": 9.0, "max": 99.0})
-    np.testing.assert_array_equal(gray(stream.getvalue()), GRAY)
+    tifffile.imwrite(stream, values, imagej=True, metadata=metadata or None)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_the_range_that_imagej_showed(bits: int) -> None:
+    """That of the values is what it starts with, and no word about white; any other was chosen by somebody."""
+    white = 2**bits - 1
+    values = (200 + GRAY.astype(np.uint32) * (white - 300) // 255).astype(np.uint16) if bits == 16 else GRAY // 2 + 99
+    own = {"min": float(values.min()), "max": float(values.max())}
+    for said in ({}, own, {"min": 0.0, "max": float(white)}, {"Ranges": (own["min"], own["max"])}):
+        np.testing.assert_array_equal(gray(imagej(values, **said)), full_scale(values, bits))
+    for name, word in (("min", "smallest"), ("max", "largest")):
+        for other in (own[name] + 1, own[name] - 1, 50.5, float("nan")):
+            assert f"its {word} value is {other} (ImageJ), but" in refusal(imagej(values, **{**own, name: other}))
+    ranges = (own["min"], own["max"] - 2)
+    assert f"its largest value is {ranges[1]} (ImageJ), but" in refusal(imagej(values, Ranges=ranges))
+    dark = values // 4
+    said = {"min": float(dark.min()), "max": float(dark.max())}
+    assert "value is" in refusal(imagej(dark, **said)) and gray(imagej(dark)).max() <= 64
+
+
+def test_what_else_imagej_says_of_values() -> None:
+    ramp = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(gray(imagej(GRAY, LUTs=[np.stack([ramp] * 3)], Info="x", Labels=["y"])), GRAY)
+    assert "a curve of its own for its values (ImageJ)" in refusal(imagej(GRAY, LUTs=[np.stack([ramp[::-1]] * 3)]))
+    text = b"ImageJ=1.53t\nunit=mm\ncf=0\nc0=-1024.0\nc1=1.0\nvunit=HU\nmin=0.0\nmax=65535.0\n"
+    assert "a scale of its values (ImageJ's calibration)" in refusal(described(text))
+
+
+def gamma(above: int, below: int, order: str = "<") -> bytes:
+    """Return EXIF data of a pointer to the directory that names a gamma."""
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order]
+    outer = struct.pack(f"{order}IHHHIII", 8, 1, 34665, LONG, 1, 26, 0)
+    return head + outer + struct.pack(f"{order}HHHIII2I", 1, 42240, 5, 1, 44, 0, above, below)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_gamma_of_exif(order: str) -> None:
+    good = [gamma(22, 10, order), gamma(0, 0, order), gamma(220, 100, order)[:40]]
+    bad = [gamma(1, 1, order), gamma(10, 22, order), gamma(18, 10, order), gamma(5, 0, order)]
+    for exif_data in good + bad:
+        files = [with_segments(JPEG, segment(0xE1, b"Exif\0\0" + exif_data)), png(GRAY, 8, 0, (b"eXIf", exif_data))]
+        for content in files:
+            if exif_data in good:
+                assert gray(content).shape
+            else:
+                assert "(EXIF), expected about 2.2: its values are not for display" in refusal(content)
+
+
+def test_the_gamma_of_exif_in_a_tiff() -> None:
+    content = save(Image.fromarray(GRAY), "TIFF", tiffinfo=gamma_tags(2.2))
+    np.testing.assert_array_equal(gray(content), GRAY)
+    assert "has a gamma of 1 (EXIF)" in refusal(save(Image.fromarray(GRAY), "TIFF", tiffinfo=gamma_tags(1.0)))
+
+
+def gamma_tags(value: float) -> Any:
+    directory = TiffImagePlugin.ImageFileDirectory_v2()
+    directory[34665] = {42240: TiffImagePlugin.IFDRational(round(value * 10), 10)}
+    return directory
 
 
 def test_a_range_that_tifffile_describes() -> None:
@@ -625,6 +686,9 @@ PNG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("linear", lambda: png(GRAY, 8, 0, (b"iCCP", b"x\0\0" + zlib.compress(LINEAR))), "are 0, 0.5 and 1 of the light"),
     ("HDR", lambda: png(GRAY, 8, 0, (b"cICP", bytes([9, 16, 0, 1]))), "another range or brightness than a screen's"),
     ("narrow", lambda: png(GRAY, 8, 0, (b"cICP", bytes([1, 13, 0, 0]))), "another range or brightness than a screen's"),
+    ("mastering", lambda: png(GRAY, 8, 0, (b"mDCV", bytes(24))), "has the brightness of another screen (mDCV), which"),
+    ("light", lambda: png(GRAY, 8, 0, (b"cLLI", bytes(8))), "has a light level of its own (cLLI), which is not read"),
+    ("calibrated", lambda: png(GRAY, 8, 0, (b"pCAL", b"x\0" + bytes(12))), "has a scale of its values (pCAL), which"),
     ("orientation", lambda: png(GRAY, 8, 0, (b"eXIf", exif(9))), "has the orientation 9, expected 1 to 8"),
     ("bad EXIF", lambda: png(GRAY, 8, 0, (b"eXIf", b"nonsense")), "nothing tells which side is up"),
     ("chunks", lambda: png(GRAY, 8, 0, *[(b"tEXt", b"")] * 200_000), "has more than 200000 PNG chunks"),
