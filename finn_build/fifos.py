@@ -38,13 +38,13 @@ class Stage:
 
 def stages(model: ModelWrapper) -> list[Stage]:
     """Return the nodes of a folded graph with its width converters, and its FIFOs if it has them already."""
-    return [_stage(getCustomOp(node)) for node in model.graph.node]
+    return [_stage(model, getCustomOp(node)) for node in model.graph.node]
 
 
-def _stage(inst: Any) -> Stage:
+def _stage(model: ModelWrapper, inst: Any) -> Stage:
     op, node = op_of(inst.onnx_node), inst.onnx_node
     width, (taken, _) = int(inst.get_instream_width()), beats(inst)
-    return Stage(node.name, op.handshake(inst), op.node_cycles(inst), taken, width, op.computes)
+    return Stage(node.name, op.handshake(inst), op.node_cycles(model, inst), taken, width, op.computes)
 
 
 def bound(stage: Stage) -> int:

@@ -108,7 +108,7 @@ def _node(model: ModelWrapper, name: str) -> Node:
         weight_bits=op.weight_bits(inst),
         pe=int(inst.get_folded_output_shape()[-1]),
         out_element_bits=inst.get_output_datatype().bitwidth(),
-        cycles=op.node_cycles(inst),
+        cycles=op.node_cycles(model, inst),
         bipolar=inst.get_output_datatype().name == "BIPOLAR",
         depth=op.depth(inst),
     )

@@ -31,7 +31,7 @@ class StreamingFifo(Op):
     def handshake(self, inst: Any) -> Callable[[], Part]:
         return partial(make_fifo, self.depth(inst))
 
-    def node_cycles(self, inst: Any) -> int:
+    def node_cycles(self, model: "ModelWrapper", inst: Any) -> int:
         return beats(inst)[0]
 
     def settle(self, inst: Any) -> None:

@@ -136,9 +136,9 @@ class Op:
         """Return what makes the model of the node's handshakes, empty."""
         raise NotImplementedError
 
-    def node_cycles(self, inst: Any) -> int:
+    def node_cycles(self, model: "ModelWrapper", inst: Any) -> int:
         """Return the cycles per image, if nothing makes the node wait."""
-        return int(inst.get_exp_cycles())
+        raise NotImplementedError
 
     # Verilog
 
@@ -233,6 +233,10 @@ class LayerOp(Op):
     def node_cost(self, model: "ModelWrapper", inst: Any, family: Family) -> Resources:
         """Return what a node takes."""
         return self.cost(self.layer(model, inst), self.folding(inst), family)
+
+    def node_cycles(self, model: "ModelWrapper", inst: Any) -> int:
+        """Return the cycles per image, if nothing makes the node wait."""
+        return self.cycles(self.layer(model, inst), self.folding(inst))
 
     def build(self, model: "ModelWrapper", node: Any) -> None:
         """Replace a folded node of `model`, where its folding chooses another op."""

@@ -28,7 +28,7 @@ class WidthConverter(Op):
     def handshake(self, inst: Any) -> Callable[[], Part]:
         return partial(converter, *_widths(inst))
 
-    def node_cycles(self, inst: Any) -> int:
+    def node_cycles(self, model: "ModelWrapper", inst: Any) -> int:
         return converter_cycles(*_widths(inst), beats(inst)[1])
 
     def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:

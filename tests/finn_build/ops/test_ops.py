@@ -54,7 +54,7 @@ def test_a_folding_is_what_finn_makes_of_its_attributes() -> None:
             for attribute, value in op.attributes(folding).items():
                 inst.set_nodeattr(attribute, value)
             assert all(value in legal[attribute].values for attribute, value in op.attributes(folding).items())
-            assert inst.get_exp_cycles() == op.cycles(layer, folding)
+            assert inst.get_exp_cycles() == op.cycles(layer, folding) == op.node_cycles(model, inst)
             assert inst.get_instream_width() == layer.in_bits * op.taken(folding)
             assert inst.get_outstream_width() == layer.out_bits * folding.pe
             if not folding.in_luts:
