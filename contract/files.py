@@ -29,10 +29,15 @@ def _partial() -> str:
     return f".{os.getpid()}.partial"
 
 
-def refuses(err: OSError) -> bool:
-    """Return whether an error means that a place cannot be written to, and is no fault of ours."""
+def refuses(err: OSError, *, named: bool = False) -> bool:
+    """Return whether an error means that a place cannot be written to, and is no fault of ours.
+
+    Args:
+        err: the error.
+        named: somebody named the place, so a folder of its path may be missing, or be something else.
+    """
     new = err.errno == errno.ENOENT and str(err.filename).endswith(_partial())  # as in /proc, which takes no files
-    return new or err.errno in UNUSABLE
+    return new or err.errno in UNUSABLE or (named and err.errno in (errno.ENOENT, errno.EEXIST))
 
 
 @contextlib.contextmanager
@@ -68,8 +73,7 @@ def output(path: Path, *, parents: bool = False, option: str | None = None) -> I
         with replacing(place) as partial:
             yield partial
     except (OSError, RuntimeError) as err:  # RuntimeError: links that lead to each other
-        known = isinstance(err, OSError) and err.errno not in (*UNUSABLE, errno.ENOENT, errno.EEXIST)
-        if known or (isinstance(err, RuntimeError) and "ymlink" not in str(err)):
+        if not (refuses(err, named=True) if isinstance(err, OSError) else "ymlink" in str(err)):
             raise
         why = (isinstance(err, OSError) and err.strerror) or "its links lead to each other"
         raise ConfigError(

@@ -36,7 +36,7 @@ OperatingRule = Literal["balanced", "youden", "sensitivity_95"]
 def _check_bits(name: str, bits: object) -> Bits:
     if bits == "float":
         return "float"
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= MAX_BITS:
+    if type(bits) is not int or not 1 <= bits <= MAX_BITS:
         raise ValueError(f"{name} is {bits!r}, but widths are 1..{MAX_BITS} or 'float'")
     return bits
 
@@ -67,7 +67,7 @@ class NetworkSpec(Fields):
         if len(sizes) > MAX_LAYERS:
             raise ValueError(f"hidden lists {len(sizes)} layers, but a network has at most {MAX_LAYERS}")
         for size in sizes:
-            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_HIDDEN:
+            if type(size) is not int or not 1 <= size <= MAX_HIDDEN:
                 raise ValueError(f"hidden has a layer of size {size!r}, but sizes are 1..{MAX_HIDDEN}")
         return sizes
 
