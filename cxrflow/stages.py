@@ -160,7 +160,8 @@ class Run:
                 f"{self.experiment.network.describe()} has float layers, expected 1 to 8 bits: float cannot become "
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
-        return [*foresee(_shapes(self.experiment.network), self.experiment.build), *found]
+        shapes = _shapes(self.experiment.network, self.experiment.export.factor_bits)
+        return [*foresee(shapes, self.experiment.build), *found]
 
     def doubts(self) -> list[str]:
         """Return why the network that a training gives may not become hardware; float layers are not meant to."""
@@ -736,14 +737,14 @@ def _board(run: Run) -> "Board":
     return BOARDS[run.board]
 
 
-def _shapes(network: NetworkSpec) -> "list[Shape]":
+def _shapes(network: NetworkSpec, factor_bits: int | None) -> "list[Shape]":
     """Return what is known of a quantized network's layers before its training."""
     from finn_build.foresight import Shape
 
     sizes = (network.inputs, *network.hidden, network.outputs)
     widths = zip(network.weight_bits_per_layer, (*network.act_bits_per_layer, None), strict=True)
     return [
-        Shape(mw, mh, int(weight_bits), None if act_bits is None else int(act_bits))
+        Shape(mw, mh, int(weight_bits), None if act_bits is None else int(act_bits), factor_bits)
         for (mw, mh), (weight_bits, act_bits) in zip(pairwise(sizes), widths, strict=True)
     ]
 

@@ -14,7 +14,7 @@ from contract.errors import ConfigError
 from contract.values import PIXELS
 from finn_build.config import Activation, BuildConfig
 from finn_build.folding import Problem, budget, fastest, smallest, solve
-from finn_build.ops.activation import STEP
+from finn_build.ops.activation import MOST_BITS, STEP
 from finn_build.ops.op import Layer
 from finn_build.plan import BIPOLAR, Node, Sizes, plan, signed_type, width
 from finn_build.targets.boards import BOARDS
@@ -35,6 +35,7 @@ class Shape:
     outputs: int
     weight_bits: int  # 1 is bipolar; the largest weight of a layer has all its bits
     act_bits: int | None  # 1 is bipolar; None: the head
+    factor_bits: int | None = None  # that exact factors will have at most; None: nobody knows, or whether there are any
 
 
 def foresee(network: Sequence[Shape], config: BuildConfig) -> list[str]:
@@ -238,21 +239,25 @@ def _problem(network: Sequence[Shape], config: BuildConfig, *, hopeful: bool, by
         for n in (True, False)
     )
     layers = tuple(
-        _layer(least, most, config.activation, hopeful=hopeful) for least, most in zip(narrow, wide, strict=True)
+        _layer(least, most, config.activation, network[0].factor_bits, hopeful=hopeful)
+        for least, most in zip(narrow, wide, strict=True)
     )
     return Problem(layers, config.filled, budget(config.filled))
 
 
-def _layer(least: Node, most: Node, activation: Activation, *, hopeful: bool) -> Layer:
+def _layer(least: Node, most: Node, activation: Activation, factor_bits: int | None, *, hopeful: bool) -> Layer:
     """Return a node whose widths are those of `least`, those of `most` or in between."""
     node = least if hopeful else most
     layer = Layer(node.name, node.kind, node.mw, node.mh, width(node.source), width(node.result))
     if node.weights:
         return replace(layer, weight_bits=width(node.weights), accu_bits=width(node.accumulator))
     layer = replace(layer, guesses=range(width(least.source), width(most.source) + 1), hopeful=hopeful, one_row=hopeful)
-    if hopeful and activation != "thresholds" and node.result != BIPOLAR:
-        # Whether integers exist that multiply and shift to the same, and how wide they are, nobody knows before.
+    if activation == "thresholds" or node.result == BIPOLAR:
+        return layer
+    if hopeful:  # whether integers exist that multiply and shift to the same, and how wide they are, is seen later
         return replace(layer, factor_bits=STEP, addend_bits=1, one_factor=True)
+    if factor_bits is not None:
+        return replace(layer, factor_bits=-(-factor_bits // STEP) * STEP, addend_bits=MOST_BITS)
     return layer
 
 

@@ -201,6 +201,16 @@ def test_widths_that_only_training_decides_are_a_warning() -> None:
     assert warning.startswith("the build may fail, which only the trained weights decide: no folding ")
 
 
+def test_factors_of_a_known_width_are_counted_on_and_thresholds_only_without_them() -> None:
+    """8-bit activations of 512 channels do not fit as thresholds; how wide factors will be is a choice."""
+    network, config = shape_list([512, 128], 8, 8), BuildConfig(target_fps=20_000)
+    (warning,) = foresee(network, config)
+    assert warning.startswith("the build may fail")
+    narrow = [replace(shape, factor_bits=8) for shape in network]
+    assert foresee(narrow, config) == []
+    assert foresee(narrow, config.model_copy(update={"activation": "thresholds"})) != []
+
+
 def test_a_folding_file_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "folding.json"
     path.write_text(json.dumps({"MVAU_rtl_0": {"PE": 3, "SIMD": 7}, "Thresholding_rtl_0": {"PE": 2}}), encoding="utf-8")
