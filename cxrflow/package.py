@@ -17,6 +17,7 @@ from contract.decision import Choice, Decision, integer_threshold
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
+from contract.likeness import FILE
 from contract.manifest import DISCLAIMER, RESULT, SCHEMA, Hardware, Manifest, Stream, save_manifest
 from contract.network import Input, IntegerNetwork
 from contract.preprocess import describe
@@ -89,6 +90,8 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
     out.mkdir(parents=True)
     for name in ("reference.npz", "golden.npz"):
         shutil.copyfile(parts.export / name, out / name)
+    if (parts.export / FILE).is_file():
+        shutil.copyfile(parts.export / FILE, out / FILE)
     reference = Reference.load(out / "reference.npz")
     checked = _check_reference(reference, out)
     if parts.sim is not None:

@@ -68,7 +68,7 @@ STAGES: dict[str, Stage] = {
         does="Export the trained network to QONNX and to integers, and prove both equal.",
         folder="export",
         command="export",
-        code=("export.export",),
+        code=("export.export", "datasets.likeness"),
         reads={"train": ("checkpoint.pt",)},
         sections=(*TRAINED, "export"),
         tools=("torch", "brevitas", "qonnx", "onnx"),
@@ -185,7 +185,7 @@ STAGES: dict[str, Stage] = {
         code=("cxrflow.package",),
         reads={
             "train": ("metrics.json",),
-            "export": ("export.json", "reference.npz", "golden.npz"),
+            "export": ("export.json", "reference.npz", "golden.npz", "likeness.npz"),
             "build": ("build.json", "rtl/design.json", "rtl/*.dat"),
         },
         may_read={

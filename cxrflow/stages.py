@@ -563,6 +563,8 @@ def _export_inputs(run: Run) -> dict[str, Any]:
 
 @_work("export")
 def _export(run: Run, out: Path) -> None:
+    from contract.likeness import FILE
+    from datasets.likeness import fit_likeness
     from export.export import export_run
     from export.records import Exported
     from qnn.checkpoint import load_checkpoint
@@ -571,6 +573,9 @@ def _export(run: Run, out: Path) -> None:
     data, config = run.data(), run.experiment.export
     export_run(checkpoint, data.test, out, config, validation=data.val)
     made = read_record(out / "export.json", Exported)
+    likeness = fit_likeness(data.train.pixels, data.val.pixels)
+    if likeness is not None:
+        likeness.save(out / FILE)
     if made.narrowed is not None:
         run.console.detail(made.narrowed.sentence)
 

@@ -405,11 +405,12 @@ def vivado_table(facts: Facts) -> RenderableType | None:
 
 def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType:
     """One row per image."""
-    from driver.__main__ import cells
+    from driver.__main__ import cells, remark
 
-    rows = [(row["file"], *cells(row).values()) for row in results]
-    headings = ("file", *(cells(results[0]) if results else ()))
-    return _table("", headings, rows, text=["file", "class"], note=f"On {device}. {DISCLAIMER}")
+    remarks = {"remark": ""} if any(map(remark, results)) else {}
+    rows = [(row["file"], *cells(row).values(), *(remark(row) for _ in remarks)) for row in results]
+    headings = ("file", *(cells(results[0]) if results else ()), *remarks)
+    return _table("", headings, rows, text=["file", "class", "remark"], note=f"On {device}. {DISCLAIMER}")
 
 
 def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:

@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import sys
+from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
     rows, failures = answer(accelerator, expand(options.files))
     for row in rows:
         texts = (text if name == "class" and "logit" in row else f"{name} {text}" for name, text in cells(row).items())
-        print("  ".join([shown(row["file"]), *texts]))
+        print("  ".join([shown(row["file"]), *texts, *filter(None, [remark(row)])]))
     print(DISCLAIMER)
     if options.csv is not None:
         write_answers(options.csv, rows)
@@ -167,7 +169,7 @@ def answer(accelerator: Accelerator, files: list[Path]) -> tuple[list[dict[str, 
         return _answer_arrays(accelerator, files), {}
     answers = accelerator.infer(files)
     failures = {str(files[i]): message for i, message in answers.failures.items()}
-    return answer_rows(accelerator, answers, [str(files[i]) for i in answers.index]), failures
+    return answer_rows(answers, [str(files[i]) for i in answers.index]), failures
 
 
 def _answer_arrays(accelerator: Accelerator, files: list[Path]) -> list[dict[str, Any]]:
@@ -178,12 +180,20 @@ def _answer_arrays(accelerator: Accelerator, files: list[Path]) -> list[dict[str
             found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
             raise DataError(f"{file} has {found}, expected 'x' (N, {', '.join(map(str, shape))}).")
         answers = accelerator.infer(x.reshape(len(x), *shape))
-        rows += answer_rows(accelerator, answers, [f"{file}[{i}]" for i in range(len(x))])
+        rows += answer_rows(answers, [f"{file}[{i}]" for i in range(len(x))])
     return rows
 
 
-def answer_rows(accelerator: Accelerator, answers: Answers, names: list[str]) -> list[dict[str, Any]]:
+def answer_rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:
     """Return one JSON-able row per answer; `names` are those of its images."""
+    rows = _rows(answers, names)
+    if answers.unlikeness is not None:
+        for row, times in zip(rows, answers.unlikeness.tolist(), strict=True):
+            row.update(unlike=times > 1, unlikeness=times)
+    return rows
+
+
+def _rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:
     if answers.head is not None:
         columns = zip(names, answers.classes, answers.outputs, answers.results, strict=True)
         return [
@@ -219,21 +229,33 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
     return {"class": str(row["class"]), "outputs": outputs, "results": results}
 
 
+def remark(row: dict[str, Any]) -> str:
+    """Return what is to be said beside an answer; nothing of most."""
+    if not row.get("unlike"):
+        return ""
+    return f"unlike the training images ({row['unlikeness']:.3g} times the limit): the answer may mean nothing"
+
+
 def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
     """Write a CSV file of answers. Raises ConfigError."""
-    if not rows or "outputs" not in rows[0]:
-        write_csv(path, COLUMNS, [[row[name] for name in COLUMNS] for row in rows], option="--csv")
-        return
-    if "probabilities" in rows[0]:
-        classes = list(rows[0]["probabilities"])
-        headings = [f"{what}_{name}" for what in ("probability", "output") for name in classes]
-        cells = [[row["file"], row["class"], *row["probabilities"].values(), *row["outputs"]] for row in rows]
-        write_csv(path, ["file", "class", *headings], cells, option="--csv")
-        return
-    numbers = range(len(rows[0]["outputs"])), range(len(rows[0]["results"]))
-    columns = [*(f"output_{k}" for k in numbers[0]), *(f"result_{k}" for k in numbers[1])]
-    listed = [[row["file"], row["class"], *row["outputs"], *row["results"]] for row in rows]
-    write_csv(path, ["file", "class", *columns], listed, option="--csv")
+    first = rows[0] if rows else {}
+    columns: dict[str, Callable[[dict[str, Any]], object]] = {}  # heading -> what is below it
+    if "outputs" not in first:
+        columns |= {name: itemgetter(name) for name in COLUMNS}
+    else:
+        columns |= {name: itemgetter(name) for name in ("file", "class")}
+        classes = list(first.get("probabilities", ()))
+        numbers = range(len(first["outputs"]))
+        columns |= {f"probability_{name}": _item("probabilities", name) for name in classes}
+        columns |= {f"output_{classes[k] if classes else k}": _item("outputs", k) for k in numbers}
+        columns |= {f"result_{k}": _item("results", k) for k in range(len(first.get("results", ())))}
+    if "unlike" in first:
+        columns |= {"unlike": lambda row: int(row["unlike"]), "unlikeness": itemgetter("unlikeness")}
+    write_csv(path, list(columns), [[value(row) for value in columns.values()] for row in rows], option="--csv")
+
+
+def _item(name: str, key: int | str) -> Callable[[dict[str, Any]], object]:
+    return lambda row: row[name][key]
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from contract.errors import (
     ImageError,
     MismatchError,
 )
+from contract.likeness import FILE, Likeness, load_likeness
 from contract.manifest import Manifest
 from contract.network import ADVICE
 from contract.npz import load_npz
@@ -65,6 +66,9 @@ class Answers:
     failures: dict[int, str] = field(default_factory=dict)  # position -> why that file has no answer
     head: Head | None = None  # of an imported network: what its integers stand for
     class_names: Sequence[str] = ()  # what people call each class
+    # (M,) how many times its limit the worst measure of each is: above 1 it is unlike the training images. None: the
+    # folder says nothing of those.
+    unlikeness: NDArray[np.float64] | None = None
 
     @property
     def results(self) -> NDArray[np.float64]:
@@ -178,6 +182,7 @@ class Accelerator:
         self.manifest: Manifest = self._package.manifest
         self.device = _choose(self._package) if device == "auto" else device
         self._golden = _golden(self._package)
+        self._likeness = _likeness(self._package)
         self._verified = self._needs_reset = False
         self._process = os.getpid()
         self._turn = threading.RLock()
@@ -227,10 +232,17 @@ class Accelerator:
         self._prepare()
         failures: dict[int, str] = {}
         index: list[int] = []
-        outputs = self._stream(self._batches(images, index, failures))
+        times: list[float] = []
+        outputs = self._stream(self._batches(images, index, failures, times))
         manifest = self.manifest
         return Answers(
-            np.array(index, dtype=np.int64), outputs, manifest.decision, failures, manifest.head, manifest.classes
+            np.array(index, dtype=np.int64),
+            outputs,
+            manifest.decision,
+            failures,
+            manifest.head,
+            manifest.classes,
+            None if self._likeness is None else np.array(times, dtype=np.float64),
         )
 
     def prepare(self) -> None:
@@ -345,14 +357,19 @@ class Accelerator:
         self._verified = True
         return len(want)
 
-    def _batches(self, images: Images, index: list[int], failures: dict[int, str]) -> Iterator[NDArray[np.uint8]]:
-        """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image."""
+    def _batches(
+        self, images: Images, index: list[int], failures: dict[int, str], times: list[float]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image.
+
+        In `times` is noted how unlike the training images each is, where the folder says what these look like.
+        """
         rule = self.manifest.rule
         if isinstance(images, np.ndarray):
             self._check_array(images)
             index.extend(range(len(images)))
-            parts = _slices(images, self.link.capacity)
-            yield from map(self._integers, parts)
+            for part in _slices(images, self.link.capacity):
+                yield self._integers(part, times)
             return
         if isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read"):
             raise DataError("images is one file, expected a list of files. Put it into a list.")
@@ -373,13 +390,15 @@ class Accelerator:
                 continue
             index.append(position)
             if len(batch) == self.link.capacity:
-                yield self._integers(np.stack(batch))
+                yield self._integers(np.stack(batch), times)
                 batch = []
         if batch:
-            yield self._integers(np.stack(batch))
+            yield self._integers(np.stack(batch), times)
 
-    def _integers(self, fed: NDArray[Any]) -> NDArray[Any]:
-        """Return what the network reads of what is fed."""
+    def _integers(self, fed: NDArray[Any], times: list[float]) -> NDArray[Any]:
+        """Return what the network reads of what is fed; note in `times` how unlike the training images it is."""
+        if self._likeness is not None:
+            times += self._likeness.unlikeness(fed).tolist()
         return fed if self.manifest.rule is None else self.manifest.rule(fed)
 
     def _load(self, position: int, file: File) -> NDArray[np.uint8]:
@@ -538,6 +557,16 @@ def _golden(package: Package) -> tuple[NDArray[Any], NDArray[np.int64]]:
             "Package the run again."
         )
     return pixels, want  # type: ignore[return-value]
+
+
+def _likeness(package: Package) -> Likeness | None:
+    """Return what the training images look like, where the folder says so. Raises ArtifactError."""
+    path, manifest = package.path(FILE), package.manifest
+    if path is None or not manifest.reads_pictures:
+        return None
+    likeness = load_likeness(path, height=manifest.height, width=manifest.width)
+    package.prove(FILE)
+    return likeness
 
 
 def _reference(package: Package) -> Reference:

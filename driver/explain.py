@@ -79,6 +79,7 @@ class Explanation:
     seconds: float  # that the batch took, from pixels to logits
     cycles: int | None  # of the accelerator's clock; None where the folder has no hardware
     cycles_are: str  # "simulated" or "expected": counted here, or images times the interval in accelerator.json
+    unlikeness: float | None  # of the image itself, as in Answers
 
     @property
     def map(self) -> NDArray[np.float64]:
@@ -170,6 +171,7 @@ def explain(
         seconds=seconds,
         cycles=expected if counted is None else counted,
         cycles_are="expected" if counted is None else "simulated",
+        unlikeness=None if answers.unlikeness is None else float(answers.unlikeness[0]),
     )
 
 

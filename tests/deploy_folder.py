@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from contract.decision import Decision, choice
+from contract.likeness import FILE, Likeness
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import Dense, Input, IntegerNetwork, save_network
 from contract.npz import save_npz
@@ -96,6 +98,19 @@ def write_classes(out: Path, names: list[str], *, seed: int = 3, **changes: Any)
     imported: dict[str, Any] = {"class_names": [], "decision": None} if "head" in changes else {}
     write_deploy(out, network, **(fields | imported | changes))
     return network
+
+
+def write_likeness(folder: Path, images: NDArray[np.uint8]) -> Likeness:
+    """Say in a deploy folder that training images look like these, (N, H, W), which vary like noise; return it."""
+    mean = np.rint(images.mean(axis=0)).astype(np.uint8)
+    none = np.zeros((0, *mean.shape), dtype=np.int16), np.zeros(0, dtype=np.int64)
+    _, beyond = zip(*Likeness(mean, *none, np.ones(3, dtype=np.int64)).measures(images), strict=True)
+    likeness = Likeness(mean, *none, np.array([1, min(beyond), max(beyond)], dtype=np.int64))
+    likeness.save(folder / FILE)
+    manifest = load_manifest(folder / "accelerator.json")
+    known = {**manifest.sha256, FILE: hashlib.sha256((folder / FILE).read_bytes()).hexdigest()}
+    save_manifest(folder / "accelerator.json", replace(manifest, sha256=known))
+    return likeness
 
 
 def write_integers(folder: Path, source: Input, lanes: int, *, outputs: int, result_bits: int) -> IntegerNetwork:

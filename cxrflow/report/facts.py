@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import read_text
 from contract.golden import Labelled, load_labelled
+from contract.likeness import FILE, load_likeness
 from contract.record import Chain, Link, Record, read_record
 from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
@@ -60,6 +61,7 @@ class Facts:
     metrics: Metrics | None = None
     history: list[Epoch] = field(default_factory=list)
     golden: Labelled | None = None
+    unlike: int | None = None  # of the test images, how many are called unlike the training images
     exported: Exported | None = None
     built: Built | None = None
     estimates: Estimates | None = None
@@ -157,7 +159,8 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     if "train" in here:
         content["history"] = read_history(here["train"] / "history.csv")
     if "export" in here:
-        content["golden"] = load_labelled(here["export"] / "golden.npz")
+        golden = content["golden"] = load_labelled(here["export"] / "golden.npz")
+        content["unlike"] = _unlike(here["export"] / FILE, golden)
     for name, stage, file, kind in RECORDS:
         if stage in here:
             content[name] = read_record(here[stage] / file, kind)
@@ -166,6 +169,14 @@ def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     ends, impossible = _ends(experiment)
     content |= {"ends": ends, "missing": {name: why for name, why in missing.items() if name not in impossible}}
     return Facts(**{**vars(found), **content})
+
+
+def _unlike(path: Path, golden: Labelled) -> int | None:
+    """Return how many golden images are called unlike the training images; None where the export does not tell."""
+    if not path.is_file():
+        return None
+    height, width = golden.pixels.shape[1:]
+    return int((load_likeness(path, height=height, width=width).unlikeness(golden.pixels) > 1).sum())
 
 
 def import_sentences(facts: Facts) -> list[str]:

@@ -83,9 +83,10 @@ class Server:
             raise refusals[0]
         batch = np.stack([one.pixels for one in decoded.values()])
         answers, seconds = await self._fleet.ask(served, kind, lambda accelerator: accelerator.infer(batch))
+        times = [None] * len(batch) if answers.unlikeness is None else answers.unlikeness.tolist()
         results: list[Answer | Classified | Failure] = [
-            _result(served, at, index, outputs, one, seconds / len(batch))
-            for (index, one), outputs in zip(decoded.items(), answers.outputs, strict=True)
+            _result(served, at, index, outputs, one, seconds / len(batch), unlikeness)
+            for (index, one), outputs, unlikeness in zip(decoded.items(), answers.outputs, times, strict=True)
         ]
         results += [Failure(index=index, **refusal.body()) for index, refusal in refusals.items()]
         results.sort(key=lambda result: result.index)
@@ -114,7 +115,7 @@ class Server:
             return explain(accelerator, decoded.pixels, fill=fill, target=wanted)
 
         found, _ = await self._fleet.ask(served, kind, work)
-        result = _result(served, at, 0, found.outputs, decoded, found.seconds)
+        result = _result(served, at, 0, found.outputs, decoded, found.seconds, found.unlikeness)
         common: dict[str, Any] = dict(
             run=served.name,
             network=_network(served),
@@ -251,6 +252,7 @@ def _result(
     outputs: NDArray[np.int64],
     decoded: Decoded,
     device_s: float,
+    unlikeness: float | None,
 ) -> Answer | Classified:
     """Return the answer of an image's (K,) integers."""
     manifest = served.manifest
@@ -261,6 +263,7 @@ def _result(
         height=decoded.height,
         preprocess_ms=round(1e3 * decoded.seconds, 3),
         device_ms=round(1e3 * device_s, 3),
+        unlikeness=unlikeness,
     )
     if isinstance(point, OperatingPoint):
         assert isinstance(decision, Decision)

@@ -118,7 +118,10 @@ def test_a_tampered_folder_is_refused(
 def test_answers_as_csv(finished: Any, deployed: Path, images: list[Path]) -> None:
     table = finished.folder / "answers.csv"
     assert finished("infer", deployed, images[0], "--csv", table).code == 0
-    assert table.read_text().splitlines()[0] == "file,logit,probability,class" and str(images[0]) in table.read_text()
+    assert table.read_text().splitlines()[0] == "file,logit,probability,class,unlike,unlikeness"
+    assert str(images[0]) in table.read_text()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 60), dtype=np.uint8)).save(table.with_name("n.png"))
+    assert "unlike the training images (" in finished("infer", deployed, "n.png").out.replace("\n", " ")
 
 
 def test_names_that_are_programs_lines_or_no_text(finished: Any, deployed: Path, images: list[Path]) -> None:

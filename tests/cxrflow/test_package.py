@@ -114,7 +114,8 @@ class TestElsewhere:
         names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "explained", "__pycache__")}
         assert names == {
             "accelerator.json", "board.ipynb", "contract", "cxrflow", "cxrflow_accel.h", "datasets", "driver",
-            "golden.npz", "LICENSE", FINN, NOTICE, "README.md", "reference.npz", "run_on_board.sh", "sim",
+            "golden.npz", "likeness.npz", "LICENSE", FINN, NOTICE, "README.md", "reference.npz", "run_on_board.sh",
+            "sim",
         }  # fmt: skip
         require_licences(unpacked)
         for path in unpacked.rglob("*"):

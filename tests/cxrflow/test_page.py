@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
@@ -18,7 +19,7 @@ from cxrflow.serve.limits import Limits
 from driver.accelerator import Accelerator
 from tests import dicom_files
 from tests.browser import accessibility_findings, requests_of, screenshot
-from tests.deploy_folder import write_classes, write_deploy
+from tests.deploy_folder import write_classes, write_deploy, write_likeness
 from tests.served import Served, noise, png, serving
 
 TOKEN = "0123456789ab-._~+/=="  # every sign that one may have
@@ -288,6 +289,30 @@ def test_a_server_that_is_gone_is_named(page: Page, network: tuple[Path, Integer
         opened(page, served)
     choose(page, files / "0.png")
     expect(page.get_by_role("alert")).to_contain_text("The server does not answer")
+
+
+def test_what_is_unlike_the_training_images_is_said(page: Page, files: Path, tmp_path: Path) -> None:
+    write_deploy(tmp_path / "run")
+    plain = np.random.default_rng(0).integers(90, 110, (9, 28, 28), dtype=np.uint8)
+    likeness = write_likeness(tmp_path / "run", plain)
+    (files / "plain.png").write_bytes(png(plain[0]))
+    (files / "28.png").write_bytes(png(noise(28, 7)))
+    times = float(likeness.unlikeness(noise(28, 7)[None])[0])
+    with serving(tmp_path / "run") as served:
+        opened(page, served)
+        choose(page, files / "plain.png")
+        expect(page.locator("#result-title")).to_have_text("plain.png")
+        expect(page.locator("#unlike")).to_be_hidden()
+        choose(page, files / "28.png")
+        expect(page.locator("#unlike")).to_contain_text("It is unlike the training images (")
+        expect(page.locator("#status")).to_contain_text("times the limit): the answer may mean nothing.")
+        expect(page.locator("#class")).not_to_be_empty()  # the answer is given
+        assert accessibility_findings(page, impacts=("moderate", "serious", "critical")) == []
+        choose(page, files / "plain.png", files / "28.png")
+        expect(page.locator("#counts")).to_contain_text(", 1 unlike the training images")
+        expect(page.locator("#rows tr").nth(1)).to_contain_text("(unlike the training images)")
+        rows = downloaded(page, tmp_path / "table.csv")
+    assert float(rows[0]["unlikeness"]) <= 1 and float(rows[1]["unlikeness"]) == times > 1
 
 
 class TestClasses:

@@ -17,7 +17,9 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.decision import Decision, Head
+from contract.errors import ArtifactError
 from contract.golden import load_golden, load_labelled
+from contract.likeness import Likeness, load_likeness
 from contract.manifest import load_manifest
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import save_npz
@@ -150,6 +152,22 @@ def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
         several = replace(found, logit=logit, outputs=wide(logit, 1))
         for name, array in several.arrays().items():
             assert array.dtype == np.int64, name  # the file is the same on every processor
+
+
+def test_how_unlike_the_training_images_a_large_one_is(tmp_path: Path) -> None:
+    mean, components = np.zeros((SIDE, SIDE), dtype=np.uint8), np.full((1, SIDE, SIDE), 16, dtype=np.int16)
+    likeness = Likeness(mean, components, wide(2**20), wide(1, 1, 2**40))
+    along, length = 16 * 255 * SIDE**2, 255**2 * SIDE**2
+    white = np.full((2, SIDE, SIDE), 255, dtype=np.uint8)
+    assert likeness.measures(white) == [(along**2 >> 24, length - (along**2 >> 24) - 1)] * 2 and length > 2**31
+    likeness.save(tmp_path / "likeness.npz")
+    loaded = load_likeness(tmp_path / "likeness.npz", height=SIDE, width=SIDE)
+    assert loaded.measures(white) == likeness.measures(white)
+    components[0, 0, :4] = -(2**15)  # their squares are 2**32 together
+    components[0, 0, 4:], components[0, 1:] = 0, 0
+    replace(likeness, components=components).save(tmp_path / "likeness.npz")
+    with pytest.raises(ArtifactError, match="too large"):
+        load_likeness(tmp_path / "likeness.npz", height=SIDE, width=SIDE)
 
 
 def test_golden_vectors_of_a_host(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ async function explain(file) {
   show();
   const { result } = answer;
   const chance = result.results ? "" : `, probability ${share(result)}`;
-  say(`${file.name}: ${className(result)}${chance}.`);
+  say(`${file.name}: ${className(result)}${chance}.${unlike(result) ? ` ${unlike(result)}` : ""}`);
 }
 
 const several = (result) => "outputs" in result;
@@ -143,6 +143,10 @@ const share = (result) => {
   return result.results ? real(result.results[result.label] ?? result.results[0]) : percent(result.probabilities[result.label]);
 };
 const logit = (result) => (several(result) ? result.outputs[result.label] ?? result.outputs[0] : result.logit);
+const unlike = (result) =>
+  result.unlikeness > 1
+    ? `It is unlike the training images (${result.unlikeness.toPrecision(3)} times the limit): the answer may mean nothing.`
+    : "";
 const real = (value) => value?.toPrecision(4).replace("-", "\u2212") ?? "not finite";
 const percent = (value) => (value > 0.999 ? "> 99.9 %" : value < 0.001 ? "< 0.1 %" : `${(100 * value).toFixed(1)} %`);
 const ms = (value) => `${value < 10 ? value.toFixed(2) : value.toFixed(0)} ms`;
@@ -159,6 +163,8 @@ function show() {
   $("class").textContent = className(result);
   const where = result.results ? "is what the imported network gives" : `is the network's answer at the operating point ${point().name}`;
   $("verdict-note").textContent = `${where}, not a diagnosis`;
+  $("unlike").textContent = unlike(result);
+  $("unlike").hidden = !unlike(result);
   $("bar").parentElement.hidden = Boolean(result.results);
   $("bar").style.width = `${100 * (result.probability ?? result.probabilities?.[result.label])}%`;
   $("tick").hidden = several(result);
@@ -266,7 +272,8 @@ function showMany() {
   const answered = state.items.filter((item) => item.result).map((item) => className(item.result));
   const asked = "outputs" in run() ? run().class_names.filter((name) => answered.includes(name)).slice(0, SHOWN) : [run().class_names[1]];
   const counts = asked.map((name) => `${answered.filter((one) => one === name).length} ${name}`);
-  $("counts").textContent = [`${state.items.length} images: ${counts.join(", ")}`, failed ? `${failed} could not be used` : ""].filter(Boolean).join(", ");
+  const strange = state.items.filter((item) => item.result && unlike(item.result)).length;
+  $("counts").textContent = [`${state.items.length} images: ${counts.join(", ")}`, strange ? `${strange} unlike the training images` : "", failed ? `${failed} could not be used` : ""].filter(Boolean).join(", ");
 }
 
 function row(item) {
@@ -288,7 +295,7 @@ function row(item) {
     const last = document.createElement("td");
     last.append(button);
     line.append(
-      element("td", className(result)),
+      element("td", className(result) + (unlike(result) ? " (unlike the training images)" : "")),
       element("td", share(result), "number"),
       element("td", integer(logit(result)), "number"),
       element("td", ms(result.preprocess_ms), "number time"),
@@ -307,10 +314,10 @@ export function isFormula(text) {
 function csv() {
   const quote = (value) => `"${typeof value === "string" && isFormula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
   if ("outputs" in run()) return classesCsv(quote);
-  const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "error", "note"];
+  const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "unlikeness", "error", "note"];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
-    point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", error, $("note").textContent.trim(),
+    point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", result?.unlikeness ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
@@ -322,12 +329,12 @@ function classesCsv(quote) {
   const shares = [...Array((found?.results ?? found?.probabilities ?? []).length).keys()];
   const head = [
     "file", "run", "device", "class", ...shares.map((k) => (imported ? `result_${k}` : `probability_${names[k]}`)),
-    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "error", "note",
+    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "unlikeness", "error", "note",
   ];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result?.class_name ?? "",
     ...shares.map((k) => (result?.results ?? result?.probabilities)?.[k] ?? ""), ...numbers.map((k) => result?.outputs?.[k] ?? ""),
-    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", error, $("note").textContent.trim(),
+    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", result?.unlikeness ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
