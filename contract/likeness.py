@@ -86,9 +86,11 @@ def load_likeness(path: Path, *, height: int, width: int) -> Likeness:
         or weights is None or weights.dtype != np.int64 or weights.shape != (len(components),)
         or limits is None or limits.dtype != np.int64 or limits.shape != (3,) or min(limits.tolist()) < 1
     ):  # fmt: skip
-        raise ArtifactError(f"{path} does not say what images of {height} x {width} look like. Package the run again.")
+        raise ArtifactError(
+            f"{path} does not say what images of {height} x {width} look like. Export and package the run again."
+        )
     flat = components.reshape(len(components), height * width).astype(np.int32)
     too_long = bool(len(flat)) and int((flat * flat).sum(axis=1, dtype=np.int64).max()) > _LONGEST
     if too_long or not all(0 <= weight <= 1 << WEIGHT_BITS for weight in weights.tolist()):
-        raise ArtifactError(f"{path} is damaged: its components or weights are too large. Package the run again.")
+        raise ArtifactError(f"{path} is damaged: its components or weights are too large. Export it again.")
     return Likeness(mean, components, weights, limits)  # type: ignore[arg-type]

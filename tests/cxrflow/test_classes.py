@@ -19,11 +19,13 @@ from contract.decision import Choice
 from contract.errors import CxrflowError
 from contract.golden import load_labelled
 from contract.manifest import load_manifest
+from contract.preprocess import load_pixels
 from contract.record import read_record
 from cxrflow.report.page import write_report
 from qnn.records import MeasuredClasses, Metrics
 from tests.cxrflow.conftest import Place, call_all
 from tests.cxrflow.test_report import NASTY, forge, leaves
+from tests.served import File, serving
 
 pytestmark = pytest.mark.slow  # it trains and simulates a network
 THREE = ("NORMAL", "BACTERIA", "VIRUS")
@@ -69,6 +71,30 @@ def test_the_same_integers_from_training_to_rtl_and_what_they_mean(three: Place)
     test = read_record(three.run / "train" / "metrics.json", Metrics).test
     assert isinstance(test, MeasuredClasses) and test.accuracy > 0.8
     assert np.mean(manifest.decision.classes(golden.outputs) == golden.labels) == pytest.approx(test.accuracy)
+
+
+def test_the_deploy_folder_answers_with_classes(three: Place) -> None:
+    """On the simulated board, too; and the page serves it."""
+    deploy, golden = three.run / "deploy" / "pynq-z2", load_labelled(three.run / "export" / "golden.npz")
+    images = sorted((three.folder / "xrays" / "test").rglob("*.png"))
+    by_pixels = {pixels.tobytes(): i for i, pixels in enumerate(golden.pixels)}
+    at = [by_pixels[load_pixels(image, height=8, width=8).tobytes()] for image in images]
+    for device in ("cpu", "sim"):
+        outcome = three("infer", deploy, *images, "--device", device, "--json")
+        assert outcome.code == 0, outcome.err
+        rows = json.loads(outcome.out)["results"]
+        assert [row["outputs"] for row in rows] == golden.outputs[at].tolist()
+        for row, i in zip(rows, at, strict=True):
+            assert list(row["probabilities"]) == list(THREE) and row["class"] == max(
+                THREE, key=row["probabilities"].get
+            )
+            assert list(row["probabilities"].values()) == golden.probability[i].tolist()
+            assert row["unlike"] == (row["unlikeness"] > 1)
+    explained = three("explain", deploy, images[0], "--device", "cpu", "--class", "VIRUS", "--json")
+    assert explained.code == 0 and json.loads(explained.out)["results"][0]["map_of"] == "VIRUS"
+    with serving(deploy, devices=("cpu",)) as served:
+        answer = served.post("/api/predict", File(images[0].read_bytes())).json()["results"][0]
+        assert answer["outputs"] == golden.outputs[at[0]].tolist() and answer["unlikeness"] == rows[0]["unlikeness"]
 
 
 def test_the_report_shows_each_class(three: Place) -> None:
