@@ -7,7 +7,7 @@ the networks of others.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -160,13 +160,7 @@ class Choice:
         return np.asarray(np.where(chosen, np.int64(one.label), greatest))
 
 
-def choice(
-    scales: Sequence[float],
-    offsets: Sequence[float],
-    *,
-    rule: str,
-    points: Mapping[str, tuple[int, float]] | None = None,
-) -> Choice:
+def choice(scales: Sequence[float], offsets: Sequence[float], *, rule: str) -> Choice:
     """Return the Choice of  real logit[k] = scales[k] * integer[k] + offsets[k], in integers once and for all.
 
     The greatest multiplier has MULTIPLIER_BITS bits, so a scale is kept to within 2**-(MULTIPLIER_BITS - 1) of the
@@ -176,48 +170,61 @@ def choice(
         scales: (K,) each above 0.
         offsets: (K,).
         rule: how the class is chosen, for people.
-        points: name -> (class, margin), the margin as a difference of real logits: see `OneAgainstRest`.
 
     Raises:
         ConfigError: a number is not finite or a scale is not above 0, or their sizes are too different for integers.
     """
     if len(scales) != len(offsets) or len(scales) < 2:
         raise ConfigError(f"found {len(scales)} scales and {len(offsets)} offsets, expected as many, of two or more.")
-    finite = all(math.isfinite(v) for v in (*scales, *offsets, *(margin for _, margin in (points or {}).values())))
-    if not finite or min(scales) <= 0:
+    if not all(math.isfinite(v) for v in (*scales, *offsets)) or min(scales) <= 0:
         raise ConfigError(
-            "a scale, offset or margin of the logits is not finite, or a scale is not above 0: the training diverged. "
+            "a scale or offset of the logits is not finite, or a scale is not above 0: the training diverged. "
             "Train the network again, with a lower learning rate."
         )
     shift = MULTIPLIER_BITS - math.frexp(max(scales))[1]  # max(scales) * 2**shift is in 2**29..2**30
     if abs(shift) > MAX_SHIFT:
         raise ConfigError(f"the greatest scale is {max(scales):g}, expected about 1e-6 to 1. Train the network again.")
 
-    def level(value: float, bits: int, what: str) -> int:
-        found = round(Fraction(value) * Fraction(2) ** shift)
-        if abs(found) >= 2**bits:
-            raise ConfigError(
-                f"{what} is {value:g}, which the integers of a scale of {max(scales):g} cannot make up for: every "
-                "image would get the same class. Train the network again."
-            )
-        return found
-
-    multipliers = [min(level(scale, MULTIPLIER_BITS + 1, "a scale"), 2**MULTIPLIER_BITS - 1) for scale in scales]
+    multipliers = [
+        min(_level(scale, shift, MULTIPLIER_BITS + 1, "a scale"), 2**MULTIPLIER_BITS - 1) for scale in scales
+    ]
     if min(multipliers) < 1:
         raise ConfigError(
             f"the scales of the logits are {min(scales):g} to {max(scales):g}: a class's integer says nothing. Train "
             "the network again, with a lower learning rate or another seed."
         )
-    return Choice(
-        multipliers,
-        [level(offset, OFFSET_BITS, "an offset") for offset in offsets],
-        shift,
-        rule,
-        {
-            name: OneAgainstRest(label, level(margin, MARGIN_BITS, "a margin"))
-            for name, (label, margin) in (points or {}).items()
-        },
-    )
+    return Choice(multipliers, [_level(offset, shift, OFFSET_BITS, "an offset") for offset in offsets], shift, rule)
+
+
+def with_points(chosen: Choice, label: int, margins: Mapping[str, float]) -> Choice:
+    """Return `chosen` with operating points for one class, see `OneAgainstRest`.
+
+    Args:
+        chosen: what the integers mean.
+        label: of the class.
+        margins: name -> margin, a difference of real logits.
+
+    Raises:
+        ConfigError: a margin is not finite, or so large that every image would get the same class.
+    """
+    if not all(map(math.isfinite, margins.values())):
+        raise ConfigError("a margin of an operating point is not finite: the training diverged. Train again.")
+    points = {
+        name: OneAgainstRest(label, _level(margin, chosen.shift, MARGIN_BITS, "a margin"))
+        for name, margin in margins.items()
+    }
+    return replace(chosen, operating_points=points)
+
+
+def _level(value: float, shift: int, bits: int, what: str) -> int:
+    """Return a real number as a level, of so many bits. Raises ConfigError."""
+    found = round(Fraction(value) * Fraction(2) ** shift)
+    if abs(found) >= 2**bits:
+        raise ConfigError(
+            f"{what} is {value:g}, which the integers of these scales cannot make up for: every image would get the "
+            "same class. Train the network again."
+        )
+    return found
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

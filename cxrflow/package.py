@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.decision import Choice, Decision, integer_threshold
+from contract.decision import Choice, Decision, integer_threshold, with_points
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
@@ -201,7 +201,9 @@ def _origin(exported: Exported, metrics: Metrics | None) -> dict[str, Any]:
 
 def _decision(exported: Exported, metrics: Metrics) -> Decision | Choice:
     if exported.choice is not None:
-        return exported.choice
+        if metrics.one_class is None:
+            return exported.choice
+        return with_points(exported.choice, metrics.class_names.index(metrics.one_class), metrics.operating_points)
     scale, offset, threshold = exported.scale, exported.offset, exported.threshold
     if scale is None or offset is None or threshold is None:
         raise ArtifactError("export.json has no scale, offset or threshold, expected those of a logit. Export again.")

@@ -411,6 +411,7 @@ class Run:
                     source=data.source,
                     seen=seen,
                     names=data.class_names,
+                    one_class=metrics.one_class,
                 ),
             )
         return folder

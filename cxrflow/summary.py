@@ -144,16 +144,17 @@ def evaluation_tables(found: Evaluation | ClassEvaluation) -> list[RenderableTyp
     known = f", of which the training has used {used}" if used else ""
     title = f"{found.n} images of {found.source}{known}. {DISCLAIMER}"
     tables = [_table(title, ("metric", "value", "95 % over patients"), rows, text=["metric"])]
+    of_point: tuple[str, ...] = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
+    note = ""
     if isinstance(found, ClassEvaluation):
         tables += _class_tables(found, "images of")
-    else:
-        headings = ("accuracy", "balanced_accuracy", "sensitivity", "specificity")
-        rows = [
-            (_words(rule), *(_figure(getattr(point, name)) for name in headings))
-            for rule, point in found.operating_points.items()
-        ]
-        words = ("operating point", *(name.replace("_", "\n") for name in headings))
-        tables.append(_table("", words, rows, text=["operating point"]))
+        of_point, note = (*of_point, "precision"), "of the class that 'train.one_class' names, against the rest"
+    rows = [
+        (_words(rule), *(_figure(getattr(point, name)) for name in of_point))
+        for rule, point in found.operating_points.items()
+    ]
+    words = ("operating point", *(name.replace("_", "\n") for name in of_point))
+    tables += [_table("", words, rows, text=["operating point"], note=note)] if rows else []
     if found.shifts:
         rows = [
             (f"{at.shift} [{at.unit}]", f"{at.level:g}", *map(_figure, (at.accuracy, at.auc, at.balanced_accuracy)))

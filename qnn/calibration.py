@@ -122,6 +122,27 @@ def operating_points(logits: Logits, labels: Labels) -> dict[str, float]:
     }
 
 
+def margins(logits: Logits, label: int) -> Logits:
+    """Return (N,) how much greater the logit of one class is than all others, of (N, K); below 0 where it is not."""
+    return np.asarray(logits[:, label] - np.delete(logits, label, axis=1).max(axis=1))
+
+
+def class_operating_points(logits: Logits, labels: Labels, label: int) -> dict[str, float]:
+    """Return margins by rule, for the answer `label` where `margins(logits, label)` is greater; logits are (N, K).
+
+    The greatest logit is the answer at margin 0.
+    """
+    points = operating_points(margins(logits, label), (labels == label).astype(np.int64))
+    return {name: margin for name, margin in points.items() if name != "balanced"}
+
+
+def answers_at(logits: Logits, label: int, margin: float) -> Labels:
+    """Return (N,) what is answered at an operating point for one class: see contract.decision.OneAgainstRest."""
+    others = np.array(logits, dtype=np.float64)
+    others[:, label] = -np.inf
+    return np.where(margins(logits, label) > margin, np.int64(label), others.argmax(axis=1))
+
+
 def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return (N,) which of BINS equal bins each probability lies in."""
     return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)

@@ -115,6 +115,7 @@ def report_evaluation(
     with_shifts: bool,
     seen: Seen | None = None,
     names: Sequence[str] = CLASS_NAMES,
+    one_class: str | None = None,
 ) -> dict[str, Any]:
     """Measure a trained network on other images; write evaluation.json and figures into the new folder `out`.
 
@@ -128,6 +129,7 @@ def report_evaluation(
         with_shifts: measure under the grid of shifts as well.
         seen: how many of the images the training has used; None: unknown.
         names: of the classes.
+        one_class: of K classes, the one that `points` are for.
 
     Returns:
         What evaluation.json holds.
@@ -137,7 +139,7 @@ def report_evaluation(
     found: dict[str, Any] = {"note": FOOTER, "source": source}
     found["operating_point_rule"] = GREATEST if several else RULES[rule]
     found["seen"] = None if seen is None else asdict(seen)
-    found |= evaluate_split(logits, split, points, rule=rule, names=names)
+    found |= evaluate_split(logits, split, points, rule=rule, names=names, one_class=one_class)
     out.mkdir(parents=True)
     if several:
         plot_class_roc(out / "roc.png", logits, split.labels, class_names=names)

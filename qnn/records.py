@@ -65,6 +65,17 @@ class ClassMeasured(Record):
     intervals: Annotated[dict[Text, tuple[Share, Share]], Few]  # 95 % over patients
 
 
+class ClassPoint(Record):
+    """The classifier of K classes at an operating point for one of them."""
+
+    margin: Number
+    accuracy: Share
+    balanced_accuracy: Share | None = None
+    sensitivity: Share | None = None  # of that class
+    specificity: Share | None = None
+    precision: Share | None = None
+
+
 class MeasuredClasses(Figures):
     """Metrics of one set of images of K classes. None: a class is absent."""
 
@@ -78,6 +89,7 @@ class MeasuredClasses(Figures):
     ece: Share  # of the answer's probability, at equal class sizes
     classes: Annotated[list[ClassMeasured], Field(min_length=2, max_length=1000)]
     intervals: Annotated[dict[Text, tuple[Number, Number]], Few]  # 95 % over patients
+    operating_points: Annotated[dict[Text, ClassPoint], Few]  # for `one_class` of the training
 
     @model_validator(mode="after")
     def _is_square(self) -> Self:
@@ -119,7 +131,8 @@ class Metrics(Record):
     split: Text = ""  # fingerprint of the training images and their patients
     class_names: Annotated[tuple[Text, ...], Field(min_length=2, max_length=1000)] = ("NORMAL", "PNEUMONIA")
     operating_point_rule: Text
-    operating_points: Annotated[dict[Text, Number], Few]  # empty: K classes, or an earlier version chose none
+    operating_points: Annotated[dict[Text, Number], Few]  # empty: `one_class` is None, or an earlier version chose none
+    one_class: Text | None = None  # of K classes: the one that the operating points are for, against the rest
     calibration: Calibration | None = None
     validation: Measured | MeasuredClasses
     test: Measured | MeasuredClasses | None = None  # None: nobody has looked at the test images
@@ -137,6 +150,8 @@ class Metrics(Record):
             classes = len(measured.classes) if isinstance(measured, MeasuredClasses) else 2
             if measured is not None and classes != len(self.class_names):
                 raise ValueError(f"{classes} classes were measured, but {len(self.class_names)} have a name")
+        if self.one_class is not None and self.one_class not in self.class_names:
+            raise ValueError("the class that has operating points is none of the classes")
         return self
 
 

@@ -73,9 +73,15 @@ def finish(
         "operating_point": threshold,
         "operating_point_rule": RULES[rule] if spec.outputs == 1 else GREATEST,
         "operating_points": result.operating_points,
+        **({} if config.one_class is None else {"one_class": config.one_class}),
         "calibration": {**asdict(result.calibration), **ece},
         "validation": evaluate_split(
-            predict_logits(result.net, data.val.pixels), data.val, result.operating_points, rule=rule, names=names
+            predict_logits(result.net, data.val.pixels),
+            data.val,
+            result.operating_points,
+            rule=rule,
+            names=names,
+            one_class=config.one_class,
         ),
         "best_epoch": result.best_epoch,
         "epochs_trained": len(result.history),
@@ -118,7 +124,7 @@ def add_test(
     """
     points, rule = metrics["operating_points"], config.operating_point
     logits = predict_logits(net, data.test.pixels)
-    test = evaluate_split(logits, data.test, points, rule=rule, names=data.class_names)
+    test = evaluate_split(logits, data.test, points, rule=rule, names=data.class_names, one_class=config.one_class)
     found = {**metrics, "test": test}
     write_json(out / "metrics.json", found)
     return found

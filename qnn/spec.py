@@ -215,6 +215,17 @@ class TrainConfig(Fields):
     distill: Distillation | None = None
     init_from: Path | None = None  # a finished run of the same layer sizes, whose weights are the start; name or folder
     operating_point: OperatingRule = "balanced"
+    one_class: str | None = (
+        None  # of K classes: the one that has operating points, against the rest; None: there are none
+    )
+
+    @model_serializer(mode="wrap")
+    def _leave_out_no_class(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what the files of before there were K classes have."""
+        content: dict[str, Any] = write(self)
+        if self.one_class is None:
+            del content["one_class"]
+        return content
 
     @model_validator(mode="after")
     def _patience_is_shorter(self) -> Self:

@@ -37,7 +37,15 @@ from contract.errors import ArtifactError, ConfigError, DataError
 from contract.files import replacing
 from datasets.xray import Split, XrayData
 from qnn.augment import augment
-from qnn.calibration import Platt, Scaling, calibrate, fit_platt, fit_scaling, operating_points
+from qnn.calibration import (
+    Platt,
+    Scaling,
+    calibrate,
+    class_operating_points,
+    fit_platt,
+    fit_scaling,
+    operating_points,
+)
 from qnn.checkpoint import load_torch, save_torch
 from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, predict_logits, snap_weights
@@ -61,7 +69,8 @@ class TrainResult:
 
     net: PixelMLP  # of the best epoch, weights snapped to their integers, logits calibrated, evaluation mode
     calibration: Platt | Scaling  # what was done to the logits
-    # By rule: class 1 where the calibrated logit exceeds this [logit]. None with K logits: the greatest is the class.
+    # By rule: class 1 where the calibrated logit exceeds this [logit]. With K logits: `one_class` of the config where
+    # its logit exceeds all others by more; none where the config names no class.
     operating_points: dict[str, float]
     operating_point: float  # the one that the config names; 0 with K logits
     history: tuple[Row, ...]  # one row per epoch, fields as in HISTORY_FIELDS
@@ -487,14 +496,17 @@ def _to_result(trainee: _Trainee, data: XrayData, *, interrupted: bool) -> Train
     logits, points = predict_logits(net, pixels), dict[str, float]()
     fit = fit_platt(logits, labels) if logits.ndim == 1 else fit_scaling(logits, labels)
     calibrate(net, fit)
+    pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
     if logits.ndim == 1:
-        pixels, labels = augmented_validation(data.val, config.validation_augment, copies=OPERATING_COPIES)
         points = operating_points(predict_logits(net, pixels), labels)
+    elif config.one_class is not None:
+        label = data.class_names.index(config.one_class)
+        points = class_operating_points(predict_logits(net, pixels), labels, label)
     return TrainResult(
         net=net,
         calibration=fit,
         operating_points=points,
-        operating_point=points[config.operating_point] if points else 0.0,
+        operating_point=points[config.operating_point] if logits.ndim == 1 else 0.0,
         history=tuple(trainee.history),
         best_epoch=trainee.best_epoch,
         interrupted=interrupted,
@@ -533,7 +545,13 @@ def _check_data(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> None:
     if spec.outputs > 1 and config.operating_point != "balanced":
         raise ConfigError(
             f"'train.operating_point' is {config.operating_point}, a threshold of one logit, but the network has "
-            f"{spec.outputs}, of which the greatest is the class. Leave 'train.operating_point' out."
+            f"{spec.outputs}, of which the greatest is the class. Leave 'train.operating_point' out; 'train.one_class' "
+            "names a class that is to have such points."
+        )
+    if config.one_class is not None and (spec.outputs == 1 or config.one_class not in data.class_names):
+        raise ConfigError(
+            f"'train.one_class' is {config.one_class[:60]!r}, expected one of more than two classes in 'data.classes'; "
+            f"here are {', '.join(data.class_names)[:200]}."
         )
     for name, split in (("train", data.train), ("val", data.val)):
         if split.pixels.dtype != np.uint8 or split.pixels.shape[1:] != (spec.height, spec.width):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Decision, choice
+from contract.decision import Decision, choice, with_points
 from contract.likeness import FILE, Likeness
 from contract.manifest import DISCLAIMER, SCHEMA, Hardware, Manifest, Stream, load_manifest, save_manifest
 from contract.network import Dense, Input, IntegerNetwork, save_network
@@ -89,7 +89,7 @@ def write_classes(out: Path, names: list[str], *, seed: int = 3, **changes: Any)
     network = IntegerNetwork(Input(28, 28), (hidden, Dense(rng.integers(-128, 128, (count, 16)).astype(np.int8), None)))
     usual = network.outputs(random_pixels(200, height=28, width=28))[-1].mean(axis=0)
     offsets = (-usual / 256).tolist()  # so that each class is the answer now and then
-    decision = choice([1 / 256] * count, offsets, rule="the most probable", points={"careful": (1, -2.5)})
+    decision = with_points(choice([1 / 256] * count, offsets, rule="the most probable"), 1, {"careful": -2.5})
     write_deploy(out)
     hardware = load_manifest(out / "accelerator.json").hardware
     assert hardware is not None

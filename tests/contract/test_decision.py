@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from contract.decision import Choice, Decision, OneAgainstRest, choice, integer_threshold, sigmoid
+from contract.decision import Choice, Decision, OneAgainstRest, choice, integer_threshold, sigmoid, with_points
 from contract.errors import ConfigError
 
 
@@ -94,7 +94,7 @@ def test_integers_say_what_the_scales_and_offsets_said(
 ) -> None:
     """Rounded once, when they are made: no logit moves by more than a few parts in 2**30 of the largest."""
     scales, offsets = zip(*maps, strict=True)
-    made = choice(scales, offsets, rule="r", points={"p": (1, margin)})
+    made = with_points(choice(scales, offsets, rule="r"), 1, {"p": margin})
     outputs = np.array([row[: len(maps)]], dtype=np.int64)
     want = [Fraction(s) * x + Fraction(o) for s, x, o in zip(scales, row, offsets, strict=False)]
     unit = Fraction(2) ** -made.shift
@@ -123,6 +123,13 @@ def test_integers_say_what_the_scales_and_offsets_said(
 def test_scales_that_integers_cannot_carry_are_refused(scales: list[float], offsets: list[float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         choice(scales, offsets, rule="r")
+
+
+def test_margins_that_integers_cannot_carry_are_refused() -> None:
+    made = choice([1.0, 2.0], [0.0, 0.0], rule="r")
+    for margin, message in ((math.nan, "not finite"), (math.inf, "not finite"), (1e30, "a margin is 1e[+]30")):
+        with pytest.raises(ConfigError, match=message):
+            with_points(made, 0, {"p": margin})
 
 
 def test_outputs_that_are_no_device_s_are_refused() -> None:

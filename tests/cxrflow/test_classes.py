@@ -54,7 +54,7 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("three"))
     draw(place.folder / "xrays")
     data = {"source": str(place.folder / "xrays"), "classes": list(THREE)}
-    place.experiment(data=data, train={"epochs": 8, "lr": 0.02})
+    place.experiment(data=data, train={"epochs": 8, "lr": 0.02, "one_class": "VIRUS"})
     call_all(place, ["train", "export", "build", "simulate", "package"])
     assert place("report", "tiny").code == 0
     return place
@@ -70,6 +70,11 @@ def test_the_same_integers_from_training_to_rtl_and_what_they_mean(three: Place)
     np.testing.assert_array_equal(manifest.decision.probabilities(golden.outputs), golden.probability)
     test = read_record(three.run / "train" / "metrics.json", Metrics).test
     assert isinstance(test, MeasuredClasses) and test.accuracy > 0.8
+    for name, point in test.operating_points.items():
+        mine = golden.labels == 2
+        assert manifest.decision.operating_points[name].label == 2
+        called = manifest.decision.classes(golden.outputs, name)
+        assert np.mean(called[mine] == 2) == pytest.approx(point.sensitivity), name
     assert np.mean(manifest.decision.classes(golden.outputs) == golden.labels) == pytest.approx(test.accuracy)
 
 
@@ -103,6 +108,7 @@ def test_the_report_shows_each_class(three: Place) -> None:
         assert f"says {name}" in html and f"Test images labelled {name}" in html
     for word in ("macro AUC", "Cohen&#39;s kappa", "Brier score", "Each class against the rest", "ROC, each class"):
         assert word in html, word
+    assert "Operating points for VIRUS against the rest" in html and "sensitivity 95 %" in html
     assert "Operating points, on the test images" not in html and "balance</th>" not in html
     table = html[html.index('class="confusion"') :]
     counts = [int(n) for n in re.findall(r'<td(?: class="right")?>(\d+)</td>', table[: table.index("</table>")])]

@@ -13,11 +13,11 @@ import torch
 from sklearn import metrics as sk
 from torch.nn import functional
 
-from contract.decision import log_odds, softmax
+from contract.decision import choice, log_odds, softmax, with_points
 from contract.errors import ConfigError, DataError
 from datasets.xray import Split, XrayData, make_report
 from qnn import class_metrics as module
-from qnn.calibration import Scaling, fit_scaling
+from qnn.calibration import Scaling, answers_at, class_operating_points, fit_scaling, margins
 from qnn.checkpoint import load_checkpoint
 from qnn.class_metrics import (
     class_intervals,
@@ -123,6 +123,25 @@ def test_calibration_finds_the_scale_and_the_biases_that_were_taken_off() -> Non
     assert fit_scaling(-true, labels) == Scaling(1.0, (0.0,) * K)
 
 
+@pytest.mark.parametrize("label", range(K))
+def test_operating_points_for_one_class_are_those_of_its_margin(label: int) -> None:
+    """What is measured in floats is what the integers answer, and 95 % means at least 95 %, by the highest margin."""
+    points = class_operating_points(LOGITS, LABELS, label)
+    assert set(points) == {"youden", "sensitivity_95"}
+    scales, outputs = [0.1] * K, np.round(LOGITS * 10).astype(np.int64)
+    exact = with_points(choice(scales, [0.0] * K, rule=""), label, points)
+    mine = np.isin(LABELS, label)
+    for name, margin in points.items():
+        called = answers_at(LOGITS, label, margin)
+        clear = np.abs(margins(LOGITS, label) - margin) > 1e-6
+        np.testing.assert_array_equal(exact.classes(outputs, name)[clear], called[clear])
+        assert not (called[~(margins(LOGITS, label) > margin)] == label).any()
+    found = (answers_at(LOGITS, label, points["sensitivity_95"]) == label)[mine].mean()
+    higher = np.sort(margins(LOGITS, label)[mine & (margins(LOGITS, label) > points["sensitivity_95"])])[0]
+    assert found >= 0.95 > (answers_at(LOGITS, label, higher) == label)[mine].mean()
+    np.testing.assert_array_equal(answers_at(LOGITS - np.arange(K) * 1e-9, label, 0.0), LOGITS.argmax(axis=1))
+
+
 def test_losses_are_their_definitions() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, teacher = torch.randn(6, K, generator=generator), torch.randn(6, K, generator=generator)
@@ -198,10 +217,17 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         ),
         (SPEC.model_copy(update={"outputs": 4}), CONFIG, "but the network tells 4 apart"),
         (SPEC, CONFIG.model_copy(update={"operating_point": "youden"}), "'train.operating_point' is youden"),
+        (
+            SPEC,
+            CONFIG.model_copy(update={"one_class": "D"}),
+            "'train.one_class' is 'D', expected one of .* here are A, B",
+        ),
     ):
         with pytest.raises((DataError, ConfigError), match=message):
             train(DATA, spec, config, workdir=tmp_path, progress=False)
     with pytest.raises(ValueError, match="outputs is 2, but one logit tells two classes apart"):
         NetworkSpec(outputs=2)
+    assert "one_class" not in TrainConfig().model_dump(mode="json")
+    assert TrainConfig.model_validate(TrainConfig(one_class="A").model_dump(mode="json")).one_class == "A"
     assert "outputs" not in NetworkSpec().model_dump() and NetworkSpec(outputs=3).model_dump()["outputs"] == 3
     assert json.loads(NetworkSpec(outputs=3).model_dump_json())["outputs"] == 3
