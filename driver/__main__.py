@@ -176,7 +176,7 @@ def _answer_arrays(accelerator: Accelerator, files: list[Path]) -> list[dict[str
     rows, shape = [], accelerator.manifest.input.shape
     for file in files:
         x = load_npz(file).get("x")
-        if x is None or x.ndim < 2 or x[0].size != accelerator.manifest.input.size:
+        if x is None or x.ndim < 2 or not len(x) or x[0].size != accelerator.manifest.input.size:
             found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
             raise DataError(f"{file} has {found}, expected 'x' (N, {', '.join(map(str, shape))}).")
         answers = accelerator.infer(x.reshape(len(x), *shape))

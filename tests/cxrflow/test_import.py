@@ -72,6 +72,13 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     save_npz(here.folder / "some.npz", {"x": x})
     answered = json.loads(here("infer", deploy, "some.npz", "--device", "cpu", "--json", "--csv", "o.csv").out)
     assert [row["class"] for row in answered["results"]] == want.argmax(axis=1).tolist()
+    for wrong, why in (
+        (x[:0], "of the shape (0, 8, 8), expected"),
+        (x.astype("U9"), "expected"),
+        (x * np.nan, "expected"),
+    ):
+        save_npz(here.folder / "wrong.npz", {"x": wrong})
+        here("infer", deploy, "wrong.npz", "--device", "cpu").assert_refused(why)
     first = (here.folder / "o.csv").read_text().splitlines()[0]
     assert first == "file,class,output_0,output_1,output_2,result_0,result_1,result_2"
     for command in (("ip", file), ("report", "net"), ("compare", "net", "net"), ("results",)):
