@@ -19,7 +19,7 @@ from datasets.classes import Reading, settle_named
 from datasets.csv_rows import is_text
 from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
-from datasets.labels import Found, LabelRules, Verdict, settle
+from datasets.labels import Found, LabelRules, Verdict, plain, settle
 from datasets.layout import HIDDEN, folders, is_clutter
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, left_out_note, shown
 from datasets.medmnist import list_medmnist
@@ -51,6 +51,12 @@ def folders_that_classify(path: Path) -> bool:
     names = {name.lower() for name in folders(FolderTree(path))}
     splits = {SPLIT_NAMES.get(name) for name in names}
     return bool(splits & {"train", "test"}) or {name.lower() for name in CLASS_NAMES} <= names
+
+
+def _has_classes(path: Path, classes: Sequence[str]) -> bool:
+    """Return whether at least two of a folder's own folders are classes that the user names."""
+    named = {plain(name) for name in folders(FolderTree(path))}
+    return len(named & set(map(plain, classes))) > 1
 
 
 def _tables(path: Path) -> list[Path]:
@@ -130,6 +136,8 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
         DataError: the source is missing, of no known format, or damaged.
     """
     found = recognise(path)
+    if rules.classes is not None and path.is_dir() and _has_classes(path, rules.classes):
+        found = next(source for source in FORMATS if source.list is _list_folder)  # a table in it is beside the point
     try:
         listing = found.list(path, rules)
     except DataError as err:

@@ -4,6 +4,7 @@ The kinds of fault: the order of folders or of the alphabet decides a class's nu
 have becomes one that it has; a label that says nothing is a class; a split that knows of two classes only.
 """
 
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ KINDS = {"n": "NORMAL", "b": "PNEUMONIA", "v": "PNEUMONIA"}
 
 def release_files(extra: dict[str, bytes] | None = None) -> dict[str, bytes]:
     """Return the content of a release by name: of each class 8 patients in train, 2 in test, two images of each."""
-    files = {}
+    files: dict[str, bytes] = {}
     for split, count in (("train", 16), ("test", 4)):
         for at, kind in enumerate("nbv"):
             for i in range(count):
@@ -100,8 +101,28 @@ def test_any_folder_and_table_of_k_classes_is_k(tmp_path: Path) -> None:
         rows.append((f"f/{name}", name.split("/")[0], "", where))
     for split in (data.train, data.val, data.test):
         assert set(split.labels.tolist()) == {0, 1, 2, 3}
+    packed = {path.relative_to(tmp_path / "f").as_posix(): path.read_bytes() for path in (tmp_path / "f").glob("*/*")}
+    assert_same_images(load(write_zip(tmp_path / "f.zip", packed), classes=classes), data)
+    table(tmp_path / "f" / "metadata.csv", [("x", "y")], heading="FILE NAME,URL")  # beside the folders: not the labels
+    assert_same_images(load(tmp_path / "f", classes=classes), data)
     listed = load(table(tmp_path / "t.csv", rows, heading="path,label,patient,split"), classes=classes)
     assert {name.removeprefix("f/"): at for name, at in everything(listed).items()} == everything(data)
+
+
+def test_splits_with_k_folders_are_used_as_they_are(tmp_path: Path) -> None:
+    files: dict[str, bytes] = {}
+    for split, count in (("train", 8), ("Val", 3), ("test", 4)):
+        for at, name in enumerate(("c", "a", "b")):
+            files |= {f"{split}/{name}/{split}{at}{i}.png": png(1000 * len(split) + 100 * at + i) for i in range(count)}
+    data = load(write(tmp_path / "s", files), classes=("a", "b", "c"))
+    assert {split: set(counts.values()) for split, counts in data.report.counts.items()} == {
+        "train": {8}, "val": {3}, "test": {4},
+    }  # fmt: skip
+    assert all("abc"[label] == name.split("/")[1] for name, (_, label) in everything(data).items())
+    shutil.rmtree(tmp_path / "s" / "test" / "b")
+    refused(
+        tmp_path / "s", "expected images of all classes, a, b, c", "of b there is none in test", classes=("a", "b", "c")
+    )
 
 
 @pytest.mark.parametrize(
