@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 TRAINED = ("data", "network", "train", "model")  # the experiment's sections that the network belongs to
-BUILT = (*TRAINED, "build")
+EXPORTED = (*TRAINED, "export")
+BUILT = (*EXPORTED, "build")
 TRAINING, IMPORT = "training", "import"  # the front ends
 Files = Mapping[str, tuple[str, ...]]  # of earlier stages: the stage -> patterns of its files
 
@@ -70,7 +71,7 @@ STAGES: dict[str, Stage] = {
         command="export",
         code=("export.export", "datasets.likeness"),
         reads={"train": ("checkpoint.pt",)},
-        sections=(*TRAINED, "export"),
+        sections=EXPORTED,
         tools=("torch", "brevitas", "qonnx", "onnx"),
         front=TRAINING,
         without="no integers to build from",

@@ -19,8 +19,9 @@ from typer.testing import CliRunner
 
 from contract.errors import ArtifactError, ConfigError
 from cxrflow.cli import app
-from cxrflow.experiment import load_experiment
+from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.report.page import write_report
+from cxrflow.stage_table import BUILT
 from cxrflow.sweep import command, drive, model, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
 from cxrflow.sweep.trial import Trial
@@ -177,6 +178,14 @@ RUNNING = {
     "key": "k", "run": "good", "status": "running", "error": "", "node": "", "experiment": "e", "seed": 0,
     "values": {"network.hidden": [8]}, "network": "64-8-1 W4A4",
 }  # fmt: skip
+
+
+def test_every_section_of_an_experiment_is_in_the_key_of_a_trial(tmp_path: Path) -> None:
+    assert set(Experiment.model_fields) == {"name", *BUILT}
+    base = load_experiment(written(tmp_path).parent / "tiny.yaml")
+    points = [Point((("export.factor_bits", bits),)) for bits in (8, 9)]
+    keys = {Trial(point, point.experiment(base), tmp_path / "runs", "data").key for point in points}
+    assert len(keys) == 2
 
 
 def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path) -> None:
