@@ -75,6 +75,7 @@ def _run(
     from cxrflow.stages import Run
 
     experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=fields or ())
+    spare([runs / experiment.name], experiment.data.files, option="--runs")
     return Run(experiment, runs, Console())
 
 
@@ -143,6 +144,7 @@ def data_check(
         raise ConfigError("neither an experiment nor --data was given, expected one of them. Give what to look at.")
     if figure is not None:
         spare([figure], [*config.files, *config.named(figure), *([] if file is None else [file])], option="--figure")
+    spare([runs], config.files, option="--runs")
     loaded = load_source(config, height=network.height, width=network.width, cache=runs / ".cache", console=console)
     survey = None if config.source == "phantom" else survey_source(config.source, config.label_rules, console)
     for table in summary.check_tables(loaded, survey):

@@ -40,6 +40,7 @@ class Listing:
     notes: tuple[str, ...] = ()  # sentences on what the source does not say and what was done about it
     left_out: Mapping[str, Sequence[str]] = field(default_factory=dict)  # files that were not read, by the reason
     paths: tuple[Path, ...] = ()  # of the images, where they may lie outside of `root`
+    emptied: tuple[str, ...] = ()  # splits that it has but for images that were left out, all of them for their labels
     close: Callable[[], None] = lambda: None  # call when nothing will be read any more
 
 

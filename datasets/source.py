@@ -210,7 +210,9 @@ def load_xrays(
         kept_labels = np.array([file.label for file in files], dtype=np.int64)
         every = Split(decoded.pixels[good], kept_labels, group_images(who.keys, copies), names)
         own, notes = _own_splits(listing, files, every, unit=who.unit, class_names=class_names)
-        splits, val_notes = _with_validation(own, every, val_fraction=val_fraction, seed=seed, class_names=class_names)
+        splits, val_notes = _with_validation(
+            listing, own, every, val_fraction=val_fraction, seed=seed, class_names=class_names
+        )
         train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
         unread, named = left_out_note(listing.left_out), _named_splits(listing, names)
         overlooked = unread if set(listing.left_out) - {HIDDEN} else ()
@@ -300,10 +302,9 @@ def _own_splits(
         raise DataError(f"{listing.root}: has no test split, and none can be drawn from it: {err}") from err
     splits[rest[mask]] = "test"
     count = int(mask.sum())
-    note = (
-        f"The source has no test split: {count} images, about {count / len(splits):.0%}, were set aside by {unit}; "
-        "no option changes which."
-    )
+    why = "All test images of the source were left out, for their labels" if "test" in listing.emptied else (
+        "The source has no test split")  # fmt: skip
+    note = f"{why}: {count} images, about {count / len(splits):.0%}, were set aside by {unit}; no option changes which."
     return splits, (note,)
 
 
@@ -319,7 +320,7 @@ def _named_splits(listing: Listing, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _with_validation(
-    own: NDArray[np.str_], every: Split, *, val_fraction: float, seed: int, class_names: Sequence[str]
+    listing: Listing, own: NDArray[np.str_], every: Split, *, val_fraction: float, seed: int, class_names: Sequence[str]
 ) -> tuple[NDArray[np.str_], tuple[str, ...]]:
     """Return the splits with a validation split, the source's own if it has one, and what to say about it."""
     splits = own.copy()
@@ -331,6 +332,8 @@ def _with_validation(
         every.labels[rest], every.patients[rest], val_fraction=val_fraction, seed=seed, class_names=class_names
     )
     splits[rest[mask]] = "val"
+    if "val" in listing.emptied:
+        return splits, ("All validation images of the source were left out, for their labels: others were drawn.",)
     return splits, ()
 
 
@@ -338,8 +341,10 @@ def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: S
     """Stop unless every split that the source has, or the whole source, holds images of all classes."""
     if listing.splits and "train" not in listing.splits:  # only a table can say so
         others = " and ".join(listing.splits)
+        lost = "has no label that counts for any training image" if "train" in listing.emptied else (
+            "names no training image")  # fmt: skip
         raise DataError(
-            f"{listing.root}: names no training image, all are of {others}; expected images of train, too, so mark "
+            f"{listing.root}: {lost}, all are of {others}; expected images of train, too, so mark "
             "some as train, or remove the column of splits to have the images divided."
         )
     found = {(file.split, file.label) for file in files}

@@ -115,12 +115,20 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         if label is not None
     ]
     splits = tuple(split for split in ("train", "val", "test") if any(file.split == split for file in listed))
+    named = {*read.splits, *(row.split for row in rows)}
     spoken = (f"{len(rows):,} lines name {len(files):,} images.",) if len(files) < len(rows) else ()
     notes = (*classes.note, *notes, *read.notes, *path_notes, *spoken, *label_notes)
     if folder is not None:
         left_out |= _unnamed(folder, table, files)
     return Listing(
-        table, f"table {shown(table.name)}", tuple(listed), splits, notes, left_out, tuple(f.path for f in files)
+        table,
+        f"table {shown(table.name)}",
+        tuple(listed),
+        splits,
+        notes,
+        left_out,
+        tuple(file.path for file in files),
+        tuple(split for split in ("train", "val", "test") if split in named and split not in splits),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ArtifactError, ConfigError
-from contract.files import write_whole
+from contract.files import spare, write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.runs import locked, writing
@@ -25,6 +25,7 @@ def run(
     """Do what is left of a sweep; return its front, and what is wrong with damaged trials."""
     sweep, base = load_sweep(file, data=data, yes=yes)
     folder = runs / sweep.name
+    spare([folder], base.data.files, option="--runs")
     with locked(folder), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / COPY, file.read_text(encoding="utf-8"))

@@ -291,6 +291,13 @@ def test_optuna_learns_that_a_stopped_trial_has_no_figures(stopped: bool) -> Non
     ]
 
 
+def test_no_sweep_is_written_into_its_data(tmp_path: Path) -> None:
+    (tmp_path / "xrays").mkdir()
+    outcome = Place(tmp_path)("sweep", written(tmp_path), "--data", "xrays", "--runs", "xrays/runs")
+    outcome.assert_refused("lies in", "which this command reads", "Choose another with --runs.")
+    assert not any((tmp_path / "xrays").iterdir())
+
+
 def test_a_cluster_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     outcome = Place(tmp_path)("sweep", written(tmp_path), "--address", "127.0.0.1:9")
     outcome.assert_refused("no Ray cluster answers at '127.0.0.1:9'")

@@ -208,6 +208,30 @@ def test_what_the_user_names_is_a_class(images: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize("own", [True, False])
+def test_a_split_without_a_label_is_not_said_to_be_missing(images: Path, split: str, own: bool) -> None:
+    """The kind of fault: a note that is false, because images were left out before it was written."""
+    where = [("train", "train", "train", "val", "test")[i // 2 % 5] for i in range(40)]
+    some = [(f"images/{i}.png", i, where[i], "" if where[i] == split else i % 2) for i in range(40)]
+    path, options = table(images / "x.csv", some, "path,image_id,split,label"), {}
+    if not own:  # the labels are in another table, which lacks that split's
+        path = table(images / "x.csv", [row[:3] for row in some], "path,image_id,split")
+        kept = [(row[1], row[3]) for row in some if row[3] != ""]
+        options = {"label_table": table(images / "labels.csv", kept, "image_id,label")}
+    if split == "train":
+        refused(
+            path, "has no label that counts for any training image, all are of val and test", blank="drop", **options
+        )
+        return
+    data = load(path, blank="drop", **options)
+    said = " ".join(data.report.notes)
+    what = {"val": "All validation images of the source were left out, for their labels: others were drawn.",
+            "test": "All test images of the source were left out, for their labels: "}[split]  # fmt: skip
+    assert what in said and "has no test split" not in said
+    assert len(data.test) == (8 if split == "val" else 5) and len(data.val) >= 6
+
+
 def test_several_classes_of_which_two_count(images: Path) -> None:
     classes = ["Normal", "Lung Opacity", "No Lung Opacity / Not Normal"]
     some = [(f"images/{i}.png", classes[i % 3]) for i in range(39)]
