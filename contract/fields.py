@@ -8,11 +8,13 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+from contract.files import LONGEST_TEXT
+
 
 class Fields(BaseModel):
     """A section of such a file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=LONGEST_TEXT)
 
     @field_validator("*", mode="before")
     @classmethod

@@ -329,7 +329,8 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
     # A misspelled field comes first: it is also why another one seems to be missing.
     first = min(err.errors(), key=lambda error: error["type"] != "extra_forbidden")
     location, section = _known_location(model, [str(part) for part in first["loc"]])
-    where = ".".join(part if part.isidentifier() else _shortened(part) for part in location) or "the file"
+    known = (part if part.isidentifier() and len(part) <= 60 else _shortened(part) for part in location)
+    where = ".".join(known) or "the file"
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
         advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(section.model_fields)}."
@@ -341,7 +342,9 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
     if first["type"] == "model_type":
         expected = f"expected fields such as {', '.join(list(section.model_fields)[:3])}"
     else:
-        expected = first["msg"].replace("Input should be", "expected")
+        expected = (
+            first["msg"].replace("Input should be", "expected").replace("String should have", "expected a text of")
+        )
     return f"'{where}' is {_shortened(first['input'])}, {expected}. {example}"
 
 

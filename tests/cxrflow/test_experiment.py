@@ -128,6 +128,15 @@ def test_a_line_of_aliases_does_not_become_gigabytes(tmp_path: Path) -> None:
         load(tmp_path, bomb)
 
 
+@pytest.mark.parametrize("text", ["name: LONG", f"{GOOD}data: {{label: LONG}}", f"{GOOD}LONG: 1"], ids=len)
+def test_every_text_is_bounded(text: str, tmp_path: Path) -> None:
+    """Names and labels end in tables and on pages; no message quotes them at length."""
+    load(tmp_path, text.replace("LONG", "x" * 30)) if "label" in text else None
+    with pytest.raises(ConfigError, match=r"x\.\.\.x+'") as caught:
+        load(tmp_path, text.replace("LONG", "x" * 1000))
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("path", "found"), [("/dev/zero", "is not a file"), ("/tmp", "is not a file"), ("nope.yaml", "is not there")]
 )
