@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from contract.decision import Decision, Head
-from contract.errors import ArtifactError
+from contract.decision import Choice, Decision, Head, OneAgainstRest
+from contract.errors import ArtifactError, ConfigError
 from contract.golden import load_golden, load_labelled
 from contract.likeness import Likeness, load_likeness
 from contract.manifest import load_manifest
@@ -134,6 +134,19 @@ def test_answers_of_a_device(shell: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(("outputs", "classes"), [([[3], [-3]], [1, 0]), ([[1, 2, 2], [5, -5, 0]], [1, 0])])
 def test_classes_of_an_imported_network(outputs: list[list[int]], classes: list[int]) -> None:
     assert_same(Head().classes(np.array(outputs, dtype=np.int64)), wide(*classes))
+
+
+def test_levels_of_classes() -> None:
+    """A level has up to 62 bits, and so has a margin."""
+    points = {"more": OneAgainstRest(1, -(2**61)), "fewer": OneAgainstRest(0, 2**59), "none": OneAgainstRest(0, 2**61)}
+    choice = Choice([2**29, 1], [2**59, -5], 0, "a test", points)
+    outputs = np.array([[2**31 - 1, 3], [-(2**31), 2**31 - 1]], dtype=np.int64)
+    assert_same(choice.levels(outputs), np.array([[2**60 + 2**59 - 2**29, -2], [-(2**59), 2**31 - 6]]))
+    assert_same(choice.classes(outputs), wide(0, 1))
+    for point, classes in (("more", [1, 1]), ("fewer", [0, 1]), ("none", [1, 1])):
+        assert_same(choice.classes(outputs, point), wide(*classes))
+    with pytest.raises(ConfigError, match="outside 32 bits"):
+        choice.levels(outputs + 2**32)
 
 
 def test_a_map_beyond_32_bits(tmp_path: Path) -> None:
