@@ -21,7 +21,11 @@ from contract.golden import load_labelled
 from contract.manifest import load_manifest
 from contract.preprocess import load_pixels
 from contract.record import read_record
+from cxrflow.experiment import load_experiment
 from cxrflow.report.page import write_report
+from cxrflow.sweep.spec import Point
+from cxrflow.sweep.table import points, rows
+from cxrflow.sweep.trial import Trial
 from qnn.records import MeasuredClasses, Metrics
 from tests.cxrflow.conftest import Place, call_all
 from tests.cxrflow.test_report import NASTY, forge, leaves
@@ -146,6 +150,19 @@ def test_compare_and_results_have_its_row(three: Place) -> None:
     assert out.code == 0 and "test AUC" in " ".join(out.out.split()) and "kappa" in out.out
     results = three("results")
     assert results.code == 0 and "64-8-3 W4A4" in results.out
+
+
+def test_a_trial_of_a_sweep_is_judged_by_the_macro_auc(three: Place, tmp_path: Path) -> None:
+    base = load_experiment(three.folder / "tiny.yaml")
+    point = Point((("network.hidden", (4,)), ("train.epochs", 2)))
+    experiment = point.experiment(base)
+    assert experiment.network.describe() == "64-4-3 W4A4"
+    row = Trial(point, experiment, tmp_path / "sweep", "data").run(lambda _: None)
+    metrics = read_record(tmp_path / "sweep" / experiment.name / "train" / "metrics.json", Metrics)
+    assert metrics.test is None and metrics.best is not None
+    assert row["monitor"] == metrics.best.monitor and row["validation_auc"] == metrics.validation.value("auc")
+    (found,) = points(rows(tmp_path / "sweep"))
+    assert found["status"] == "finished" and found["lut"] > 0 and "test_auc" not in found
 
 
 def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: Path) -> None:
