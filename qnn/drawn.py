@@ -73,6 +73,7 @@ def draw_training(
             "clean and augmented validation": reliability(predict_logits(net, mixed_pixels), mixed_labels),
             "test": reliability(test_logits, data.test.labels),
         },
+        of=_of(names),
     )
     tables = {"validation": metrics["validation"], "test": metrics["test"]}
     plot_confusion(out / "confusion.png", tables, class_names=names)
@@ -84,6 +85,12 @@ def draw_training(
         threshold=threshold,
         class_names=names,
     )
+
+
+def _of(names: Sequence[str]) -> tuple[str, str]:
+    """Return what is predicted and observed of two classes."""
+    positive = names[1].lower() if tuple(names) == CLASS_NAMES else names[1]
+    return f"probability of {positive}", f"share of {positive}"
 
 
 def _draw_classes(net: PixelMLP, data: XrayData, config: TrainConfig, metrics: Mapping[str, Any], out: Path) -> None:
@@ -148,7 +155,7 @@ def report_evaluation(
     else:
         if len(np.unique(split.labels)) == 2:
             plot_roc(out / "roc.png", {"these images": (logits, split.labels)}, threshold=points[rule])
-        plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)})
+        plot_reliability(out / "reliability.png", {"these images": reliability(logits, split.labels)}, of=_of(names))
     if with_shifts:
         found["shifts"] = measure_shifts(net, split, threshold=0.0 if several else points[rule], names=names)
         plot_shifts(out / "shifts.png", found["shifts"])

@@ -103,7 +103,7 @@ def plot_reliability(
     path: Path,
     curves: Mapping[str, Reliability],
     *,
-    of: tuple[str, str] = ("probability of pneumonia", "share of pneumonia"),
+    of: tuple[str, str],
 ) -> Path:
     """Write predicted against observed shares, one line per entry of `curves`; dots by share of images.
 
