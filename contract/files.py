@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -174,14 +175,23 @@ def read_json(path: Path, *, advice: str) -> Any:
     """Return what a JSON file holds, of any type: the caller checks that. Arguments as for `read_text`.
 
     Raises:
-        ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth.
+        ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth with different names.
     """
     try:
-        value = json.loads(read_text(path, advice=advice), parse_int=_integer)
+        value = json.loads(read_text(path, advice=advice), parse_int=_integer, object_pairs_hook=_object)
         _check_depth(value)
     except (ValueError, RecursionError) as err:
         raise ArtifactError(f"{path} is not JSON of a stage ({err}). {advice}") from err
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose names are different: of two values of one name, nobody could tell which is meant."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        name = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"{name[:60]!r} is there twice")
+    return found
 
 
 def _integer(digits: str) -> int:
