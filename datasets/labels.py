@@ -296,7 +296,8 @@ class Classes:
             raise DataError(
                 f"{where}: {names[third]} has the label {_short(third)}, a third class beside "
                 f"{' and '.join(map(_short, list(spelling.values())[:2]))}, expected two; remove or relabel such "
-                f"images, or set 'data.positive' and 'data.negative' to the two that count (of {_listed(shown)})."
+                f"images, or set 'data.positive' and 'data.negative' to the two that count (of {_listed(shown)}), "
+                "or 'data.classes' to all that do."
             )
         self._check_count(shown, where)
         return self._by_name(spelling, where)

@@ -274,7 +274,10 @@ def _class_name(folder: Path) -> str:
         field = "uncertain" if says_uncertain(name) else "blank"
         advice = f"rename or remove it, or set 'data.{field}' to drop, negative or positive."
     else:
-        advice = "rename or remove it, or set 'data.positive' and 'data.negative' to the folders that count."
+        advice = (
+            "rename or remove it, or set 'data.positive' and 'data.negative' to the folders that count, or "
+            "'data.classes' to all that do."
+        )
     raise DataError(f"{shown(str(folder))}: is no class folder, expected {' or '.join(CLASS_NAMES)}; {advice}")
 
 

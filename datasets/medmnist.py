@@ -164,7 +164,7 @@ def _labels(path: Path, split: str, *, two: bool) -> NDArray[Any]:
     if foreign:
         raise DataError(
             f"{path}: {split}_labels holds {foreign[0]}, expected 0 (normal) and 1 (pneumonia) only; is it "
-            "pneumoniamnist and not another MedMNIST set?"
+            "pneumoniamnist and not another MedMNIST set, whose classes 'data.classes' has to list?"
         )
     return labels
 
