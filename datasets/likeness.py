@@ -2,12 +2,15 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from contract.likeness import MAX_PIXELS, SCALE_BITS, WEIGHT_BITS, Likeness
 
 COMPONENTS = 32
 PASS = 99  # of the validation images, within all limits [%]
-FEW, MANY = 1000, 4000  # images looked at: of many pixels, and of up to MANY pixels
+ROUNDS = 20  # of the search for components
+IMAGES = 4000  # looked at, at most
+VALUES = 1 << 23  # pixels of them all: fewer images where each has many
 
 
 def fit_likeness(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Likeness | None:
@@ -18,11 +21,12 @@ def fit_likeness(train: NDArray[np.uint8], validation: NDArray[np.uint8]) -> Lik
     size = train[0].size if len(train) else 0
     if len(train) < 2 or not len(validation) or not size <= MAX_PIXELS:
         return None
-    most = MANY if size <= MANY else FEW
-    chosen = train[np.linspace(0, len(train) - 1, min(most, len(train))).astype(np.int64)]
+    count = min(len(train), IMAGES, max(2, VALUES // size))
+    chosen = train[np.linspace(0, len(train) - 1, count).astype(np.int64)]
     mean = np.rint(chosen.mean(axis=0)).astype(np.uint8)
     x = chosen.reshape(len(chosen), -1).astype(np.float64) - mean.reshape(-1)
-    variances, directions = _principal(x, min(COMPONENTS, len(x) - 1, size))
+    with threadpool_limits(1):  # small steps, for which threads wait for each other longer than they work
+        variances, directions = _principal(x, min(COMPONENTS, len(x) - 1, size))
     variances = np.maximum(variances, 1.0)  # a gray level is rounded by as much as that
     weights = np.rint(variances.min(initial=np.inf) / variances * 2**WEIGHT_BITS).astype(np.int64)
     components = np.rint(directions * 2**SCALE_BITS).astype(np.int16).reshape(-1, *mean.shape)
@@ -37,10 +41,23 @@ def _principal(x: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64],
     """Return the greatest variances of (N, P) rows, (R,), and their directions, (R, P) of length 1; R <= `count`."""
     n, p = x.shape
     if p <= n:
-        variances, vectors = np.linalg.eigh(x.T @ x / n)
-        return variances[::-1][:count].copy(), vectors[:, ::-1][:, :count].T.copy()
-    variances, vectors = np.linalg.eigh(x @ x.T / n)
-    variances, rows = variances[::-1][:count], vectors[:, ::-1][:, :count].T @ x
+        variances, vectors = _greatest(x.T @ x / n, count)
+        return variances, vectors.T
+    variances, vectors = _greatest(x @ x.T / n, count)
+    rows = vectors.T @ x
     lengths = np.linalg.norm(rows, axis=1)
     there = lengths > 1e-6 * max(1.0, float(lengths.max()))
-    return variances[there].copy(), rows[there] / lengths[there, None]
+    return variances[there], rows[there] / lengths[there, None]
+
+
+def _greatest(matrix: NDArray[np.float64], count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the `count` greatest eigenvalues of a symmetric matrix, descending, and their vectors, one a column.
+
+    By iteration of a subspace twice as wide: `eigh` of all takes seconds on a busy machine, and finds no others.
+    """
+    width = min(len(matrix), 2 * count)
+    space = np.linalg.qr(np.random.default_rng(0).normal(size=(len(matrix), width)))[0]
+    for _ in range(ROUNDS):
+        space = np.linalg.qr(matrix @ space)[0]
+    values, turned = np.linalg.eigh(space.T @ matrix @ space)
+    return values[::-1][:count].copy(), (space @ turned)[:, ::-1][:, :count].copy()
