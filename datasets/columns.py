@@ -1,12 +1,12 @@
-"""Which column of a table holds what: by its usual names, without regard to case."""
+"""Which column of a table holds what: by its usual names, without regard to case; and whether two of them disagree."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from contract.errors import DataError
 from datasets.csv_rows import normal
 from datasets.headings import names_patients
-from datasets.labels import REST, LabelRules, says_healthy
+from datasets.labels import REST, LabelRules, Verdict, says_class, says_healthy
 
 COLUMNS = {  # what a column is called, best first
     "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_index", "image_id", "dicom_id",
@@ -17,6 +17,8 @@ COLUMNS = {  # what a column is called, best first
 }  # fmt: skip
 KNOWN = {name for names in COLUMNS.values() for name in names}
 MAX_LABEL = 2000  # characters of a cell
+_MAX_PAIRS = 20  # of a label and another cell of its line
+_CLASSES = {Verdict.NEGATIVE, Verdict.POSITIVE}
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
                    ".tiff"}  # fmt: skip
 
@@ -99,3 +101,35 @@ def without_suffix(name: str) -> str:
     """Return a file's name without the suffix of an image; what follows a dot else is part of an id, as in 1.2.840."""
     stem, dot, suffix = name.rpartition(".")
     return stem if stem and f"{dot}{suffix}".lower() in _IMAGE_SUFFIXES else name
+
+
+class OtherNames:
+    """The columns beside the label's, one of which may name the classes in words: 0 and 1 are not always no and yes."""
+
+    def __init__(self, heading: Sequence[str], label: int) -> None:
+        """Take the heading of a table and where its labels are."""
+        self._heading, self._label = heading, label
+        self._pairs: dict[int, set[tuple[str, str]]] = {at: set() for at in range(len(heading)) if at != label}
+
+    def add(self, cells: Sequence[str]) -> None:
+        """Look at the cells of one line."""
+        label = cells[self._label].strip()
+        for at in list(self._pairs):
+            if at < len(cells):
+                seen = self._pairs[at]
+                seen.add((label, cells[at].strip()[:MAX_LABEL]))
+                if len(seen) > _MAX_PAIRS:  # no names of classes
+                    del self._pairs[at]
+
+    def check(self, table: Path, verdict: Callable[[str], Verdict]) -> None:
+        """Stop at a column that names, in every line, the other class than the label does; `verdict` reads labels."""
+        for at, pairs in self._pairs.items():
+            read = {(label, cell): (verdict(label), says_class(cell)) for label, cell in pairs}
+            known = {pair: both for pair, both in read.items() if both[1] is not None and both[0] in _CLASSES}
+            if {both[0] for both in known.values()} == _CLASSES and all(one != two for one, two in known.values()):
+                label, cell = next(iter(sorted(known)))
+                raise DataError(
+                    f"{table}: has {cell[:40]!r} as {self._heading[at].strip()[:80]!r} where the label is "
+                    f"{label[:40]!r}, and the opposite else, expected them to agree; set 'data.positive' to the label "
+                    "that counts as PNEUMONIA."
+                )

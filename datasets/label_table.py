@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.errors import DataError
-from datasets.columns import COLUMNS, KNOWN, check_label, find_columns, patient_columns, require_no_more, without_suffix
+from datasets.columns import (
+    COLUMNS,
+    KNOWN,
+    OtherNames,
+    check_label,
+    find_columns,
+    patient_columns,
+    require_no_more,
+    without_suffix,
+)
 from datasets.csv_rows import normal, read_rows
 from datasets.headings import joined, names_exams, names_images, names_patients, names_something
 from datasets.labels import LabelRules, plain
@@ -57,7 +66,7 @@ class LabelTable:
         self.others = SplitColumns(
             own, {i for i, name in enumerate(own) if normal(name) in known} | {*at, columns["label"]}
         )
-        self._own = own
+        self._own, self.names = own, OtherNames(own, columns["label"])
         self._said: dict[_Key, list[Reading]] = {}
         self._folders = False  # whether a name of an image has one
         self._cells: dict[int, set[str]] = (  # different ones, of what is no key
@@ -72,6 +81,7 @@ class LabelTable:
             values = {key: cells[i].strip() for key, i in columns.items()}
             check_label(table, line, values["label"])
             self.others.add(cells)
+            self.names.add(cells)
             self._add(cells, Reading(line, values["label"], values.get("rater", "")))
 
     def _pair(self, heading: list[str], own: list[str], path: int, taken: Collection[int]) -> None:

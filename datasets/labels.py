@@ -173,6 +173,12 @@ def says_present(column: str) -> bool:
     return bool(words) and (not kept or _sense(" ".join(kept)) == Verdict.POSITIVE)
 
 
+def says_class(name: str) -> Verdict | None:
+    """Return the class that a word for one names whatever it stands beside; None: it names none, or is yes or no."""
+    known = plain(name)
+    return None if known in _TRUTH else _sense(known)
+
+
 def _bare(known: str) -> str:
     """Return a name without the marks around it, as in #N/A, <unknown>, (pending) or n.a."""
     return known.strip("#<>()[]{}.!*'\"? ")
@@ -376,6 +382,10 @@ class Classes:
         if not classes:
             return Verdict.BLANK
         return Verdict.NEGATIVE if self.negative in (REST, *classes) else Verdict.OTHER
+
+    def meaning(self, names: Sequence[str]) -> Verdict:
+        """Return the verdict of names of which some may be on no image."""
+        return self.verdict(names) if all(name in self._plain for name in names) else Verdict.OTHER
 
     @property
     def note(self) -> tuple[str, ...]:

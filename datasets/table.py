@@ -16,7 +16,16 @@ from pathlib import Path, PurePosixPath
 
 from contract.errors import DataError
 from datasets.classes import NamedClasses, Reading, settle_named
-from datasets.columns import KNOWN, check_label, find_columns, patient_columns, require_no_more, some, without_suffix
+from datasets.columns import (
+    KNOWN,
+    OtherNames,
+    check_label,
+    find_columns,
+    patient_columns,
+    require_no_more,
+    some,
+    without_suffix,
+)
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
 from datasets.dicom import names_nobody, same_id
 from datasets.folder import FolderTree
@@ -53,6 +62,7 @@ class _Read:
     left_out: dict[str, list[str]]  # paths without a label, by the reason
     notes: tuple[str, ...]
     splits: tuple[str, ...]  # that any line names, with a label or without
+    names: OtherNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,8 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         readings = [_reading(file.rows, classes, rules) for file in files]
         labels, label_notes = settle_named(readings, rules, where=str(rules.label_table or table))
     else:
+        if rules.positive is None:
+            read.names.check(rules.label_table or table, lambda label: classes.meaning(_names(label)))
         found = [_found(file.rows, classes, rules) for file in files]
         labels, label_notes = settle(found, rules, where=str(rules.label_table or table))
     for file in files:
@@ -152,6 +164,7 @@ def _rows(table: Path, rules: LabelRules) -> _Read:
         )
     known = {at for at, cell in enumerate(heading) if normal(cell) in KNOWN}
     others = SplitColumns(heading, {*known, *patients, *columns.values()})
+    names = OtherNames(heading, columns["label"]) if joined is None else joined.names
     repeated = _Repeated(heading, () if patients else others.positions)
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled, splits = [], list[str](), set[str | None]()
@@ -171,6 +184,7 @@ def _rows(table: Path, rules: LabelRules) -> _Read:
         splits.add(split)
         row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""), line)
         if joined is None:
+            names.add(cells)
             rows.append(row)
         else:
             said = joined.of(cells, row.path)
@@ -192,7 +206,7 @@ def _rows(table: Path, rules: LabelRules) -> _Read:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
     notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
     missing = {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
-    return _Read(rows, missing, notes, tuple(split for split in splits if split))
+    return _Read(rows, missing, notes, tuple(split for split in splits if split), names)
 
 
 class _Repeated:

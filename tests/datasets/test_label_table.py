@@ -145,3 +145,33 @@ def test_what_headings_say() -> None:
     assert [name for name in every if names_something(name)] == [
         "StudyInstanceUID", "PatientID", "SOPInstanceUID", "Image Index", "case_no", "id"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "names"), [("label_name", "pneumonia normal"), ("text", "TB no_tb"),
+                                               ("finding text", "bacterial pneumonia|no finding")])  # fmt: skip
+@pytest.mark.parametrize("other", [True, False])
+def test_words_that_say_the_opposite_of_the_numbers(images: Path, column: str, names: str, other: bool) -> None:
+    """The kind of fault: every label is inverted, because 0 and 1 were numbers of classes."""
+    sick, healthy = names.split("|" if "|" in names else " ")
+    words = (f"has {sick!r} as {column!r} where the label is '0', and the opposite else", "set 'data.positive'")
+    for turned in (True, False):
+        said = [
+            (f"images/{i}x.png", i % 2, (sick, healthy, "")[2 if i > 30 else i % 2 ^ (not turned)]) for i in range(40)
+        ]
+        path = table(images / "x.csv", said, f"path,label,{column}")
+        options: dict[str, Any] = {}
+        if other:
+            path, options = first(images), {"label_table": table(images / "labels.csv", said, f"path,label,{column}")}
+        if turned:
+            refused(path, *words, where=options.get("label_table", path), **options)
+        assert own(load(path, positive="1", **options))
+        if not turned:
+            assert own(load(path, **options))
+
+
+def test_another_finding_may_say_anything(images: Path) -> None:
+    words = (("normal", "enlarged", "abnormal"), ("yes", "no"), ("COVID", "TB"))
+    said = [(f"images/{i}x.png", i % 2, *(some[i % len(some)] for some in words)) for i in range(40)]
+    assert own(load(table(images / "x.csv", said, "path,label,heart,smoker,other")))
+    labels = table(images / "labels.csv", [*said, ("no image", "2", "normal")], "path,label,heart,smoker,other")
+    assert own(load(first(images), label_table=labels))
