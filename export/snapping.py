@@ -144,7 +144,11 @@ def _narrow(
 
 
 def _write(net: PixelMLP, i: int, found: Requantization) -> None:
-    """Make layer `i` what `found` says. Its weights keep their integers and get the scale 1."""
+    """Make layer `i` what `found` says. Its weights keep their integers and get the scale 1.
+
+    Raises:
+        ConfigError: float32 does not hold the numbers; where sums are so wide that they leave factors no bits.
+    """
     block, (input_scale, level) = net.blocks[i], _scales(net, i)
     weights, _ = integer_weights(block.linear)
     step = 2.0**-found.shift
@@ -158,10 +162,15 @@ def _write(net: PixelMLP, i: int, found: Requantization) -> None:
     norm = block.norm
     assert norm.running_mean is not None and norm.running_var is not None
     gain = np.where(alive, found.factor * step * level / input_scale, DEAD_GAIN)
+    pairs = ((norm.running_mean, zero * input_scale), (norm.weight, gain), (norm.bias, bias * level))
+    if any((values.astype(np.float32) != values).any() for _, values in pairs):
+        raise ConfigError(
+            f"layer {i} has sums that leave too few of float32's bits to factors of {int(found.factor.max())}. Give "
+            "'export.factor_bits' fewer bits, or leave it out."
+        )
     with torch.no_grad():
         block.linear.weight.copy_(torch.from_numpy(weights.astype(np.float32)))
         norm.running_var.fill_(1)
-        pairs = ((norm.running_mean, zero * input_scale), (norm.weight, gain), (norm.bias, bias * level))
         for tensor, values in pairs:
             tensor.copy_(torch.from_numpy(values))
     block.linear.eval()

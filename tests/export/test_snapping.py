@@ -5,6 +5,7 @@ meant to be short did not fit float32; factors that are wide all the same; a cha
 that nobody is told of. `export_run` itself stops where Brevitas or QONNX differ from the integers.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from contract.network import IntegerNetwork, load_network
-from contract.requantization import requantization
+from contract.requantization import Requantization, requantization
 from datasets.xray import Split
 from export.config import ExportConfig
 from export.export import export_run
 from export.integer_network import canonical, extract
+from export.snapping import _write
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP
 from tests.random_networks import random_net, random_pixels, small_spec
@@ -133,6 +135,19 @@ def test_a_layer_that_is_too_steep_is_refused(tmp_path: Path, monkeypatch: pytes
         exported(net, tmp_path / "export", 6)
     exported(net, tmp_path / "wider", 8)
     assert max(widest(load_network(tmp_path / "wider" / "reference.npz"))) == 8
+
+
+def test_numbers_that_float32_does_not_hold_are_refused() -> None:
+    """A zero at a sum of 30 bits, rounded to 24, leaves 27 bits of a factor of 20."""
+    net = canonical(random_net(small_spec(8, 8), seed=5))
+    factor = np.full(12, 2**20 - 1)
+    for zero, fits in ((2**30 + 2**7, True), (2**30 + 37, False)):
+        found = Requantization(factor, -factor * zero + 2**29, 30, 255)
+        refused = pytest.raises(
+            ConfigError, match=r"layer 0 has sums that leave too few of float32's bits.* fewer bits"
+        )
+        with contextlib.nullcontext() if fits else refused:
+            _write(net, 0, found)
 
 
 def test_the_record_is_what_is_read_back(tmp_path: Path) -> None:
