@@ -125,7 +125,6 @@ class Choice:
         Raises:
             ConfigError: there are not K integers per image, or one of them is outside 32 bits.
         """
-        outputs = np.asarray(outputs, dtype=np.int64)
         if outputs.ndim != 2 or outputs.shape[1] != len(self.multipliers):
             raise ConfigError(
                 f"found outputs of shape {outputs.shape}, expected (N, {len(self.multipliers)}): one integer for each "
@@ -156,8 +155,8 @@ class Choice:
         others = levels.copy()
         others[:, one.label] = np.iinfo(np.int64).min  # less than any level
         greatest = np.asarray(others.argmax(axis=1), dtype=np.int64)
-        chosen = levels[:, one.label] > others.max(axis=1) + np.int64(one.margin)
-        return np.asarray(np.where(chosen, np.int64(one.label), greatest))
+        chosen = levels[:, one.label] > others.max(axis=1) + one.margin
+        return np.asarray(np.where(chosen, one.label, greatest))
 
 
 def choice(scales: Sequence[float], offsets: Sequence[float], *, rule: str) -> Choice:

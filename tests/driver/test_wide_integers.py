@@ -138,12 +138,14 @@ def test_classes_of_an_imported_network(outputs: list[list[int]], classes: list[
 
 def test_levels_of_classes() -> None:
     """A level has up to 62 bits, and so has a margin."""
-    points = {"more": OneAgainstRest(1, -(2**61)), "fewer": OneAgainstRest(0, 2**59), "none": OneAgainstRest(0, 2**61)}
+    margins = {"more": (1, -(2**61)), "fewer": (0, 2**59), "none": (0, 2**61), "none of 1": (1, 2**61)}
+    points = {name: OneAgainstRest(*point) for name, point in margins.items()}
     choice = Choice([2**29, 1], [2**59, -5], 0, "a test", points)
     outputs = np.array([[2**31 - 1, 3], [-(2**31), 2**31 - 1]], dtype=np.int64)
     assert_same(choice.levels(outputs), np.array([[2**60 + 2**59 - 2**29, -2], [-(2**59), 2**31 - 6]]))
+    assert_same(choice.levels(outputs.astype(np.int32)), choice.levels(outputs))
     assert_same(choice.classes(outputs), wide(0, 1))
-    for point, classes in (("more", [1, 1]), ("fewer", [0, 1]), ("none", [1, 1])):
+    for point, classes in (("more", [1, 1]), ("fewer", [0, 1]), ("none", [1, 1]), ("none of 1", [0, 0])):
         assert_same(choice.classes(outputs, point), wide(*classes))
     with pytest.raises(ConfigError, match="outside 32 bits"):
         choice.levels(outputs + 2**32)
