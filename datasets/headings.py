@@ -46,7 +46,7 @@ def names_patients(heading: str) -> bool:
 def names_images(heading: str) -> bool:
     """Return whether a column holds the names or ids of images."""
     found = _parts(heading)
-    return bool(found & _FILE) and found <= _FILE | _ID | _HOW | {"index", "instance"}
+    return bool(found & _FILE) and found <= _FILE | _ID | {"index", "instance", "name"}
 
 
 def names_exams(heading: str) -> bool:

@@ -22,6 +22,7 @@ _BESIDE = {"and", "only", "data", "dataset", "external", "fold", "image", "image
            "partition", "private", "public", "sample", "set", "split", "subset"}  # fmt: skip
 _ASKING = {"flag", "for", "in", "is", "or", "use", "used", "vs"}  # in a heading, beside the name of a split
 _ASSIGNS = {"fold", "folds", "kfold", "partition", "split", "splits"}  # in a heading: whatever the cells are
+_SETS = {"dataset", "set", "subset"}  # in a heading that names a split, whatever else: ConsensusTestset
 _FLAGS = {"", "0", "1", "0.0", "1.0", "false", "true", "f", "t", "no", "yes", "n", "y", "x"}
 _EMPTY = {"", "-", "n/a", "na", "nan", "none", "null"}
 
@@ -88,7 +89,8 @@ def _looks_like_split(heading: str, found: dict[str, str]) -> bool:
     if len(found) < 2:
         return False
     named = _parts(heading)
-    if named & _ASSIGNS or (named & _SPLITS and named <= _SPLITS | _BESIDE | _ASKING and found.keys() <= _FLAGS):
+    asks = named & _SPLITS and (named <= _SPLITS | _BESIDE | _ASKING or named & _SETS)
+    if named & _ASSIGNS or (asks and found.keys() <= _FLAGS):
         return True
     cells = [cell for known, cell in found.items() if known not in _EMPTY]
     if {"train", "held"} <= set(map(_kind, cells)):

@@ -33,7 +33,8 @@ def rows(*more: Any) -> list[tuple[Any, ...]]:
      ("hold_out", "0 1"), ("Test?", "0 1"), ("train_or_test", "0 1"), ("datasplit", "1 2 3"), ("is_testset", "0 1"),
      ("kfold", "0 1 2"), ("cv_fold", "0 1"), ("cohort", "derivation validation"), ("role", "fit test"),
      ("usage", "modelling hold-out"), ("mode", "train inference"), ("tvt", "train tuning"), ("phase", "tr ts va"),
-     ("dataset", "cxr_train cxr_test"), ("source", "nihTrain nihTest"), ("x", "x-train-512x512 x-test-512x512")],
+     ("dataset", "cxr_train cxr_test"), ("source", "nihTrain nihTest"), ("x", "x-train-512x512 x-test-512x512"),
+     ("ConsensusTestset", "0 1"), ("in_final_test_set", "no yes")],
 )  # fmt: skip
 def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: str) -> None:
     said = cells.split(" ")

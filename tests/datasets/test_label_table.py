@@ -47,9 +47,10 @@ def test_the_finer_of_two_ids_counts(images: Path, column: str, other: str) -> N
 
 
 @pytest.mark.parametrize(
-    "column", ["path", "filename", "File Name", "image", "img", "image_id", "dicom_id", "ImagePath"]
-)
-@pytest.mark.parametrize("form", ["images/{}x.png", "images\\{}x.png", "{}x.png", "{}x"])
+    ("column", "form"),
+    [("path", "images/{}x.png"), ("filename", "{}x.png"), ("File Name", "images\\{}x.png"), ("image", "{}x.png"),
+     ("img", "{}x"), ("image_id", "{}x"), ("dicom_id", "{}x"), ("ImagePath", "./images/{}x.png")],
+)  # fmt: skip
 def test_names_of_files_are_joined_with_the_paths(images: Path, column: str, form: str) -> None:
     lines = [(form.format(i), f"P{i // 2}", i % 2) for i in range(40)]
     labels = table(images / "labels.csv", lines, f"{column},patient_id,label")
@@ -138,6 +139,7 @@ def test_the_line_of_a_label_is_that_of_its_own_table(images: Path) -> None:
 def test_what_headings_say() -> None:
     every = ["StudyInstanceUID", "PatientID", "SOPInstanceUID", "No Finding", "Image Index", "OriginalImage[Width",
              "Patient Age", "study_date", "NumberOfFrames", "case", "case_no", "Follow-up #", "id", "image_count",
+             "image_source",
              "x" * 100_000]  # fmt: skip
     assert [name for name in every if names_patients(name)] == ["PatientID", "case_no"]
     assert [name for name in every if names_images(name)] == ["SOPInstanceUID", "Image Index"]
@@ -147,9 +149,11 @@ def test_what_headings_say() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("column", "names"), [("label_name", "pneumonia normal"), ("text", "TB no_tb"),
-                                               ("finding text", "bacterial pneumonia|no finding")])  # fmt: skip
-@pytest.mark.parametrize("other", [True, False])
+@pytest.mark.parametrize(
+    ("column", "names", "other"),
+    [("label_name", "pneumonia normal", False), ("text", "TB no_tb", True),
+     ("finding text", "bacterial pneumonia|no finding", False)],
+)  # fmt: skip
 def test_words_that_say_the_opposite_of_the_numbers(images: Path, column: str, names: str, other: bool) -> None:
     """The kind of fault: every label is inverted, because 0 and 1 were numbers of classes."""
     sick, healthy = names.split("|" if "|" in names else " ")
