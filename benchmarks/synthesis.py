@@ -333,7 +333,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", choices=tuple(FAMILIES), default=BOARDS["pynq-z2"].yosys_family)
     parser.add_argument("--cache", type=Path, default=Path("runs/.cache/synth"))
-    parser.add_argument("--kind", choices=sorted({case.kind for case in grid("xc7")}), help="only nodes of one kind")
+    kinds = sorted({case.kind for case in grid(BOARDS["pynq-z2"].yosys_family)})
+    parser.add_argument("--kind", choices=kinds, help="only nodes of one kind")
     options = parser.parse_args()
     sources = library()
     cases = [case for case in grid(options.family) if options.kind in (None, case.kind)]
