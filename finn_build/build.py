@@ -46,11 +46,7 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
         hear = partial(file_witness.hear, file, tensors)
         return build_network(network, golden, out, config, report, hear=hear)
     qonnx = witness.load_onnx(export / "model.onnx")
-    pixels = qonnx.get_tensor_shape(qonnx.graph.input[0].name)[1]
-    if pixels != network.input.size:
-        raise ArtifactError(
-            f"model.onnx is for {pixels} pixels, reference.npz for {network.input}. Export the run again."
-        )
+    witness.require_one_network(qonnx, network)
     return build_network(network, golden, out, config, report, hear=partial(witness.hear, qonnx, network))
 
 

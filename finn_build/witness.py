@@ -71,6 +71,25 @@ def _require_layers(path: Path, model: ModelWrapper) -> None:
         )
 
 
+def require_one_network(qonnx: ModelWrapper, network: IntegerNetwork) -> None:
+    """Stop unless a file that `load_onnx` read and a network are of the same sizes.
+
+    Raises:
+        ArtifactError: they read different inputs.
+        MismatchError: they have different numbers of layers.
+    """
+    pixels, products = qonnx.get_tensor_shape(qonnx.graph.input[0].name)[1], qonnx.get_nodes_by_op_type("MatMul")
+    if pixels != network.input.size:
+        raise ArtifactError(
+            f"model.onnx is for {pixels} pixels, reference.npz for {network.input}. Export the run again."
+        )
+    if len(products) != len(network.layers):
+        raise MismatchError(
+            f"model.onnx has {len(products)} matrix products, reference.npz {len(network.layers)}. "
+            "Export the run again."
+        )
+
+
 def hear(qonnx: ModelWrapper, network: IntegerNetwork, chain: Chain, work: Path) -> None:
     """Execute the QONNX graph in float32, and FINN's own conversions of it, and count the images that differ."""
     model = chain.witness("qonnx_float32", lambda: qonnx)
@@ -118,12 +137,6 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
 
 def require_same_weights(model: ModelWrapper, network: IntegerNetwork) -> None:
     """Stop unless a streamlined graph multiplies with the network's weights. Raises MismatchError."""
-    products = model.get_nodes_by_op_type("MatMul")
-    if len(products) != len(network.layers):
-        raise MismatchError(
-            f"model.onnx has {len(products)} matrix products, reference.npz {len(network.layers)}. "
-            "Export the run again."
-        )
-    for i, (layer, product) in enumerate(zip(network.layers, products, strict=True)):
+    for i, (layer, product) in enumerate(zip(network.layers, model.get_nodes_by_op_type("MatMul"), strict=True)):
         if not np.array_equal(model.get_initializer(product.input[1]).T, layer.weights):
             raise MismatchError(f"layer {i}: the weights of model.onnx are not those of reference.npz. Export again.")
