@@ -16,7 +16,7 @@ from contract.errors import DataError, ImageError
 from contract.preprocess import MAX_FILE_BYTES
 from datasets.labels import LabelRules
 from datasets.layout import HIDDEN, MAX_DEPTH, folders, is_clutter, list_tree
-from datasets.listing import SPLIT_NAMES, Listing, file_state, shown, too_many_bytes
+from datasets.listing import SPLIT_NAMES, Listing, shown, too_many_bytes
 from datasets.table import is_table_name
 from datasets.xray import CLASS_NAMES
 
@@ -211,7 +211,7 @@ def checked_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.Z
         if unusual := _unusual(info):
             raise DataError(f"{path}: its entry {ascii(info.filename)[:100]} {unusual}; pack it again.")
         members[info.filename] = info
-    size = file_state(path)[0]
+    size = path.stat().st_size
     packed, unpacked = (sum(getattr(info, key) for info in infos) for key in ("compress_size", "file_size"))
     if packed > size or (unpacked > RATIO_FREE_BYTES and unpacked > MAX_RATIO * size):
         raise DataError(

@@ -16,6 +16,8 @@ from contract.errors import DataError
 from datasets.labels import LabelRules, plain, says_nothing, says_uncertain
 
 _DIVIDED = "pneumonia"  # the class that file names divide
+# personN_bacteria_M, and BACTERIA-N-M in the later release
+_KIND = re.compile(r"_(bacteria|virus)_\d|^(bacteria|virus)-\d+-\d", re.IGNORECASE)
 _KINDS = {  # what the list may call each kind
     "bacteria": {"bacteria", "bacterial", "bacterial pneumonia"},
     "virus": {"virus", "viral", "viral pneumonia"},
@@ -36,8 +38,8 @@ class Reading:
 
 def pneumonia_kind(name: str) -> str:
     """Return what the public release's file names say: bacteria, virus or nothing. `name` may be a path with "/"."""
-    match = re.search(r"_(bacteria|virus)_\d", name.rsplit("/", 1)[-1], re.IGNORECASE)
-    return match[1].lower() if match else ""
+    match = _KIND.search(name.rsplit("/", 1)[-1])
+    return (match[1] or match[2]).lower() if match else ""
 
 
 class NamedClasses:

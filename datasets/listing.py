@@ -1,5 +1,6 @@
 """What every format finds before anything is decoded: the images it holds, their labels, and how to read each."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,13 +59,21 @@ def left_out_note(kinds: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return (f"{total:,} file{'s were' if total > 1 else ' was'} not read: {'; '.join(parts)}.",) if total else ()
 
 
-def file_state(path: Path) -> tuple[int, int]:
-    """Return size [byte] and modification time [ns]; a link to nowhere has neither."""
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what tells this file and its content from all others on this disk; a link to nowhere has nothing of it."""
     try:
-        stat = path.stat()
+        return state_of(path.stat())
     except OSError:
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
+        return ()
+
+
+def state_of(stat: os.stat_result) -> tuple[int, ...]:
+    """Return what tells a file's content: which file it is, its size [byte], when it was written and changed [ns].
+
+    Unpacking sets the times of writing to what the archive says, perhaps to one for all files, and nobody can set the
+    time of a change: two folders of the same names, sizes and times are two.
+    """
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def read_file(path: Path, name: str) -> bytes:

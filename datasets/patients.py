@@ -29,6 +29,8 @@ SUSPICIOUS = 0.1  # one that this share carries may be one, too,
 MANY = 10  # unless these are few images
 _NOBODY = "-2"  # what `number_people` numbers words for nobody
 _PERSON = re.compile(r"person(\d+)_(?:bacteria|virus)_\d", re.IGNORECASE)
+_NUMBERED = re.compile(r"(?:BACTERIA|VIRUS|NORMAL|PNEUMONIA)-(\d+)-\d+\.", re.IGNORECASE)  # of the later release
+_CHESTXRAY14 = re.compile(r"(0{3}\d{5})_\d{3}\.")
 _NORMAL = re.compile(r"(?:NORMAL2-)?(IM)-(\d+)-\d", re.IGNORECASE)
 _FOLDERS = re.compile(r"(?:^|/)(patient\d{5}(?=/study\d)|p\d{8}(?=/s\d{8}))")  # CheXpert's and MIMIC-CXR's
 
@@ -36,15 +38,18 @@ _FOLDERS = re.compile(r"(?:^|/)(patient\d{5}(?=/study\d)|p\d{8}(?=/s\d{8}))")  #
 def patient_key(name: str) -> str:
     """Return what two images of one patient have in common, from a file name with or without its folders.
 
-    personNNNN_(bacteria|virus)_M -> "person N"; IM-XXXX-YYYY and NORMAL2-IM-XXXX-YYYY -> "IM X"; a folder
-    patientNNNNN/studyN or pNNNNNNNN/sNNNNNNNN -> its name; anything else is a patient of its own: the name without its
-    suffix, folders included.
+    personNNNN_(bacteria|virus)_M -> "person N"; IM-XXXX-YYYY and NORMAL2-IM-XXXX-YYYY -> "IM X";
+    (BACTERIA|VIRUS|NORMAL)-N-M and ChestX-ray14's 000NNNNN_MMM -> "patient N"; a folder patientNNNNN/studyN or
+    pNNNNNNNN/sNNNNNNNN -> its name; anything else is a patient of its own: the name without its suffix, folders
+    included.
     """
     path = PurePosixPath(name)
     if match := _PERSON.match(path.name):
         return f"person {int(match[1])}"
     if match := _NORMAL.match(path.name):
         return f"IM {int(match[2])}"
+    if match := _NUMBERED.match(path.name) or _CHESTXRAY14.match(path.name):
+        return f"patient {int(match[1])}"
     if match := _FOLDERS.search(name):
         return match[1]
     return str(path.with_suffix(""))

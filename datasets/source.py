@@ -288,7 +288,8 @@ def _own_splits(
     splits = np.array([file.split or "train" for file in files])
     if "test" in listing.splits:
         return splits, ()
-    rest = np.flatnonzero(splits == "train")
+    of_val = np.isin(every.patients, every.patients[splits == "val"])
+    rest = np.flatnonzero((splits == "train") & ~of_val)  # whom the source validates with, it does not test with
     try:
         mask = validation_mask(
             every.labels[rest],
@@ -304,7 +305,8 @@ def _own_splits(
     count = int(mask.sum())
     why = "All test images of the source were left out, for their labels" if "test" in listing.emptied else (
         "The source has no test split")  # fmt: skip
-    note = f"{why}: {count} images, about {count / len(splits):.0%}, were set aside by {unit}; no option changes which."
+    share = f"{count} images, about {count / len(splits):.0%}"
+    note = f"{why}: {share}, were set aside by {unit}; val_fraction and seed do not change which."
     return splits, (note,)
 
 

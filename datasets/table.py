@@ -33,7 +33,7 @@ from datasets.headings import names_something
 from datasets.label_table import LabelTable
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
 from datasets.layout import HIDDEN, is_clutter, walk
-from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown
+from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown, state_of
 from datasets.split_columns import SplitColumns, split_folders
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -70,7 +70,7 @@ class _File:
     """One file that lines name."""
 
     path: Path
-    state: tuple[int, int]  # size [byte], modification time [ns]
+    state: tuple[int, ...]  # what `state_of` returns
     rows: tuple[_Row, ...]
 
 
@@ -430,7 +430,7 @@ def _find(table: Path, rows: list[_Row], folder: Path | None) -> tuple[list[_Fil
         identity = (state.st_dev, state.st_ino) if state.st_ino else os.path.normpath(path)
         before = files.get(identity)
         known = before.rows if before else ()
-        files[identity] = _File(before.path if before else path, (state.st_size, state.st_mtime_ns), (*known, *named))
+        files[identity] = _File(before.path if before else path, state_of(state), (*known, *named))
     if missing:
         raise _missing(table, missing, len(by_path))
     said = f"All paths begin with {shown(top or '')[:80]!r}, a folder that is not there: it was left out of them."

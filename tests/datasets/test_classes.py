@@ -31,7 +31,7 @@ THREE = ("NORMAL", "BACTERIA", "VIRUS")
 KINDS = {"n": "NORMAL", "b": "PNEUMONIA", "v": "PNEUMONIA"}
 
 
-def release_files(extra: dict[str, bytes] | None = None) -> dict[str, bytes]:
+def release_files(extra: dict[str, bytes] | None = None, *, later: bool = False) -> dict[str, bytes]:
     """Return the content of a release by name: of each class 8 patients in train, 2 in test, two images of each."""
     files: dict[str, bytes] = {}
     for split, count in (("train", 16), ("test", 4)):
@@ -40,8 +40,20 @@ def release_files(extra: dict[str, bytes] | None = None) -> dict[str, bytes]:
                 patient = 100 * (split == "test") + 1000 * at + i // 2
                 word = {"b": "bacteria", "v": "virus"}.get(kind)
                 name = f"person{patient}_{word}_{i}.png" if word else f"IM-{patient:04d}-{i:04d}.png"
+                if later:
+                    name = f"{(word or 'normal').upper()}-{1_000_000 + patient}-{i:04d}.png"
                 files[f"{split}/{KINDS[kind]}/{name}"] = png(1000 * at + 100 * (split == "test") + i)
     return files | (extra or {})
+
+
+def test_the_later_release_tells_kinds_and_patients_by_other_names(tmp_path: Path) -> None:
+    files = {name.split("/", 1)[1]: content for name, content in release_files(later=True).items()}
+    data = load(write(tmp_path / "r", files), classes=THREE)
+    for name, (_, label) in everything(data).items():
+        assert THREE[label] == name.split("/")[1].split("-")[0]
+    assert "by whole patients" in " ".join(data.report.notes)
+    whole = [{name.split("-")[1] for name in split.names} for split in (data.train, data.val, data.test)]
+    assert sum(map(len, whole)) == len(set.union(*whole)) == 30
 
 
 def kind_of(name: str) -> str:

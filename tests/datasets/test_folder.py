@@ -15,6 +15,7 @@ from contract.errors import CxrflowError, DataError, ImageError
 from contract.preprocess import load_pixels
 from datasets.source import load_xrays
 from datasets.xray import XrayData
+from tests.datasets.made import png, write
 from tests.datasets.same import assert_same_images
 
 SIZE = 8
@@ -315,6 +316,21 @@ class TestCache:
         write_image(release / "train/NORMAL/IM-0003-0006.png", 999)
         assert_same(load(release, cache=cache), load(release))
         assert len(list(cache.iterdir())) == 3
+
+    def test_two_folders_of_the_same_names_sizes_and_times_are_two(self, tmp_path: Path) -> None:
+        """As unpacked archives have them, whose times are one constant, with images that are not compressed."""
+        data = []
+        for at, name in enumerate("ab"):
+            folder = write(
+                tmp_path / name,
+                {f"{kind}/{i}.bmp": png(1000 * at + i, "BMP") for i, kind in enumerate(20 * ["NORMAL", "PNEUMONIA"])},
+            )
+            for path in folder.glob("*/*"):
+                os.utime(path, (315532800, 315532800))
+            data.append((load(folder, cache=tmp_path / "cache"), load(folder)))
+        for cached, fresh in data:
+            assert_same(cached, fresh)
+        assert data[0][0].fingerprint != data[1][0].fingerprint
 
     @pytest.mark.parametrize("damage", ["empty", "cut", "bit", "pickle", "shape"])
     def test_a_damaged_entry_is_rebuilt(self, release: Path, tmp_path: Path, damage: str) -> None:

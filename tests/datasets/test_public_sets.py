@@ -95,7 +95,7 @@ def test_chexpert(tmp_path: Path) -> None:
         data = load(table, label="Pneumonia", uncertain="drop", blank="drop")
         assert Counter(labels(data).values()) == {0: 20, 1: 20} and groups(data) == [2] * 20
         assert all(label == (1, 0)[int(key[33:38]) % 4] for key, label in labels(data).items())
-        assert no_patient_is_on_two_sides(data) and "whole patients; no" in " ".join(data.report.notes)
+        assert no_patient_is_on_two_sides(data) and "by whole patients; val_fraction" in " ".join(data.report.notes)
         data = load(table, label="pneumonia", uncertain="positive", blank="negative")
         assert Counter(labels(data).values()) == {0: 40, 1: 40}
         said = " ".join(data.report.notes)

@@ -411,7 +411,7 @@ class TestTable:
         assert (
             load(table(images / "labels.csv", twenty_rows(), "path,label,patient"))
             .report.notes[0]
-            .endswith("were set aside by whole patients; no option changes which.")
+            .endswith("were set aside by whole patients; val_fraction and seed do not change which.")
         )
 
     def test_its_own_validation_split_is_used(self, images: Path) -> None:
@@ -419,6 +419,14 @@ class TestTable:
         data = load(table(images / "labels.csv", rows))
         assert set(data.val.names) == {row[0] for row in rows[:8]}
         assert "own 8 validation images" in data.report.notes[0]
+
+    def test_nobody_is_in_its_validation_and_in_a_test_split_that_is_drawn(self, images: Path) -> None:
+        rows = [(*row[:3], "val" if i < 20 and i % 4 < 2 else "train") for i, row in enumerate(twenty_rows())]
+        data = load(table(images / "labels.csv", rows))
+        assert len(data.test) and not set(data.test.patients.tolist()) & set(data.val.patients.tolist())
+
+    def test_a_patient_on_both_sides_is_counted(self, images: Path) -> None:
+        rows = [(*row[:3], "valid" if i < 8 else row[3]) for i, row in enumerate(twenty_rows())]
         rows[0] = (*rows[0][:2], "p19", "val")  # a patient on both sides is the table's decision, but is reported
         assert load(table(images / "labels.csv", rows)).report.patients_in_train_and_test == 1
 
