@@ -231,6 +231,12 @@ def _includes(name: str, positive: str) -> bool:
     return bool(wanted) and all(any(_same_word(word, part) for word in there) for part in wanted)
 
 
+def _same_name(one: str, two: str) -> bool:
+    """Return whether two names of classes may be two spellings of one; numbers are not."""
+    letters = any(map(str.isalpha, one)) and any(map(str.isalpha, two))
+    return letters and _includes(one, two) and _includes(two, one)
+
+
 def _same_word(word: str, wanted: str) -> bool:
     """Return whether a word is the wanted one, in another number, spelling or compound such as bronchopneumonia."""
     if word == wanted or {word, wanted} == {"tb", "tuberculosis"}:
@@ -239,9 +245,12 @@ def _same_word(word: str, wanted: str) -> bool:
         return False
     if word.rstrip(_ENDINGS) == wanted.rstrip(_ENDINGS) != "" or (len(wanted) >= _LONG and wanted in word):
         return True
-    # Edema and oedema, tumor and tumour, two letters that changed places.
-    close = abs(len(word) - len(wanted)) <= 2 and min(len(word), len(wanted)) >= _LONG - 1
-    return close and difflib.SequenceMatcher(None, word, wanted).ratio() >= _ALIKE
+    # Oedema, tumour, two letters that changed places; not what "atypical" says of "typical".
+    one, two = (text.replace("oe", "e").replace("ae", "e") for text in (word, wanted))
+    close = abs(len(one) - len(two)) <= 2 and min(len(one), len(two)) >= _LONG - 1
+    if one == two or not close or one.endswith(two) or two.endswith(one):
+        return one == two
+    return difflib.SequenceMatcher(None, one, two).ratio() >= _ALIKE
 
 
 def _is_finding(word: str) -> bool:
@@ -337,6 +346,11 @@ class Classes:
                 raise DataError(
                     f"{where}: has the classes {shown}, but 'data.{field}' is {given!r}; expected one of the two, so "
                     "correct it."
+                )
+            if len(found) == 2 and _same_name(*found):
+                raise DataError(
+                    f"{where}: has the classes {shown}, which read like two spellings of one, but 'data.{field}' is "
+                    f"{given!r} alone; relabel one, or set both 'data.positive' and 'data.negative'."
                 )
             return _ordered(plain(given), found, positive=field == "positive")
         if self._rules.label is not None and not _TRUTH.isdisjoint(found) and not says_present(self._rules.label):

@@ -53,7 +53,8 @@ def test_two_known_names_need_no_answer(negative: str, positive: str) -> None:
     "names",
     [("1", "2"), ("1", "99"), ("0", "2"), ("0", "9"), ("0.1", "0.9"), ("1", "other"), ("0", "x"), ("NORMAL", "batch 2"),
      ("pneumonia", "misc"), ("COVID-19", "PNEUMONIA"), ("healthy", "normal"), ("no tb", "no pneumonia"),
-     ("pneumonia", "resolved pneumonia"), ("Viral Pneumonia", "Bacterial Pneumonia"), ("normal", "not quite"),
+     ("typical", "atypical"), ("pneumonia", "resolved pneumonia"), ("Viral Pneumonia", "Bacterial Pneumonia"),
+     ("normal", "not quite"),
      ("0", "no " * 600 + "tb")],
 )  # fmt: skip
 def test_one_known_name_says_nothing_of_the_other(names: tuple[str, str]) -> None:
@@ -268,6 +269,19 @@ def test_the_rest_must_not_name_the_positive_class(positive: str, name: str) -> 
     rules = LabelRules(positive=positive, negative="*")
     with pytest.raises(DataError, match=r"line 3 has the label .* in it, but would count as NORMAL.* with \| between"):
         Classes({"normal": "line 1", positive: "line 2", name: "line 3"}, rules, where="x")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("COVID", "COVID19"), ("Mass", "Masses"), ("edema", "oedema"), ("Pneumonia", "Pnuemonia"), ("TB", "tuberculosis")],
+)
+def test_two_spellings_of_one_class_are_no_two(names: tuple[str, str]) -> None:
+    for one in names:
+        for field in ("positive", "negative"):
+            with pytest.raises(DataError, match=r"which read like two spellings of one, but .* set both"):
+                Classes(dict.fromkeys(names, ""), LabelRules(**{field: one}), where="x")  # type: ignore[arg-type]
+    both = Classes(dict.fromkeys(names, ""), LabelRules(positive=names[0], negative=names[1]), where="x")
+    assert [both.verdict([name]) for name in names] == [Verdict.POSITIVE, Verdict.NEGATIVE]
 
 
 @pytest.mark.parametrize(
