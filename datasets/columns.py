@@ -5,7 +5,7 @@ from pathlib import Path
 
 from contract.errors import DataError
 from datasets.csv_rows import normal
-from datasets.headings import names_patients
+from datasets.headings import names_files, names_images, names_patients
 from datasets.labels import REST, LabelRules, Verdict, says_class, says_healthy
 
 COLUMNS = {  # what a column is called, best first
@@ -17,6 +17,10 @@ COLUMNS = {  # what a column is called, best first
 }  # fmt: skip
 KNOWN = {name for names in COLUMNS.values() for name in names}
 MAX_LABEL = 2000  # characters of a cell
+_PERHAPS_PATHS = (
+    "id",
+    "patientid",
+)  # RSNA calls its images by patientId; elsewhere they are numbers of lines, or people
 _MAX_PAIRS = 20  # of a label and another cell of its line
 _CLASSES = {Verdict.NEGATIVE, Verdict.POSITIVE}
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
@@ -27,6 +31,7 @@ def find_columns(table: Path, heading: list[str], rules: LabelRules, need: tuple
     """Return where the columns that we know are; `need` names those that must be there."""
     names = [normal(cell) for cell in heading]
     there = {key: [name for name in known if name in names] for key, known in COLUMNS.items()}
+    there["path"] = [names[at] for level in image_columns(heading) for at in level]
     found = {key: usual[0] for key, usual in there.items() if usual and (key != "label" or key in need)}
     if "label" in need:
         found |= _label_column(table, heading, names, there["label"], rules)
@@ -42,6 +47,18 @@ def find_columns(table: Path, heading: list[str], rules: LabelRules, need: tuple
                 f"{table}: has {names.count(name)} columns called {name!r}, expected one; rename or remove the others."
             )
     return {key: names.index(name) for key, name in found.items()}
+
+
+def image_columns(heading: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
+    """Return where names of images may be: names of files, ids of images, other ids; each the usual names first."""
+    usual = {name: rank for rank, name in enumerate(COLUMNS["path"])}
+    levels: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for at, cell in sorted(enumerate(heading), key=lambda one: usual.get(normal(one[1]), len(usual))):
+        if normal(cell) in _PERHAPS_PATHS:
+            levels[2].append(at)
+        elif normal(cell) in usual or names_images(cell):
+            levels[0 if names_files(cell) else 1].append(at)
+    return levels
 
 
 def _label_column(

@@ -8,14 +8,16 @@ from collections.abc import Collection
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+|\d+")
 _LONGEST = 40  # letters of a word that may be two words
-_PERSON = {"mrn", "participant", "participants", "patient", "patients", "person", "pid", "subject", "subjects"}
+_PERSON = {"empi", "mrn", "participant", "participants", "patient", "patients", "person", "pid", "subject", "subjects"}
 _PERHAPS = {"case", "individual", "pat", "proband", "pt", "volunteer"}  # only beside a word for an id
 _ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number", "pseudonym", "uid",
        "uuid"}  # fmt: skip
 _HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed", "identified", "name",
         "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source"}  # fmt: skip
-_FILE = {"dcm", "dicom", "file", "filename", "filepath", "image", "images", "img", "jpeg", "jpg", "path", "png", "sop",
-         "tif", "tiff"}  # fmt: skip
+_FILE = {"dcm", "dicom", "file", "filename", "filepath", "fname", "image", "images", "img", "jpeg", "jpg", "path",
+         "png", "sop", "tif", "tiff"}  # fmt: skip
+_WHERE = {"abs", "absolute", "full", "local", "rel", "relative"}  # beside a word for a file
+_COUNT = {"idx", "index"}  # a number: an id of what it stands beside, and alone nothing
 _EXAM = {"accession", "exam", "examination", "series", "study", "visit"}
 
 
@@ -40,13 +42,21 @@ def joined(name: str) -> str:
 def names_patients(heading: str) -> bool:
     """Return whether a column holds the ids of patients: a word for a person, and nothing beside it but for an id."""
     found = _parts(heading)
-    return found <= _PERSON | _PERHAPS | _ID | _HOW and bool(found & _PERSON or (found & _PERHAPS and found & _ID))
+    beside = _COUNT if found & _PERSON else set[str]()
+    return found <= _PERSON | _PERHAPS | _ID | _HOW | beside and bool(
+        found & _PERSON or (found & _PERHAPS and found & _ID)
+    )
 
 
 def names_images(heading: str) -> bool:
     """Return whether a column holds the names or ids of images."""
     found = _parts(heading)
-    return bool(found & _FILE) and found <= _FILE | _ID | {"index", "instance", "name"}
+    return bool(found & _FILE) and found <= _FILE | _ID | _COUNT | _WHERE | {"instance", "name"}
+
+
+def names_files(heading: str) -> bool:
+    """Return whether a column holds the names of the images' files, and not ids of images, which may be others."""
+    return names_images(heading) and not _parts(heading) & (_ID | _COUNT | {"instance", "sop"})
 
 
 def names_exams(heading: str) -> bool:
@@ -63,5 +73,5 @@ def names_something(heading: str) -> bool:
 
 
 def _parts(heading: str) -> set[str]:
-    known = _PERSON | _PERHAPS | _ID | _FILE | _EXAM
+    known = _PERSON | _PERHAPS | _ID | _FILE | _EXAM | _COUNT
     return {part for word in words(heading) for part in halves(word, known)}

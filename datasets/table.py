@@ -6,10 +6,12 @@ rater have them: together they say what the image is. The labels may be in a sec
 that both have, and the splits in the two lists that ChestX-ray14 has beside its table.
 """
 
+import itertools
 import os
+import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,7 @@ from datasets.columns import (
     OtherNames,
     check_label,
     find_columns,
+    image_columns,
     patient_columns,
     require_no_more,
     some,
@@ -96,7 +99,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     Raises:
         DataError: no table, a column or file is missing, or the labels are not of two classes.
     """
-    read = _rows(table, rules)
+    read = _rows(table, rules, folder)
     rows, left_out = read.rows, read.left_out
     if not rows:
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
@@ -147,11 +150,12 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
 # --- lines
 
 
-def _rows(table: Path, rules: LabelRules) -> _Read:
+def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
     """Return the lines with their meaning."""
     lines = read_rows(table, KNOWN)
     _, heading = next(lines, (1, []))
     columns = find_columns(table, heading, rules, need=("path", "label") if rules.label_table is None else ("path",))
+    columns["path"] = _image_column(table, heading, columns, folder)
     joined = None
     if rules.label_table is not None:
         joined = LabelTable(rules.label_table, rules, first=table, heading=heading, path=columns["path"])
@@ -207,6 +211,60 @@ def _rows(table: Path, rules: LabelRules) -> _Read:
     notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
     missing = {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
     return _Read(rows, missing, notes, tuple(split for split in splits if split), names)
+
+
+def _image_column(table: Path, heading: Sequence[str], columns: Mapping[str, int], folder: Path | None) -> int:
+    """Return which column names the images: of several, the one whose cells name files that are there.
+
+    A number is no evidence: a line's may be another image's name. So numbers are taken only where nothing else can
+    be meant, and 'id' and 'patientid' only where no other column names files, whatever it is called.
+    """
+    levels = image_columns(heading)
+    candidates = [at for level in levels for at in level]
+    others = [at for at in range(len(heading)) if at not in (*candidates, *columns.values())]
+    if levels[0] or levels[1]:
+        others = []
+    if len(candidates) + len(others) < 2:
+        return columns["path"]
+    cells: dict[int, set[str]] = {at: set() for at in (*candidates, *others)}
+    for _, line in _body(table):
+        for at in list(cells):
+            cell = line[at].strip() if at < len(line) else ""
+            if at in others and _is_number(cell):
+                del cells[at]
+            elif cell:
+                cells[at].add(cell)
+    there = _there(table, folder, cells)
+    levels[2][:0] = [at for at in others if at in cells and 2 * there[at] > len(cells[at])]
+    texts = {at for level in levels for at in level if not all(map(_is_number, cells[at]))}
+    for kind, level in enumerate(levels):
+        found = [at for at in level if there[at] and (kind < 2 or at in texts)]
+        if texts & {*found}:
+            rest = [
+                at for before in levels[:2] for at in before if there[at] and (at in texts or before in levels[:kind])
+            ]
+            _check_same_file(table, heading, [*found, *(at for at in rest if at not in found)])
+            return next(at for at in found if at in texts)
+    named = {*levels[0], *levels[1]}
+    likely = [at for at in candidates if at in texts & named] or [at for at in candidates if at in named] or candidates
+    return next((at for at in likely if there[at]), likely[0])
+
+
+def _check_same_file(table: Path, heading: Sequence[str], columns: Sequence[int]) -> None:
+    """Stop at a line in which the cells of several columns, which all name files that are there, name two."""
+    for line, cells in _body(table) if len(columns) > 1 else ():
+        said = [(heading[at], cells[at].strip()) for at in columns if at < len(cells)]
+        bare = any(_file_name(cell) == _file_name(f"{cell}.png") for _, cell in said)  # without a suffix
+        _check_twins(table, line, said, _file_name if bare else _full_name)
+
+
+def _body(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Return the lines below the first."""
+    return itertools.islice(read_rows(table, KNOWN), 1, None)
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"[+-]?[\d.,]*", cell) is not None and cell != ""
 
 
 class _Repeated:
@@ -266,8 +324,12 @@ def _check_twins(table: Path, line: int, said: Sequence[tuple[str, str]], meant:
         )
 
 
+def _full_name(cell: str) -> str:
+    return PurePosixPath(cell.replace("\\", "/")).name.casefold()
+
+
 def _file_name(cell: str) -> str:
-    return without_suffix(PurePosixPath(cell.replace("\\", "/")).name.casefold())
+    return without_suffix(_full_name(cell))
 
 
 def _split_name(cell: str) -> str | None:
@@ -435,6 +497,16 @@ def _find(table: Path, rows: list[_Row], folder: Path | None) -> tuple[list[_Fil
         raise _missing(table, missing, len(by_path))
     said = f"All paths begin with {shown(top or '')[:80]!r}, a folder that is not there: it was left out of them."
     return list(files.values()), (said,) if top else ()
+
+
+def _there(table: Path, folder: Path | None, cells: Mapping[int, set[str]]) -> dict[int, int]:
+    """Return how many of the cells of each column name files that are there."""
+    index = _index(table, folder, set[str]().union(*cells.values()))
+    tops = {at: _renamed_top(table.parent, some) for at, some in cells.items()}
+    return {
+        at: sum(cell in index or _beside(table.parent, cell, tops[at])[0] is not None for cell in some)
+        for at, some in cells.items()
+    }
 
 
 def _renamed_top(folder: Path, names: Iterable[str]) -> str | None:

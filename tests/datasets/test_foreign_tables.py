@@ -173,7 +173,8 @@ def test_two_columns_of_patients_are_joined(images: Path) -> None:
 
 @pytest.mark.parametrize(
     "column",
-    ["SubjectID", "MRN", "pid", "participant_id", "case_id", "person", "PatientNo", "hashed_mrn", "patient_hash",
+    ["SubjectID", "MRN", "pid", "participant_id", "case_id", "person", "PatientNo", "patient_index", "patient_idx",
+     "empi_anon", "PatientIndex", "anon_subject_num", "hashed_mrn", "patient_hash",
      "pt_id", "deid_patient_id", "Patients", "anonPatientKey", "Patient's ID", "subjectid", "CaseNumber"],
 )  # fmt: skip
 def test_patients_in_a_column_of_another_name(images: Path, column: str) -> None:
@@ -241,3 +242,80 @@ def test_a_table_of_labels_that_has_none_of_the_images(images: Path) -> None:
     refused(path, "none of its 40 lines finds a label, since no image_id of theirs is in", label_table=other)
     refused(table(images / "y.csv", [], "path,image_id"), "has no rows", label_table=other)
     refused(path, "none of its 40 lines", label_table=table(images / "labels.csv", [], "image_id,label"))
+
+
+@pytest.fixture
+def numbered(tmp_path: Path) -> Path:
+    """1.png to 40.png, which a number of a line is the name of, too."""
+    return write(tmp_path, {f"images/{i}.png": png(i) for i in range(1, 41)})
+
+
+def numbered_rows(*more: Any, name: str = "{}.png") -> list[tuple[Any, ...]]:
+    """Return lines in which the order is that of names: the second line is of 10.png."""
+    order = sorted(range(1, 41), key=str)
+    return [(line, name.format(i), i % 2, *(say(i) for say in more)) for line, i in enumerate(order, 1)]
+
+
+def own(data: XrayData) -> bool:
+    found = everything(data)
+    return len(found) == 40 and all(
+        label == int(name.rpartition("/")[2].removesuffix(".png")) % 2 for name, (_, label) in found.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["image_name", "ImageName", "img_path", "file_path", "filepath", "img", "image_file", "fname", "dicom", "File Name",
+     "relative_path", "Images", "ImageID", "what"],
+)  # fmt: skip
+def test_the_number_of_a_line_is_no_image(numbered: Path, column: str) -> None:
+    """The kind of fault: `id` numbers the lines, and each line labels the image of that number."""
+    for number in ("id", "Id", "index", "PatientId"):
+        if number == "index" and column == "what":
+            continue  # nothing names the images: asked about
+        assert own(load(table(numbered / "x.csv", numbered_rows(), f"{number},{column},label")))
+
+
+def test_an_id_alone_names_the_images(numbered: Path) -> None:
+    some = [(i, i % 2, 30 + i % 9) for i in range(1, 41)]
+    for column in ("id", "patientId", "image_id", "img"):
+        assert own(load(table(numbered / "x.csv", some, f"{column},label,age")))
+
+
+def test_an_id_of_patients_beside_the_images(numbered: Path) -> None:
+    for heading in ("patientId,image_name,label", "PatientID,ImageID,Label", "patientid,DicomPath,label"):
+        lines = [((i + 1) // 2, f"{i}.png", i % 2) for i in range(1, 41)]
+        data = load(table(numbered / "x.csv", lines, heading))
+        assert own(data) and not data.report.warnings  # every patient is known
+        assert len({*data.train.patients, *data.val.patients, *data.test.patients}) == 20
+
+
+def test_of_two_columns_of_files_those_that_are_there(numbered: Path) -> None:
+    """BRAX names each image twice, as DICOM and as PNG, and people have one of the two."""
+    lines = [(f"dicom/{i}.dcm", f"images/{i}.png", f"P{i // 2}", i % 2) for i in range(1, 41)]
+    path = table(numbered / "x.csv", lines, "DicomPath,PngPath,PatientID,label")
+    assert own(load(path))
+    write(numbered, {"dicom/7.dcm": png(7)})
+    refused(path, "line 2 has 'dicom/1.dcm' as 'DicomPath' and 'images/1.png' as 'PngPath', expected one of the two")
+
+
+@pytest.mark.parametrize("pair", ["image_name,png", "image_name,image_id", "id,image_id", "id,what", "image,img_path"])
+def test_two_columns_that_name_two_images(numbered: Path, pair: str) -> None:
+    for i in range(1, 41):
+        write(numbered, {f"images/x{i}.png": png(i)})
+    lines = [(f"x{i}", f"x{i % 40 + 1}.png", i % 2) for i in range(1, 41)]
+    one, two = pair.split(",")
+    path = table(numbered / "x.csv", lines, f"{pair},label")
+    words = [f"as {name!r}" for name in (one, two)]
+    if pair == "id,image_id":  # only one of them is called an image's
+        assert {*everything(load(path))} == {f"x{i}.png" for i in range(1, 41)}
+    else:
+        refused(path, "line 2 has ", *words, "remove or rename the wrong one")
+
+
+def test_numbers_do_not_stand_in_for_files_that_are_missing(numbered: Path) -> None:
+    for column in ("image_id", "id", "image_number"):
+        path = table(numbered / "x.csv", numbered_rows(name="old/{}.png"), f"{column},img_path,label")
+        refused(path, "40 of 40 files are not there, the first is 'old/1.png'")
+    lines = [(f"images/{i}.png", f"old/{i}.png", i % 2) for i in range(1, 41)]
+    assert own(load(table(numbered / "x.csv", lines, "image_id,img_path,label")))
