@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contract.errors import DataError
-from datasets.labels import LabelRules, plain, says_nothing, says_uncertain
+from datasets.labels import LabelRules, Verdict, doubts_another, plain, says_class, says_nothing, says_uncertain
 
 _DIVIDED = "pneumonia"  # the class that file names divide
 # personN_bacteria_M, and BACTERIA-N-M in the later release
@@ -40,6 +40,10 @@ def pneumonia_kind(name: str) -> str:
     """Return what the public release's file names say: bacteria, virus or nothing. `name` may be a path with "/"."""
     match = _KIND.search(name.rsplit("/", 1)[-1])
     return (match[1] or match[2]).lower() if match else ""
+
+
+def _healthy(name: str) -> bool:
+    return says_class(name) == Verdict.NEGATIVE
 
 
 class NamedClasses:
@@ -83,16 +87,35 @@ class NamedClasses:
                 else:
                     why.add("other" if kind else "blank")
             else:
-                why.add("uncertain" if says_uncertain(text) else "blank" if says_nothing(text) else "other")
+                why.add(self._no_class(text))
         text = " | ".join(written)
         if len(labels) > 1:
             both = " and ".join(self.names[label] for label in sorted(labels))
             return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
         if "uncertain" in why:
             return Reading(None, "uncertain", place, text)
+        if labels and _healthy(self.names[min(labels)]):
+            other = next(
+                (
+                    one
+                    for one in written
+                    if plain(one) not in self._labels and self._no_class(one) == "other" and not _healthy(one)
+                ),
+                None,
+            )
+            if other is not None:
+                both = f"{self.names[min(labels)]} and {other[:40]!r}"
+                return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
         if labels:
             return Reading(labels.pop(), "", place, text)
         return Reading(None, "other" if "other" in why else "blank", place, text)
+
+    def _no_class(self, text: str) -> Why:
+        """Return what a label is that is none of the classes."""
+        if says_uncertain(text):
+            ill = [name for name in self.names if not _healthy(name)]
+            return "other" if ill and all(doubts_another(text, name) for name in ill) else "uncertain"
+        return "blank" if says_nothing(text) else "other"
 
     def agreed(self, readings: Sequence[Reading], *, place: str) -> Reading:
         """Return what several readings of one image make of it: what all of them say, or a conflict."""

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,7 @@ _FINDINGS = {  # one of these words in a name makes it a finding, unless the nam
     "infiltrate", "infiltration", "lesion", "mass", "nodule", "oedema", "opacities", "opacity", "pneumonia",
     "pneumonitis", "pneumothorax", "sars", "tb", "thickening", "tuberculosis", "tumor", "tumour",
 }  # fmt: skip
+_GENERAL = {"abnormality", "disease", "infection", "infiltrate", "infiltration", "opacities", "opacity"}  # may be any
 _DENIES = {"no", "non", "not", "without"}  # before a class: the other one
 _BLANK = {
     "-", "-2", "-3", "-8", "-9", "-99", "-999", "-9999", "blank", "broken", "discard", "discarded", "empty", "error",
@@ -179,6 +181,19 @@ def says_class(name: str) -> Verdict | None:
     return None if known in _TRUTH else _sense(known)
 
 
+@lru_cache(maxsize=1000)
+def doubts_another(name: str, finding: str) -> bool:
+    """Return whether a word of doubt is about another finding than this one: "effusion?" says nothing of pneumonia."""
+    there, wanted = ({word for word in re.findall(r"[^\W\d_]+", plain(text)) if _means_finding(word)}
+                     for text in (name, finding))  # fmt: skip
+    same = any(_same_word(word, part) or {word, part} & _GENERAL for word in there for part in wanted)
+    return bool(there and wanted) and not same
+
+
+def _means_finding(word: str) -> bool:
+    return any(_same_word(word, known) for known in _FINDINGS)
+
+
 def _bare(known: str) -> str:
     """Return a name without the marks around it, as in #N/A, <unknown>, (pending) or n.a."""
     return known.strip("#<>()[]{}.!*'\"? ")
@@ -286,6 +301,16 @@ class Classes:
             if known not in self._nothing | self._doubt:
                 self._spelling.setdefault(known, name)
         self.positive, self.negative = self._find(self._spelling, names, where)
+        healthy = self.negative is not None and says_class(self.negative) == Verdict.NEGATIVE
+        ill = (
+            {known for known in self._plain.values() if says_class(known) != Verdict.NEGATIVE}
+            if healthy
+            else set[str]()
+        )
+        self._ill = ill - {self.positive}  # what an image that is NORMAL has not
+        # Where the user has said nothing, even a doubt about something else is asked about.
+        if self.positive is not None and (None not in (rules.positive, rules.negative) or rules.uncertain != "refuse"):
+            self._doubt = {known for known in self._doubt if not doubts_another(known, self.positive)}
 
     def _find(self, spelling: dict[str, str], names: Mapping[str, str], where: str) -> tuple[str | None, str | None]:
         """Return the plain names of the positive and the negative class, the latter perhaps REST; None: has none."""
@@ -389,8 +414,13 @@ class Classes:
         """Return what one reading of an image, which may name several classes, makes of it."""
         said = {self._plain[name] for name in names}
         classes = said - self._nothing - self._doubt
+        ill = classes & self._ill
         if said & self._doubt:
+            if ill and classes == ill and self._rules.uncertain == "negative":  # what is certain is not NORMAL
+                return Verdict.OTHER
             return Verdict.CONFLICT if classes else Verdict.UNCERTAIN
+        if ill and self.negative in classes:  # healthy, and something else
+            return Verdict.CONFLICT
         if self.positive in classes:
             return Verdict.CONFLICT if self.negative in classes else Verdict.POSITIVE
         if not classes:

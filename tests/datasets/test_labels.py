@@ -393,7 +393,7 @@ def test_the_same_fields_for_folders(tmp_path: Path, splits: list[str], packed: 
     assert {name.split("/")[-2] for name in everything(data)} == {"NORMAL", "COVID", "unsure"}
 
 
-CELLS = st.sampled_from(["0", "1", "0.0", "", "nan", "-1", "Effusion", "1|Effusion", "0|1", "0|-1"])
+CELLS = st.sampled_from(["0", "1", "0.0", "", "nan", "-1", "Effusion", "1|Effusion", "0|Effusion", "0|1", "0|-1"])
 CHOICES = st.sampled_from(["refuse", "drop", "negative", "positive"])
 
 
@@ -441,3 +441,34 @@ def test_every_word_has_one_meaning() -> None:
     classes = Classes(words, LabelRules(), where="x")
     assert {classes.verdict([word]) for word in NOTHING} == {Verdict.BLANK}
     assert {classes.verdict([word]) for word in DOUBT} == {Verdict.UNCERTAIN}
+
+
+@pytest.mark.parametrize(
+    ("cell", "counts"),
+    [("Effusion|No Finding", "conflict"), ("No Finding|Effusion", "conflict"), ("No Finding|Effusion?", "conflict"),
+     ("No Finding|Normal", 0), ("Pneumonia|Effusion?", 1), ("possible effusion|Pneumonia", 1), ("Effusion?", None),
+     ("r/o mass", None), ("Effusion|Effusion?", None), ("Effusion|Pneumonia?", "certain"), ("Pneumonia?", "doubt"),
+     ("no pneumonia?", "doubt"), ("?", "doubt"), ("bronchopneumonia?", "doubt"), ("possible infection", "doubt"),
+     ("Pneumonia|Pneumonia?", "conflict"), ("Pneumonia|No Finding", "conflict"), ("No Finding|copd", "conflict")],
+)  # fmt: skip
+@pytest.mark.parametrize("named", [False, True])
+def test_findings_that_share_a_cell(images: Path, cell: str, counts: Any, named: bool) -> None:
+    """The kind of fault: one word of a cell decides, and the image is NORMAL although another word says it is not."""
+    said = [("No Finding", "Pneumonia", "Normal|No Finding", "Mass")[i % 4] for i in range(36)] + [cell] * 4
+    path = table(images / "x.csv", [(f"images/{i}.png", said[i]) for i in range(40)], "path,label")
+    fields: dict[str, Any] = {"positive": "Pneumonia", "negative": "No Finding"}
+    if named:
+        fields = {"classes": ("No Finding", "Pneumonia")}
+    for choice in ("drop",) if named else ("drop", "negative", "positive"):
+        data = load(path, uncertain=choice, **fields)
+        found = {everything(data).get(f"images/{i}.png", ("", None))[1] for i in range(36, 40)}
+        asked = {"drop": None, "negative": 0, "positive": 1}[choice]
+        if counts == "certain":  # a certain finding is not NORMAL
+            assert found == {None if choice == "negative" else asked}
+        else:
+            assert found == {asked if counts in ("conflict", "doubt") else counts}
+        sentence = "4 of 40 images have an uncertain label or two that contradict each other"
+        uncertain = counts in ("conflict", "doubt") or (counts == "certain" and choice != "negative")
+        assert any(sentence in note for note in data.report.notes) == uncertain
+    if counts in ("conflict", "doubt"):
+        refused(path, "line 38", "'data.uncertain'", **fields)
