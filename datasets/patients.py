@@ -132,7 +132,9 @@ def _without_constant(ids: list[str | None], where: str, everyone: str) -> tuple
         count = counts[constant]
         carry = f"{everyone} carry" if count == len(ids) else f"{count} of {len(ids)} images carry"
         at = "" if count == len(ids) else f" {where}"
-        notes += (f"{carry} one patient id{at}, as anonymised ones do: it was not used.",)
+        what = "or several that name nobody: they were" if constant == _NOBODY else "it was"
+        mark = "," if constant == _NOBODY else ":"
+        notes += (f"{carry} one patient id{at}, as anonymised ones do{mark} {what} not used.",)
     return [None if known in dropped else known for known in ids], notes
 
 

@@ -12,6 +12,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -66,6 +67,7 @@ class _Read:
     notes: tuple[str, ...]
     splits: tuple[str, ...]  # that any line names, with a label or without
     names: OtherNames
+    joined: tuple[str, ...]  # a sentence on how many lines the table of labels has no label for
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,10 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
     rows, notes = _listed_splits(table, rows, left_out)
     _check_splits(table, rows)
-    classes = _classes(table, rows, rules) if rules.classes is None else NamedClasses(rules.classes)
+    try:
+        classes = _classes(table, rows, rules) if rules.classes is None else NamedClasses(rules.classes)
+    except DataError as err:
+        raise DataError(" ".join([str(err), *read.joined])) from err
     files, path_notes = _find(table, rows, folder)
     if isinstance(classes, NamedClasses):
         readings = [_reading(file.rows, classes, rules) for file in files]
@@ -210,7 +215,10 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
     notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
     missing = {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
-    return _Read(rows, missing, notes, tuple(split for split in splits if split), names)
+    found: tuple[str, ...] = ()
+    if joined is not None and unlabelled:
+        found = (f"Of the lines of {shown(table.name)} {len(unlabelled):,} find no label there by {joined.ids}.",)
+    return _Read(rows, missing, notes, tuple(split for split in splits if split), names, found)
 
 
 def _image_column(table: Path, heading: Sequence[str], columns: Mapping[str, int], folder: Path | None) -> int:
@@ -478,13 +486,18 @@ def _find(table: Path, rows: list[_Row], folder: Path | None) -> tuple[list[_Fil
         by_path.setdefault(row.path, []).append(row)
     top = _renamed_top(table.parent, by_path)
     index: dict[str, list[Path]] | None = None
+    beside: dict[Path, dict[str, list[Path]]] = {}
     files: dict[tuple[int, ...] | str, _File] = {}
     missing = []
     for name, named in by_path.items():
         path, state = _beside(table.parent, name, top)
         if path is None:
             index = _index(table, folder, by_path) if index is None else index
-            path, state = _once(table, named[0], index)
+            path, state = _once(table, named[0], index.get(name, []))
+        elif path == table.parent / f"{name}.dcm":
+            if path.parent not in beside:
+                beside[path.parent] = _images_in(path.parent)
+            _once(table, named[0], beside[path.parent].get(without_suffix(path.name), []))
         if path is None or state is None:
             missing.append(named[0])
             continue
@@ -587,8 +600,17 @@ def _index(table: Path, folder: Path | None, wanted: Iterable[str]) -> dict[str,
     return index
 
 
-def _once(table: Path, row: _Row, index: dict[str, list[Path]]) -> tuple[Path | None, os.stat_result | None]:
-    paths = index.get(row.path, [])
+def _images_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the images in a folder by their names without suffix."""
+    images: dict[str, list[Path]] = {}
+    with suppress(OSError), os.scandir(folder) as entries:
+        for name in sorted(entry.name for entry in entries if not is_clutter(entry.name)):
+            if without_suffix(name) != name:
+                images.setdefault(without_suffix(name), []).append(folder / name)
+    return images
+
+
+def _once(table: Path, row: _Row, paths: Sequence[Path]) -> tuple[Path | None, os.stat_result | None]:
     if len(paths) > 1:
         raise DataError(
             f"{table}: line {row.line} names {row.path[:120]!r}, which is {shown(str(paths[0]))} and "

@@ -319,3 +319,23 @@ def test_numbers_do_not_stand_in_for_files_that_are_missing(numbered: Path) -> N
         refused(path, "40 of 40 files are not there, the first is 'old/1.png'")
     lines = [(f"images/{i}.png", f"old/{i}.png", i % 2) for i in range(1, 41)]
     assert own(load(table(numbered / "x.csv", lines, "image_id,img_path,label")))
+
+
+@pytest.mark.parametrize("place", ["", "images/"])
+def test_an_id_that_is_two_files_beside_the_table(tmp_path: Path, place: str) -> None:
+    """A DICOM file and its PNG may be two exports, of other grays: which is meant is asked at any depth."""
+    write(tmp_path, {f"{place}{i}.{kind}": png(i) for i in range(40) for kind in ("dcm", "png")})
+    path = table(tmp_path / "x.csv", [(f"{place}{i}", i % 2) for i in range(40)], "image_id,label")
+    refused(path, f"line 2 names '{place}0', which is ", "0.dcm and ", "0.png; expected one file, so write the path")
+    for i in range(40):
+        (tmp_path / f"{place}{i}.png").unlink()
+    assert len(everything(load(path))) == 40
+
+
+def test_a_join_that_finds_few_labels_is_said(images: Path) -> None:
+    """Row numbers called `id` in both tables are ids as any: the lines have to agree in them, too."""
+    path = table(images / "x.csv", [(i, f"images/{i}.png") for i in range(40)], "id,filename")
+    said = [(i if i < 2 else 39 + i, f"{i}.png", "pneumonia" if i < 2 else "normal") for i in range(40)]
+    labels = table(images / "labels.csv", said, "id,img,label")
+    words = "Of the lines of x.csv 38 find no label there by id and filename (img)."
+    refused(path, "all labels are 'pneumonia'", words, where=labels, label_table=labels)
