@@ -30,10 +30,11 @@ def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | s
         wanted: Any = read_json(path, advice="Give an existing file, see folding.json of a build, or use target_fps.")
     except ArtifactError as err:
         raise ConfigError(f"folding file {err}") from err
-    found = wanted if not isinstance(wanted, dict) else next((v for v in wanted.values() if type(v) is not dict), None)
-    if found is not None:
+    strange = [wanted] if not isinstance(wanted, dict) else [v for v in wanted.values() if type(v) is not dict]
+    if strange:
         raise ConfigError(
-            f"folding file {path} is not a JSON object of objects ({shortened(found)}). See folding.json of a build."
+            f"folding file {path} is not a JSON object of objects ({shortened(strange[0])}). See folding.json of a "
+            "build."
         )
     if wanted.pop("Defaults", {}):
         raise ConfigError(f"folding file {path} has Defaults, which do nothing here: give every layer its own values.")

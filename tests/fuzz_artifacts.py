@@ -13,13 +13,17 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
+from contract import likeness
+from contract.decision import choice, with_points
 from contract.files import read_json
 from contract.golden import load_labelled
 from contract.manifest import load_manifest
@@ -214,6 +218,15 @@ def make_run(folder: Path) -> Path:
     return place.run
 
 
+def of_three(manifest: bytes) -> bytes:
+    """Return an accelerator.json of three classes, made of one of a logit."""
+    content = json.loads(manifest)
+    chosen = with_points(choice([0.1, 0.2, 0.3], [0.0, 1.0, -1.0], rule="test"), 1, {"second": 0.5})
+    content |= {"outputs": 3, "class_names": ["a", "b", "c"], "decision": asdict(chosen)}
+    content["hardware"]["output"] |= {"shape": [3], "folded_shape": [3, 1], "packed_bytes": 12}
+    return json.dumps(content).encode()
+
+
 def targets(run: Path) -> list[Target]:
     """Return all targets, whose files are those of a finished run."""
 
@@ -225,7 +238,9 @@ def targets(run: Path) -> list[Target]:
     ) -> Target:
         return Target(name, lambda rng: {file: damage(rng, content)}, lambda folder: feed(folder / file))
 
-    of_deploy = {name: read(f"{DEPLOY}/{name}") for name in ("accelerator.json", "reference.npz", "golden.npz")}
+    shipped = ("accelerator.json", "reference.npz", "golden.npz", likeness.FILE)
+    of_deploy = {name: read(f"{DEPLOY}/{name}") for name in shipped}
+    side = load_experiment(run / "experiment.yaml").network.height
     small = [path for path in run.rglob("*") if path.suffix in (".json", ".yaml", ".csv") or path.name == "golden.npz"]
     of_run = {str(path.relative_to(run.parent)): path.read_bytes() for path in small}
     damages = {".json": damaged_json, ".yaml": damaged_yaml, ".npz": damaged_zip}
@@ -267,11 +282,18 @@ def targets(run: Path) -> list[Target]:
     def sweep(rng: Random) -> Content:
         return {"sweep.yaml": damaged_yaml(rng, rng.choice(sweeps)), "w8a8.yaml": plain}
 
+    def measure(path: Path) -> None:
+        found = likeness.load_likeness(path, height=side, width=side)
+        found.unlikeness(np.full((2, side, side), 255, dtype=np.uint8))
+
     return [
         one("npz", "a.npz", of_deploy["golden.npz"], damaged_zip, load_npz),
         one("reference.npz", "reference.npz", of_deploy["reference.npz"], damaged_zip, infer),
         one("golden.npz", "golden.npz", read("export/golden.npz"), damaged_zip, load_labelled),
+        one(likeness.FILE, likeness.FILE, of_deploy[likeness.FILE], damaged_zip, measure),
         one("accelerator.json", "accelerator.json", of_deploy["accelerator.json"], damaged_json, load_manifest),
+        one("accelerator.json-of-three", "accelerator.json", of_three(of_deploy["accelerator.json"]), damaged_json,
+            load_manifest),
         Target("deploy-folder", lambda rng: some(of_deploy, rng), use),
         one("checkpoint.pt", "checkpoint.pt", read("train/checkpoint.pt"), damaged_zip, load_checkpoint),
         one("model.onnx", "model.onnx", read("export/model.onnx"), mutated, load_onnx),

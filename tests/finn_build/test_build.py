@@ -316,7 +316,18 @@ class TestFoldingFiles:
 
     @pytest.mark.parametrize(
         "content",
-        ["{", "[]", "5", '{"MVAU_rtl_0": 5}', '{"MVAU_rtl_0": [["PE", 1]]}', '{"Defaults": 5}', DEEP, TWICE],
+        [
+            "{",
+            "[]",
+            "5",
+            '{"MVAU_rtl_0": 5}',
+            '{"MVAU_rtl_0": null}',
+            '{"Defaults": 5}',
+            '{"MVAU_rtl_0": [["PE", 1]]}',
+            "null",
+            DEEP,
+            TWICE,
+        ],
         ids=lambda text: text[:30],
     )
     def test_no_folding(self, one: Built, tmp_path: Path, content: str) -> None:
