@@ -124,7 +124,7 @@ def data_check(
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
     from cxrflow import summary
     from cxrflow.data_check import draw, survey_source
-    from cxrflow.experiment import DataConfig, data_of, load_experiment
+    from cxrflow.experiment import data_of, load_experiment
     from cxrflow.stages import load_source
     from qnn.spec import NetworkSpec
 
@@ -136,8 +136,6 @@ def data_check(
                 f"{file} is of an imported network, which has no X-rays. Give the experiment of a training."
             )
         config, network = experiment.data, experiment.network
-    elif data is not None and str(data) == "phantom":
-        config, network = DataConfig(), NetworkSpec()
     elif data is not None:
         config, network = data_of(data, strict=strict, fields=fields or ()), NetworkSpec()
     else:

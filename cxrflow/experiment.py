@@ -68,15 +68,15 @@ class DataConfig(Fields):
             return None
         from datasets.labels import plain  # here, so that `cxrflow --help` stays quick
 
-        names = value.split(",") if isinstance(value, str) else value  # --set gives one text
+        names = _listed_names(value)
         if not isinstance(names, list | tuple) or not 2 <= len(names) <= MAX_CLASSES:
             raise ValueError(
                 f"classes is {_shortened(value)}, expected a list of 2 to {MAX_CLASSES} names such as "
                 "[NORMAL, BACTERIA, VIRUS]"
             )
-        strange = next((name for name in names if isinstance(name, bool) or not isinstance(name, str | int)), None)
-        if strange is not None:
-            raise ValueError(f"classes has {_shortened(strange)}, expected names; put it in quotes")
+        strange = [name for name in names if isinstance(name, bool) or not isinstance(name, str | int)]
+        if strange:  # None, which is YAML's null, is one of them
+            raise ValueError(f"classes has {_shortened(strange[0])}, expected names; put it in quotes")
         texts = tuple(str(name).strip() for name in names)
         for name in texts:
             if not name.isprintable() or not 1 <= len(name) <= MAX_CLASS_NAME or plain(name) in ("images", "patients"):
@@ -158,7 +158,7 @@ class Experiment(Fields):
         if not isinstance(data, dict) or not isinstance(network, dict):
             return raw  # refused below, by name
         classes = data.get("classes")
-        names = classes.split(",") if isinstance(classes, str) else classes
+        names = _listed_names(classes)
         needed = len(names) if isinstance(names, list | tuple) and len(names) > 2 else 1
         if "outputs" not in network and needed > 1:
             return {**raw, "network": {**network, "outputs": needed}}
@@ -338,7 +338,8 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
     if first["type"] == "missing":
         return f"'{where}' is missing. {example}"
     if first["type"] == "value_error":
-        return f"'{where}': {str(first['ctx']['error']).rstrip('.')}."
+        said = f"{str(first['ctx']['error']).rstrip('.')}."
+        return f"'{where}': {said}" if location else said  # of several fields, which the sentence names
     if first["type"] == "model_type":
         expected = f"expected fields such as {', '.join(list(section.model_fields)[:3])}"
     else:
@@ -346,6 +347,18 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
             first["msg"].replace("Input should be", "expected").replace("String should have", "expected a text of")
         )
     return f"'{where}' is {_shortened(first['input'])}, {expected}. {example}"
+
+
+def _listed_names(value: Any) -> Any:
+    """Return the list in a text, which --set gives: a YAML list in brackets, else names between commas."""
+    if not isinstance(value, str):
+        return value
+    if not value.lstrip().startswith("["):
+        return value.split(",")
+    try:
+        return parsed(value)
+    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError):  # as in read_fields
+        return value  # refused as no list
 
 
 def _shortened(value: object) -> str:

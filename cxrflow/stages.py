@@ -390,7 +390,8 @@ class Run:
         if data.class_names != metrics.class_names:
             raise ConfigError(
                 f"{data.source} is read in the classes {', '.join(data.class_names)[:200]}, but {self.experiment.name} "
-                f"was trained for {', '.join(metrics.class_names)[:200]}. Give 'data.classes' these, in this order."
+                f"was trained for {', '.join(metrics.class_names)[:200]}. Give 'data.classes' these, in this order, "
+                "and call the labels so in the source, too."
             )
         split = merge([data.train, data.val, data.test]) if everything else data.test
         seen = count_seen(self.place("train") / SEEN, split.pixels)

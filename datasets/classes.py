@@ -1,9 +1,9 @@
 """K classes that the user names in 'data.classes': which of them a label is, and what to do where it is none of them.
 
 `datasets.labels` is for two classes whose names have to be guessed. Here nothing is guessed: a label counts where the
-list has it, without regard to case, spaces and dashes, and the position in the list is the class's number. The public
-release says in the names of its pneumonia files whether they are of bacteria or of a virus, so the list may hold
-BACTERIA and VIRUS where the source has PNEUMONIA.
+list has it, without regard to case and with a dash between words for a space, and the position in the list is the
+class's number. The public release says in the names of its pneumonia files whether they are of bacteria or of a virus,
+so the list may hold BACTERIA and VIRUS where the source has PNEUMONIA.
 """
 
 import re
@@ -15,6 +15,7 @@ from typing import Literal
 from contract.errors import DataError
 from datasets.labels import LabelRules, Verdict, doubts_another, plain, says_class, says_nothing, says_uncertain
 
+LEFT_OUT = "are of none of the classes in 'data.classes' and were left out"
 _DIVIDED = "pneumonia"  # the class that file names divide
 # personN_bacteria_M, and BACTERIA-N-M in the later release
 _KIND = re.compile(r"_(bacteria|virus)_\d|^(bacteria|virus)-\d+-\d", re.IGNORECASE)
@@ -161,10 +162,7 @@ def settle_named(
         names = Counter(image.text for image in found if image.why == "other")
         listed = ", ".join(repr(name[:40]) for name, _ in names.most_common(6))
         more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-        notes.append(
-            f"{counts['other']} of {len(found)} images are of none of the classes in 'data.classes' and were left out: "
-            f"{listed}{more}."
-        )
+        notes.append(f"{counts['other']} of {len(found)} images {LEFT_OUT}: {listed}{more}.")
     return [image.label for image in found], tuple(notes)
 
 

@@ -186,7 +186,11 @@ def _release_files(
             names = [shown(name)[:80] for name in folders(tree)]
             more = f" and {len(names) - 8:,} more" if len(names) > 8 else ""
             found = ", ".join(names[:8]) + more or "no folders"
-            several = ", with 'data.positive' and 'data.negative' set to the two that count," if len(names) > 2 else ""
+            several = (
+                ", with 'data.positive' and 'data.negative' set to the two that count or 'data.classes' to all that do,"
+                if len(names) > 2
+                else ""
+            )
             several = "" if places else several
             raise DataError(
                 f"{tree.root}: has no folder {required!r}, found {found}; point at the folder that holds train and "

@@ -11,6 +11,7 @@ Source: Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023); the larger si
 
 import threading
 import zipfile
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -55,14 +56,15 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         DataError: it is another set of MedMNIST's and nothing says what its classes count as, the file is
             damaged, an array is missing, pickled or of another shape, or two arrays do not match.
     """
+    with open_zip(path) as archive:
+        checked_members(archive, path)
+    # First what no field can mend: advice about fields would only lead to it.
+    shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
     if rules.classes is None:
         classes = _classes(path, rules)
         meant: dict[int, int | None] = {label: int(classes.verdict([str(label)])) for label in (0, 1)}
         said = classes.note if rules.positive or rules.negative else ()
-    with open_zip(path) as archive:
-        checked_members(archive, path)
-    shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
-    if rules.classes is not None:
+    else:
         meant, said = _named(path, NamedClasses(rules.classes))
     files = []
     for split in SPLITS:
@@ -108,10 +110,11 @@ def _named(path: Path, named: NamedClasses) -> tuple[dict[int, int | None], tupl
         meant[number] = next((label for label in ways if label is not None), None)
     missing = [name for label, name in enumerate(named.names) if label not in meant.values()]
     if missing:
-        have = ", ".join(repr(own.get(number, str(number))) for number in numbers)
+        names = [own.get(number, str(number)) for number in numbers]
+        have, how = ", ".join(map(repr, names)), f" ({_option(names)})" if any("," in name for name in names) else ""
         raise DataError(
             f"{path}: has no class {missing[0]!r}, which 'data.classes' lists; its classes are {have[:400]}, so list "
-            "these."
+            f"these{how}."
         )
     said = ", ".join(f"{number} is {named.names[label]}" for number, label in meant.items() if label is not None)
     others = [own.get(number, str(number)) for number, label in meant.items() if label is None]
@@ -126,12 +129,19 @@ def _classes(path: Path, rules: LabelRules) -> Classes:
     other = _set_of(path)
     if other not in (None, "pneumoniamnist") and rules.positive is None and rules.negative in (None, REST):
         own = _NAMES.get(other or "")
-        listed = f"list its own classes, 'data.classes: {list(own)}', " if own else ""
+        listed = f"list its own classes, 'data.classes: {list(own)}' ({_option(own)}), " if own else ""
+        only_two = all(_labels(path, split, two=False).max() <= 1 for split in SPLITS)
+        two = "set 'data.positive' to the one that counts as PNEUMONIA, " if only_two else ""
         raise DataError(
-            f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; {listed}set "
-            "'data.positive' to the one that counts as PNEUMONIA, or rename the file if it is no such set."
+            f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; {listed}{two}"
+            "or rename the file if it is no such set."
         )
     return Classes(dict.fromkeys(("0", "1"), "a label"), replace(rules, label=None), where=str(path))
+
+
+def _option(names: Iterable[str]) -> str:
+    """Return how the classes are listed on the command line, where a comma may be in a name."""
+    return f'on the command line: --set "classes={list(names)}"'
 
 
 class _Images:

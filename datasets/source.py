@@ -6,6 +6,7 @@ tested on.
 """
 
 import contextlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
 from datasets.archive import list_zip
-from datasets.classes import Reading, settle_named
+from datasets.classes import LEFT_OUT, Reading, settle_named
 from datasets.csv_rows import is_text
 from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
@@ -191,7 +192,7 @@ def load_xrays(
     rules = rules or LabelRules()
     class_names = rules.classes or CLASS_NAMES
     with listed(path, rules) as listing:
-        _check_classes(listing, listing.files, class_names)
+        _check_classes(listing, listing.files, class_names, named=rules.classes is not None)
         decoded = decode_all(listing.files, height, width, cache, progress)
         unreadable = _check_readable(listing.root, listing.files, decoded.problems, strict=strict)
         good = [i for i, problem in enumerate(decoded.problems) if not problem]
@@ -203,7 +204,7 @@ def load_xrays(
             replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None
         )
         good, copies = [good[i] for i in kept], copies[kept]
-        _check_classes(listing, files, class_names)
+        _check_classes(listing, files, class_names, named=rules.classes is not None)
 
         who = know_patients(files, decoded.people[good])
         names, contents = tuple(file.name for file in files), [decoded.contents[i] for i in good]
@@ -339,7 +340,7 @@ def _with_validation(
     return splits, ()
 
 
-def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: Sequence[str]) -> None:
+def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: Sequence[str], *, named: bool) -> None:
     """Stop unless every split that the source has, or the whole source, holds images of all classes."""
     if listing.splits and "train" not in listing.splits:  # only a table can say so
         others = " and ".join(listing.splits)
@@ -349,20 +350,27 @@ def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: S
             f"{listing.root}: {lost}, all are of {others}; expected images of train, too, so mark "
             "some as train, or remove the column of splits to have the images divided."
         )
-    found = {(file.split, file.label) for file in files}
+    found = Counter((file.split if listing.splits else None, file.label) for file in files)
     needed = dict.fromkeys(("train", *listing.splits)) if listing.splits else (None,)
     for split in needed:
         for label, class_name in enumerate(class_names):
-            if (split, label) not in found:
-                place = listing.root / class_name if split is None else listing.root / split / class_name
-                where = "" if split is None else f", in {' and in '.join(map(str, needed))}"
-                named = f"both classes, {' and '.join(class_names)}"
-                if len(class_names) > 2:
-                    place, named = listing.root, f"all classes, {', '.join(class_names)[:200]}"
-                    where += f"; of {class_name} there is none{'' if split is None else f' in {split}'}"
+            if (split, label) in found:
+                continue
+            where = "" if split is None else f", in {' and in '.join(map(str, needed))}"
+            if named:
+                have = (f"{name} ({found[split, at]:,})" for at, name in enumerate(class_names) if (split, at) in found)
+                left = " ".join(note for note in listing.notes if LEFT_OUT in note)
                 raise DataError(
-                    f"{place}: holds no usable image; expected images of {named}{where}. Add or replace some."
+                    f"{listing.root}: of {class_name} there is none{'' if split is None else f' in {split}'} among the "
+                    f"usable images, which are of {', '.join(have)[:200] or 'no listed class'}; expected images of all "
+                    f"classes, {', '.join(class_names)[:200]}{where}. {left}{' ' if left else ''}Correct "
+                    "'data.classes' or the labels in the source, which have to be the same names, or add images."
                 )
+            place = listing.root / class_name if split is None else listing.root / split / class_name
+            raise DataError(
+                f"{place}: holds no usable image; expected images of both classes, {' and '.join(class_names)}{where}. "
+                "Add or replace some."
+            )
 
 
 def _check_readable(

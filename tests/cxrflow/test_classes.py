@@ -181,7 +181,7 @@ def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: 
     assert [sum(row) for row in found["confusion"]] == [12, 12, 12]
     assert {path.name for path in folder.iterdir()} == {"evaluation.json", "roc.png", "reliability.png", "shifts.png"}
     order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=VIRUS,NORMAL,BACTERIA")
-    order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order")
+    order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order, and call the labels so")
 
 
 def test_another_order_or_number_of_classes_is_another_run(three: Place) -> None:

@@ -279,6 +279,16 @@ def test_fields_of_the_data_section_may_be_given_on_the_command_line(bare: Any) 
     bare(*check, "--set", "blank=maybe").assert_refused("'blank' is 'maybe', expected 'refuse', 'drop'")
 
 
+def test_fields_count_for_the_phantoms_too(bare: Any) -> None:
+    check = ("data", "check", "--data", "phantom", "--set")
+    outcome = bare(*check, "classes=NORMAL,FOCAL,DIFFUSE")
+    assert outcome.code == 0 and "DIFFUSE" in outcome.out
+    bare(*check, "classes=a,b,c,d").assert_refused("lists 4 classes, but phantoms are drawn in two or three")
+    bare(*check, "nonsense=3").assert_refused("'nonsense' is not a known field")
+    refused = bare(*check, "classes=a,b", "--set", "positive=a")
+    refused.assert_refused("--set: 'classes' names the classes, so 'positive'")  # and no 'the file'
+
+
 @pytest.mark.parametrize("path", ["x" * 300, "~nobody-here/x"])
 def test_a_path_that_is_none(bare: Any, path: str) -> None:
     bare("data", "check", "--data", path).assert_refused("--data is no usable path")

@@ -228,7 +228,7 @@ def test_the_network_has_a_logit_for_each_of_several_classes(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("data", "network", "words"),
     [
-        ("", ", outputs: 4", ["'network.outputs' is 4, but 'data.classes' names 3 classes, which needs 3"]),
+        ("", ", outputs: 4", ["e.yaml: 'network.outputs' is 4, but 'data.classes' names 3 classes, which needs 3"]),
         (", positive: VIRUS", "", ["'classes' names the classes, so 'positive' and 'negative' say nothing"]),
         (", blank: negative", "", ["'blank' is negative, but with 'classes' it can only be refuse or drop"]),
     ],
@@ -249,6 +249,8 @@ def test_classes_that_contradict_another_field(data: str, network: str, words: l
         ('[a, "", b]', "expected 1 to 60 letters"),
         ("[a, [b], c]", "expected names; put it in quotes"),
         ("[true, a, b]", "expected names; put it in quotes"),
+        ("[null, a]", "classes has None, expected names; put it in quotes"),
+        ("'[a, b'", r"classes is '\[a, b', expected a list of 2 to 100 names"),
     ],
 )
 def test_names_of_classes_that_are_none(classes: str, words: str, tmp_path: Path) -> None:
@@ -260,3 +262,5 @@ def test_classes_from_the_command_line_replace_those_of_the_file(tmp_path: Path)
     (tmp_path / "e.yaml").write_text(THREE_CLASSES % ("", ""))
     found = load_experiment(tmp_path / "e.yaml", fields=["classes=a, b,c,d"])
     assert found.data.classes == ("a", "b", "c", "d") and found.network.outputs == 4
+    found = load_experiment(tmp_path / "e.yaml", fields=['classes=["normal, benign", b, "c"]'])
+    assert found.data.classes == ("normal, benign", "b", "c") and found.network.outputs == 3

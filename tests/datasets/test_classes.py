@@ -17,7 +17,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
-from contract.errors import ConfigError
+from contract.errors import ConfigError, DataError
 from datasets.classes import NamedClasses, pneumonia_kind
 from datasets.folder import list_folder
 from datasets.labels import LabelRules
@@ -121,6 +121,22 @@ def test_any_folder_and_table_of_k_classes_is_k(tmp_path: Path) -> None:
     assert {name.removeprefix("f/"): at for name, at in everything(listed).items()} == everything(data)
 
 
+@pytest.mark.parametrize("classes", [("covid", "flu"), ("covid", "normal", "flu"), ("x", "y", "flu")], ids=str)
+def test_a_class_that_the_source_has_not_is_named_with_those_that_it_has(
+    tmp_path: Path, classes: tuple[str, ...]
+) -> None:
+    names = ("covid", "normal", "zebra")
+    root = kinds_folder(tmp_path / "f", names)
+    rows = [(f"f/{name}/p{at}{i}.png", name) for at, name in enumerate(names) for i in range(20)]
+    missing = next(name for name in classes if name not in names)
+    for source in (root, table(tmp_path / "t.csv", rows, heading="path,label")):
+        refused(source, f"{source}: ", f"of {missing} there is none", *names, "Correct 'data.classes'", classes=classes)
+
+
+def test_folders_of_several_classes_may_all_count(tmp_path: Path) -> None:
+    refused(kinds_folder(tmp_path / "f", ("covid", "flu", "normal", "zebra")), "or 'data.classes' to all that do")
+
+
 def test_splits_with_k_folders_are_used_as_they_are(tmp_path: Path) -> None:
     files: dict[str, bytes] = {}
     for split, count in (("train", 8), ("Val", 3), ("test", 4)):
@@ -184,11 +200,17 @@ class TestMedMnist:
         assert "By the numbers in the file, 0 is choroidal neovascularization, 1 is Diabetic" in data.report.notes[0]
         part = load(path, classes=("drusen", "normal"))
         assert len(part.test) == 4 and "were left out: choroidal neovascularization" in part.report.notes[1]
+        with pytest.raises(DataError, match=r"expected pneumoniamnist: .*; list its own classes, ") as caught:
+            load(path)
+        assert "data.positive" not in str(caught.value)  # which would be refused: there are four
         refused(path, "no class 'retina'", "'drusen', 'normal', so list these", classes=("drusen", "normal", "retina"))
 
     def test_breast_has_its_own_two(self, tmp_path: Path) -> None:
         path = self.set_of(tmp_path, "breastmnist", 2)
         refused(path, "expected pneumoniamnist", "'data.classes: ['malignant', 'normal, benign']'")
+        refused(path, """on the command line: --set "classes=['malignant', 'normal, benign']\"""")
+        how = """so list these (on the command line: --set "classes=['malignant', 'normal, benign']\""""
+        refused(path, how, classes=("normal", "malignant"))
         data = load(path, classes=("normal, benign", "malignant"))
         assert data.class_names == ("normal, benign", "malignant") and data.test.labels.tolist() == [1, 0] * 4
 
@@ -197,8 +219,10 @@ class TestMedMnist:
         for why, shape in shapes.items():
             path = self.set_of(tmp_path, "bloodmnist", 3, train_images=np.zeros(shape, dtype=np.uint8))
             refused(path, f"the images are {why}", "gray 2-D sets", classes=("0", "1", "2"))
+            refused(path, f"the images are {why}")  # the same reason without fields, not advice that leads to it
         path = self.set_of(tmp_path, "chestmnist", 2, train_labels=np.zeros((20, 14), dtype=np.uint8))
         refused(path, "an image has several labels at once", classes=("0", "1"))
+        refused(path, "an image has several labels at once")
         path = self.set_of(tmp_path, "octmnist", 4, test_labels=np.full((8, 1), 1000, dtype=np.int64))
         refused(path, "test_labels holds 1000 to 1000, expected 0 to 999", classes=("0", "1"))
 
