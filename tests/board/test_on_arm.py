@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.decision import Decision
 from contract.manifest import Hardware, Manifest, load_manifest
 from cxrflow.c_header import c_header
 from cxrflow.package import copy_code
@@ -104,7 +105,7 @@ def test_the_c_header_packs_and_unpacks_as_the_driver_does(board: Board, manifes
     (tmp_path / "cxrflow_accel.h").write_text(c_header(manifest))
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic", "-O2", "-static", f"-I{tmp_path}"]
     subprocess.run([compiler, *flags, HERE / "pack.c", "-o", tmp_path / "pack"], check=True)
-    assert manifest.hardware is not None and manifest.decision is not None
+    assert manifest.hardware is not None and isinstance(manifest.decision, Decision)
     size = manifest.hardware.output.packed_bytes
     top = 1 << (8 * size - 1)
     pixels = np.random.default_rng(3).integers(0, 256, (28, 28), dtype=np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from contract.decision import Decision
 from contract.files import hash_file
 from contract.manifest import load_manifest
 from qnn.checkpoint import load_checkpoint
@@ -156,7 +157,7 @@ def test_calibration_and_operating_points_reach_the_deploy_folder(finished: Plac
     trained = json.loads((finished.run / "train" / "metrics.json").read_text())
     deploy = finished.run / "deploy" / "pynq-z2"
     decision = load_manifest(deploy / "accelerator.json").decision
-    assert decision is not None
+    assert isinstance(decision, Decision)
     golden = np.load(deploy / "golden.npz")
     logits = golden["outputs"][:, 0]
     for rule, point in trained["operating_points"].items():
