@@ -129,7 +129,7 @@ class _FieldError(Exception):
 def _record(raw: object, kind: type, where: str) -> dict[str, Any]:
     """Check that `raw` has exactly the fields of the dataclass `kind`."""
     if not isinstance(raw, dict):
-        raise _FieldError(f"{where or 'the file'} is {type(raw).__name__}, expected an object")
+        raise _FieldError(f"{where.rstrip('.') or 'the file'} is {type(raw).__name__}, expected an object")
     want = {f.name for f in fields(kind)}
     for name in sorted(want ^ set(raw)):
         raise _FieldError(f"{where}{name if name in want else name[:60]} is {'missing' if name in want else 'unknown'}")
@@ -334,7 +334,8 @@ def _numbers(value: object, where: str, count: int | None, kind: type | tuple[ty
     for number in value:
         counts = isinstance(number, kind) and isinstance(number, int | float) and not isinstance(number, bool)
         if not counts or not abs(number) < (2**63 if isinstance(number, int) else float("inf")):
-            raise _FieldError(f"{where} holds {shortened(number)}, expected finite numbers")
+            expected = "integers of at most 64 bits" if kind is int else "finite numbers"
+            raise _FieldError(f"{where} holds {shortened(number)}, expected {expected}")
     return value
 
 

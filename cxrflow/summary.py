@@ -225,9 +225,9 @@ def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured | MeasuredClas
         ", ".join(sorted({metrics.source for metrics, _ in group})),
         str(len(group)),
         *(_with_interval(tests, metric) for metric in ("accuracy", "auc", "balanced_accuracy")),
-        _spread([test.value("sensitivity") for test in tests]),
-        _spread([test.value("specificity") for test in tests]),
-        ", ".join(f"{mean(values):.4f}" if len(values) == len(tests) else "" for values in points if any(of_points)),
+        _spread([test.value("sensitivity") for test in tests]) or "-",
+        _spread([test.value("specificity") for test in tests]) or "-",
+        ", ".join(f"{mean(v):.4f}" if len(v) == len(tests) else "-" for v in points if any(of_points)) or "-",
         _spread([test.ece for test in tests]),
         f"{mean(metrics.seconds for metrics, _ in group):.0f}",
     )

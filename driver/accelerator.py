@@ -556,7 +556,41 @@ def _golden(package: Package) -> tuple[NDArray[Any], NDArray[np.int64]]:
             f"{path} holds no golden images that fit: accelerator.json says {source} with {outputs} integers each. "
             "Package the run again."
         )
+    _require_meaning(package, golden, want)  # type: ignore[arg-type]
     return pixels, want  # type: ignore[return-value]
+
+
+def _require_meaning(package: Package, golden: Mapping[str, NDArray[Any]], outputs: NDArray[np.int64]) -> None:
+    """Raise ArtifactError unless accelerator.json makes of the golden integers what the export made of them.
+
+    Classes are exact; probabilities are float64, which may differ in the last bits between processors. Arrays that
+    golden.npz has not, those of an imported network or an older folder, are not compared.
+    """
+    decision = package.manifest.decision
+    if decision is None:
+        return
+    if isinstance(decision, Decision):
+        probability, classes = decision.probability(outputs[:, 0]), decision.classes(outputs[:, 0])
+    else:
+        probability, classes = decision.probabilities(outputs), decision.classes(outputs)
+    for name, got, rtol in (("probability", probability, 1e-9), ("classes", classes, 0.0)):
+        want = golden.get(name)
+        if want is None:
+            continue
+        if want.dtype != got.dtype or want.shape != got.shape:
+            raise ArtifactError(
+                f"{package.folder / 'golden.npz'} has {name} of {want.dtype} of shape {want.shape}, expected "
+                f"{got.dtype} of shape {got.shape}. Package the run again."
+            )
+        # Relative, since saturated probabilities would hide everything; numbers below the smallest normal one are 0.
+        differing = ~np.isclose(got, want, rtol=rtol, atol=1e-300 if rtol else 0.0)
+        if differing.any():
+            n = int(np.argwhere(differing)[0][0])
+            raise ArtifactError(
+                f"{package.folder}: the decision in accelerator.json contradicts golden.npz: for the golden image {n} "
+                f"it gives {name} {got[n].tolist()}, expected {want[n].tolist()}. The file was changed or is of "
+                "another run: copy the whole folder again, or package the run again."
+            )
 
 
 def _likeness(package: Package) -> Likeness | None:

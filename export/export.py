@@ -2,7 +2,7 @@
 
 model.onnx      QONNX, uint8 pixels to integer logits
 reference.npz   the integers of the hardware (contract.network)
-golden.npz      every test image with its integers, probabilities and label
+golden.npz      every test image with its integers, probabilities, class and label
 export.json     what the integers mean, and what was compared: of one logit scale, offset and threshold, of K the choice
 """
 
@@ -82,6 +82,7 @@ def export_run(
             "pixels": test.pixels,
             "outputs": outputs,
             "probability": probability,
+            "classes": _classes(extracted, outputs, checkpoint.operating_point),
             "labels": test.labels,
         },
     )

@@ -13,7 +13,10 @@ from contract.record import Count, Number, Record, Share, Text, Versions
 
 FOOTER = "Research use only, not a medical device"  # below every figure, and in every file of metrics
 # How the class of K is chosen.
-GREATEST = "the greatest logit at equal class sizes, after temperature scaling on clean and augmented validation images"
+GREATEST = (
+    "the greatest logit at equal class sizes, after one temperature and a bias for each class, fitted on clean and "
+    "augmented validation images"
+)
 Few: Any = Field(max_length=20, default_factory=dict)
 
 
@@ -101,7 +104,7 @@ class MeasuredClasses(Figures):
 
 
 class Calibration(Record):
-    """Platt scaling; of K classes, temperature scaling with a bias for each."""
+    """Platt scaling; of K classes, one temperature and a bias for each."""
 
     slope: Number
     intercept: Number | Annotated[list[Number], Field(max_length=1000)]

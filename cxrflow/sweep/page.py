@@ -21,11 +21,11 @@ from cxrflow.sweep.table import DAMAGED
 from cxrflow.sweep.trial import ENDED
 
 PAGE = "sweep.html"
-MONITOR = "validation AUC, mean of clean and augmented"
+MONITOR = "validation AUC, mean of clean and augmented (of K classes macro)"
 BITS = {"weights": "network.weight_bits", "activations": "network.act_bits"}
 COLUMNS = {
     "network": "network",
-    "monitor": "validation AUC",
+    "monitor": MONITOR,
     "monitor_std": "± over seeds",
     "images_per_s": "images/s (estimate)",
     "latency_us": "first logit [us] (bound)",
@@ -38,7 +38,7 @@ COLUMNS = {
     "yosys_bram18": "BRAM18 (Yosys)",
     "yosys_dsp": "DSP (Yosys)",
     "test_accuracy": "test accuracy",
-    "test_auc": "test AUC",
+    "test_auc": "test AUC (of K classes macro)",
 }
 Points = Sequence[dict[str, Any]]
 
@@ -118,7 +118,7 @@ def _latency(axes: Axes, points: Points) -> None:
     drawn = axes.scatter(x, y, c=colour, cmap="viridis")
     axes.set(xlabel="LUT (model)", ylabel="first logit after [us] (bound)")
     _by_factor(axes)
-    axes.figure.colorbar(drawn, ax=axes, label="validation AUC")
+    axes.figure.colorbar(drawn, ax=axes, label=MONITOR)
 
 
 def _by_factor(axes: Axes) -> None:

@@ -214,8 +214,8 @@ def test_streams_that_contradict_each_other(tmp_path: Path, at: tuple[str, ...],
         (("multipliers",), [1, 5], "has 2 numbers, expected 3"),
         (("multipliers", 1), 0, "is 0, expected 1 to 1073741823"),
         (("multipliers", 1), 2**30, "is 1073741824, expected"),
-        (("multipliers", 1), 1.0, "holds 1.0, expected finite numbers"),
-        (("multipliers", 1), True, "holds True, expected finite numbers"),
+        (("multipliers", 1), 1.0, "holds 1.0, expected integers"),
+        (("multipliers", 1), True, "holds True, expected integers"),
         (("offsets",), None, "is None, expected list"),
         (("offsets", 0), 2**60, "is 1152921504606846976, expected -1152921504606846975 to"),
         (("shift",), 201, "is 201, expected -200 to 200"),
@@ -239,7 +239,7 @@ def test_a_choice_that_could_leave_64_bits_is_refused_by_name(
         holder = holder[key]
     holder[at[-1]] = value
     where = ".".join(key for key in ("decision", *at) if isinstance(key, str))
-    with pytest.raises(ArtifactError, match=rf"{where}\.? ?{message}"):
+    with pytest.raises(ArtifactError, match=rf"{where} {message}"):
         load(tmp_path / "accelerator.json", raw)
 
 

@@ -5,6 +5,7 @@ for a text of ours: in a table, a terminal, C, a picture.
 """
 
 import csv
+import hashlib
 import json
 from dataclasses import replace
 from fractions import Fraction
@@ -15,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.decision import Choice, Head
+from contract.decision import Choice, Decision, Head
 from contract.errors import ArtifactError, ConfigError
 from contract.manifest import load_manifest, save_manifest
 from contract.network import Input
-from contract.npz import load_npz
+from contract.npz import load_npz, save_npz
 from contract.quantizer import InputRule
 from driver.__main__ import main
 from driver.accelerator import Accelerator
@@ -196,3 +197,45 @@ def test_a_name_that_nobody_can_read_is_refused(tmp_path: Path, names: list[str]
     path.write_text(json.dumps(raw | {"class_names": names}), encoding="utf-8")
     with pytest.raises(ArtifactError, match=message):
         load_manifest(path)
+
+
+def _vouch(folder: Path, **arrays: Any) -> None:
+    """Add arrays to golden.npz, and its new hash to the manifest."""
+    path, manifest = folder / "golden.npz", load_manifest(folder / "accelerator.json")
+    save_npz(path, {**load_npz(path, advice=""), **arrays})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    save_manifest(folder / "accelerator.json", replace(manifest, sha256={**manifest.sha256, path.name: digest}))
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_a_decision_that_contradicts_the_golden_images_is_refused(tmp_path: Path, several: bool) -> None:
+    """The kind: a decision within all bounds, which another file of the same folder shows to be wrong."""
+    write_classes(tmp_path, NAMES) if several else write_deploy(tmp_path)
+    manifest = load_manifest(tmp_path / "accelerator.json")
+    decision = manifest.decision
+    outputs: Any = load_npz(tmp_path / "golden.npz", advice="")["outputs"]
+    wrong: list[Any]
+    if isinstance(decision, Choice):
+        probability, classes = decision.probabilities(outputs), decision.classes(outputs)
+        wrong = [replace(decision, offsets=decision.offsets[::-1]), replace(decision, shift=decision.shift + 1)]
+        wrong += [replace(decision, shift=200), replace(decision, shift=-200)]
+        wrong += [replace(decision, offsets=[2**60 - 1, *decision.offsets[1:]])]
+        wrong += [replace(decision, multipliers=[2**29 - 2**20, *decision.multipliers[1:]])]
+    else:
+        assert isinstance(decision, Decision)
+        probability, classes = decision.probability(outputs[:, 0]), decision.classes(outputs[:, 0])
+        between = int(np.sort(outputs[:, 0])[len(outputs) // 3])
+        wrong = [replace(decision, scale=decision.scale * 1.01), replace(decision, offset=decision.offset + 1e-3)]
+        wrong += [replace(decision, threshold=t) for t in (between, 10**6, -(10**6)) if t != decision.threshold]
+    # The last bits of a probability may be those of another processor.
+    _vouch(tmp_path, probability=np.nextafter(probability, 0.0), classes=classes)
+    Accelerator(tmp_path, "cpu").close()
+    whole = load_manifest(tmp_path / "accelerator.json")
+    for one in wrong:
+        save_manifest(tmp_path / "accelerator.json", replace(whole, decision=one))
+        with pytest.raises(ArtifactError, match=r"accelerator\.json contradicts golden\.npz: for the golden image"):
+            Accelerator(tmp_path, "cpu")
+    save_manifest(tmp_path / "accelerator.json", whole)
+    _vouch(tmp_path, probability=probability[:, None])
+    with pytest.raises(ArtifactError, match="has probability of float64 of shape"):
+        Accelerator(tmp_path, "cpu")
