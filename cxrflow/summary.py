@@ -176,6 +176,11 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
+def _of_classes(auc: str, classes: int) -> str:
+    """Say that the AUC of more than two classes is their macro AUC, which stands in one column with that of two."""
+    return f"{auc} (macro)" if auc and classes > 2 else auc
+
+
 def _interval(ends: Sequence[float] | None) -> str:
     return "" if ends is None else f"{ends[0]:.3f}..{ends[1]:.3f}"
 
@@ -224,7 +229,9 @@ def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured | MeasuredClas
         ", ".join(sorted({metrics.network for metrics, _ in group})),
         ", ".join(sorted({metrics.source for metrics, _ in group})),
         str(len(group)),
-        *(_with_interval(tests, metric) for metric in ("accuracy", "auc", "balanced_accuracy")),
+        _with_interval(tests, "accuracy"),
+        _of_classes(_with_interval(tests, "auc"), 2 if isinstance(tests[0], Measured) else 3),
+        _with_interval(tests, "balanced_accuracy"),
         _spread([test.value("sensitivity") for test in tests]) or "-",
         _spread([test.value("specificity") for test in tests]) or "-",
         ", ".join(f"{mean(v):.4f}" if len(v) == len(tests) else "-" for v in points if any(of_points)) or "-",
@@ -454,7 +461,7 @@ def result_row(facts: Facts) -> tuple[str, ...]:
         provenance.network,
         provenance.data,
         _figure(provenance.test_metrics.accuracy),
-        _figure(provenance.test_metrics.auc),
+        _of_classes(_figure(provenance.test_metrics.auc), len(facts.class_names)),
         f"{most} images, {'the file' if imported else 'Brevitas'} to " + ("RTL" if sim else "CPU reference"),
         f"{sim.initiation_interval:.0f}" if sim and sim.initiation_interval is not None else "",
         f"{sim.images_per_s:,.0f}" if sim and sim.images_per_s is not None else "",

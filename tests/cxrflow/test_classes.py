@@ -150,6 +150,7 @@ def test_compare_and_results_have_its_row(three: Place) -> None:
     assert out.code == 0 and "test AUC" in " ".join(out.out.split()) and "kappa" in out.out
     results = three("results")
     assert results.code == 0 and "64-8-3 W4A4" in results.out
+    assert "(macro)" in " ".join(results.out.split())
 
 
 def test_a_trial_of_a_sweep_is_judged_by_the_macro_auc(three: Place, tmp_path: Path) -> None:

@@ -32,3 +32,4 @@ def test_what_k_classes_have_not_is_a_dash() -> None:
     shown = dict(zip(SEEDS_HEADINGS, row, strict=True))
     assert [shown[name] for name in SEEDS_HEADINGS if shown[name] == "-"] == ["-"] * 3
     assert shown["sensitivity"] == shown["specificity"] == shown["accuracy: Youden, sensitivity 95 %"] == "-"
+    assert "macro" in shown["test AUC"]
