@@ -69,6 +69,7 @@ class Server:
         self, request: Request, run: RunName = None, device: Device = None, point: Point = None
     ) -> Predictions:
         """Answer for images; one that cannot be used does not hinder the others of its request."""
+        _require_known(request, "run", "device", "point")
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
         decoded: dict[int, Decoded] = {}
@@ -102,6 +103,7 @@ class Server:
         target: Target = None,
     ) -> Explained | ExplainedClass:
         """Answer for one image, with the map of what speaks for and against: one batch on the device."""
+        _require_known(request, "run", "device", "point", "fill", "target")
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
         _require_target(served, target)
@@ -226,6 +228,12 @@ def _point(served: Served, name: str | None) -> OperatingPoint | ClassPoint:
     if found is None:
         raise Refusal(404, "unknown-point", "This run has no such operating point. Ask /api/runs for their names.")
     return found  # type: ignore[no-any-return]
+
+
+def _require_known(request: Request, *names: str) -> None:
+    """Refuse a parameter that would do nothing: the answer would be one to another question."""
+    if not set(request.query_params) <= set(names):
+        raise Refusal(422, "unknown-parameter", f"The query has an unknown parameter, expected of: {', '.join(names)}.")
 
 
 def _require_target(served: Served, target: int | None) -> None:

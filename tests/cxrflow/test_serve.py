@@ -172,6 +172,8 @@ class TestAnswers:
         server.post("/api/predict?device=sim", File(png(noise()))).assert_refused(404, "unknown-device")
         server.post("/api/predict?point=none", File(png(noise()))).assert_refused(404, "unknown-point")
         server.post("/api/explain?fill=black", File(png(noise()))).assert_refused(422, "bad-parameter")
+        for unknown in ("explain?class=nope", "explain?nonsense=1", "predict?target=1"):
+            server.post(f"/api/{unknown}", File(png(noise()))).assert_refused(422, "unknown-parameter")
         server.ask("GET", "/nothing").assert_refused(404, "not-found")
         server.ask("GET", "/api/predict").assert_refused(405, "bad-request")
 
