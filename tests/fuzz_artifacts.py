@@ -223,7 +223,8 @@ def of_three(manifest: bytes) -> bytes:
     content = json.loads(manifest)
     chosen = with_points(choice([0.1, 0.2, 0.3], [0.0, 1.0, -1.0], rule="test"), 1, {"second": 0.5})
     content |= {"outputs": 3, "class_names": ["a", "b", "c"], "decision": asdict(chosen)}
-    content["hardware"]["output"] |= {"shape": [3], "folded_shape": [3, 1], "packed_bytes": 12}
+    if content["hardware"] is not None:
+        content["hardware"]["output"] |= {"shape": [3], "folded_shape": [3, 1], "packed_bytes": 12}
     return json.dumps(content).encode()
 
 

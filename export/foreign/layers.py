@@ -22,6 +22,7 @@ from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, step
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Steps = tuple[Step | Quantizer, ...]
+NOISE = 2.0**-50  # of the sum of all terms' sizes: what a float64 sum in any order may be off by, eight times the usual
 SAME = 1e-9  # of a level's distance: how far rounding in float64 may move it from an equal one
 INT8 = np.iinfo(np.int8)
 
@@ -39,6 +40,7 @@ class Imported:
 class _Codes:
     """What the integers of one vector stand for: offset + pace * integer."""
 
+    reals: Floats  # (E, T) the values in the file's own float64
     offset: Floats  # (E,)
     pace: Floats  # (E,), not 0
     low: int
@@ -50,6 +52,7 @@ class _Levels:
     """Where the levels of E elements begin, and what they stand for."""
 
     thresholds: NDArray[np.generic]  # (E, L) of the accumulators, or of real inputs
+    reals: Floats  # (E, K) what the file's steps make of the levels
     offset: Floats  # (E,) of level 0
     pace: Floats  # (E,) from a level to the next
 
@@ -122,7 +125,7 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
             f"{first.last} bends the input before {first.node}, expected a quantizer behind it, or scales only."
         )
     offset = reals[:, 0] - pace * numbers[0]
-    return _coded(offset, pace, values.low, values.high), None, kind
+    return _coded(reals, offset, pace, values.low, values.high), None, kind
 
 
 _MOST = float(np.finfo(np.float64).max)
@@ -163,7 +166,7 @@ def _ruled(
             offset = offset - pace * base
     ends = (-1, 1) if datatype == BIPOLAR else (base, base + count)
     rows = tuple(tuple(row) for row in thresholds.tolist())
-    return _coded(offset, pace, *ends), InputRule(kind or "float", datatype, ends[0], rows), datatype
+    return _coded(levels.reals, offset, pace, *ends), InputRule(kind or "float", datatype, ends[0], rows), datatype
 
 
 def _integer_name(base: int, count: int) -> str:
@@ -176,11 +179,11 @@ def _integer_name(base: int, count: int) -> str:
     return ""
 
 
-def _coded(offset: Floats, pace: Floats, low: int, high: int) -> _Codes:
+def _coded(reals: Floats, offset: Floats, pace: Floats, low: int, high: int) -> _Codes:
     """Return codes; an element that never moves gets a pace like the others', and the offset that makes up for it."""
     still = pace == 0
     some = pace[~still][0] if not still.all() else 1.0
-    return _Codes(np.where(still, offset - some * low, offset), np.where(still, some, pace), low, high)
+    return _Codes(reals, np.where(still, offset - some * low, offset), np.where(still, some, pace), low, high)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ class _Pending:
     product: Product
     weights: NDArray[np.int8]  # (C, M)
     real: tuple[Step, ...]  # accumulators (C, T) to what the file's product gives
+    noise: Floats  # (C, 1) by how much the file's own float64 may be off that; 0 where every sum is exact
     low: int  # of its inputs
     high: int
 
@@ -211,6 +215,7 @@ class _Pending:
         turned = (step("multiply", sign), *steps)
         least, greatest = np.where(flip[:, None], -greatest, least), np.where(flip[:, None], -least, greatest)
         levels = _levels(turned, least, greatest, trim=True)
+        self._require_no_ties((step("multiply", sign), *self.real), following.steps, levels.thresholds, least, greatest)
         offset, pace = levels.offset, levels.pace
         moving = pace != 0
         ratio = offset[moving] / pace[moving]
@@ -218,7 +223,33 @@ class _Pending:
         layer = Dense(weights, levels.thresholds.astype(np.int64), bipolar)
         if bipolar:
             offset, pace = np.where(moving, 0.0, offset), np.where(moving, pace / 2, pace)
-        return layer, _coded(offset, pace, *layer.output_range())
+        return layer, _coded(levels.reals, offset, pace, *layer.output_range())
+
+    def _require_no_ties(
+        self, real: Steps, steps: Steps, thresholds: NDArray[np.generic], least: Integers, greatest: Integers
+    ) -> None:
+        """Stop where equal accumulators may get two levels: at a rounding tie of sums that float64 rounds term by term.
+
+        Args:
+            real: accumulators to what the file's product gives.
+            steps: from there, with a quantizer.
+            thresholds: (C, L) accumulators at which its levels begin.
+            least: (C, 1) accumulator that can be reached.
+            greatest: (C, 1).
+        """
+        up, down = ((*real, step("add", noise), *steps) for noise in (self.noise, -self.noise))
+        for accumulators in (thresholds.astype(np.int64), thresholds.astype(np.int64) - 1):
+            reached = (accumulators >= least) & (accumulators <= greatest) & (self.noise > 0)
+            inside = np.clip(accumulators, least, greatest)
+            tied = np.argwhere(reached & (_index(up, inside) != _index(down, inside)))
+            if tied.size:
+                raise ConfigError(
+                    f"{self.product.node} gives sums that lie on a rounding tie of the quantizer behind it, on output "
+                    f"{tied[0][0]} for one, and what it multiplies has scales that are no powers of two: float64 "
+                    "rounds each term by itself, so the file gives one sum two levels, and no integers do. Expected a "
+                    "quantizer in front whose scale, times the weights' scale, is short in binary (0.25, not 1 / 255), "
+                    "or an --input-scale that is."
+                )
 
     def head(self, chain: Chain) -> Head:
         """Return what the host makes of the last product's accumulators."""
@@ -226,6 +257,7 @@ class _Pending:
         steps = (*self.real, *chain.head)
         if any(isinstance(one, Quantizer) for one in steps):
             thresholds, values = _quantized_head(steps, least, greatest)
+            self._require_no_ties(self.real, chain.head, thresholds, least, greatest)
             return Head(thresholds=thresholds.tolist(), values=values.tolist(), end=chain.end)
         plain = [(s.kind, [_listed(p) for p in s.parameters]) for s in steps if isinstance(s, Step)]
         return Head(steps=plain, end=chain.end)
@@ -260,7 +292,23 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     lsb = unit * scale
     real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
     real = (*real, step("add", constant)) if constant.any() else real
-    return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, codes.low, codes.high)
+    noise = _noise(codes.reals, product.matrix)
+    return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, noise, codes.low, codes.high)
+
+
+def _noise(reals: Floats, matrix: Floats) -> Floats:
+    """Return (C, 1) by how much a float64 product of any of (M, T) values and (C, M) weights may be off; 0 if exact.
+
+    It is exact, in whatever order it is added up, where all terms and sums are multiples of one number, below 2**53.
+    """
+    reals = np.broadcast_to(reals, (matrix.shape[1], reals.shape[1]))
+    size: Floats = (np.abs(matrix) * np.abs(reals).max(axis=1)).sum(axis=1, keepdims=True)
+    inputs, weights = integer_rows(reals.reshape(1, -1)), integer_rows(matrix)
+    if inputs is None or weights is None:
+        return NOISE * size
+    most = np.abs(inputs[0]).reshape(reals.shape).max(axis=1).astype(np.float64)
+    exact = (np.abs(weights[0]) * most).sum(axis=1, keepdims=True) < 2.0**53
+    return np.where(exact, 0.0, NOISE * size)
 
 
 def _apply(steps: Steps, x: Floats) -> Floats:
@@ -396,7 +444,7 @@ def _distinct(thresholds: NDArray[np.generic], reals: Floats, never: NDArray[np.
         for row, (mine, used) in enumerate(zip(thresholds, moving, strict=True)):
             kept[row, : int(used.sum())] = mine[used]
         thresholds = kept
-    return _Levels(thresholds, reals[:, 0].copy(), first)
+    return _Levels(thresholds, reals, reals[:, 0].copy(), first)
 
 
 def _quantized_head(steps: Steps, least: Integers, greatest: Integers) -> tuple[NDArray[np.generic], Floats]:

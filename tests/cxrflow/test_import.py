@@ -145,7 +145,7 @@ class TestManifest:
             ("head", {"steps": [["add", [[1.0, 2.0]]]]}, "head.steps has 2 numbers, expected 3"),
             ("head", {"thresholds": [[1]] * 3}, "thresholds or values only"),
             ("head", {"thresholds": [[1]] * 3, "values": [[1.0]] * 3}, "head.values has 1 numbers, expected 2"),
-            ("head", {"thresholds": [[2**70]] * 3, "values": [[1.0, 2]] * 3}, "expected finite numbers"),
+            ("head", {"thresholds": [[2**70]] * 3, "values": [[1.0, 2]] * 3}, "expected integers of at most 64 bits"),
         ],
     )
     def test_what_is_wrong_is_named(self, tmp_path: Path, field: str, value: dict[str, object], message: str) -> None:

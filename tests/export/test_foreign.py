@@ -526,6 +526,23 @@ def test_integer_rows_are_exact() -> None:
     assert integer_rows(np.array([[1.0, np.inf]])) is None and integer_rows(np.array([[1.0, 1e-300]])) is None
 
 
+def halves(divisor: float) -> Graph:
+    """Two inputs of 8 bits over a divisor, whose sums lie on ties of a quantizer."""
+    graph = Graph((1, 2)).add("Div", divisor)
+    graph.add("MatMul", graph.weights(np.array([[-5], [-1]]) / 4, 0.25, 4)).quant(0.5, 6)
+    return graph.add("MatMul", graph.weights(np.array([[0.5]]), 0.5, 4))
+
+
+def test_sums_that_float64_rounds_term_by_term_may_lie_on_no_tie(tmp_path: Path) -> None:
+    """The kind of fault: equal accumulators to which the file gives two levels, which few inputs show."""
+    with pytest.raises(ConfigError, match=r"MatMul.* gives sums that lie on a rounding tie .* on output 0 .*1 / 255"):
+        imported(halves(255.0), tmp_path, "uint8")
+    with pytest.raises(ConfigError, match="rounding tie"):
+        imported(halves(1.0), tmp_path, "uint8", 1 / 255)
+    imported(halves(256.0), tmp_path, "uint8")  # exact, ties or not
+    imported(halves(254.0 / np.pi), tmp_path, "uint8")  # not exact, and no ties
+
+
 def test_damage_anywhere_is_one_sentence_or_proven(tmp_path: Path) -> None:
     content, rng = finished(small()).model().SerializeToString(), np.random.default_rng(0)
     path = tmp_path / "m.onnx"
