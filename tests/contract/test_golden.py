@@ -12,9 +12,9 @@ from contract.npz import save_npz
 
 ARRAYS: dict[str, Any] = {
     "pixels": np.zeros((3, 4, 5), np.uint8),
-    "outputs": np.arange(3)[:, None],
+    "outputs": np.arange(3, dtype=np.int64)[:, None],
     "probability": np.full(3, 0.5),
-    "labels": np.array([0, 1, 0]),
+    "labels": np.array([0, 1, 0], dtype=np.int64),
 }
 NONE = {name: array[:0] for name, array in ARRAYS.items()}
 
