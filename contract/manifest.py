@@ -95,10 +95,18 @@ class Manifest:
         return [f"class {k}" for k in range(max(2, self.outputs))]
 
     @property
+    def fed(self) -> str:
+        """What is fed to it, for messages: uint8(N, 28, 28). Not what the network reads, where there is a rule."""
+        return f"{self._fed_type}(N, {', '.join(map(str, self.input.shape))})"
+
+    @property
     def reads_pictures(self) -> bool:
         """Whether image files, made gray levels of its size, are what is fed to it."""
-        fed = self.datatype if self.rule is None else self.rule.reads
-        return fed == PIXELS.name and self.channels == 1
+        return self._fed_type == PIXELS.name and self.channels == 1
+
+    @property
+    def _fed_type(self) -> str:
+        return self.datatype if self.rule is None else self.rule.reads
 
     @property
     def input(self) -> Input:

@@ -364,7 +364,6 @@ class Accelerator:
 
         In `times` is noted how unlike the training images each is, where the folder says what these look like.
         """
-        rule = self.manifest.rule
         if isinstance(images, np.ndarray):
             self._check_array(images)
             index.extend(range(len(images)))
@@ -376,10 +375,8 @@ class Accelerator:
         if isinstance(images, (memoryview, Mapping, Set)) or not isinstance(images, Iterable):
             raise DataError(f"images is {_kind(images)}, expected {self._expected()}.")
         if not self.manifest.reads_pictures:
-            fed = self.manifest.datatype if rule is None else rule.reads
             raise DataError(
-                f"this network reads {fed}(N, {', '.join(map(str, self.manifest.input.shape))}), which image files are "
-                "not converted to. Give an array."
+                f"this network reads {self.manifest.fed}, which image files are not converted to. Give an array."
             )
         batch: list[NDArray[np.uint8]] = []
         for position, file in enumerate(images):

@@ -294,10 +294,9 @@ def require_classes(accelerator: Accelerator) -> None:
     if not manifest.classes:
         raise ConfigError("accelerator.json has no decision: its integers are no classes to map. Use `infer`.")
     if not manifest.reads_pictures:
-        fed = manifest.datatype if manifest.rule is None else manifest.rule.reads
         raise ConfigError(
-            f"this network reads {fed}(N, {', '.join(map(str, manifest.input.shape))}), and a map covers parts of a "
-            "picture of uint8 gray levels. Use `infer`; or import it with `--input uint8` and an `--input-scale`."
+            f"this network reads {manifest.fed}, and a map covers parts of a picture of uint8 gray "
+            "levels. Use `infer`; or import it with `--input uint8` and an `--input-scale`."
         )
 
 

@@ -202,11 +202,10 @@ def _require_answers(folder: Path, manifest: Manifest) -> None:
         raise NotServedError(
             f"{folder} gives {manifest.outputs} integers per image; the page shows {MOST_OUTPUTS}. {use}"
         )
-    fed = manifest.datatype if manifest.rule is None else manifest.rule.reads
     if not manifest.reads_pictures:
         raise NotServedError(
-            f"{folder} reads {fed}(N, {', '.join(map(str, manifest.input.shape))}), and the page is for pictures of "
-            "uint8 gray levels. Use `cxrflow infer` with an .npz; or, where its inputs are pictures, import it with "
+            f"{folder} reads {manifest.fed}, and the page is for pictures of uint8 gray levels. Use `cxrflow "
+            "infer` with an .npz; or, where its inputs are pictures, import it with "
             "`--input uint8` and the `--input-scale` that makes a gray level what the file reads."
         )
     if manifest.height == 1:
