@@ -215,6 +215,16 @@ def with_points(chosen: Choice, label: int, margins: Mapping[str, float]) -> Cho
     return replace(chosen, operating_points=points)
 
 
+def golden_answers(
+    decision: Decision | Choice, outputs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return what golden.npz says of (N, K) integers: probability, (N,) of class 1 or (N, K), and the (N,) classes."""
+    if isinstance(decision, Choice):
+        return decision.probabilities(outputs), decision.classes(outputs)
+    logits = logits_of(outputs)
+    return decision.probability(logits), decision.classes(logits)
+
+
 def _level(value: float, shift: int, bits: int, what: str) -> int:
     """Return a real number as a level, of so many bits. Raises ConfigError."""
     found = round(Fraction(value) * Fraction(2) ** shift)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Choice, Decision, Head, logits_of
+from contract.decision import Choice, Decision, Head, golden_answers, logits_of
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -566,10 +566,7 @@ def _require_meaning(package: Package, golden: Mapping[str, NDArray[Any]], outpu
     decision = package.manifest.decision
     if decision is None:
         return
-    if isinstance(decision, Decision):
-        probability, classes = decision.probability(outputs[:, 0]), decision.classes(outputs[:, 0])
-    else:
-        probability, classes = decision.probabilities(outputs), decision.classes(outputs)
+    probability, classes = golden_answers(decision, outputs)
     for name, got, rtol in (("probability", probability, 1e-9), ("classes", classes, 0.0)):
         want = golden.get(name)
         if want is None:

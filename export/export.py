@@ -7,7 +7,6 @@ export.json     what the integers mean, and what was compared: of one logit scal
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import torch
 from brevitas.core.scaling import ConstScaling
 from numpy.typing import NDArray
 
-from contract.decision import choice, integer_threshold, sigmoid
+from contract.decision import Choice, Decision, choice, golden_answers, integer_threshold
 from contract.errors import MismatchError
 from contract.network import save_network
 from contract.npz import save_npz
@@ -63,7 +62,8 @@ def export_run(
         narrowed = {"narrowed": _narrowed(found, config.factor_bits, as_trained, test, checkpoint.operating_point)}
     network = extracted.network
     outputs = network.outputs(test.pixels)[-1]
-    meaning, probability = _meaning(checkpoint, extracted, outputs)
+    decision = _decision(extracted, checkpoint.operating_point)
+    probability, classes = golden_answers(decision, outputs)
 
     out.mkdir(parents=True)
     to_qonnx(net, out / "model.onnx")
@@ -82,13 +82,13 @@ def export_run(
             "pixels": test.pixels,
             "outputs": outputs,
             "probability": probability,
-            "classes": _classes(extracted, outputs, checkpoint.operating_point),
+            "classes": classes,
             "labels": test.labels,
         },
     )
     summary = {
         "network": net.spec.describe(),
-        **meaning,
+        **_said(decision),
         "fingerprint": checkpoint.fingerprint,
         "chain": chain,
         "images_differing_in_plain_float32": float32,
@@ -101,7 +101,10 @@ def export_run(
 
 def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operating_point: float) -> dict[str, Any]:
     """Return what export.json says of factors that were made narrow. Metrics are of the network as it was trained."""
-    classes = [_classes(e, e.network.outputs(test.pixels)[-1], operating_point) for e in (before, found.extracted)]
+    classes = [
+        golden_answers(_decision(e, operating_point), e.network.outputs(test.pixels)[-1])[1]
+        for e in (before, found.extracted)
+    ]
     return {
         "factor_bits": bits,
         "layers": found.layers,
@@ -112,24 +115,19 @@ def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operati
     }
 
 
-def _classes(extracted: Extracted, outputs: NDArray[np.int64], operating_point: float) -> NDArray[np.int64]:
-    """Return (N,) the classes of (N, K) integers."""
-    if outputs.shape[1] > 1:
-        return choice(extracted.scales.tolist(), extracted.offsets.tolist(), rule=GREATEST).classes(outputs)
-    threshold = integer_threshold(operating_point, extracted.scale, extracted.offset)
-    return (outputs[:, 0] > threshold).astype(np.int64)
-
-
-def _meaning(
-    checkpoint: Checkpoint, extracted: Extracted, outputs: NDArray[np.int64]
-) -> tuple[Mapping[str, Any], NDArray[np.float64]]:
-    """Return what export.json says about the (N, K) integers, and their probabilities: (N,) of class 1, or (N, K)."""
-    if outputs.shape[1] > 1:
-        chosen = choice(extracted.scales.tolist(), extracted.offsets.tolist(), rule=GREATEST)
-        return {"choice": asdict(chosen)}, chosen.probabilities(outputs)
+def _decision(extracted: Extracted, operating_point: float) -> Decision | Choice:
+    """Return what the integers mean."""
+    if len(extracted.scales) > 1:
+        return choice(extracted.scales.tolist(), extracted.offsets.tolist(), rule=GREATEST)
     scale, offset = extracted.scale, extracted.offset
-    said = {"scale": scale, "offset": offset, "threshold": integer_threshold(checkpoint.operating_point, scale, offset)}
-    return said, sigmoid(scale * outputs[:, 0] + offset)
+    return Decision(scale, offset, integer_threshold(operating_point, scale, offset), rule="the checkpoint's")
+
+
+def _said(decision: Decision | Choice) -> dict[str, Any]:
+    """Return what export.json says about it."""
+    if isinstance(decision, Choice):
+        return {"choice": asdict(decision)}
+    return {"scale": decision.scale, "offset": decision.offset, "threshold": decision.threshold}
 
 
 def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:
