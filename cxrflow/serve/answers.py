@@ -93,14 +93,14 @@ class Map(BaseModel):
     fill: str
 
 
-class Explained(BaseModel):
-    """An answer of one logit, its map, and pictures of both as data URLs."""
+class _Mapped(BaseModel):
+    """An answer, the map of a class, and pictures of both as data URLs."""
 
     run: str
     network: str
     device: str
-    operating_point: OperatingPoint
-    result: Answer
+    operating_point: OperatingPoint | ClassPoint
+    result: Answer | Classified
     map: Map
     images: int  # in the batch
     cycles: int | None  # of the accelerator for the batch
@@ -110,22 +110,19 @@ class Explained(BaseModel):
     note: str = DISCLAIMER
 
 
-class ExplainedClass(BaseModel):
+class Explained(_Mapped):
+    """An answer of one logit, its map, and pictures of both as data URLs."""
+
+    operating_point: OperatingPoint
+    result: Answer
+
+
+class ExplainedClass(_Mapped):
     """An answer of several outputs, the map of one class, and pictures of both as data URLs."""
 
-    run: str
-    network: str
-    device: str
     operating_point: ClassPoint
     result: Classified
     target: int  # number of the class that the map is of
-    map: Map
-    images: int  # in the batch
-    cycles: int | None  # of the accelerator for the batch
-    cycles_are: Literal["simulated", "expected"]
-    preview: str  # the X-ray, JPEG
-    overlay: str  # the map, PNG with transparency, to be stretched over the X-ray
-    note: str = DISCLAIMER
 
 
 class Run(BaseModel):

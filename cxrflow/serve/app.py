@@ -112,7 +112,8 @@ class Server:
 
         def work(accelerator: Accelerator) -> Explanation:
             wanted = target
-            if wanted is None and isinstance(at, ClassPoint):  # of the answer, which depends on the point
+            if wanted is None and isinstance(at, ClassPoint) and at.class_name is not None:
+                # Of the answer, which is not the greatest here, the one that `explain` takes.
                 wanted = _label(served, at, accelerator.infer(decoded.pixels[None]).outputs[0])
             return explain(accelerator, decoded.pixels, fill=fill, target=wanted)
 
