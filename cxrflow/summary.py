@@ -16,7 +16,7 @@ from cxrflow.doctor import Finding
 from cxrflow.report.facts import Facts
 from finn_build.records import Amounts, Counted, Estimates, Folded, Simulated
 from finn_build.resources import FORMULAS, TITLES, VIVADO, WHOLE, YOSYS, Sourced, of_source
-from qnn.records import ClassEvaluation, Evaluation, Measured, MeasuredClasses, Metrics
+from qnn.records import OF_EACH, ClassEvaluation, Evaluation, Measured, MeasuredClasses, Metrics
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -26,7 +26,6 @@ SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 KINDS = ("sensitivity_bacteria", "sensitivity_virus")
 CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier", "ece")  # of K classes
-OF_EACH = ("sensitivity", "specificity", "precision", "auc")  # of each of them
 
 
 def _table(

@@ -150,14 +150,19 @@ def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def reliability(logits: Logits, labels: Labels) -> Reliability:
     """Compare calibrated probabilities with labels, both (N,), as if both classes had the same size."""
-    predicted_each = sigmoid(logits)
-    counts = np.bincount(labels, minlength=2)
-    weight = 1 / (2 * np.maximum(counts, 1))[labels]
-    weight /= weight.sum()  # where a class is absent
-    bins = bin_of(predicted_each)
+    return reliability_of(sigmoid(logits), labels, labels)
+
+
+def reliability_of(
+    probability: NDArray[np.float64], happened: NDArray[np.int64] | NDArray[np.bool_], labels: Labels
+) -> Reliability:
+    """Compare the probability of something with whether it happened, both (N,), as if all classes had the same size."""
+    weight = 1 / np.maximum(np.bincount(labels), 1)[labels]
+    weight /= weight.sum()
+    bins = bin_of(probability)
     sums = [
         np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), predicted_each, labels)
+        for values in (np.ones(len(labels)), probability, happened)
     ]
     used = sums[0] > 0
     total = sums[0][used]

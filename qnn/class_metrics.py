@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from contract.decision import log_odds, softmax
 from contract.errors import DataError
 from qnn.bootstrap import Interval, over_patients, weighted_auc
-from qnn.calibration import BINS, Reliability, bin_of
+from qnn.calibration import BINS, Reliability, bin_of, reliability_of
 from qnn.metrics import Labels, Logits, auc
+from qnn.records import OF_EACH as OF_EACH
 
 OF_ALL = ("accuracy", "balanced_accuracy", "auc", "kappa", "brier", "ece")
-OF_EACH = ("sensitivity", "specificity", "precision", "auc")
 Figures = dict[str, NDArray[np.float64]]
 
 
@@ -125,19 +125,7 @@ def class_reliability(logits: Logits, labels: Labels) -> Reliability:
     """Compare the probability of the answer with how often it is right, as if all classes had the same size."""
     _check(logits, labels)
     probabilities, answers = softmax(logits), _answers(logits, None)
-    counts = np.bincount(labels, minlength=logits.shape[1])
-    weight = 1 / np.maximum(counts, 1)[labels]
-    weight /= weight.sum()
-    sure = probabilities[np.arange(len(labels)), answers]
-    bins = bin_of(sure)
-    shares, predicted, observed = (
-        np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), sure, answers == labels)
-    )
-    used = shares > 0
-    total = shares[used]
-    predicted, observed = predicted[used] / total, observed[used] / total
-    return Reliability(predicted, observed, total, float((total * np.abs(predicted - observed)).sum()))
+    return reliability_of(probabilities[np.arange(len(labels)), answers], answers == labels, labels)
 
 
 def _ece(

@@ -56,6 +56,9 @@ class Measured(Point):
     operating_points: Annotated[dict[Text, Point], Few]
 
 
+OF_EACH = ("sensitivity", "specificity", "precision", "auc")  # figures of one class against the rest
+
+
 class ClassMeasured(Record):
     """One class against the rest. None: there is nothing to divide by."""
 

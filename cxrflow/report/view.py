@@ -16,12 +16,11 @@ from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts, import_sentences
 from cxrflow.report.hardware import meters, parts, resource_table, timeline
 from cxrflow.runs import git_commit
-from qnn.records import Measured, MeasuredClasses
+from qnn.records import OF_EACH, Measured, MeasuredClasses
 
 SAMPLES = 8  # of each class
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier")  # of K classes
-OF_EACH = ("sensitivity", "specificity", "precision", "auc")  # of each of them
 MOST_CURVES = 8  # of classes; more cannot be told apart
 WORDS = {
     "auc": "AUC", "macro_auc": "macro AUC", "f1": "F1", "kappa": "Cohen's kappa", "brier": "Brier score",
