@@ -32,7 +32,6 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from contract.decision import logits_of
 from cxrflow.console import Console
 from cxrflow.experiment import load_experiment
 from cxrflow.stages import load_data
@@ -61,12 +60,9 @@ class Maps:
 def maps(reference: Reference, images: NDArray[np.uint8], windows: Windows, fill: str) -> Maps:
     """Explain (N, H, W) images as driver.explain does."""
     shape = (len(windows.rows), len(windows.columns))
-    logits = logits_of(reference(images))
+    logits = reference(images)
     differences = np.stack(
-        [
-            logit - logits_of(reference(occlude(image, windows, fill=fill)))
-            for logit, image in zip(logits, images, strict=True)
-        ]
+        [logit - reference(occlude(image, windows, fill=fill)) for logit, image in zip(logits, images, strict=True)]
     ).reshape(-1, *shape)
     covered = [windows.cover(d) for d in differences]
     return Maps(differences, np.stack([sums / counts for sums, counts in covered]))
@@ -132,7 +128,7 @@ def main() -> None:
     checkpoint = load_checkpoint(arguments.run / "train" / "checkpoint.pt")
     extracted = extract(canonical(checkpoint.net))
     reference = Reference(extracted.network)
-    real = extracted.scale * logits_of(reference(data.test.pixels)) + extracted.offset
+    real = extracted.scale * reference(data.test.pixels) + extracted.offset
     chosen = np.flatnonzero((data.test.labels == 1) & (real > checkpoint.operating_point))[: arguments.images]
     print(f"{experiment.name}: {data.source}, {len(chosen)} test images of class 1 that the network calls class 1")
     report(checkpoint.net, reference, data, chosen)

@@ -191,7 +191,7 @@ class Report:
 
 def compare_onnxruntime(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
     """At batch 1 and at the full batch."""
-    reference, session = Reference(network), onnxruntime_float32(network)
+    reference, session = Reference(network).outputs, onnxruntime_float32(network)
     for images in (1, BATCH):
         some = pixels[:images]
         feed = {"pixels": some.reshape(images, -1).astype(np.float32)}
@@ -202,7 +202,7 @@ def compare_onnxruntime(report: Report, name: str, network: IntegerNetwork, pixe
 
 def compare_numpy(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
     """With integer products, and with BLAS so that only the thresholds differ."""
-    reference = Reference(network)
+    reference = Reference(network).outputs
     for dtype in (np.int64, np.float32):
         assert np.array_equal(broadcast(network, pixels[:50], dtype), reference(pixels[:50]))
         runs: dict[str, Run] = {
@@ -220,7 +220,7 @@ def compare_finn(report: Report, name: str, network: IntegerNetwork, pixels: Pix
     from finn_build.graph import execute
     from finn_build.hardware_graph import hardware_graph
 
-    reference = Reference(network)
+    reference = Reference(network).outputs
     sample = pixels[:FINN_SAMPLE]
     with tempfile.TemporaryDirectory() as folder, finn_session(Path(folder)):
         streamlined, hardware = streamlined_graph(network), hardware_graph(network)
@@ -242,7 +242,7 @@ def scale(name: str, network: IntegerNetwork) -> bool:
 
     The images overlap in one buffer of a million bytes, so that they need no memory themselves.
     """
-    reference = Reference(network)
+    reference = Reference(network).outputs
     reference(np.zeros((BATCH, 784), dtype=np.uint8))
     noise = np.random.default_rng(2).integers(0, 256, 1_000_000 + 783, dtype=np.uint8)
     pixels = np.lib.stride_tricks.sliding_window_view(noise, 784)
@@ -269,7 +269,7 @@ def main() -> int:
     pixels = np.random.default_rng(1).integers(0, 256, (BATCH, 28, 28), dtype=np.uint8)
     networks = {name: random_network(bits, widths) for name, (bits, widths) in NETWORKS.items()}
     for network in networks.values():
-        assert np.array_equal(Reference(network)(pixels), network.outputs(pixels)[-1])
+        assert np.array_equal(Reference(network).outputs(pixels), network.outputs(pixels)[-1])
     report = Report()
     for compare in (compare_onnxruntime, compare_numpy, compare_finn):
         for name, network in networks.items():

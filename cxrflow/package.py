@@ -133,7 +133,7 @@ def write_archive(folder: Path) -> Path:
 def _check_reference(reference: Reference, out: Path) -> int:
     """Run the golden images through the CPU reference; return how many there are. Raises MismatchError."""
     golden = load_golden(out / "golden.npz")
-    got = reference(golden.pixels)
+    got = reference.outputs(golden.pixels)
     differing = int(np.count_nonzero((got != golden.outputs).any(axis=1)))
     if differing:
         raise MismatchError(

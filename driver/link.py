@@ -88,7 +88,7 @@ class CpuLink:
 
     def finish(self, slot: int, count: int) -> NDArray[np.int64]:
         """See Link."""
-        return self._reference(self._staged[slot][:count])
+        return self._reference.outputs(self._staged[slot][:count])
 
     def check(self) -> None:
         """See Link."""

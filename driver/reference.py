@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.decision import logits_of
 from contract.errors import DataError
 from contract.network import Dense, IntegerNetwork, load_network
 
@@ -40,7 +41,10 @@ _Step = Callable[[_Array], _Array]
 
 
 class Reference:
-    """Callable: (N, *Input.shape) or (N, Input.size) integers of the input's type -> (N, K) int64 outputs."""
+    """`outputs`: (N, *Input.shape) or (N, Input.size) integers of the input's type -> (N, K) int64.
+
+    Called, it gives the (N,) logits of a network of one output.
+    """
 
     def __init__(self, network: IntegerNetwork) -> None:
         """Prepare the products and the activations of `network`."""
@@ -65,6 +69,10 @@ class Reference:
         return cls(load_network(path))
 
     def __call__(self, pixels: NDArray[Any]) -> NDArray[np.int64]:
+        """Return (N,) logits of images. Raises ConfigError where the network has several outputs, else as `outputs`."""
+        return logits_of(self.outputs(pixels))
+
+    def outputs(self, pixels: NDArray[Any]) -> NDArray[np.int64]:
         """Return (N, K) integers of images. Apart from these, the memory for it does not grow with N."""
         source = self.network.input
         if pixels.dtype != source.values.dtype or pixels.shape[1:] not in (source.shape, (source.size,)):

@@ -149,7 +149,7 @@ def find_witness(reference: Reference, images: NDArray[Any], *, lanes: int, resu
     found: list[Witness] = []
     for count in CANDIDATES:
         for pair in _pairs(reference, _candidates(reference, images, count), reverse=count != CANDIDATES[0]):
-            outputs = reference(pair)
+            outputs = reference.outputs(pair)
             unseen = _unseen_cuts(reference, pair, outputs[1], lanes)
             packed = reference.network.input.values.pack(pair.reshape(2, -1), lanes=lanes).reshape(-1)
             found.append(Witness(packed, outputs, low, high, poisons, unseen, constant or _shifts_show(outputs)))
@@ -168,7 +168,7 @@ def _pairs(reference: Reference, candidates: NDArray[Any], *, reverse: bool) -> 
     With `reverse` each pair the other way round, too: where most images have one result, a cut shows in a B that has
     another.
     """
-    outputs = reference(candidates)
+    outputs = reference.outputs(candidates)
     least, greatest = _ends(outputs, int(PAIRS**0.5))
     none = True
     for a, b in itertools.product(greatest, least):
@@ -196,7 +196,7 @@ def _candidates(reference: Reference, images: NDArray[Any], count: int) -> NDArr
     source, rng = reference.network.input, np.random.default_rng(0)
     made: list[NDArray[Any]] = []
     if count != CANDIDATES[0] and len(images):
-        least, greatest = _ends(reference(images), GIVEN)
+        least, greatest = _ends(reference.outputs(images), GIVEN)
         made = [images[i] for i in sorted({*least, *greatest})]
     while len(made) < count:
         size = (1, 2, 4, 8)[len(made) % 4]  # of a block [pixel]
@@ -218,7 +218,7 @@ def _unseen_cuts(reference: Reference, pair: NDArray[Any], want: NDArray[np.int6
     unseen = 0
     for first in range(0, len(cuts), rows):
         shifted = np.stack([stream[cut : cut + size] for cut in cuts[first : first + rows]])
-        unseen += int((reference(shifted) == want).all(axis=1).sum())
+        unseen += int((reference.outputs(shifted) == want).all(axis=1).sum())
     return unseen
 
 

@@ -35,7 +35,7 @@ class ReferenceCore:
     """The streams of `finn_build`'s top around the CPU reference."""
 
     def __init__(self, outputs: Callable[[NDArray[Any]], NDArray[np.int64]], stream: Stream) -> None:
-        """Compute with `outputs`, usually a `driver.reference.Reference`, images that arrive on `stream`."""
+        """Compute with `outputs`, usually of a `driver.reference.Reference`, images that arrive on `stream`."""
         self._outputs = outputs
         self._values, self._lanes = VALUES[stream.datatype], stream.folded_shape[1]
         self._image_bytes = stream.packed_bytes

@@ -79,7 +79,7 @@ def with_a_board(shell: str, images: Path, out: Path) -> dict[str, Any]:
         (out / name).parent.mkdir(exist_ok=True)
         (out / name).symlink_to(Path(name).resolve())
     save_manifest(out / "accelerator.json", replace(package.manifest, hardware=hardware))
-    device = SimulatedDevice(hardware, ReferenceCore(Reference.load(FOLDER / "reference.npz"), hardware.input))
+    device = SimulatedDevice(hardware, ReferenceCore(Reference.load(FOLDER / "reference.npz").outputs, hardware.input))
     with Accelerator(out, "board", runtime=StandIn(device), capacity=7) as accelerator:
         return {**on(accelerator, images), "cycles": None, "loaded": device.downloads}
 

@@ -45,7 +45,7 @@ def test_classes_names_and_probabilities(tmp_path: Path, shell: str) -> None:
     if shell != "cpu":
         hardware, device = with_shell(manifest.hardware, shell), "board"
         save_manifest(tmp_path / "accelerator.json", replace(manifest, hardware=hardware))
-        runtime = StandIn(SimulatedDevice(hardware, ReferenceCore(Reference(network), hardware.input)))
+        runtime = StandIn(SimulatedDevice(hardware, ReferenceCore(Reference(network).outputs, hardware.input)))
     want = network.outputs(PIXELS)[-1]
     scales = [Fraction(m) / Fraction(2) ** manifest.decision.shift for m in manifest.decision.multipliers]
     offsets = [Fraction(o) / Fraction(2) ** manifest.decision.shift for o in manifest.decision.offsets]

@@ -69,7 +69,7 @@ def test_one_transfer_on_a_device_gives_the_integers_of_the_cpu(tmp_path: Path) 
     assert hardware is not None
     hardware = with_shell(hardware)
     write_deploy(tmp_path, hardware=hardware)
-    core = ReferenceCore(Reference.load(tmp_path / "reference.npz"), hardware.input)
+    core = ReferenceCore(Reference.load(tmp_path / "reference.npz").outputs, hardware.input)
     runtime = StandIn(SimulatedDevice(hardware, core))
     with Accelerator(tmp_path, "cpu") as cpu, Accelerator(tmp_path, "board", runtime=runtime) as board:
         want = explain(cpu, PIXELS)

@@ -85,7 +85,7 @@ def right_or_refused(board: Bench, accelerator: Accelerator, pixels: NDArray[np.
         logits = accelerator.infer(pixels).logits
     except DeviceError:
         return True
-    np.testing.assert_array_equal(logits, board.reference(pixels)[:, 0])
+    np.testing.assert_array_equal(logits, board.reference(pixels))
     return False
 
 
@@ -118,7 +118,7 @@ def test_a_fault_at_every_kind_of_place_is_found(board: Bench, accelerator: Acce
 def without_poison(board: Bench, accelerator: Accelerator, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Put other images in the place of those whose results look like poison: with these nothing is wrong if torn."""
     witness = accelerator.link._witness  # type: ignore[attr-defined]
-    while (alike := witness.doubtful(board.reference(pixels))[:, 0]).any():
+    while (alike := witness.doubtful(board.reference.outputs(pixels))[:, 0]).any():
         pixels[alike] = some_pixels(int(alike.sum()))
     return pixels
 
@@ -155,8 +155,8 @@ def test_what_is_not_found_is_as_documented(board: Bench, accelerator: Accelerat
     """driver/witness.py says so: a possible logit in the right place, and results that changed places in a transfer."""
     accelerator.prepare()
     pixels = some_pixels(99)
-    pixels = pixels[np.unique(board.reference(pixels)[:, 0], return_index=True)[1]][:9]  # of 9 different logits
-    want = board.reference(pixels)[:, 0]
+    pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
+    want = board.reference(pixels)
     for faults, wrong in ((Faults(flip_result=3, flip_bit=0), [3]), (Faults(swap_result=5), [5, 6])):
         board.device.faults = faults
         assert np.flatnonzero(accelerator.infer(pixels).logits != want).tolist() == wrong
@@ -193,7 +193,7 @@ class TestTwice:
     )
     def test_what_is_wrong_once_is_found(self, board: Bench, twice: Accelerator, faults: Faults) -> None:
         pixels = some_pixels(99)
-        pixels = pixels[np.unique(board.reference(pixels)[:, 0], return_index=True)[1]][:9]  # of 9 different logits
+        pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
         board.device.faults = Faults()
         twice.prepare()
         board.device.faults = faults

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from contract.errors import ArtifactError, DataError
+from contract.errors import ArtifactError, ConfigError, DataError
 from contract.network import Input, IntegerNetwork, save_network
 from driver.reference import Reference
 from tests.integer_networks import random_integer_network
@@ -40,7 +40,7 @@ def test_equals_the_definition(hidden: list[tuple[int, int]], shape: tuple[int, 
     sizes, levels = [size for size, _ in hidden], [count for _, count in hidden]
     network = random_integer_network(sizes, levels, height=shape[0], width=shape[1], seed=seed, reach=reach)
     pixels = images(network, 30, seed)
-    got = Reference(network)(pixels)
+    got = Reference(network).outputs(pixels)
     assert got.dtype == np.int64 and got.shape == (30, 1)
     np.testing.assert_array_equal(got, logits(network, pixels))
 
@@ -52,7 +52,7 @@ def test_sums_beyond_float32_are_exact(levels: list[int]) -> None:
     network.layers[0].weights[:2] = np.array([127, -127], dtype=np.int8)[:, None]
     assert network.layers[0].partial_sum_bound(0, 255) > 2**24
     pixels = images(network, 40, 5)
-    np.testing.assert_array_equal(Reference(network)(pixels), logits(network, pixels))
+    np.testing.assert_array_equal(Reference(network).outputs(pixels), logits(network, pixels))
 
 
 def test_accumulators_on_and_beside_thresholds() -> None:
@@ -65,17 +65,25 @@ def test_accumulators_on_and_beside_thresholds() -> None:
     acc = pixels.reshape(12, -1).astype(np.int64) @ first.weights.T.astype(np.int64)
     assert (acc > 2**24).any() and (acc % 2 == 1).any()
     first.thresholds[:] = np.sort(np.concatenate([acc[:2], acc[:2] + 1, acc[2:4]]).T, axis=1)
-    np.testing.assert_array_equal(Reference(network)(pixels), logits(network, pixels))
+    np.testing.assert_array_equal(Reference(network).outputs(pixels), logits(network, pixels))
 
 
 def test_flat_strided_and_no_images() -> None:
     network = random_integer_network([5], [7], height=6, width=4, seed=0)
     pixels, reference = images(network, 9, 1), Reference(network)
     want = logits(network, pixels)
-    np.testing.assert_array_equal(reference(pixels.reshape(9, 24)), want)
-    np.testing.assert_array_equal(reference(np.asfortranarray(pixels)), want)
-    np.testing.assert_array_equal(reference(pixels[::-2]), want[::-2])
-    assert reference(pixels[:0]).shape == (0, 1)
+    np.testing.assert_array_equal(reference.outputs(pixels.reshape(9, 24)), want)
+    np.testing.assert_array_equal(reference.outputs(np.asfortranarray(pixels)), want)
+    np.testing.assert_array_equal(reference.outputs(pixels[::-2]), want[::-2])
+    assert reference.outputs(pixels[:0]).shape == (0, 1)
+
+
+def test_called_it_gives_the_logits_of_one_output_alone() -> None:
+    one, two = (random_integer_network([5], [7], height=6, width=4, seed=0, outputs=count) for count in (1, 2))
+    pixels = images(one, 9, 1)
+    np.testing.assert_array_equal(Reference(one)(pixels), one.outputs(pixels)[-1][:, 0])
+    with pytest.raises(ConfigError, match="2 integers per image, expected one logit"):
+        Reference(two)(pixels)
 
 
 @pytest.mark.parametrize("reach", [1, 127])
@@ -90,7 +98,7 @@ def test_weights_that_lie_column_by_column(tmp_path: Path, reach: int) -> None:
     save_network(tmp_path / "reference.npz", network)
     pixels = network.input.values.random(np.random.default_rng(0), (9, 8, 8))
     for reference in (Reference(network), Reference.load(tmp_path / "reference.npz")):
-        np.testing.assert_array_equal(reference(pixels), network.outputs(pixels)[-1])
+        np.testing.assert_array_equal(reference.outputs(pixels), network.outputs(pixels)[-1])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +116,7 @@ def test_weights_that_lie_column_by_column(tmp_path: Path, reach: int) -> None:
 def test_other_pixels_are_refused(pixels: NDArray[np.uint8]) -> None:
     reference = Reference(random_integer_network([5], [7], height=6, width=4, seed=0))
     with pytest.raises(DataError, match=r"expected uint8\(N, 6, 4\)"):
-        reference(pixels)
+        reference.outputs(pixels)
 
 
 def test_load(tmp_path: Path) -> None:
@@ -116,7 +124,7 @@ def test_load(tmp_path: Path) -> None:
     save_network(tmp_path / "reference.npz", network)
     pixels = images(network, 20, 2)
     loaded = Reference.load(tmp_path / "reference.npz")
-    np.testing.assert_array_equal(loaded(pixels), logits(network, pixels))
+    np.testing.assert_array_equal(loaded.outputs(pixels), logits(network, pixels))
     (tmp_path / "reference.npz").write_bytes(b"PK")
     with pytest.raises(ArtifactError):
         Reference.load(tmp_path / "reference.npz")

@@ -115,7 +115,7 @@ def definition(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> NDArray[np
 
 
 def check(network: IntegerNetwork, pixels: NDArray[np.uint8]) -> None:
-    logits = Reference(network)(pixels)
+    logits = Reference(network).outputs(pixels)
     assert logits.dtype == np.int64
     np.testing.assert_array_equal(logits, definition(network, pixels))
 
@@ -252,7 +252,7 @@ def test_greatest_sum_around_2_to_the_24(weight: int) -> None:
     thresholds = np.array([[greatest - 1, greatest, greatest + 1], [greatest, 2**25 + 1, 2**60]])
     head = Dense(np.array([[1, 16]], dtype=np.int8), None)
     network = IntegerNetwork(Input(1, 520), (Dense(weights, thresholds), head))
-    assert Reference(network)(pixels)[:, 0].tolist() == [2 + 16, 1, 0]
+    assert Reference(network).outputs(pixels)[:, 0].tolist() == [2 + 16, 1, 0]
     check(network, pixels)
     check(IntegerNetwork(Input(1, 520), (Dense(weights[:1], None),)), pixels)
 
@@ -277,7 +277,7 @@ def test_any_number_of_images(bits: int, count: int, monkeypatch: pytest.MonkeyP
 def test_no_images(bits: int) -> None:
     run = Reference(random_network(16, shape=(5, 7), hidden=[65, 65], weight_bits=[bits], act_bits=[bits]))
     for shape in ((0, 5, 7), (0, 35)):
-        logits = run(np.zeros(shape, dtype=np.uint8))
+        logits = run.outputs(np.zeros(shape, dtype=np.uint8))
         assert logits.shape == (0, 1)
         assert logits.dtype == np.int64
 
@@ -290,7 +290,7 @@ def test_blocks_of_the_real_size(bits: int) -> None:
     pixels = random_pixels(8, rows + 1, (28, 28))
     expected = definition(network, pixels)
     for count in (rows - 1, rows, rows + 1):
-        np.testing.assert_array_equal(Reference(network)(pixels[:count]), expected[:count])
+        np.testing.assert_array_equal(Reference(network).outputs(pixels[:count]), expected[:count])
 
 
 @BOTH
@@ -298,9 +298,9 @@ def test_blocks_of_the_real_size(bits: int) -> None:
 def test_logits_do_not_depend_on_the_batch(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Reference(small_blocks(monkeypatch, bits, rows=11))
     pixels = random_pixels(9, 50, (5, 7))
-    together = run(pixels)
+    together = run.outputs(pixels)
     for size in (1, 2, 3, 13, 49):
-        apart = np.concatenate([run(pixels[i : i + size]) for i in range(0, 50, size)])
+        apart = np.concatenate([run.outputs(pixels[i : i + size]) for i in range(0, 50, size)])
         np.testing.assert_array_equal(apart, together)
 
 
@@ -309,7 +309,7 @@ def test_logits_do_not_depend_on_the_batch(bits: int, monkeypatch: pytest.Monkey
 def test_images_in_any_memory_layout_and_untouched(bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Reference(small_blocks(monkeypatch, bits, rows=11))
     pixels = random_pixels(10, 30, (5, 7))
-    expected = run(pixels)
+    expected = run.outputs(pixels)
     gaps = np.full((60, 10, 14), 99, dtype=np.uint8)
     gaps[::2, ::2, ::2] = pixels
     np.save(tmp_path / "pixels.npy", pixels)
@@ -324,7 +324,7 @@ def test_images_in_any_memory_layout_and_untouched(bits: int, tmp_path: Path, mo
         "read-only": read_only,
     }
     for name, layout in layouts.items():
-        logits = run(layout)
+        logits = run.outputs(layout)
         assert type(logits) is np.ndarray, name
         np.testing.assert_array_equal(logits, expected, err_msg=name)
         np.testing.assert_array_equal(layout.reshape(30, 5, 7), pixels, err_msg=name)
@@ -336,7 +336,7 @@ def peak_memory(run: Reference, image: NDArray[np.uint8], count: int) -> int:
     pixels = np.broadcast_to(image, (count, *image.shape[1:]))  # no memory of its own
     tracemalloc.start()
     try:
-        run(pixels)
+        run.outputs(pixels)
         return tracemalloc.get_traced_memory()[1] - 8 * count
     finally:
         tracemalloc.stop()
@@ -395,7 +395,9 @@ def test_load_reads_what_was_saved(tmp_path: Path) -> None:
     network = random_network(14, shape=(4, 6), hidden=[10, 10], weight_bits=[3], act_bits=[1, 5])
     save_network(tmp_path / "reference.npz", network)
     pixels = random_pixels(14, 20, (4, 6))
-    np.testing.assert_array_equal(Reference.load(tmp_path / "reference.npz")(pixels), definition(network, pixels))
+    np.testing.assert_array_equal(
+        Reference.load(tmp_path / "reference.npz").outputs(pixels), definition(network, pixels)
+    )
 
 
 @pytest.mark.parametrize(
@@ -416,7 +418,7 @@ def test_load_reads_what_was_saved(tmp_path: Path) -> None:
 def test_other_pixels_are_refused(pixels: NDArray[np.uint8]) -> None:
     run = Reference(random_network(15, shape=(4, 6), hidden=[5], weight_bits=[2], act_bits=[2]))
     with pytest.raises(DataError) as caught:
-        run(pixels)
+        run.outputs(pixels)
     assert str(caught.value) == (
         f"pixels are {pixels.dtype}{pixels.shape}, expected uint8(N, 4, 6): "
         "the accelerator takes raw pixels, not normalised ones."

@@ -41,7 +41,7 @@ def board(folder: Path, shell: str) -> tuple[SimulatedDevice, Any]:
     assert manifest.hardware is not None
     hardware = with_shell(manifest.hardware, shell)
     save_manifest(folder / "accelerator.json", replace(manifest, hardware=hardware))
-    device = SimulatedDevice(hardware, ReferenceCore(Reference.load(folder / "reference.npz"), hardware.input))
+    device = SimulatedDevice(hardware, ReferenceCore(Reference.load(folder / "reference.npz").outputs, hardware.input))
     return device, StandIn(device)
 
 

@@ -79,10 +79,10 @@ def test_accumulators_and_logits_beyond_32_bits(levels: int) -> None:
     hidden, logits = network.outputs(pixels)
     # The last channel's darker image lies 127 above the white one's accumulator, beyond all of its thresholds.
     assert_same(hidden, np.array([[min(levels, 2), 1], [0, levels]]))
-    assert_same(Reference(network)(pixels), logits)
+    assert_same(Reference(network).outputs(pixels), logits)
     head = IntegerNetwork(Input(SIDE, SIDE), (Dense(weights[:1], None),))
     assert_same(head.outputs(pixels)[0], wide(white, white - 127)[:, None])
-    assert_same(Reference(head)(pixels), wide(white, white - 127)[:, None])
+    assert_same(Reference(head).outputs(pixels), wide(white, white - 127)[:, None])
     signs = Dense(weights, thresholds[:, :1], bipolar=True)
     bipolar = IntegerNetwork(Input(SIDE, SIDE), (signs, network.layers[1]))
     assert_same(bipolar.outputs(pixels)[0], np.array([[1, 1], [-1, 1]]))
@@ -119,7 +119,7 @@ def test_answers_of_a_device(shell: str, tmp_path: Path) -> None:
     hardware = with_shell(hardware, shell)
     decision = Decision(scale=1.0, offset=0.0, threshold=-2, rule="a test")
     network = write_deploy(tmp_path, hardware=hardware, decision=decision)
-    device = SimulatedDevice(hardware, ReferenceCore(Reference(network), hardware.input))
+    device = SimulatedDevice(hardware, ReferenceCore(Reference(network).outputs, hardware.input))
     pixels = np.random.default_rng(1).integers(0, 256, (9, 28, 28), dtype=np.uint8)
     with Accelerator(tmp_path, "board", runtime=StandIn(device)) as accelerator:
         found = accelerator.infer(pixels)

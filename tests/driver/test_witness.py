@@ -54,14 +54,14 @@ def test_every_cut_and_every_shift_shows(bits: int, lanes: int, outputs: int) ->
     black = np.zeros((3, 28, 28), np.uint8)
     witness = find_witness(reference, black, lanes=lanes, result_bytes=4)
     stream = witness.packed
-    assert reference(stream.reshape(2, 28, 28)).tolist() == witness.outputs.tolist()
+    assert reference.outputs(stream.reshape(2, 28, 28)).tolist() == witness.outputs.tolist()
     results = witness.outputs.ravel()
     for extra in range(1, outputs + 1):  # results too many
         assert (results[outputs - extra : 2 * outputs - extra] != results[outputs:]).any()
     assert witness.unseen_cuts == 0 or (bits, lanes, outputs) == (1, 1, 1)
     if not witness.unseen_cuts and lanes > 1:  # then all of them were tried
         for cut in range(lanes, 784, lanes):
-            assert (reference(stream[cut : cut + 784][None])[0] != witness.outputs[1]).any()
+            assert (reference.outputs(stream[cut : cut + 784][None])[0] != witness.outputs[1]).any()
 
 
 def test_a_network_that_says_the_same_of_everything_has_a_witness_too() -> None:
@@ -105,12 +105,12 @@ def test_a_result_of_which_some_bytes_were_not_written(
     board = Bench(tmp_path, shell, output=Stream([1], "int32", [1, 1], size, 8 * size))
     with board.open(timeout_s=1.0) as accelerator:
         accelerator.prepare()
-        outputs = board.reference(pixels)
+        outputs = board.reference.outputs(pixels)
         doubtful = accelerator.link._witness.doubtful(outputs)[:, 0]  # type: ignore[attr-defined]
         assert doubtful.any()
         alike = pixels[np.argmax(doubtful)]
         some = np.stack((alike, *pixels[:600]))
-        np.testing.assert_array_equal(accelerator.infer(some).logits, board.reference(some)[:, 0])
+        np.testing.assert_array_equal(accelerator.infer(some).logits, board.reference(some))
         for kept in range(2**size - 1):
             accelerator.prepare()
             board.device.faults = Faults(tear_write=1, tear_bytes=kept)
@@ -119,7 +119,7 @@ def test_a_result_of_which_some_bytes_were_not_written(
                 got = accelerator.infer(images).logits
             except DeviceError:
                 continue
-            np.testing.assert_array_equal(got, board.reference(images)[:, 0])
+            np.testing.assert_array_equal(got, board.reference(images))
 
 
 def test_a_network_that_noise_does_not_excite_is_watched_by_its_golden_images(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_where_no_known_image_shows_a_shift_every_image_goes_through_twice(tmp_p
         board.device.faults = Faults(add_result=place)
         for _ in range(3):
             with contextlib.suppress(DeviceError):
-                np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels)[:, 0])
+                np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels))
 
 
 def test_results_that_no_image_gives_are_named() -> None:
@@ -230,7 +230,7 @@ def test_the_price_is_two_images_per_transfer(tmp_path: Path) -> None:
     with board.open(capacity=16) as accelerator:
         accelerator.prepare()
         pixels = RNG.integers(0, 256, (80, SIDE, SIDE), dtype=np.uint8)
-        pixels = pixels[~accelerator.link._witness.doubtful(board.reference(pixels))[:, 0]][:40]  # type: ignore[attr-defined]
+        pixels = pixels[~accelerator.link._witness.doubtful(board.reference.outputs(pixels))[:, 0]][:40]  # type: ignore[attr-defined]
         with mock.patch.object(board.device.core, "send", wraps=board.device.core.send) as send:
             accelerator.infer(pixels)
     assert sum(len(call.args[0]) for call in send.call_args_list) == (40 + 3 * EXTRA) * SIDE * SIDE
