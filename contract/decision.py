@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 
+OWN = "default"  # name of a run's own operating point, where no other name is known
+
 
 @dataclass(frozen=True)
 class Decision:
@@ -31,9 +33,30 @@ class Decision:
         """Return the probability of class 1 for integer logits of any shape."""
         return sigmoid(self.scale * logits + self.offset)
 
-    def classes(self, logits: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the class, 0 or 1, for integer logits of any shape."""
-        return (logits > self.threshold).astype(np.int64)
+    @property
+    def points(self) -> dict[str, int]:
+        """All thresholds by name, the own one first: by the name of one that is equal to it, or OWN."""
+        others = self.operating_points
+        own = next((name for name, threshold in others.items() if threshold == self.threshold), OWN)
+        return {own: self.threshold, **{name: threshold for name, threshold in others.items() if name != own}}
+
+    def classes(self, logits: NDArray[np.int64], point: str | None = None) -> NDArray[np.int64]:
+        """Return the class, 0 or 1, for integer logits of any shape; `point` names one of `points`."""
+        require_point(self, point)
+        threshold = self.threshold if point is None else self.points[point]
+        return (logits > threshold).astype(np.int64)
+
+
+def point_names(decision: "Decision | Choice | None") -> list[str]:
+    """Return the names of the operating points, the own one first; of None, an imported network, it is the only one."""
+    return [OWN] if decision is None else list(decision.points)
+
+
+def require_point(decision: "Decision | Choice | None", point: str | None) -> None:
+    """Raise ConfigError where there is no operating point of that name; None is the own one."""
+    names = point_names(decision)
+    if point is not None and point not in names:
+        raise ConfigError(f"there is no operating point {point[:60]!r}, expected one of {', '.join(names)[:600]}.")
 
 
 def logits_of(outputs: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -115,6 +138,11 @@ class Choice:
     rule: str  # how the class is chosen, for people
     operating_points: dict[str, OneAgainstRest] = field(default_factory=dict)  # others to choose from, by name
 
+    @property
+    def points(self) -> dict[str, OneAgainstRest | None]:
+        """All operating points by name: OWN first, at which the greatest of all is the answer, and the others."""
+        return {OWN: None, **{name: one for name, one in self.operating_points.items() if name != OWN}}
+
     def real_margin(self, point: OneAgainstRest) -> float:
         """Return an operating point's margin as a difference of real logits."""
         return math.ldexp(point.margin, -self.shift)
@@ -144,19 +172,31 @@ class Choice:
         return softmax(self.real(outputs))
 
     def classes(self, outputs: NDArray[np.int64], point: str | None = None) -> NDArray[np.int64]:
-        """Return the (N,) classes of (N, K) integers, 0..K-1; `point` names one of the operating points."""
-        levels = self.levels(outputs)
-        if point is None:
+        """Return the (N,) classes of (N, K) integers, 0..K-1; `point` names one of `points`."""
+        require_point(self, point)
+        levels, one = self.levels(outputs), None if point is None else self.points[point]
+        if one is None:
             return np.asarray(levels.argmax(axis=1), dtype=np.int64)
-        if point not in self.operating_points:
-            known = ", ".join(self.operating_points) or "-"
-            raise ConfigError(f"there is no operating point {point[:60]!r}, expected one of {known}.")
-        one = self.operating_points[point]
         others = levels.copy()
         others[:, one.label] = np.iinfo(np.int64).min  # less than any level
         greatest = np.asarray(others.argmax(axis=1), dtype=np.int64)
         chosen = levels[:, one.label] > others.max(axis=1) + one.margin
         return np.asarray(np.where(chosen, one.label, greatest))
+
+
+def beyond_bounds(choice: Choice) -> str | None:
+    """Say which integer of a choice of K multipliers and offsets could leave 64 bits or names no class; None: none."""
+    bounded: list[tuple[str, int, int, int]] = [  # field, value, least, greatest
+        *(("multipliers", value, 1, 2**MULTIPLIER_BITS - 1) for value in choice.multipliers),
+        *(("offsets", value, 1 - 2**OFFSET_BITS, 2**OFFSET_BITS - 1) for value in choice.offsets),
+        ("shift", choice.shift, -MAX_SHIFT, MAX_SHIFT),
+    ]
+    for name, point in choice.operating_points.items():
+        where = f"operating_points.{name[:60]}"
+        bounded.append((f"{where}.label", point.label, 0, len(choice.multipliers) - 1))
+        bounded.append((f"{where}.margin", point.margin, 1 - 2**MARGIN_BITS, 2**MARGIN_BITS - 1))
+    wrong = next((one for one in bounded if not one[2] <= one[1] <= one[3]), None)
+    return None if wrong is None else f"{wrong[0]} is {wrong[1]}, expected {wrong[2]} to {wrong[3]}"
 
 
 def choice(scales: Sequence[float], offsets: Sequence[float], *, rule: str) -> Choice:

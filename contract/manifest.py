@@ -14,15 +14,12 @@ from typing import Any
 
 from contract.decision import (
     ENDS,
-    MARGIN_BITS,
-    MAX_SHIFT,
-    MULTIPLIER_BITS,
-    OFFSET_BITS,
     PARAMETERS,
     Choice,
     Decision,
     Head,
     OneAgainstRest,
+    beyond_bounds,
 )
 from contract.errors import ArtifactError
 from contract.files import LONGEST_TEXT, is_inside, read_json, write_whole
@@ -309,28 +306,22 @@ def _decision(raw: object, outputs: int) -> Decision | Choice | None:
 
 def _choice(raw: object, outputs: int) -> Choice:
     record = _record(raw, Choice, "decision.")
-    for name, least, most in (
-        ("multipliers", 1, 2**MULTIPLIER_BITS - 1),
-        ("offsets", 1 - 2**OFFSET_BITS, 2**OFFSET_BITS - 1),
-    ):
-        for value in _numbers(record[name], f"decision.{name}", outputs, int):
-            _within(value, least, most, f"decision.{name}")
-    _within(record["shift"], -MAX_SHIFT, MAX_SHIFT, "decision.shift")
+    for name in ("multipliers", "offsets"):
+        _numbers(record[name], f"decision.{name}", outputs, int)
+    _is(record["shift"], int, "decision.shift")
     _is(record["rule"], str, "decision.rule")
     _is(record["operating_points"], dict, "decision.operating_points")
     points = {}
     for name, point in record["operating_points"].items():
         where = f"decision.operating_points.{name[:60]}."
         points[name] = OneAgainstRest(**_record(point, OneAgainstRest, where))
-        _within(points[name].label, 0, outputs - 1, f"{where}label")
-        _within(points[name].margin, 1 - 2**MARGIN_BITS, 2**MARGIN_BITS - 1, f"{where}margin")
-    return Choice(**{**record, "operating_points": points})
-
-
-def _within(value: object, least: int, most: int, where: str) -> None:
-    _is(value, int, where)
-    if not least <= value <= most:  # type: ignore[operator]
-        raise _FieldError(f"{where} is {value}, expected {least} to {most}")
+        _is(points[name].label, int, f"{where}label")
+        _is(points[name].margin, int, f"{where}margin")
+    found = Choice(**{**record, "operating_points": points})
+    wrong = beyond_bounds(found)
+    if wrong is not None:
+        raise _FieldError(f"decision.{wrong}")
+    return found
 
 
 def _numbers(value: object, where: str, count: int | None, kind: type | tuple[type, ...] = (int, float)) -> list[Any]:

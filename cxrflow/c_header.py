@@ -1,5 +1,7 @@
 """A C header of an accelerator, for those who drive it without Python."""
 
+from collections.abc import Iterable
+
 from contract.decision import Choice, Decision
 from contract.manifest import Hardware, Manifest
 from contract.shells import register_map
@@ -78,9 +80,11 @@ def _decision(decision: Decision) -> list[str]:
 
 
 def _choice(choice: Choice) -> list[str]:
+    others = len(choice.points) - 1  # the own one is cxrflow_class
     return [
         f"#define CXRFLOW_CLASSES {len(choice.multipliers)}u",
         f"#define CXRFLOW_LEVEL_SHIFT ({choice.shift}) /* real logit = level / 2 to the power of this */",
+        *([f"#define CXRFLOW_POINTS {others}u /* operating points for one class */"] if others else []),
     ]
 
 
@@ -97,17 +101,53 @@ static inline unsigned cxrflow_class(const int32_t outputs[CXRFLOW_CLASSES]) {{
         if (cxrflow_level(k, outputs[k]) > cxrflow_level(greatest, outputs[greatest])) greatest = k;
     return greatest;
 }}
-/* What people call class k < CXRFLOW_CLASSES, in UTF-8. */
+{points}/* What people call class k < CXRFLOW_CLASSES, in UTF-8. */
 static inline const char *cxrflow_class_name(unsigned k) {{
     static const char *const names[] = {{{names}}};
     return names[k];
 }}"""
 
 
+_POINTS = """\
+/* Operating point p < CXRFLOW_POINTS is for one class: that is the answer where its level exceeds all others by more
+   than a margin; elsewhere the greatest of the others is, the first where several are equal. */
+static inline unsigned cxrflow_class_at(unsigned p, const int32_t outputs[CXRFLOW_CLASSES]) {{
+    static const unsigned classes[] = {{{labels}}};
+    static const int64_t margins[] = {{{margins}}};
+    const unsigned one = classes[p];
+    unsigned greatest = one == 0 ? 1 : 0;
+    for (unsigned k = greatest + 1; k < CXRFLOW_CLASSES; k++)
+        if (k != one && cxrflow_level(k, outputs[k]) > cxrflow_level(greatest, outputs[greatest])) greatest = k;
+    return cxrflow_level(one, outputs[one]) > cxrflow_level(greatest, outputs[greatest]) + margins[p] ? one : greatest;
+}}
+/* What people call operating point p < CXRFLOW_POINTS, in UTF-8. */
+static inline const char *cxrflow_point_name(unsigned p) {{
+    static const char *const names[] = {{{names}}};
+    return names[p];
+}}
+"""
+
+
 def _classes(choice: Choice, names: list[str]) -> list[str]:
-    constants = [", ".join(f"INT64_C({value})" for value in values) for values in (choice.multipliers, choice.offsets)]
-    texts = ", ".join(_c_string(name) for name in names)
-    return ["", _CLASSES.format(multipliers=constants[0], offsets=constants[1], names=texts)]
+    texts = ", ".join(map(_c_string, names))
+    arrays = {"multipliers": _int64s(choice.multipliers), "offsets": _int64s(choice.offsets)}
+    return ["", _CLASSES.format(**arrays, points=_points(choice), names=texts)]
+
+
+def _points(choice: Choice) -> str:
+    """Return the functions of the operating points beside the own one, which `cxrflow_class` is; "" without any."""
+    points = {name: one for name, one in choice.points.items() if one is not None}
+    if not points:
+        return ""
+    return _POINTS.format(
+        labels=", ".join(f"{one.label}u" for one in points.values()),
+        margins=_int64s(one.margin for one in points.values()),
+        names=", ".join(map(_c_string, points)),
+    )
+
+
+def _int64s(values: Iterable[int]) -> str:
+    return ", ".join(f"INT64_C({value})" for value in values)
 
 
 def _c_string(text: str) -> str:

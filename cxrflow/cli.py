@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
@@ -578,6 +579,9 @@ def infer(
     device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the answers to this file.")] = None,
+    point: Annotated[
+        str | None, typer.Option("--point", help="Name of an operating point; the run's own if none.")
+    ] = None,
 ) -> None:
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow import summary
@@ -586,10 +590,11 @@ def infer(
 
     if csv is not None:
         spare_for_table(csv, folder, images)
-    results, failures, used = infer_files(folder, images, device=device)
+    results, failures, used, points = infer_files(folder, images, device=device, point=point)
     if csv is not None:
         write_answers(csv, results)
-    _show_answers(results, failures, used, table=summary.infer_table, as_json=as_json)
+    table = partial(summary.infer_table, points=points)
+    _show_answers(results, failures, used, table=table, as_json=as_json)
 
 
 def _show_answers(
@@ -617,6 +622,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option("--class", help="Name or number of the class to map; the answer's if not given.")
     ] = None,
+    point: Annotated[
+        str | None, typer.Option("--point", help="Operating point of the answer; the run's own if none.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what speaks for and against in X-rays: the device answers for copies with a part covered, in one batch."""
@@ -628,7 +636,7 @@ def explain(
     spare_for_maps(out, folder, images)
     make_folder(out, option="--out")
     with Accelerator(folder, device) as accelerator, writing(out, option="--out"):
-        explained, failures = explain_files(accelerator, expand(images), out, fill=fill, target=target)
+        explained, failures = explain_files(accelerator, expand(images), out, fill=fill, target=target, point=point)
         used = accelerator.device
     rows = [explained_row(done) for done in explained]
     _show_answers(rows, failures, used, table=summary.explain_table, as_json=as_json)

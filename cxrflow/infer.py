@@ -3,20 +3,22 @@
 from pathlib import Path
 from typing import Any
 
-from driver.__main__ import answer, expand
+from driver.__main__ import about_points, answer, expand
 from driver.accelerator import Accelerator
 
 
-def infer_files(folder: Path, paths: list[Path], *, device: str) -> tuple[list[dict[str, Any]], dict[str, str], str]:
-    """Return one row per readable image, a message per unreadable file, and the device that answered.
+def infer_files(
+    folder: Path, paths: list[Path], *, device: str, point: str | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str], str, str]:
+    """Return one row per readable image, a message per unreadable file, the device, and what to say of its points.
 
-    A path that is a folder stands for the files in it.
+    A path that is a folder stands for the files in it; `point` names an operating point, None is the folder's own.
 
     Raises:
         ArtifactError: the folder is not a whole deploy folder.
-        ConfigError: the device is not there.
+        ConfigError: the device or the operating point is not there.
         MismatchError, DeviceError: the device cannot be trusted.
     """
     with Accelerator(folder, device) as accelerator:
-        rows, failures = answer(accelerator, expand(paths))
-        return rows, failures, accelerator.device
+        rows, failures = answer(accelerator, expand(paths), point=point)
+        return rows, failures, accelerator.device, about_points(accelerator, point)

@@ -410,14 +410,15 @@ def vivado_table(facts: Facts) -> RenderableType | None:
     )
 
 
-def infer_table(results: list[dict[str, Any]], *, device: str) -> RenderableType:
-    """One row per image."""
+def infer_table(results: list[dict[str, Any]], *, device: str, points: str = "") -> RenderableType:
+    """One row per image; `points` says of which operating point, and which others there are."""
     from driver.__main__ import cells, remark
 
     remarks = {"remark": ""} if any(map(remark, results)) else {}
     rows = [(row["file"], *cells(row).values(), *(remark(row) for _ in remarks)) for row in results]
     headings = ("file", *(cells(results[0]) if results else ()), *remarks)
-    return _table("", headings, rows, text=["file", "class", "remark"], note=f"On {device}. {DISCLAIMER}")
+    note = " ".join(filter(None, (f"On {device}.", points, DISCLAIMER)))
+    return _table("", headings, rows, text=["file", "class", "remark"], note=note)
 
 
 def explain_table(rows: list[dict[str, Any]], *, device: str) -> RenderableType:

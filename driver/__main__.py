@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from contract.decision import Choice
+from contract.decision import Choice, point_names, require_point
 from contract.errors import ConfigError, CxrflowError, DataError
 from contract.files import refuses, spare
 from contract.manifest import DISCLAIMER
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (verify, infer, explain, benchmark):
         command.add_argument("--folder", type=Path, default=Path(), help="deploy folder (default: this one)")
         command.add_argument("--device", choices=DEVICES, default="auto")
+    for command in (infer, explain):
+        command.add_argument("--point", help="name of an operating point (default: the run's own)")
     infer.add_argument("--twice", action="store_true", help="let each image through twice, and compare")
     infer.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     infer.add_argument("--csv", type=Path, help="also write the answers to this file")
@@ -70,11 +72,15 @@ def _verify(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 
 def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
-    rows, failures = answer(accelerator, expand(options.files))
+    rows, failures = answer(accelerator, expand(options.files), point=options.point)
     for row in rows:
-        texts = (text if name == "class" and "logit" in row else f"{name} {text}" for name, text in cells(row).items())
+        named = "logit" not in row and "results" not in row  # of these, the text says what it is
+        texts = (f"{name} {text}" if named or name != "class" else text for name, text in cells(row).items())
         print("  ".join([shown(row["file"]), *texts, *filter(None, [remark(row)])]))
     print(DISCLAIMER)
+    points = about_points(accelerator, options.point)
+    if points:
+        print(shown(points))
     if options.csv is not None:
         write_answers(options.csv, rows)
     for message in failures.values():
@@ -84,7 +90,8 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 def _explain(accelerator: Accelerator, options: argparse.Namespace) -> int:
     try:
-        files, wanted = expand(options.files), {"fill": options.fill, "target": options.target}
+        files = expand(options.files)
+        wanted = {"fill": options.fill, "target": options.target, "point": options.point}
         explained, failures = explain_files(accelerator, files, options.out, **wanted)
     except OSError as err:
         if not refuses(err) and err.errno != errno.EEXIST:
@@ -160,26 +167,38 @@ def spare_for_maps(out: Path, folder: Path, paths: list[Path]) -> None:
     spare([out / name for name in names], [*files, *among, *arrays], option="--out")
 
 
-def answer(accelerator: Accelerator, files: list[Path]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def about_points(accelerator: Accelerator, point: str | None) -> str:
+    """Say at which operating point it answers, and which others there are; nothing where there is one only."""
+    own, *others = point_names(accelerator.manifest.decision)
+    at = own if point is None else point
+    rest = ", ".join(name for name in (own, *others) if name != at)
+    return f"Operating point: {at}; --point takes {rest}, too." if others else ""
+
+
+def answer(
+    accelerator: Accelerator, files: list[Path], *, point: str | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return one JSON-able row per image that was answered for, and a message per file that could not be used.
 
-    A file is an image; of an imported network it may be an .npz with an array `x` of any number of inputs.
+    A file is an image; of an imported network it may be an .npz with an array `x` of any number of inputs. `point` is
+    the operating point that Accelerator.infer takes; where one was asked for, each row says which.
     """
+    require_point(accelerator.manifest.decision, point)
     if accelerator.manifest.head is not None and files and all(file.suffix == ".npz" for file in files):
-        return _answer_arrays(accelerator, files), {}
-    answers = accelerator.infer(files)
+        return _answer_arrays(accelerator, files, point), {}
+    answers = accelerator.infer(files, point=point)
     failures = {str(files[i]): message for i, message in answers.failures.items()}
     return answer_rows(answers, [str(files[i]) for i in answers.index]), failures
 
 
-def _answer_arrays(accelerator: Accelerator, files: list[Path]) -> list[dict[str, Any]]:
+def _answer_arrays(accelerator: Accelerator, files: list[Path], point: str | None) -> list[dict[str, Any]]:
     rows, shape = [], accelerator.manifest.input.shape
     for file in files:
         x = load_npz(file).get("x")
         if x is None or x.ndim < 2 or not len(x) or x[0].size != accelerator.manifest.input.size:
             found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
             raise DataError(f"{file} has {found}, expected 'x' (N, {', '.join(map(str, shape))}).")
-        answers = accelerator.infer(x.reshape(len(x), *shape))
+        answers = accelerator.infer(x.reshape(len(x), *shape), point=point)
         rows += answer_rows(answers, [f"{file}[{i}]" for i in range(len(x))])
     return rows
 
@@ -190,15 +209,18 @@ def answer_rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:
     if answers.unlikeness is not None:
         for row, times in zip(rows, answers.unlikeness.tolist(), strict=True):
             row.update(unlike=times > 1, unlikeness=times)
+    if answers.point is not None:
+        for row in rows:
+            row["operating_point"] = answers.point
     return rows
 
 
 def _rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:
     if answers.head is not None:
-        columns = zip(names, answers.classes, answers.outputs, answers.results, strict=True)
+        columns = zip(names, answers.names, answers.outputs, answers.results, strict=True)
         return [
-            {"file": name, "class": int(c), "outputs": outputs.tolist(), "results": results.tolist()}
-            for name, c, outputs, results in columns
+            {"file": name, "class": answer, "outputs": outputs.tolist(), "results": results.tolist()}
+            for name, answer, outputs, results in columns
         ]
     if isinstance(answers.decision, Choice):
         table = zip(names, answers.names, answers.probabilities, answers.outputs, strict=True)
@@ -226,7 +248,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         each = " ".join(f"{p:.4f}" for p in row["probabilities"].values())
         return {"class": row["class"], "probabilities": each, "outputs": outputs}
     results = " ".join(f"{value:.6g}" for value in row["results"])
-    return {"class": str(row["class"]), "outputs": outputs, "results": results}
+    return {"class": row["class"], "outputs": outputs, "results": results}
 
 
 def remark(row: dict[str, Any]) -> str:
@@ -251,6 +273,8 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
         columns |= {f"result_{k}": _item("results", k) for k in range(len(first.get("results", ())))}
     if "unlike" in first:
         columns |= {"unlike": lambda row: int(row["unlike"]), "unlikeness": itemgetter("unlikeness")}
+    if "operating_point" in first:
+        columns |= {"operating_point": itemgetter("operating_point")}
     write_csv(path, list(columns), [[value(row) for value in columns.values()] for row in rows], option="--csv")
 
 

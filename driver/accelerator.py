@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Choice, Decision, Head, golden_answers, logits_of
+from contract.decision import Choice, Decision, Head, golden_answers, logits_of, require_point
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -69,6 +69,7 @@ class Answers:
     # (M,) how many times its limit the worst measure of each is: above 1 it is unlike the training images. None: the
     # folder says nothing of those.
     unlikeness: NDArray[np.float64] | None = None
+    point: str | None = None  # name of the operating point that was asked for; None: the folder's own
 
     @property
     def results(self) -> NDArray[np.float64]:
@@ -99,11 +100,11 @@ class Answers:
 
     @property
     def classes(self) -> NDArray[np.int64]:
-        """At the operating point, (M,), 0 or 1; of several outputs the number of the class, the first of equals."""
+        """At the operating point, (M,), 0 or 1; of K outputs the number of the class, the first of equals."""
         if self.head is not None:
             return self.head.classes(self.outputs)
         decision = self._decision()
-        return decision.classes(self.outputs if isinstance(decision, Choice) else self.logits)
+        return decision.classes(self.outputs if isinstance(decision, Choice) else self.logits, self.point)
 
     @property
     def names(self) -> list[str]:
@@ -214,26 +215,36 @@ class Accelerator:
         if getattr(runtime, "__name__", None) == "pynq":
             self._cleanup.enter_context(only_process_on_the_board())
 
-    def infer(self, images: Images) -> Answers:
+    def infer(self, images: Images, *, point: str | None = None, measured: bool = True) -> Answers:
         """Answer for images: a uint8 array (N, height, width), or files. Streams any number through fixed buffers.
 
         A file that is no usable image is reported in `failures`; the others are answered.
+
+        Args:
+            images: what to answer for.
+            point: name of the operating point, of `contract.decision.point_names`; None: the folder's own.
+            measured: whether it is measured how unlike the training images they are.
 
         Raises:
             DataError: the array has another shape or type.
             MismatchError: the device does not reproduce the golden logits.
             DeviceError: a transfer failed; the device was reset and the next call works.
             ToolError: the simulator ended; the next call starts it again.
-            ConfigError: the accelerator is closed, or belongs to another process.
+            ConfigError: there is no such operating point; the accelerator is closed, or belongs to another process.
         """
-        return self._in_its_turn(lambda: self._infer(images))
+        require_point(self.manifest.decision, point)
+        return self._in_its_turn(lambda: self._infer(images, point, self._likeness if measured else None))
 
-    def _infer(self, images: Images) -> Answers:
+    def unlikeness(self, pixels: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        """Return what `Answers.unlikeness` is of (M, height, width) pixels."""
+        return None if self._likeness is None else self._likeness.unlikeness(pixels)
+
+    def _infer(self, images: Images, point: str | None, likeness: Likeness | None) -> Answers:
         self._prepare()
         failures: dict[int, str] = {}
         index: list[int] = []
         times: list[float] = []
-        outputs = self._stream(self._batches(images, index, failures, times))
+        outputs = self._stream(self._batches(images, index, failures, times, likeness))
         manifest = self.manifest
         return Answers(
             np.array(index, dtype=np.int64),
@@ -242,7 +253,8 @@ class Accelerator:
             failures,
             manifest.head,
             manifest.classes,
-            None if self._likeness is None else np.array(times, dtype=np.float64),
+            None if likeness is None else np.array(times, dtype=np.float64),
+            point,
         )
 
     def prepare(self) -> None:
@@ -358,17 +370,22 @@ class Accelerator:
         return len(want)
 
     def _batches(
-        self, images: Images, index: list[int], failures: dict[int, str], times: list[float]
+        self,
+        images: Images,
+        index: list[int],
+        failures: dict[int, str],
+        times: list[float],
+        likeness: Likeness | None,
     ) -> Iterator[NDArray[np.uint8]]:
         """Yield arrays of up to a transfer's images; note in `index` and `failures` what became of each image.
 
-        In `times` is noted how unlike the training images each is, where the folder says what these look like.
+        In `times` is noted how unlike the training images each is, where `likeness` says what these look like.
         """
         if isinstance(images, np.ndarray):
             self._check_array(images)
             index.extend(range(len(images)))
             for part in _slices(images, self.link.capacity):
-                yield self._integers(part, times)
+                yield self._integers(part, times, likeness)
             return
         if isinstance(images, (str, bytes, bytearray, os.PathLike)) or hasattr(images, "read"):
             raise DataError("images is one file, expected a list of files. Put it into a list.")
@@ -387,15 +404,15 @@ class Accelerator:
                 continue
             index.append(position)
             if len(batch) == self.link.capacity:
-                yield self._integers(np.stack(batch), times)
+                yield self._integers(np.stack(batch), times, likeness)
                 batch = []
         if batch:
-            yield self._integers(np.stack(batch), times)
+            yield self._integers(np.stack(batch), times, likeness)
 
-    def _integers(self, fed: NDArray[Any], times: list[float]) -> NDArray[Any]:
+    def _integers(self, fed: NDArray[Any], times: list[float], likeness: Likeness | None) -> NDArray[Any]:
         """Return what the network reads of what is fed; note in `times` how unlike the training images it is."""
-        if self._likeness is not None:
-            times += self._likeness.unlikeness(fed).tolist()
+        if likeness is not None:
+            times += likeness.unlikeness(fed).tolist()
         return fed if self.manifest.rule is None else self.manifest.rule(fed)
 
     def _load(self, position: int, file: File) -> NDArray[np.uint8]:

@@ -21,6 +21,7 @@ Adebayo et al., "Sanity Checks for Saliency Maps", arXiv:1810.03292.
 
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from contract.decision import require_point
 from contract.errors import ConfigError, DataError, ImageError
 from contract.files import write_whole
 from contract.manifest import DISCLAIMER
@@ -130,7 +132,12 @@ def occlude(pixels: NDArray[np.uint8], windows: Windows, *, fill: str = "mirror"
 
 
 def explain(
-    accelerator: Accelerator, pixels: NDArray[np.uint8], *, fill: str = "mirror", target: int | None = None
+    accelerator: Accelerator,
+    pixels: NDArray[np.uint8],
+    *,
+    fill: str = "mirror",
+    target: int | None = None,
+    point: str | None = None,
 ) -> Explanation:
     """Explain one image of (height, width) pixels with one batch on the device.
 
@@ -139,9 +146,10 @@ def explain(
         pixels: gray levels.
         fill: one of FILLS.
         target: the class that the map is of; None: the one that the image gets. Of one logit it is class 1.
+        point: name of the operating point at which the image gets it; None: the folder's own.
 
     Raises:
-        ConfigError: there is no such fill or class, or the network's integers are no classes of pictures.
+        ConfigError: there is no such fill, class or operating point, or the integers are no classes of pictures.
         DataError: the pixels have another shape or type than the accelerator takes.
         MismatchError, DeviceError: see Accelerator.infer.
     """
@@ -152,11 +160,12 @@ def explain(
     batch = np.concatenate([pixels[None], occlude(pixels, windows, fill=fill)])
     accelerator.prepare()
     before, start = accelerator.cycles, time.perf_counter()
-    answers = accelerator.infer(batch)
+    answers = accelerator.infer(batch, point=point, measured=False)
     seconds, after = time.perf_counter() - start, accelerator.cycles
     hardware = accelerator.manifest.hardware
     expected = None if hardware is None else len(batch) * hardware.cycles_per_image
     counted = None if before is None or after is None else after - before
+    unlikeness = accelerator.unlikeness(pixels[None])
     target, logits, sign = _of_one_class(answers, target)
     differences = (sign * (logits[0] - logits[1:])).reshape(len(windows.rows), len(windows.columns))
     return Explanation(
@@ -171,7 +180,7 @@ def explain(
         seconds=seconds,
         cycles=expected if counted is None else counted,
         cycles_are="expected" if counted is None else "simulated",
-        unlikeness=None if answers.unlikeness is None else float(answers.unlikeness[0]),
+        unlikeness=None if unlikeness is None else float(unlikeness[0]),
     )
 
 
@@ -194,9 +203,8 @@ def _of_one_class(answers: Answers, target: int | None) -> tuple[int, NDArray[np
     return target, outputs[:, column], sign
 
 
-def class_number(accelerator: Accelerator, name: str) -> int:
-    """Return the class that a name, or else a number, means. Raises ConfigError."""
-    names = accelerator.manifest.classes
+def class_number(names: Sequence[str], name: str) -> int:
+    """Return the class, of these, that a name, or else a number, means. Raises ConfigError."""
     if name in names:
         return names.index(name)
     if name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(names):
@@ -252,7 +260,13 @@ class Explained:
 
 
 def explain_files(
-    accelerator: Accelerator, files: list[Path], out: Path, *, fill: str = "mirror", target: str | None = None
+    accelerator: Accelerator,
+    files: list[Path],
+    out: Path,
+    *,
+    fill: str = "mirror",
+    target: str | None = None,
+    point: str | None = None,
 ) -> tuple[list[Explained], dict[str, str]]:
     """Write an overlay (FILE.png) and an array (FILE.npz) per image to the folder `out`.
 
@@ -262,17 +276,20 @@ def explain_files(
         out: folder, made where it is missing.
         fill: one of FILLS.
         target: name or number of the class that the maps are of; None: the one that each image gets.
+        point: name of the operating point at which an image gets it; None: the folder's own.
 
     Returns:
         What was written, and a message per file that could not be used.
 
     Raises:
-        ConfigError: two files have one name, there is no such fill or class, or the network reads no pictures.
+        ConfigError: two files have one name, there is no such fill, class or operating point, or the network reads no
+            pictures.
         MismatchError, DeviceError: see Accelerator.infer.
         OSError: `out` cannot be written.
     """
     require_classes(accelerator)
-    number = None if target is None else class_number(accelerator, target)
+    require_point(accelerator.manifest.decision, point)
+    number = None if target is None else class_number(accelerator.manifest.classes, target)
     names = [file.name for file in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -282,7 +299,7 @@ def explain_files(
     failures: dict[str, str] = {}
     for file in files:
         try:
-            explained.append(_explain_file(accelerator, file, out, fill, number))
+            explained.append(_explain_file(accelerator, file, out, fill, number, point))
         except ImageError as err:
             failures[str(file)] = str(err)
     return explained, failures
@@ -317,13 +334,15 @@ def explained_row(done: Explained) -> dict[str, str | int | float | None]:
     }
 
 
-def _explain_file(accelerator: Accelerator, file: Path, out: Path, fill: str, target: int | None) -> Explained:
+def _explain_file(
+    accelerator: Accelerator, file: Path, out: Path, fill: str, target: int | None, point: str | None
+) -> Explained:
     height, width = accelerator.manifest.height, accelerator.manifest.width
     start = time.perf_counter()
     gray = load_gray(file, height=height, width=width)
     pixels = area_average(gray, height=height, width=width)
     preprocess_s = time.perf_counter() - start
-    explanation = explain(accelerator, pixels, fill=fill, target=target)
+    explanation = explain(accelerator, pixels, fill=fill, target=target, point=point)
     image, array = (out / f"{file.name}.{kind}" for kind in MAPS)
     save_npz(array, explanation.arrays())
     name = accelerator.manifest.classes[explanation.target]

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from contract.decision import MARGIN_BITS, MAX_SHIFT, MULTIPLIER_BITS, OFFSET_BITS, Choice, Head
+from contract.decision import Choice, Head, beyond_bounds
 from contract.network import FLOAT32_EXACT, IntegerNetwork
 from contract.quantizer import InputRule
 from contract.record import Chain, Count, Number, Positive, Record, Share, Text
@@ -76,16 +76,14 @@ class Exported(Record):
     def _is_within_64_bits(cls, choice: Choice | None) -> Choice | None:
         if choice is None:
             return None
-        classes, points = len(choice.multipliers), choice.operating_points.values()
-        sound = (
-            classes == len(choice.offsets) >= 2
-            and all(1 <= value < 2**MULTIPLIER_BITS for value in choice.multipliers)
-            and all(abs(value) < 2**OFFSET_BITS for value in choice.offsets)
-            and abs(choice.shift) <= MAX_SHIFT
-            and all(0 <= point.label < classes and abs(point.margin) < 2**MARGIN_BITS for point in points)
-        )
-        if not sound:
-            raise ValueError("a number of it is missing or too large for 64 bits")
+        if not len(choice.multipliers) == len(choice.offsets) >= 2:
+            raise ValueError(
+                f"found {len(choice.multipliers)} multipliers and {len(choice.offsets)} offsets, expected as many, of "
+                "two or more"
+            )
+        wrong = beyond_bounds(choice)
+        if wrong is not None:
+            raise ValueError(wrong)
         return choice
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from numpy.typing import NDArray
 from PIL import Image
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from contract.decision import Choice, Decision
+from contract.decision import OWN, Choice, Decision
+from contract.errors import ConfigError
 from contract.manifest import DISCLAIMER
 from cxrflow.serve.answers import (
     Answer,
@@ -40,7 +41,7 @@ from cxrflow.serve.guard import Guard, refuse
 from cxrflow.serve.limits import BUG, Budget, Limits, Refusal
 from cxrflow.serve.upload import FIELD, Part, receive
 from driver.accelerator import Accelerator
-from driver.explain import Explanation, explain, overlay
+from driver.explain import Explanation, class_number, explain, overlay
 
 PAGE = Path(__file__).parent / "page"
 PAGE_FILES = {
@@ -53,7 +54,9 @@ PAGE_FILES = {
 RunName = Annotated[str | None, Query(description="A name from /api/runs; the first where not given.", max_length=200)]
 Device = Annotated[str | None, Query(description="One of the run's devices; its first where not given.", max_length=20)]
 Point = Annotated[str | None, Query(description="An operating point; the run's own where not given.", max_length=200)]
-Target = Annotated[int | None, Query(description="Number of the class to map; the answer's where not given.", ge=0)]
+Target = Annotated[
+    str | None, Query(description="Name or number of the class to map; the answer's where not given.", max_length=200)
+]
 Fill = Annotated[Literal["mirror", "mean"], Query(description="What covers parts of the image.")]
 
 
@@ -69,7 +72,6 @@ class Server:
         self, request: Request, run: RunName = None, device: Device = None, point: Point = None
     ) -> Predictions:
         """Answer for images; one that cannot be used does not hinder the others of its request."""
-        _require_known(request, "run", "device", "point")
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
         decoded: dict[int, Decoded] = {}
@@ -103,19 +105,14 @@ class Server:
         target: Target = None,
     ) -> Explained | ExplainedClass:
         """Answer for one image, with the map of what speaks for and against: one batch on the device."""
-        _require_known(request, "run", "device", "point", "fill", "target")
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
-        _require_target(served, target)
+        wanted = None if target is None else _target(served, target)
         async with self._uploads(request, most=1) as parts:
             decoded = await self._decode(parts[0], served, preview=True)
 
         def work(accelerator: Accelerator) -> Explanation:
-            wanted = target
-            if wanted is None and isinstance(at, ClassPoint) and at.class_name is not None:
-                # Of the answer, which is not the greatest here, the one that `explain` takes.
-                wanted = _label(served, at, accelerator.infer(decoded.pixels[None]).outputs[0])
-            return explain(accelerator, decoded.pixels, fill=fill, target=wanted)
+            return explain(accelerator, decoded.pixels, fill=fill, target=wanted, point=at.name)
 
         found, _ = await self._fleet.ask(served, kind, work)
         result = _result(served, at, 0, found.outputs, decoded, found.seconds, found.unlikeness)
@@ -200,25 +197,25 @@ def _run(run: Served) -> Run | ClassRun:
 
 
 def _points(decision: Decision) -> list[OperatingPoint]:
-    """Return the run's own operating point, by the name of one that is equal to it, and the others."""
-    equal = [name for name, value in decision.operating_points.items() if value == decision.threshold]
-    own = equal[0] if equal else "default"
-    thresholds = {own: decision.threshold, **{n: t for n, t in decision.operating_points.items() if n != own}}
+    """Return the run's own operating point and the others."""
     return [
         OperatingPoint(name=name, threshold=threshold, probability=float(decision.probability(np.array(threshold))))
-        for name, threshold in thresholds.items()
+        for name, threshold in decision.points.items()
     ]
 
 
 def _class_points(served: Served) -> list[ClassPoint]:
     """Return the run's own rule, that the greatest is the answer, and the others."""
-    choice, own = served.manifest.decision, ClassPoint(name="default", class_name=None, margin=None)
+    choice, names = served.manifest.decision, served.manifest.classes
     if not isinstance(choice, Choice):
-        return [own]
-    return [own] + [
-        ClassPoint(name=name, class_name=served.manifest.classes[one.label], margin=choice.real_margin(one))
-        for name, one in choice.operating_points.items()
-        if name != own.name
+        return [ClassPoint(name=OWN, class_name=None, margin=None)]
+    return [
+        ClassPoint(
+            name=name,
+            class_name=None if one is None else names[one.label],
+            margin=None if one is None else choice.real_margin(one),
+        )
+        for name, one in choice.points.items()
     ]
 
 
@@ -231,25 +228,33 @@ def _point(served: Served, name: str | None) -> OperatingPoint | ClassPoint:
     return found  # type: ignore[no-any-return]
 
 
-def _require_known(request: Request, *names: str) -> None:
+def _require_known(request: Request) -> None:
     """Refuse a parameter that would do nothing: the answer would be one to another question."""
-    if not set(request.query_params) <= set(names):
-        raise Refusal(422, "unknown-parameter", f"The query has an unknown parameter, expected of: {', '.join(names)}.")
+    names = [field.alias for field in request.scope["route"].dependant.query_params]
+    given = [name for name, _ in request.query_params.multi_items()]
+    if not set(given) <= set(names):
+        expected = f"expected of: {', '.join(names)}" if names else "expected none"
+        raise Refusal(422, "unknown-parameter", f"The query has an unknown parameter, {expected}.")
+    if len(set(given)) < len(given):
+        raise Refusal(422, "repeated-parameter", "The query has a parameter twice, expected each once at most.")
 
 
-def _require_target(served: Served, target: int | None) -> None:
-    one_logit = isinstance(served.manifest.decision, Decision)
-    if target is not None and not one_logit <= target < len(served.manifest.classes):
-        raise Refusal(
-            404, "unknown-class", "This run has no map of such a class. Ask /api/runs for the names; the first is 0."
-        )
+def _target(served: Served, target: str) -> int:
+    """Return the number of a class that there is a map of."""
+    with contextlib.suppress(ConfigError):
+        number = class_number(served.manifest.classes, target)
+        if number or not isinstance(served.manifest.decision, Decision):
+            return number
+    raise Refusal(
+        404, "unknown-class", "This run has no map of such a class. Ask /api/runs for the names; the first is 0."
+    )
 
 
 def _label(served: Served, point: ClassPoint, outputs: NDArray[np.int64]) -> int:
     """Return the class of (K,) integers."""
     manifest, row = served.manifest, outputs[None]
     if isinstance(manifest.decision, Choice):
-        return int(manifest.decision.classes(row, None if point.class_name is None else point.name)[0])
+        return int(manifest.decision.classes(row, point.name)[0])
     assert manifest.head is not None
     return int(manifest.head.classes(row)[0])
 
@@ -280,7 +285,7 @@ def _result(
         return Answer(
             logit=logit,
             probability=float(decision.probability(np.array(logit))),
-            class_name=manifest.class_names[logit > point.threshold],
+            class_name=manifest.class_names[int(decision.classes(outputs, point.name)[0])],
             **about,
         )
     label = _label(served, point, outputs)
@@ -330,12 +335,13 @@ def create_app(
     )
     server = Server(fleet, limits, decoders)
     uploads = _problems(400, 404, 408, 413, 415, 503)
-    app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files))(server.predict)
-    app.post("/api/explain", responses=uploads, openapi_extra=_form(1))(server.explain)
-    app.get("/api/runs", responses=_problems())(server.runs)
+    known: dict[str, Any] = {"dependencies": [Depends(_require_known)]}
+    app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files), **known)(server.predict)
+    app.post("/api/explain", responses=uploads, openapi_extra=_form(1), **known)(server.explain)
+    app.get("/api/runs", responses=_problems(), **known)(server.runs)
     png: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
-    app.get("/api/example", response_class=Response, responses=png | _problems(404))(server.example)
-    app.get("/healthz", responses=_problems())(_health)
+    app.get("/api/example", response_class=Response, responses=png | _problems(404), **known)(server.example)
+    app.get("/healthz", responses=_problems(), **known)(_health)
     for path, (name, kind) in PAGE_FILES.items():
         content = Response((PAGE / name).read_bytes(), media_type=kind)
         app.get(path, include_in_schema=False)(_constant(content))

@@ -137,6 +137,6 @@ def test_outputs_that_are_no_device_s_are_refused() -> None:
     for outputs in ([[1, 2, 3]], [1, 2], [[2**31, 0]], [[0, -(2**31) - 1]]):
         with pytest.raises(ConfigError, match="expected"):
             made.classes(np.array(outputs, dtype=np.int64))
-    with pytest.raises(ConfigError, match="no operating point 'x', expected one of -"):
+    with pytest.raises(ConfigError, match="no operating point 'x', expected one of default"):
         made.classes(np.zeros((1, 2), dtype=np.int64), "x")
     assert made.classes(np.zeros((0, 2), dtype=np.int64)).shape == (0,)

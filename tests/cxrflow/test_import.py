@@ -71,7 +71,7 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
         assert bench(accelerator, seconds=0.01)["golden_images_verified"] == 110
     save_npz(here.folder / "some.npz", {"x": x})
     answered = json.loads(here("infer", deploy, "some.npz", "--device", "cpu", "--json", "--csv", "o.csv").out)
-    assert [row["class"] for row in answered["results"]] == want.argmax(axis=1).tolist()
+    assert [row["class"] for row in answered["results"]] == [f"class {k}" for k in want.argmax(axis=1)]
     for wrong, why in (
         (x[:0], "of the shape (0, 8, 8), expected"),
         (x.astype("U9"), "expected"),

@@ -46,6 +46,22 @@ def test_answers_are_the_golden_integers(finished: Any, deployed: Path, images: 
         assert row["class"] == ("PNEUMONIA" if logit > threshold else "NORMAL")
 
 
+def test_an_operating_point_that_is_asked_for(finished: Any, deployed: Path, images: list[Path]) -> None:
+    points = json.loads((deployed / "accelerator.json").read_text())["decision"]["operating_points"]
+    table = finished.folder / "at.csv"
+    outcome = finished("infer", deployed, *images, "--json", "--point", "sensitivity_95", "--csv", table)
+    for row in json.loads(outcome.out)["results"]:
+        assert row["class"] == ("PNEUMONIA" if row["logit"] > points["sensitivity_95"] else "NORMAL")
+        assert row["operating_point"] == "sensitivity_95"
+    assert table.read_text().splitlines()[0].endswith("operating_point")
+    out = " ".join(finished("infer", deployed, images[0]).out.split())
+    assert "Operating point: balanced; --point takes youden, sensitivity_95, too." in out
+    for command in ("infer", "explain"):
+        finished(command, deployed, images[0], "--point", "best").assert_refused(
+            "no operating point 'best', expected one of balanced, youden, sensitivity_95", code=2
+        )
+
+
 def test_bad_images_are_named_and_good_ones_answered(finished: Any, deployed: Path, images: list[Path]) -> None:
     text, folder, missing = (finished.folder / name for name in ("text.jpeg", "folder.png", "missing.png"))
     text.write_text("not an image")

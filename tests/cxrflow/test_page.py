@@ -352,7 +352,7 @@ class TestClasses:
             assert f"Probability of {name}; integer" in said and f"; {outputs[k]}\n" in said
         expect(page.locator("#status")).to_contain_text(f"28.png: {answer}, probability ")
         other = (label + 1) % 3
-        page.select_option("#target", str(other))
+        page.select_option("#target", self.NAMES[other])
         expect(page.locator("#for-name")).to_have_text(f"speaks for {self.NAMES[other]}")
         expect(page.locator("#class")).to_have_text(answer)
         page.select_option("#point", "careful")

@@ -174,6 +174,9 @@ class TestAnswers:
         server.post("/api/explain?fill=black", File(png(noise()))).assert_refused(422, "bad-parameter")
         for unknown in ("explain?class=nope", "explain?nonsense=1", "predict?target=1"):
             server.post(f"/api/{unknown}", File(png(noise()))).assert_refused(422, "unknown-parameter")
+        for unknown in ("api/runs?run=first", "api/example?run=first&class=1", "healthz?x="):
+            server.ask("GET", f"/{unknown}").assert_refused(422, "unknown-parameter")
+        server.ask("GET", "/api/example?number=0&number=1").assert_refused(422, "repeated-parameter")
         server.ask("GET", "/nothing").assert_refused(404, "not-found")
         server.ask("GET", "/api/predict").assert_refused(405, "bad-request")
 
@@ -246,9 +249,10 @@ class TestClasses:
         with serving(tmp_path / "three", limits=SMALL) as served:
             asked = [served.post(f"/api/explain?point=careful{more}", File(png(pixels))) for more in ("", "&target=2")]
             served.post("/api/explain?target=3", File(png(pixels))).assert_refused(404, "unknown-class")
-            served.post("/api/explain?target=-1", File(png(pixels))).assert_refused(422, "bad-parameter")
+            served.post("/api/explain?target=-1", File(png(pixels))).assert_refused(404, "unknown-class")
+            by_name = served.post("/api/explain?target=%3Cb%3EBACTERIA", File(png(pixels))).json()
         answer, second = (reply.json() for reply in asked)
-        assert answer["target"] == answer["result"]["label"] and second["target"] == 2
+        assert answer["target"] == answer["result"]["label"] and second["target"] == 2 and by_name["target"] == 1
         with Accelerator(tmp_path / "three", "cpu") as accelerator:
             for found in (answer, second):
                 want = explain(accelerator, pixels, target=found["target"])

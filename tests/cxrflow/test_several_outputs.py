@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.decision import Choice, Head
+from contract.decision import Choice, Head, OneAgainstRest
 from contract.errors import ConfigError
 from contract.manifest import load_manifest, save_manifest
 from contract.network import Input
@@ -48,7 +48,13 @@ def test_the_c_header_names_the_class(tmp_path: Path) -> None:
     write_classes(tmp_path / "deploy", names)
     path = tmp_path / "deploy" / "accelerator.json"
     manifest, top = load_manifest(path), 2**31 - 1
-    decision = Choice([1, 2**30 - 1, 2**30 - 1, 1], [0, 0, 0, 2**60 - 1], -200, "a test")
+    points = {"default": OneAgainstRest(0, 5)} | {
+        name: OneAgainstRest(label, margin)
+        for name, label, margin in (
+            ('first"; */', 0, -(2**61)), ("last", 3, 2**59), ("edge", 1, 2**62 - 1), ("low", 2, 1 - 2**62), ("0", 2, 0),
+        )
+    }  # fmt: skip
+    decision = Choice([1, 2**30 - 1, 2**30 - 1, 1], [0, 0, 0, 2**60 - 1], -200, "a test", points)
     save_manifest(path, replace(manifest, decision=decision))
     (tmp_path / "accel.h").write_text(c_header(load_manifest(path)), encoding="utf-8")
     (tmp_path / "main.c").write_text(
@@ -56,7 +62,10 @@ def test_the_c_header_names_the_class(tmp_path: Path) -> None:
         "int main(void) { uint8_t r[CXRFLOW_OUT_BYTES]; int32_t y[CXRFLOW_CLASSES];"
         " while (fread(r, 1, sizeof r, stdin) == sizeof r) {"
         " for (unsigned k = 0; k < CXRFLOW_OUTPUTS; k++) y[k] = cxrflow_output(r + k * CXRFLOW_OUTPUT_BYTES);"
-        ' printf("%u %s\\n", cxrflow_class(y), cxrflow_class_name(cxrflow_class(y))); } return 0; }\n'
+        ' printf("%u %s", cxrflow_class(y), cxrflow_class_name(cxrflow_class(y)));'
+        " for (unsigned p = 0; p < CXRFLOW_POINTS; p++)"
+        ' printf(" %s %u", cxrflow_point_name(p), cxrflow_class_at(p, y));'
+        ' puts(""); } return 0; }\n'
     )
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic", "-fsanitize=undefined"]
     subprocess.run(["gcc", *flags, "main.c", "-o", "main"], cwd=tmp_path, check=True)
@@ -65,7 +74,10 @@ def test_the_c_header_names_the_class(tmp_path: Path) -> None:
     said = subprocess.run([tmp_path / "main"], input=outputs.astype("<i4").tobytes(), capture_output=True, check=True)
     want = decision.classes(outputs).tolist()
     assert set(want) == {1, 2, 3} and not said.stderr
-    assert said.stdout.decode().splitlines() == [f"{k} {names[k]}" for k in want]
+    others = {name: decision.classes(outputs, name).tolist() for name in list(points)[1:]}  # the first is no name
+    assert len({tuple(classes) for classes in (want, *others.values())}) > 4
+    lines = ["".join(f" {name} {classes[n]}" for name, classes in others.items()) for n in range(len(want))]
+    assert said.stdout.decode().splitlines() == [f"{k} {names[k]}{line}" for k, line in zip(want, lines, strict=True)]
 
 
 @pytest.mark.slow

@@ -96,10 +96,10 @@ class TestMaps:
                 assert (found.target, found.logit, found.outputs.tolist()) == (k, outputs[0, k], outputs[0].tolist())
                 assert found.differences.ravel().tolist() == (outputs[0, k] - outputs[1:, k]).tolist()
             assert set(found.arrays()) > {"outputs", "target", "logit"}
-            assert [class_number(accelerator, text) for text in ("VIRUS", "2", "0")] == [2, 2, 0]
+            assert [class_number(NAMES, text) for text in ("VIRUS", "2", "0")] == [2, 2, 0]
             for text in ("3", "-1", "viral", "\u0663", "9" * 5000):
                 with pytest.raises(ConfigError, match="expected one of NORMAL, BACTERIA, VIRUS, or its number"):
-                    class_number(accelerator, text)
+                    class_number(NAMES, text)
             with pytest.raises(ConfigError, match="class 3 is asked for, expected 0 to 2"):
                 explain(accelerator, PIXELS[0], target=3)
 
@@ -164,6 +164,45 @@ def test_the_command_line_and_its_table(tmp_path: Path, capsys: pytest.CaptureFi
         assert [float(text) for text in row[2:]] == [*chances.tolist(), *integers.tolist()]
     with table.open(newline="", encoding="utf-8") as stream:  # some programs divide at semicolons: none finds a formula
         assert not [cell for line in csv.reader(stream, delimiter=";") for cell in line if cell.startswith(("=", "@"))]
+
+
+@pytest.mark.parametrize("several", [True, False])
+def test_an_operating_point_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], several: bool
+) -> None:
+    """The kind: a number that the folder has and nobody can use, or that one device or place uses otherwise."""
+    folder, table = tmp_path / "deploy", tmp_path / "o.csv"
+    network = write_classes(folder, NAMES) if several else write_deploy(folder)
+    decision, own, other = load_manifest(folder / "accelerator.json").decision, "default", "careful"
+    outputs = network.outputs(PIXELS)[-1]
+    if isinstance(decision, Choice):
+        want = decision.classes(outputs, other).tolist()
+    else:
+        assert isinstance(decision, Decision)
+        own, other = "balanced", "sensitivity_95"
+        want = [int(logit > -400) for logit in outputs[:, 0]]
+    with Accelerator(folder, "cpu") as accelerator:
+        answers = accelerator.infer(PIXELS, point=other)
+        assert answers.classes.tolist() == want != accelerator.infer(PIXELS, point=own).classes.tolist()
+        assert accelerator.infer(PIXELS, point=own).classes.tolist() == accelerator.infer(PIXELS).classes.tolist()
+        with pytest.raises(ConfigError, match=rf"no operating point 'x', expected one of {own}, {other}\."):
+            accelerator.infer(PIXELS, point="x")
+        at = next(n for n, label in enumerate(want) if label != accelerator.infer(PIXELS).classes[n])
+        if several:
+            assert explain(accelerator, PIXELS[at], point=other).target == want[at]
+    paths, given = files(tmp_path, at + 1), ["--folder", str(folder), "--device", "cpu"]
+    assert main(["infer", *given, *paths, "--point", other, "--csv", str(table)]) == 0
+    assert f"Operating point: {other}; --point takes {own}, too." in capsys.readouterr().out
+    with table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["class"] for row in rows] == answers.names[: at + 1]
+    assert {row["operating_point"] for row in rows} == {other}
+    assert main(["infer", *given, *paths, "--csv", str(table)]) == 0
+    assert f"Operating point: {own}; --point takes {other}, too." in capsys.readouterr().out
+    assert "operating_point" not in table.read_text(encoding="utf-8").partition("\n")[0]
+    for command in ("infer", "explain"):
+        assert main([command, *given, paths[0], "--point", "x"]) == 2
+    assert capsys.readouterr().err.count(f"no operating point 'x', expected one of {own}, {other}.") == 2
 
 
 def test_maps_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

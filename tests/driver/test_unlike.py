@@ -53,7 +53,7 @@ def test_each_answer_says_so_of_its_image(tmp_path: Path, kind: str, capsys: pyt
     said = [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()]
     times = f"{answers.unlikeness[3]:.3g}"
     assert said[2] == f"unlike the training images ({times} times the limit): the answer may mean nothing"
-    assert ["unlike" in line for line in said] == [False, False, True, True, False, False]
+    assert ["unlike" in line for line in said] == [False, False, True, True, *[False] * (len(said) - 4)]
     with (tmp_path / "o.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["unlike"] for row in rows] == ["0", "0", "1", "1", "0"]

@@ -61,7 +61,7 @@ async function chooseRun() {
   fillSelect("point", chosen.operating_points.map((one) => one.name));
   const several = "outputs" in chosen;
   $("target-choice").hidden = !several;
-  $("target").replaceChildren(new Option("the answer", ""), ...chosen.class_names.map((name, k) => new Option(name, k)));
+  $("target").replaceChildren(new Option("the answer", ""), ...chosen.class_names.map((name) => new Option(name, name)));
   $("head-share").textContent = chosen.imported ? "Result" : "Probability";
   $("head-integer").textContent = several ? "Integer" : "Logit";
   $("examples").setAttribute("aria-label", several ? "Examples" : "Examples, from the lowest logit to the highest");
