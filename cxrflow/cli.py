@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from contract.errors import ConfigError, CxrflowError
 from contract.files import output, refuses, spare
 from contract.manifest import DISCLAIMER
-from contract.table import print_anything
+from contract.table import print_anything, shown
 from cxrflow.console import Console, duration
 from cxrflow.runs import locked, make_folder, parts_of, unusable, writing
 from cxrflow.stage_table import INTEGERS, STAGES
@@ -423,6 +423,41 @@ def run_all(
         facts = _facts(run, *INTEGERS, *HARDWARE, "gates", "package")
         _show(run, summary.chain_table(facts), summary.hardware_table(facts), summary.synth_table(facts))
         print(f"Everything is in {run.folder}; look at {_report(run.folder)}. {DISCLAIMER}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A run, its name or folder, or a deploy folder.", show_default=False)],
+    runs: Runs = Path("runs"),
+    junit: Annotated[Path | None, typer.Option("--junit", help="Also write the outcomes to this XML file.")] = None,
+    artifacts: Annotated[
+        Path, typer.Option("--artifacts", help="Folder for tensors and waveform of a difference; made only for one.")
+    ] = Path("verify-failed"),
+    require: Annotated[
+        list[str] | None, typer.Option("--require", metavar="STAGE", help="Fail where it cannot run; repeatable.")
+    ] = None,
+    gates: Annotated[bool, typer.Option("--gates", help="Also synthesise, and simulate the netlist.")] = False,
+) -> None:
+    """Hold every stage against the golden integers again, without training; a line per stage. Code 1: they differ."""
+    from cxrflow.stages import referred_run
+    from cxrflow.verify import FAILED, NOT_RUN, checks_of, exit_code, write_junit
+    from cxrflow.verify import verify as outcomes_of
+
+    if not (folder / "accelerator.json").exists():
+        folder = referred_run(folder, runs)
+    spare([artifacts, *([] if junit is None else [junit])], [folder], option="--artifacts or --junit")
+    outcomes = []
+    with checks_of(folder, keep=artifacts, gates=gates) as checks:
+        for outcome in outcomes_of(checks, require=require or ()):
+            print(f"{outcome.result:8}{outcome.stage:22}{shown(outcome.said)}  [{outcome.seconds:.1f} s]", flush=True)
+            outcomes.append(outcome)
+    if junit is not None:
+        write_junit(junit, folder.name, outcomes)
+    failed, left = (sum(one.result == kind for one in outcomes) for kind in (FAILED, NOT_RUN))
+    seconds = sum(one.seconds for one in outcomes)
+    print(f"{len(outcomes) - failed - left} passed, {left} not run, {failed} failed in {seconds:.1f} s. {DISCLAIMER}")
+    if code := exit_code(outcomes):
+        raise typer.Exit(code)
 
 
 def _report(folder: Path) -> Path:

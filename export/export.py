@@ -68,8 +68,8 @@ def export_run(
     out.mkdir(parents=True)
     to_qonnx(net, out / "model.onnx")
     chain = [
-        _compare("brevitas_float64", _brevitas_logits(net, test.pixels), outputs),
-        _compare("qonnx_float64", evaluate_qonnx(out / "model.onnx", test.pixels, double=True), outputs),
+        compare_network(net, test.pixels, outputs),
+        compare_file(out / "model.onnx", test.pixels, outputs),
     ]
     float32 = {
         "brevitas": _differing_in_float32(net if narrowed else checkpoint.net, extracted, test.pixels, outputs),
@@ -128,6 +128,20 @@ def _said(decision: Decision | Choice) -> dict[str, Any]:
     if isinstance(decision, Choice):
         return {"choice": asdict(decision)}
     return {"scale": decision.scale, "offset": decision.offset, "threshold": decision.threshold}
+
+
+def compare_network(net: PixelMLP, pixels: NDArray[np.uint8], outputs: NDArray[np.int64]) -> dict[str, Any]:
+    """Compare the Brevitas network that `canonical` returned, in float64, with (N, K) integers.
+
+    Raises:
+        MismatchError: it gives others.
+    """
+    return _compare("brevitas_float64", _brevitas_logits(net, pixels), outputs)
+
+
+def compare_file(path: Path, pixels: NDArray[np.uint8], outputs: NDArray[np.int64]) -> dict[str, Any]:
+    """Compare a QONNX file of ours, in float64, with (N, K) integers. Raises MismatchError."""
+    return _compare("qonnx_float64", evaluate_qonnx(path, pixels, double=True), outputs)
 
 
 def _compare(stage: str, got: NDArray[np.float64], want: NDArray[np.int64]) -> dict[str, Any]:

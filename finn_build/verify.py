@@ -3,6 +3,7 @@
 `simulate_network` takes an integer network and golden images, `simulate_build` reads them from an export folder.
 """
 
+import contextlib
 import json
 import shutil
 import time
@@ -72,9 +73,9 @@ def simulate_network(
     compile_seconds = time.perf_counter() - start
     report(f"simulating {len(golden.outputs)} images")
     result = simulate(harness, rtl, design, golden.pixels, progress=progress)
-    _require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
+    require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
     stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
-    _require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
+    require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
     measured = measure(result, design, estimates, clk_ns=summary.clk_ns)
     for remark in measured["remarks"]:
         report(remark)
@@ -91,20 +92,37 @@ def simulate_network(
     return content
 
 
-def write_wave(rtl: Path, design: Design, pixels: NDArray[Any], wave: Path, scratch: Path) -> None:
-    """Simulate a few (N, ...) images and write every signal to the FST file `wave`."""
+def write_wave(
+    rtl: Path, design: Design, pixels: NDArray[Any], wave: Path, scratch: Path, *, stall_seed: int | None = None
+) -> None:
+    """Simulate a few (N, ...) images and write every signal to the FST file `wave`, also of a design that stops."""
     try:
         harness = verilate(rtl, design, scratch, wave=True, quick=True)
-        simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd")
+        with contextlib.suppress(MismatchError):  # what stops is what one looks at a waveform for
+            simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd", stall_seed=stall_seed)
         wave.parent.mkdir(parents=True, exist_ok=True)
         vcd_to_fst(scratch / "wave.vcd", wave)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _require_rtl_equal(
+def require_rtl_equal(
     result: SimResult, golden: Golden, network: IntegerNetwork, rtl: Path, design: Design, out: Path, *, stage: str
 ) -> None:
+    """Stop unless a simulation of the first golden images gave their integers; names the layer.
+
+    Args:
+        result: what `simulate` returned.
+        golden: the images, and what they must give.
+        network: what the hardware computes.
+        rtl: what `stitch` wrote.
+        design: what `stitch` returned.
+        out: folder for the simulation that finds the layer; `mismatch/` in it gets that layer's two tensors.
+        stage: what people call what was simulated.
+
+    Raises:
+        MismatchError: an integer differs.
+    """
     want, got = golden.outputs[: len(result.outputs)], result.outputs
     if np.array_equal(got, want):
         return

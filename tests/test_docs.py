@@ -1,11 +1,13 @@
 """What the documentation names must be there: files, subcommands and options."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from cxrflow.cli import app
 
@@ -34,6 +36,31 @@ def test_commands_and_options_that_a_page_names_exist(page: Path) -> None:
         known = {name for command in _tree(commands[found[1]]) for o in command.params for name in o.opts}
         options = set(re.findall(r"(?<!\S)--[a-z-]+", found[2].partition("  ")[0]))
         assert options <= known, line
+
+
+def test_the_recipes_for_ci_are_yaml_whose_commands_and_files_exist() -> None:
+    text = (REPOSITORY / "docs" / "ci.md").read_text(encoding="utf-8")
+    github, gitlab = (
+        yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    )
+    steps = github["jobs"]["verify"]["steps"]
+    scripts = [[step["run"] for step in steps if "run" in step], gitlab["verify"]["script"]]
+    assert scripts[0] == scripts[1]
+    command = typer.main.get_command(app)
+    called = [line for script in scripts for line in script if "bin/cxrflow" in line]
+    assert len(called) == 6
+    for line in called:
+        name, *args = shlex.split(line.partition("bin/cxrflow ")[2].partition("&&")[0])
+        command.commands[name].make_context(name, args)  # type: ignore[attr-defined]  # parses, and does nothing
+        for file in re.findall(r"experiments/[\w-]+\.yaml", line):
+            assert (REPOSITORY / file).is_file()
+    pinned = re.findall(
+        r"'([\w.-]+)'", next(s["with"]["key"] for s in steps if s.get("with", {}).get("path") == ".venv")
+    )
+    assert pinned == gitlab["verify"]["cache"][0]["key"]["files"] and all((REPOSITORY / f).is_file() for f in pinned)
+    kept = next(step["with"]["path"].split() for step in steps if "upload-artifact" in step.get("uses", ""))
+    assert [name.rstrip("/") for name in kept] == gitlab["verify"]["artifacts"]["paths"]
+    assert gitlab["verify"]["artifacts"]["reports"]["junit"] == "verify.xml" and "--junit verify.xml" in scripts[1][-1]
 
 
 def _tree(command: Any) -> list[Any]:
