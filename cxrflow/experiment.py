@@ -185,6 +185,8 @@ class Experiment(Fields):
                 del content["data"][name]
         if self.model is None:
             del content["model"]
+        if self.build.stream_bits is None:
+            del content["build"]["stream_bits"]
         if self.export == ExportConfig():
             del content["export"]
         return {name: content[name] for name in names if name in content}

@@ -713,6 +713,11 @@ def _bitstream(run: Run, out: Path, *, idle_minutes: float) -> None:
 def _bitstream_iodma(run: Run, out: Path, *, idle_minutes: float) -> None:
     from finn_build.flows.finn_iodma.flow import build_bitstream
 
+    if (bits := run.experiment.build.stream_bits) is not None:
+        raise ConfigError(
+            f"'build.stream_bits' is {bits}, but FINN's own shell chooses the widths of its engines itself. Leave it "
+            "out, or use the shell axi_dma."
+        )
     build_bitstream(run.place("build"), run.place("export"), out, board=_board(run), say=run.console.detail)
 
 

@@ -84,13 +84,14 @@ def build_network(
         graph = hardware_graph(network)
         if config.folding is not None:  # before anything slow
             read_folding(graph, config.folding)
+        steps.input_pixels(graph, config)
         if hear is not None:
             hear(chain, (out / "finn").resolve())
         chain.step("hardware_graph", lambda: graph)
         _tell_of_thresholds(graph, config, report)
         model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
-        beats = network.input.size // steps.input_pixels(model, board)
+        beats = network.input.size // steps.input_pixels(model, config)
         estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
         for step in steps.TO_RTL:
             model = chain.step(step.__name__, partial(step, model, config), images=0)
@@ -106,6 +107,7 @@ def build_network(
         "part": board.part,
         "clk_ns": config.clk_ns,
         "target_fps": config.target_fps,
+        "stream_bits": config.stream_bits,
         "folding": folding,
         "chain": chain.links,
     }

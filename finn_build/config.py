@@ -17,6 +17,7 @@ class BuildConfig(Fields):
     board: str = "pynq-z2"
     clk_ns: float = Field(default=10.0, ge=1, le=1000)  # target clock period [ns]; no part is faster
     target_fps: PositiveInt | Literal["max"] | None = None  # images/s: the smallest folding that reaches it; or max
+    stream_bits: Literal[8, 16, 32, 64, 128] | None = None  # of the input stream; None: as the first layer reads
     folding: Path | None = None  # or the folding is read from this JSON file, in FINN's own format
     activation: Activation = "auto"  # thresholds, or multiply and shift where exact integers exist; auto: the cheaper
     budget: dict[Literal["lut", "bram18", "dsp"], Share] = Field(default={})  # of the part, instead of the board's
@@ -33,6 +34,15 @@ class BuildConfig(Fields):
     def _one_source_of_folding(self) -> Self:
         if (self.target_fps is None) == (self.folding is None):
             raise ValueError("set exactly one of 'target_fps' and 'folding'")
+        return self
+
+    @model_validator(mode="after")
+    def _stream_that_the_board_has(self) -> Self:
+        most = BOARDS[self.board].dma_bits
+        if self.stream_bits is not None and self.stream_bits > most:
+            raise ValueError(
+                f"'stream_bits' is {self.stream_bits}, but the DMA of {self.board} has {most}; choose at most {most}"
+            )
         return self
 
     @property

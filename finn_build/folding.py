@@ -57,12 +57,17 @@ class Problem:
     layers: tuple[Layer, ...]
     board: Board
     budget: Budget
+    stream_bits: int | None = None  # of the input stream; None: any that the DMA can drive
 
     @property
     def stream_cycles(self) -> int:
-        """Cycles in which the board's DMA can send one image and take its results, one a beat: no design is faster."""
+        """Cycles in which the board's DMA can send one image and take its results, one a beat: no design is faster.
+
+        Raises:
+            ConfigError: no beats of `stream_bits` divide an image.
+        """
         first, last = self.layers[0], self.layers[-1]
-        return max(self.board.stream_cycles(first.mw, first.in_bits), last.mh)
+        return max(self.board.stream_cycles(first.mw, first.in_bits, stream_bits=self.stream_bits), last.mh)
 
     def price(self, used: Resources) -> float:
         """Return LUT-equivalents."""
@@ -88,8 +93,8 @@ def solve(problem: Problem, cycles: int | None) -> Solution:
     if cycles is not None and cycles < problem.stream_cycles:
         raise ConfigError(
             f"{cycles:,} cycles per image are less than the {problem.stream_cycles:,} in which the DMA of "
-            f"{problem.board.name} sends one or takes its results. Ask for at most "
-            f"{1 / problem.stream_cycles:.4g} images per cycle."
+            f"{problem.board.name} sends one{_over(problem)} or takes its results. Ask for at most "
+            f"{1 / problem.stream_cycles:.4g} images per cycle{_wider(problem, cycles)}."
         )
     search = _Search(problem)
     found = search.fastest() if cycles is None else search.smallest(cycles)
@@ -105,6 +110,18 @@ def solve(problem: Problem, cycles: int | None) -> Solution:
         f"no folding fits into {_budget(problem)}: the cheapest takes {_amount(search.cheapest().used)}. Make the "
         "network smaller or its widths narrower."
     )
+
+
+def _over(problem: Problem) -> str:
+    return "" if problem.stream_bits is None else f" over the {problem.stream_bits} bits of 'build.stream_bits'"
+
+
+def _wider(problem: Problem, cycles: int) -> str:
+    """Return what to say of a wider stream, where that would be fast enough."""
+    free = replace(problem, stream_bits=None)
+    if problem.stream_bits is None or cycles < free.stream_cycles:
+        return ""
+    return f", or for a wider stream: the DMA's widest sends one in {free.stream_cycles:,}"
 
 
 def _budget(problem: Problem) -> str:
@@ -180,11 +197,17 @@ class _Search:
         self.problem = problem
         plain = [replace(layer, name="") for layer in problem.layers]
         self.stages = [_stage(layer, family, last=layer is plain[-1]) for layer in plain]
+        self.cycles = [stage.cycles for stage in self.stages]
         entry = np.zeros((1, len(self.stages[0].in_widths), 4), dtype=np.int64)
+        waits = np.zeros(len(self.stages[0].in_widths), dtype=np.int64)
         for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
             pixels = layer_op(first).taken(folding)
-            dma = first.in_bits * problem.board.input_pixels(first.mw, pixels, first.in_bits)
-            entry[0, index] = _row(link(dma, first.in_bits * pixels, family))
+            lanes = problem.board.input_pixels(first.mw, pixels, first.in_bits, stream_bits=problem.stream_bits)
+            entry[0, index] = _row(link(first.in_bits * lanes, first.in_bits * pixels, family))
+            if problem.stream_bits is not None and lanes != pixels:  # what is asked for need not divide, nor be fast
+                widths = first.in_bits * lanes, first.in_bits * pixels
+                waits[index] = width_converter.converter_cycles(*widths, first.mw // pixels)
+        self.cycles[0] = np.maximum(self.cycles[0], waits[self.stages[0].ins])
         # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
         self.links = [entry] + [
             np.array([[_row(link(int(v), int(w), family)) for w in after.in_widths] for v in before.out_widths])
@@ -194,7 +217,7 @@ class _Search:
     def fastest(self) -> Solution | None:
         """Return the cheapest of the designs with the fewest cycles within the budget; None if none fits."""
         least = self.problem.stream_cycles
-        reachable = sorted({max(int(cycles), least) for stage in self.stages for cycles in stage.cycles})
+        reachable = sorted({max(int(cycles), least) for stage in self.cycles for cycles in stage})
         best, low, high = self.smallest(reachable[-1]), 0, len(reachable) - 1
         while best is not None and low < high:  # a slower design never needs more
             middle = (low + high) // 2
@@ -208,7 +231,7 @@ class _Search:
 
     def smallest(self, cycles: int) -> Solution | None:
         """Return the cheapest design of at most `cycles` per image within the budget; None if there is none."""
-        options = [np.flatnonzero(stage.cycles <= cycles) for stage in self.stages]
+        options = [np.flatnonzero(each <= cycles) for each in self.cycles]
         if cycles < self.problem.stream_cycles or not all(map(len, options)):
             return None
         budget = self.problem.budget
@@ -296,12 +319,11 @@ class _Search:
         """Return way number `at` of the last layer."""
         lut, bram18, dsp, ff = (int(n) for n in trail[-1].used[at])
         foldings: list[Folding] = []
-        for stage, ways in zip(reversed(self.stages), reversed(trail), strict=True):
+        each: list[int] = []
+        for stage, cycles, ways in zip(reversed(self.stages), reversed(self.cycles), reversed(trail), strict=True):
             foldings.insert(0, stage.foldings[ways.option[at]])
+            each.append(int(cycles[ways.option[at]]))
             at = int(ways.before[at])
-        each = [
-            layer_op(layer).cycles(layer, folding) for layer, folding in zip(self.problem.layers, foldings, strict=True)
-        ]
         return Solution(tuple(foldings), max(self.problem.stream_cycles, *each), Resources(lut, ff, bram18, dsp))
 
 

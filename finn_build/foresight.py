@@ -44,6 +44,7 @@ def foresee(network: Sequence[Shape], config: BuildConfig) -> list[str]:
     Raises:
         ConfigError: it cannot be built, with this folding file, or at this rate within this budget.
     """
+    config.filled.stream_pixels(network[0].inputs, PIXELS.bits, stream_bits=config.stream_bits)
     if config.folding is not None:
         _foresee_folding(network, config)
         return []
@@ -147,12 +148,17 @@ def _changes(config: BuildConfig) -> dict[str, _Change]:
         ),
         "fewer hidden layers": lambda network, config: ([network[0], network[-1]], config),
         "a larger 'build.budget'": _on_the_usual_budget,
+        **({} if config.stream_bits is None else {"a wider 'build.stream_bits'": _on_any_stream}),
         **{f"{BOARD}{name}": partial(_on_board, name) for name in larger},
     }
 
 
 def _on_board(name: str, network: Sequence[Shape], config: BuildConfig) -> tuple[Sequence[Shape], BuildConfig]:
     return network, config.model_copy(update={"board": name})
+
+
+def _on_any_stream(network: Sequence[Shape], config: BuildConfig) -> tuple[Sequence[Shape], BuildConfig]:
+    return network, config.model_copy(update={"stream_bits": None})
 
 
 def _on_the_usual_budget(network: Sequence[Shape], config: BuildConfig) -> tuple[Sequence[Shape], BuildConfig]:
@@ -242,7 +248,7 @@ def _problem(network: Sequence[Shape], config: BuildConfig, *, hopeful: bool, by
         _layer(least, most, config.activation, network[0].factor_bits, hopeful=hopeful)
         for least, most in zip(narrow, wide, strict=True)
     )
-    return Problem(layers, config.filled, budget(config.filled))
+    return Problem(layers, config.filled, budget(config.filled), config.stream_bits)
 
 
 def _layer(least: Node, most: Node, activation: Activation, factor_bits: int | None, *, hopeful: bool) -> Layer:

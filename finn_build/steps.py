@@ -29,7 +29,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
             for attribute, value in values.items():
                 getCustomOp(model.get_node_from_name(name)).set_nodeattr(attribute, value)
         return _as_chosen(model)
-    problem = folding_problem(model, config.filled, config.activation)
+    problem = folding_problem(model, config.filled, config.activation, stream_bits=config.stream_bits)
     solution = solve(problem, config.cycles)
     for node, layer, folding in zip(model.graph.node, problem.layers, solution.foldings, strict=True):
         for attribute, value in layer_op(layer).attributes(folding).items():
@@ -44,10 +44,13 @@ def _as_chosen(model: ModelWrapper) -> ModelWrapper:
     return model
 
 
-def folding_problem(model: ModelWrapper, board: Board, activation: Activation = "auto") -> Problem:
+def folding_problem(
+    model: ModelWrapper, board: Board, activation: Activation = "auto", *, stream_bits: int | None = None
+) -> Problem:
     """Return what there is to fold, within the budget of `board`."""
     layers = (layer_op(node).layer(model, getCustomOp(node)) for node in model.graph.node)
-    return Problem(tuple(replace(layer, activation=activation) for layer in layers), board, budget(board))
+    found = tuple(replace(layer, activation=activation) for layer in layers)
+    return Problem(found, board, budget(board), stream_bits)
 
 
 def insert_fifos(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
@@ -56,7 +59,7 @@ def insert_fifos(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
     from finn.transformation.fpgadataflow.insert_fifo import InsertFIFO
 
     board, names = BOARDS[config.board], [node.name for node in model.graph.node]
-    _convert_input(model, board)
+    _convert_input(model, config)
     _convert_output(model)
     model = _in_rtl(model.transform(InsertDWC()), board).transform(GiveUniqueNodeNames())
     for name, depth in fifo_depths(stages(model)).items():
@@ -86,18 +89,22 @@ def _in_rtl(model: ModelWrapper, board: Board) -> ModelWrapper:
     return model
 
 
-def input_pixels(model: ModelWrapper, board: Board) -> int:
-    """Return the pixels per beat of the input stream of a folded graph."""
+def input_pixels(model: ModelWrapper, config: BuildConfig) -> int:
+    """Return the pixels per beat of the input stream of a folded graph. Raises ConfigError."""
     first = getCustomOp(model.graph.node[0])
     values, lanes = int(first.get_normal_input_shape()[-1]), int(first.get_folded_input_shape()[-1])
-    return board.input_pixels(values, lanes, first.get_input_datatype().bitwidth())
+    bits = first.get_input_datatype().bitwidth()
+    return BOARDS[config.board].input_pixels(values, lanes, bits, stream_bits=config.stream_bits)
 
 
-def _convert_input(model: ModelWrapper, board: Board) -> None:
-    """Put a width converter in front of a first layer that a DMA can't drive: its streams have 8, 16, 32, ... bits."""
+def _convert_input(model: ModelWrapper, config: BuildConfig) -> None:
+    """Put a width converter in front of a first layer that reads another width than the stream has.
+
+    A DMA's streams have 8, 16, 32, ... bits, and one of them may have been asked for.
+    """
     node = model.graph.node[0]
     first = getCustomOp(node)
-    simd, lanes = int(first.get_folded_input_shape()[-1]), input_pixels(model, board)
+    simd, lanes = int(first.get_folded_input_shape()[-1]), input_pixels(model, config)
     if simd == lanes:
         return
     width_converter.insert_before(model, node, lanes=lanes)

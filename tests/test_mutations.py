@@ -53,7 +53,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("export.integer_network", "np.sqrt(var + norm.eps)", "np.sqrt(var)", THRESHOLDS),
     ("export.integer_network", "(least, greatest + 1)", "(least, greatest)", THRESHOLDS),
     ("export.integer_network", "            norm.running_mean[flip] *= -1\n", "", CANONICAL),
-    ("finn_build.folding", "stage.cycles <= cycles)", "stage.cycles < cycles)", CHEAPER),
+    ("finn_build.folding", "each <= cycles)", "each < cycles)", CHEAPER),
     ("finn_build.folding", "if budget.holds(cheapest.used):", "if True:", CHEAPER),
     ("finn_build.folding", "b <= bram18 and d <= dsp", "b <= bram18 or d <= dsp", CHEAPER),
     ("finn_build.folding", "None and cycles < problem.stream_cycles:", "None and cycles < 1:", STREAM),

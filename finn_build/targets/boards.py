@@ -87,22 +87,55 @@ class Board(BaseModel):
         """Return resources as LUTs: a block of 18 Kbit and a DSP count as the part's LUTs per each of them."""
         return lut + bram18 * self.lut / self.bram18 + dsp * self.lut / self.dsp
 
-    def input_pixels(self, pixels: int, simd: int, bits: int = 8) -> int:
-        """Pixels per beat of the input stream of a first layer with that SIMD: as many, if a DMA can drive that."""
-        return simd if self._drives(simd * bits) else self.stream_pixels(pixels, bits)
+    def input_pixels(self, pixels: int, simd: int, bits: int = 8, *, stream_bits: int | None = None) -> int:
+        """Pixels per beat of the input stream of a first layer with that SIMD: as many, if a DMA can drive that.
 
-    def stream_pixels(self, pixels: int, bits: int = 8) -> int:
-        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many pixels of `bits` each."""
-        return max(p for p in range(1, self.dma_bits // bits + 1) if pixels % p == 0 and self._drives(p * bits))
+        With `stream_bits`, as many as beats of just that width carry, whatever the layer reads. Raises ConfigError.
+        """
+        plain = stream_bits is None and self._drives(simd * bits)
+        return simd if plain else self.stream_pixels(pixels, bits, stream_bits=stream_bits)
+
+    def stream_pixels(self, pixels: int, bits: int = 8, *, stream_bits: int | None = None) -> int:
+        """Pixels per beat of the DMA's widest stream whose beats divide an image of so many pixels of `bits` each.
+
+        Args:
+            pixels: of an image.
+            bits: of a pixel.
+            stream_bits: the width that the stream must have [bit]; None: any that the DMA can drive.
+
+        Raises:
+            ConfigError: no beats of `stream_bits` divide the image, or the DMA has fewer bits.
+        """
+        legal = [p for p in range(1, self.dma_bits // bits + 1) if pixels % p == 0 and self._drives(p * bits)]
+        if stream_bits is None:
+            return max(legal)
+        fitting = [p for p in legal if _beat_bits(p * bits) == stream_bits]
+        if not fitting:
+            others = ", ".join(map(str, sorted({_beat_bits(p * bits) for p in legal})))
+            why = (
+                f"the DMA of {self.name} has {self.dma_bits}"
+                if stream_bits > self.dma_bits
+                else f"the beats must divide an image of {pixels:,} values of {bits} bits"
+            )
+            raise ConfigError(
+                f"'build.stream_bits' is {stream_bits}, but {why}, so it can be {others}. Choose one of these, or "
+                "leave it out."
+            )
+        return max(fitting)
 
     def _drives(self, bits: int) -> bool:
         """Tell whether a DMA's stream can have beats of so many bits, in whole bytes: 1, 2, 4, ... of them."""
-        size = -(-bits // 8)
+        size = _beat_bits(bits) // 8
         return size & (size - 1) == 0 and 8 * size <= self.dma_bits
 
-    def stream_cycles(self, pixels: int, bits: int = 8) -> int:
-        """Cycles that such an image takes on that stream: no design on this board is faster."""
-        return pixels // self.stream_pixels(pixels, bits)
+    def stream_cycles(self, pixels: int, bits: int = 8, *, stream_bits: int | None = None) -> int:
+        """Cycles that such an image takes on that stream: no design on this board is faster. Raises ConfigError."""
+        return pixels // self.stream_pixels(pixels, bits, stream_bits=stream_bits)
+
+
+def _beat_bits(bits: int) -> int:
+    """Return the width of beats that hold so many bits, in whole bytes."""
+    return -(-bits // 8) * 8
 
 
 def load_boards(path: Path) -> dict[str, Board]:

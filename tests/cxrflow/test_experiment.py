@@ -223,6 +223,7 @@ def test_the_network_has_a_logit_for_each_of_several_classes(tmp_path: Path) -> 
     assert two.network.outputs == 1 and two.data.classes == ("a", "b")
     plain = load(tmp_path, "name: x\nbuild: {target_fps: 1}")
     assert "classes" not in plain.sections("data")["data"] and "outputs" not in plain.sections("network")["network"]
+    assert "stream_bits" not in plain.sections("build")["build"]  # a run of before it was one is the same experiment
 
 
 @pytest.mark.parametrize(
