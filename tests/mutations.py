@@ -4,6 +4,7 @@ Reads a JSON list of [module, old, new, test] from stdin and prints a JSON list:
 is not ours is imported once, and each mutation runs in a fork.
 """
 
+import gc
 import importlib.util
 import json
 import os
@@ -14,16 +15,33 @@ from types import CodeType
 from typing import Any
 
 import brevitas.export
+import hypothesis.extra.numpy
+import lightning.pytorch
 import numpy
-import onnx.reference
+import onnx.reference.ops
+import PIL.Image
 import playwright.sync_api
+import pydantic
 import pytest
 import qonnx.core.modelwrapper
 import qonnx.util.cleanup
+import rich.progress
+import scipy.optimize
+import sklearn.linear_model
+import sklearn.metrics
+import sklearn.model_selection
+import sklearn.neural_network
+import torchmetrics.functional.classification
+import yaml
 from hypothesis import Phase, settings
 
-# What the tests and their conftest.py import, before the forks.
-HEAVY = (brevitas.export, numpy, onnx.reference, playwright.sync_api, qonnx.core.modelwrapper, qonnx.util.cleanup)
+# What the tests, their conftest.py and our modules import, before the forks: each fork would import it again.
+HEAVY = (
+    brevitas.export, hypothesis.extra.numpy, lightning.pytorch, numpy, onnx.reference.ops, PIL.Image,
+    playwright.sync_api, pydantic.BaseModel, qonnx.core.modelwrapper, qonnx.util.cleanup, rich.progress,
+    scipy.optimize, sklearn.linear_model, sklearn.metrics, sklearn.model_selection, sklearn.neural_network,
+    torchmetrics.functional.classification, yaml,
+)  # fmt: skip
 # Any input on which a test fails will do: the search for a smaller one takes most of the time.
 settings.register_profile("any", settings.default, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("any")
@@ -73,5 +91,7 @@ def exit_code(module: str, old: str, new: str, test: str) -> int:
 
 
 if __name__ == "__main__":
+    gc.collect()
+    gc.freeze()  # a collection in a fork would write to, and so copy, most of what the forks share
     codes = [exit_code(*mutation) for mutation in json.load(sys.stdin)]
     print(json.dumps(codes))
