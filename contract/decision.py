@@ -283,6 +283,13 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
+def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the logarithms of probabilities for real logits (..., K)."""
+    logits = np.asarray(logits, dtype=np.float64)
+    below = logits - logits.max(axis=-1, keepdims=True)
+    return np.asarray(below - np.log(np.exp(below).sum(axis=-1, keepdims=True)))
+
+
 def log_odds(logits: NDArray[Any]) -> NDArray[np.float64]:
     """Return (N, K) of real logits (N, K): log(p / (1 - p)) of each class, which orders images as its probability does.
 
@@ -307,7 +314,8 @@ STEPS: dict[str, Callable[..., Any]] = {
     "normalise": lambda x, gain, mean, std, bias: gain * (x - mean) / std + bias,
 }
 PARAMETERS = {"add": 1, "multiply": 1, "divide": 1, "subtract_from": 1, "clip": 2, "normalise": 4}  # of each, beside x
-ENDS = ("", "softmax", "sigmoid", "argmax")
+ENDS = ("", "softmax", "log_softmax", "sigmoid", "argmax", "max")
+GREATEST = ("softmax", "log_softmax", "argmax", "max")  # ends that compare the outputs: the class is the greatest one
 
 
 @dataclass(frozen=True)
@@ -316,7 +324,8 @@ class Head:
 
     The steps are the file's own, in float64, so that equal outputs are equal here, too. Of a head that is quantized,
     an integer stands for the value of the level that it reaches. Where several are equally great, the first is the
-    class.
+    class. The class is always that of the real numbers themselves: softmax in front of an argmax changes no order, so
+    it is left out, and what its own rounding makes equal stays apart.
     """
 
     steps: list[tuple[str, list[list[float]]]] = field(default_factory=list)  # a name in STEPS; (K,) or (1,) each
@@ -336,13 +345,14 @@ class Head:
         return x.T
 
     def results(self, outputs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what the file itself gives: (N, K), of argmax (N, 1)."""
+        """Return what the file itself gives: (N, K), of argmax and max (N, 1)."""
         reals = self.real(outputs)
-        if self.end == "softmax":
-            return softmax(reals)
         if self.end == "argmax":
             return self.classes(outputs)[:, None].astype(np.float64)
-        return sigmoid(reals) if self.end == "sigmoid" else reals
+        if self.end == "max":
+            return np.asarray(reals.max(axis=1, keepdims=True))
+        ends = {"softmax": softmax, "log_softmax": log_softmax, "sigmoid": sigmoid}
+        return ends[self.end](reals) if self.end else reals
 
     def directions(self, count: int) -> list[int]:
         """Return for each of K = `count` outputs what a greater integer does to its real number: raise it (1), lower it
@@ -353,8 +363,13 @@ class Head:
             low, high = self.real(ends).tolist()
         return [int(b > a) - int(b < a) for a, b in zip(low, high, strict=True)]
 
+    def class_count(self, outputs: int) -> int:
+        """Return how many classes so many outputs tell apart."""
+        return 2 if outputs == 1 and self.end not in GREATEST else outputs
+
     def classes(self, outputs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the (N,) numbers of the greatest outputs; of one output, 1 where it is more than 0."""
+        """Return the (N,) numbers of the greatest outputs; of one that no end compares, 1 where it is more than 0."""
         reals = self.real(outputs)
-        found = reals[:, 0] > 0 if reals.shape[1] == 1 else reals.argmax(axis=1)
+        alone = self.class_count(reals.shape[1]) > reals.shape[1]
+        found = reals[:, 0] > 0 if alone else reals.argmax(axis=1)
         return found.astype(np.int64)

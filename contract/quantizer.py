@@ -15,6 +15,7 @@ from contract.values import BIPOLAR, VALUES
 
 FLOAT = "float"
 MAX_RULE = 1 << 16  # thresholds of a rule
+MIN_SCALE, MAX_SCALE = 1e-12, 1e6  # by which fed integers are multiplied to give what the file reads
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ruamel.yaml.error import YAMLError
 from contract.errors import ConfigError
 from contract.fields import Fields
 from contract.files import bounded_text, write_whole
+from contract.quantizer import MAX_SCALE, MIN_SCALE
 from contract.values import VALUES
 from contract.yaml_text import parsed, written
 from export.config import ExportConfig
@@ -128,7 +129,7 @@ class ModelConfig(Fields):
     model_config = ConfigDict(protected_namespaces=())
     file: Path  # ONNX, quantized; see docs/import.md
     input: Literal[tuple(["float", *VALUES])] | None = None  # type: ignore[valid-type] # what is fed; None: the file says
-    input_scale: float = Field(default=1.0, gt=0, le=1e6)  # the file reads this times what is fed
+    input_scale: float = Field(default=1.0, ge=MIN_SCALE, le=MAX_SCALE)  # the file reads this times what is fed
     samples: Path | None = None  # .npz with an array x of inputs, on which every later stage is compared, too
     labels: Path | None = None  # .npz with an array y: the class of each sample
 

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def import_file(
-    file: Path,
+    file: Path | str,
     name: str,
     *,
-    runs: Path = Path("runs"),
+    runs: Path | str = Path("runs"),
     fed: str | None = None,
     scale: float = 1.0,
-    samples: Path | None = None,
-    labels: Path | None = None,
+    samples: Path | str | None = None,
+    labels: Path | str | None = None,
     board: str = "pynq-z2",
     target_fps: int = 1000,
 ) -> "Run":
@@ -46,13 +46,13 @@ def import_file(
     from cxrflow.stages import Run
 
     given = {"file": file, "input": fed, "input_scale": scale, "samples": samples, "labels": labels}
-    run = Run(imported_experiment(name, given, {"board": board, "target_fps": target_fps}), runs, Console())
+    run = Run(imported_experiment(name, given, {"board": board, "target_fps": target_fps}), Path(runs), Console())
     with run.locked():
         run.make_import()
     return run
 
 
-def import_module(module: Any, example: Any, name: str, *, runs: Path = Path("runs"), **given: Any) -> "Run":
+def import_module(module: Any, example: Any, name: str, *, runs: Path | str = Path("runs"), **given: Any) -> "Run":
     """Return the run of a Brevitas module; the file that it becomes is `runs`/NAME.onnx.
 
     Args:
@@ -63,13 +63,13 @@ def import_module(module: Any, example: Any, name: str, *, runs: Path = Path("ru
         given: what else `import_file` takes.
 
     Raises:
-        CxrflowError: as `import_file`.
+        CxrflowError: as `import_file`, or the module cannot be exported.
     """
     from cxrflow.runs import make_folder
     from export.foreign.module import save_module
 
     imported_experiment(name, {"file": Path(f"{name}.onnx")}, {"target_fps": 1})  # the name, before a file of it
-    make_folder(runs, option="runs")
-    file = runs / f"{name}.onnx"
+    make_folder(Path(runs), option="runs")
+    file = Path(runs) / f"{name}.onnx"
     save_module(module, example, file)
     return import_file(file, name, runs=runs, **given)

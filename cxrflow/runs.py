@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.files import FULL, LONGEST_TEXT, hash_file, is_inside, read_json, refuses, write_whole
-from cxrflow.stage_table import STAGES, Stage
+from cxrflow.stage_table import STAGES, TRAINING, Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 STAMP = "stage.json"
@@ -224,9 +224,10 @@ def _keep_failed(partial: Path, failed: Path, err: MismatchError) -> MismatchErr
     """Keep what a stage had made when its integers turned out to differ; return the error that points there."""
     _remove(failed)
     text = str(err).replace(str(partial), str(failed))
-    if partial.exists():
-        partial.rename(failed)
-        (failed / MISMATCH).write_text(f"{text}\n", encoding="utf-8")
+    if not partial.exists():  # it was stopped before anything was made
+        return MismatchError(text)
+    partial.rename(failed)
+    (failed / MISMATCH).write_text(f"{text}\n", encoding="utf-8")
     return MismatchError(text if str(failed) in text else f"{text} What was made is in {failed}.")
 
 
@@ -254,11 +255,18 @@ def require_stage(
     if stamp.experiment != experiment:
         raise ConfigError(
             f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
-            f"Give {run / 'experiment.yaml'} (or the same --data), or start again with `cxrflow train`."
+            f"{_another_experiment(run, row.command, stages)}"
         )
     if (before := stale(run, board, name, stages)) is not None:
         raise ArtifactError(f"{folder} was made from an earlier {before}. Run `cxrflow {row.command}` again.")
     return stamp
+
+
+def _another_experiment(run: Path, command: str, stages: Mapping[str, Stage]) -> str:
+    """Return what to do about a stage of another experiment: a training has X-rays, an import a file."""
+    if not any(row.front == TRAINING for row in stages.values()):
+        return f"Run `cxrflow {command}` again, or `cxrflow import` with the file and options that it was made from."
+    return f"Give {run / 'experiment.yaml'} (or the same --data), or start again with `cxrflow train`."
 
 
 def _first_missing(run: Path, board: str, name: str, stages: Mapping[str, Stage]) -> str:

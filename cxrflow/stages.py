@@ -84,7 +84,7 @@ class TrainingInterruptedError(CxrflowError):
     exit_code = 130
 
 
-@dataclass
+@dataclass(repr=False)
 class Run:
     """One experiment's run folder and its data, which is loaded at most once."""
 
@@ -114,6 +114,13 @@ class Run:
     def stages(self) -> dict[str, Stage]:
         """The stages that it can have."""
         return stages_of(IMPORT if self.imported else TRAINING)
+
+    def __repr__(self) -> str:
+        """Return it in a line, for a notebook."""
+        model = self.experiment.model
+        network = self.experiment.network.describe() if model is None else f"imported from {model.file.name}"
+        made = ", ".join(name for name, row in self.stages.items() if not row.helper and self.place(name).exists())
+        return f"<Run {self.experiment.name}: {network}, for {self.board}; in {self.folder}: {made or 'nothing yet'}>"
 
     def spare(self, output: Path, *files: Path, option: str) -> None:
         """Stop before an output would replace `files` or what this run reads. Raises ConfigError."""
@@ -197,10 +204,9 @@ class Run:
         for helper in (before for before in self.stages[stage].reads if STAGES[before].helper):
             self.make(helper)
         inputs = self.inputs(stage, **chosen)
-        with writing(self.folder):
-            self.folder.mkdir(exist_ok=True)
-            save_experiment(self.folder / "experiment.yaml", self.experiment)
-        return run_stage(
+        if row.front != IMPORT:  # a training's experiment is there from its first epoch on
+            self._save_experiment()
+        ran = run_stage(
             self.place(stage),
             inputs,
             self.experiment.sections(*row.sections),
@@ -209,6 +215,14 @@ class Run:
             name=stage,
             keeps=row.keeps,
         )
+        if row.front == IMPORT:  # an import's once its file was accepted, whatever else may stop it before
+            self._save_experiment()
+        return ran
+
+    def _save_experiment(self) -> None:
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+            save_experiment(self.folder / "experiment.yaml", self.experiment)
 
     def _require_its_own(self, stage: str) -> None:
         """Stop at a stage of the other front end, which would put its integers in the place of this run's."""
@@ -225,21 +239,15 @@ class Run:
             raise ConfigError(f"{self.folder} is the run of {what}, expected a name of its own. Choose another name.")
 
     def make_import(self) -> bool:
-        """Import the file; of a run that is new, nothing is left where it is refused. Returns whether it was done."""
-        new, own = not self.folder.exists(), self.folder.resolve()
+        """Import the file; where it is refused the run stays as it was, there or not. Returns whether it was done."""
+        own = self.folder.resolve()
         inside = next((path for path in self.experiment.files if own in path.resolve().parents), None)
         if inside is not None:
             raise ConfigError(
                 f"{inside} lies in {self.folder}, the run that it is to become, whose folders are written anew; "
                 "expected a place outside. Move it, or choose another --name."
             )
-        try:
-            return self.make("import")
-        except CxrflowError:
-            if new and self.folder.exists() and {path.name for path in self.folder.iterdir()} <= {"experiment.yaml"}:
-                (self.folder / "experiment.yaml").unlink(missing_ok=True)
-                self.folder.rmdir()
-            raise
+        return self.make("import")
 
     def front(self) -> list[tuple[str, Callable[[], bool]]]:
         """Return the stages, and how each is made, that give this run's integers."""

@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from brevitas.export import export_qonnx
 from numpy.typing import NDArray
+from onnx import TensorProto
 from onnx.reference import ReferenceEvaluator
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.util.cleanup import cleanup_model
 
 from contract.scratch import scratch
-from export.foreign.execute import BipolarQuant, Quant, make_double
+from export.foreign.execute import BipolarQuant, Quant, set_floats
 from export.integer_network import integer_weights
 from qnn.network import PixelMLP, act_scale, activation, linear
 
@@ -88,7 +89,7 @@ def evaluate_qonnx(path: Path, pixels: NDArray[np.uint8], *, double: bool) -> ND
     """
     model = ModelWrapper(str(path)).model
     if double:
-        make_double(model)
+        set_floats(model, TensorProto.DOUBLE)
     session = ReferenceEvaluator(model, new_ops=[Quant, BipolarQuant])
     flat = pixels.reshape(len(pixels), -1).astype(np.float64 if double else np.float32)
     (logits,) = session.run(None, {model.graph.input[0].name: flat})

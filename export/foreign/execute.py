@@ -44,14 +44,14 @@ class Execution:
         copy = ModelProto()
         copy.CopyFrom(model)
         for node in copy.graph.node:
-            if node.op_type in OPERATORS:
-                node.domain = DOMAIN
+            node.domain = DOMAIN if node.op_type in OPERATORS else "" if node.domain == "ai.onnx" else node.domain
+        for opset in copy.opset_import:
+            opset.domain = "" if opset.domain == "ai.onnx" else opset.domain
         if DOMAIN not in {opset.domain for opset in copy.opset_import}:
             copy.opset_import.append(helper.make_opsetid(DOMAIN, 1))
         del copy.graph.output[:], copy.graph.value_info[:], copy.graph.quantization_annotation[:]
         copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results)
-        if double:
-            make_double(copy)
+        set_floats(copy, TensorProto.DOUBLE if double else TensorProto.FLOAT)
         _fold_constants(copy)
         self._session = _session(copy)
         constants = {tensor.name for tensor in copy.graph.initializer}
@@ -82,24 +82,41 @@ def _unusable(err: Exception) -> ConfigError:
     )
 
 
-def make_double(model: ModelProto) -> None:
-    """Let a model compute in float64 instead of float32."""
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+def set_floats(model: ModelProto, element: int) -> None:
+    """Let a model compute in float64 or float32, `element`, whatever floats it has; constants keep their values.
+
+    A constant that the file itself casts, to float32 for one, is still rounded so: that is its value.
+    """
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
-            value.type.tensor_type.elem_type = TensorProto.DOUBLE
+        if value.type.tensor_type.elem_type in FLOATS:
+            value.type.tensor_type.elem_type = element
+    constants = {tensor.name for tensor in model.graph.initializer}
     for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            _widen(tensor)
+        _set_floats(tensor, element)
     for node in model.graph.node:
+        constant = all(name in constants or not name for name in node.input)
+        constants.update(node.output if constant else ())
         for attribute in node.attribute:
-            if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
-                _widen(attribute.t)
-            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
-                attribute.i = TensorProto.DOUBLE
+            if attribute.HasField("t"):
+                _set_floats(attribute.t, element)
+            elif node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
+                value = attribute.f if attribute.name == "value_float" else list(attribute.floats)
+                tensor = numpy_helper.from_array(np.array(value, dtype=np.float32))
+                _set_floats(tensor, element)
+                attribute.CopyFrom(helper.make_attribute("value", tensor))
+            elif node.op_type == "Cast" and attribute.name == "to" and not constant and attribute.i in FLOATS:
+                attribute.i = element
+        if node.op_type == "Cast" and constant:
+            node.attribute.append(helper.make_attribute("computed", element))
 
 
-def _widen(tensor: TensorProto) -> None:
-    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+def _set_floats(tensor: TensorProto, element: int) -> None:
+    if tensor.data_type in FLOATS and tensor.data_type != element:
+        array = numpy_helper.to_array(tensor).astype(helper.tensor_dtype_to_np_dtype(element))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
 def _session(model: ModelProto) -> ReferenceEvaluator:
@@ -147,8 +164,11 @@ class Quant(OpRun):
     def _run(  # type: ignore[no-untyped-def]
         self, x, scale, zeropoint, bits, narrow=0, rounding_mode="ROUND", signed=1
     ) -> tuple[Any]:
-        mode = _mode(rounding_mode or "ROUND")
-        return (np.asarray(int_quant(x, scale, zeropoint, bits, signed, narrow or 0, mode), dtype=x.dtype),)
+        mode, result = _mode(rounding_mode or "ROUND"), np.empty(0)
+        for width in np.unique(bits):  # qonnx knows one number of bits; where there are more, each element has its own
+            found = np.asarray(int_quant(x, scale, zeropoint, width, signed, narrow or 0, mode), dtype=x.dtype)
+            result = np.where(np.broadcast_to(bits == width, found.shape), found, result) if result.size else found
+        return (result,)
 
 
 class IntQuant(Quant):
@@ -220,4 +240,15 @@ class BatchNormalization(OpRun):
         return (_batchnorm_test_mode(x, scale, bias, mean, var, 1e-5 if epsilon is None else epsilon),)
 
 
-_STANDARD = (BatchNormalization, DequantizeLinear, QuantizeLinear)
+class Cast(OpRun):
+    """Of any opset; of a constant to a float type the rounding only, where `computed` is what all floats became."""
+
+    op_domain = ""
+
+    def _run(self, x, to, computed=None, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        result = x.astype(helper.tensor_dtype_to_np_dtype(to))
+        back = computed is not None and to in FLOATS
+        return (result.astype(helper.tensor_dtype_to_np_dtype(computed)) if back else result,)
+
+
+_STANDARD = (BatchNormalization, Cast, DequantizeLinear, QuantizeLinear)

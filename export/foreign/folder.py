@@ -61,7 +61,8 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
         imported = to_integers(chain, given.reads, given.scale)
     _require_32_bits(imported.network)
     reads = imported.network.input.datatype if imported.rule is None else imported.rule.reads
-    samples, labels = _given(given, chain, reads)
+    classes = imported.head.class_count(imported.network.output_size)
+    samples, labels = _given(given, chain, reads, classes)
     proof = prove(model, chain, imported, scale=given.scale, samples=samples)
     count = 0 if samples is None else len(samples)
     out.mkdir(parents=True)
@@ -138,8 +139,10 @@ def _tensors(model: ModelProto, chain: Chain, read: NDArray[np.float64]) -> File
     return FileTensors(fed, tuple(fed if name == chain.input else next(found) for name in names))
 
 
-def _given(given: Given, chain: Chain, reads: str) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
-    """Return the (N, M) samples and the (N,) labels, checked. Raises DataError, ArtifactError."""
+def _given(
+    given: Given, chain: Chain, reads: str, classes: int
+) -> tuple[NDArray[Any] | None, NDArray[np.int64] | None]:
+    """Return the (N, M) samples and the (N,) labels below `classes`, checked. Raises DataError, ArtifactError."""
     if given.samples is None:
         if given.labels is not None:
             raise DataError("--labels is given without --samples, expected the samples that they belong to.")
@@ -159,6 +162,11 @@ def _given(given: Given, chain: Chain, reads: str) -> tuple[NDArray[Any] | None,
         raise DataError(
             f"{given.labels} has labels {labels.dtype}{labels.shape}, expected {len(samples)} integers, one a sample."
         )
+    if labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"{given.labels} has labels from {labels.min()} to {labels.max()}, expected classes from 0 to "
+            f"{classes - 1}: the file tells {classes} apart."
+        )
     return samples, labels.astype(np.int64)
 
 
@@ -171,8 +179,11 @@ def _array(path: Path, name: str, what: str) -> NDArray[Any]:
 
 def _as_fed(path: Path, x: NDArray[Any], reads: str) -> NDArray[Any]:
     """Return samples in the type that is fed; nothing is rounded. Raises DataError."""
-    if x.dtype.kind not in "biuf" or not np.isfinite(x).all():
-        raise DataError(f"{path} holds samples of {x.dtype} or what is no finite number, expected numbers.")
+    if x.dtype.kind not in "biuf":
+        raise DataError(f"{path} holds samples of {x.dtype}, expected numbers.")
+    if not np.isfinite(x).all():
+        first = int(np.argmin(np.isfinite(x).all(axis=1)))
+        raise DataError(f"{path} holds what is no finite number, first in sample {first}, expected finite ones.")
     if reads == FLOAT:
         return x.astype(np.float64)
     values = VALUES[reads]

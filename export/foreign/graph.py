@@ -1,7 +1,7 @@
 """A file's graph as one chain: constants computed, shapes followed, every node checked.
 
 What comes out are `Product`s, each a matrix that the whole vector is multiplied by, with the elementwise steps before
-it, the steps behind the last one, and how the host ends: softmax, sigmoid, or the greatest. Nothing is integer yet.
+it, the steps behind the last one, and how the host ends, see contract.decision.ENDS. Nothing is integer yet.
 """
 
 import math
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from contract.errors import ConfigError
 from contract.network import MAX_SIZE
@@ -20,15 +20,16 @@ from export.foreign.steps import Quantizer, Step, UnsupportedError, step
 
 Constant = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
-ENDS = {"Softmax": "softmax", "LogSoftmax": "softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
+ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
+OWN = {"Quant": (4, 4), "IntQuant": (4, 4), "BipolarQuant": (2, 2), "MultiThreshold": (2, 2), "Trunc": (5, 6)}  # inputs
 _MOST = float(np.finfo(np.float64).max)  # JSON has no infinity
 MAX_NODES = 500  # on the way of the data, each of which is executed some thousand times
 MAX_CONSTANT = 1 << 26  # elements of all computed constants, and of all matrices: one constant may be read many times
 MAX_RANK = 8  # dimensions of the data
 ACCEPTED = (
     "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
-    "Identity, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, Squeeze, Sub, "
-    "TopK, Transpose, Trunc and Unsqueeze"
+    "Identity, LogSoftmax, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, "
+    "Squeeze, Sub, TopK, Transpose, Trunc and Unsqueeze"
 )
 
 
@@ -54,7 +55,8 @@ class Chain:
     head: tuple[Step | Quantizer, ...]  # behind the last product
     result: str  # tensor that the host's end reads
     output: str  # tensor that the file gives, which is `result` where there is no end
-    end: str  # "", "softmax", "sigmoid" or "argmax"
+    end: str  # of contract.decision.ENDS
+    idle: str = ""  # a softmax in front of the argmax, which changes no order and is left out; as errors call it
 
 
 @dataclass
@@ -88,6 +90,40 @@ def label(node: NodeProto) -> str:
     return f"node '{''.join(c if c.isprintable() else '?' for c in name[:60])}' ({node.op_type[:40]})"
 
 
+def _opset(model: ModelProto) -> int:
+    """Return the version of the standard operators, which decides what they mean. Raises ConfigError."""
+    versions = {opset.version for opset in model.opset_import if opset.domain in ("", "ai.onnx")}
+    newest = defs.onnx_opset_version()
+    if len(versions) != 1 or not 1 <= min(versions) <= newest:
+        found = ", ".join(map(str, sorted(versions)[:5])) or "none"
+        raise ConfigError(
+            f"the file's version of the standard operators (opset_import of the domain '') is {found}, expected one "
+            f"from 1 to {newest}. Export the network again."
+        )
+    return int(versions.pop())
+
+
+def _require_form(node: NodeProto, opset: int) -> None:
+    """Stop at a node with fewer or more inputs or outputs than its operator has. Raises UnsupportedError."""
+    least, most, needed = *OWN.get(node.op_type, (0, 1 << 20)), 0
+    if node.op_type in OWN:
+        needed = least
+    elif defs.has(node.op_type):
+        try:
+            schema = defs.get_schema(node.op_type, opset)
+        except defs.SchemaError:
+            raise UnsupportedError(f"is no operator of version {opset} of the standard ones") from None
+        least, most = schema.min_input, schema.max_input
+        needed = sum(one.option == defs.OpSchema.FormalParameterOption.Single for one in schema.inputs)
+    if not least <= len(node.input) <= most:
+        wanted = f"{least}" if least == most else f"{least} or more" if most > 9 else f"{least}, or {most}"
+        raise UnsupportedError(f"has {len(node.input)} inputs, expected {wanted}")
+    if not all(node.input[:needed]):
+        raise UnsupportedError(f"lacks its input {list(node.input).index('')}, expected its name")
+    if not node.output or (not node.output[0] and not (node.op_type == "TopK" and len(node.output) > 1)):
+        raise UnsupportedError("gives nothing, expected the name of an output")
+
+
 def read_graph(model: ModelProto) -> Chain:
     """Return the chain of a model that `contract.onnx_file.load_onnx` returned.
 
@@ -100,7 +136,7 @@ def read_graph(model: ModelProto) -> Chain:
 class _Reader:
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
-        self.opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        self.opset = _opset(model)
         self.constants: dict[str, Constant] = {t.name: _array(t) for t in self.graph.initializer}
         inputs = [value for value in self.graph.input if value.name not in self.constants]
         if len(inputs) != 1:
@@ -109,7 +145,8 @@ class _Reader:
         self.shape = self._input_shape()
         self.data: dict[str, _Data] = {}
         self.products: list[Product] = []
-        self.end, self.result = "", ""
+        self.end, self.result, self.idle = "", "", ""
+        self.best: tuple[str, ...] = ()  # what the TopK gives
         self.count = self.computed = self.multiplied = 0  # nodes of the data, elements of constants, of matrices
 
     def read(self) -> Chain:
@@ -132,7 +169,7 @@ class _Reader:
         if not self.products:
             raise ConfigError("the file has no matrix product of its input, expected dense layers (MatMul or Gemm).")
         found = [name for name in names if name in self.data]
-        if len(self.data) != 1 or not found or (len(names) > 1 and self.end != "argmax"):
+        if len(self.data) != 1 or not found or (len(names) > 1 and not set(names) <= set(self.best)):
             raise ConfigError(
                 f"the file has the outputs {', '.join(names)[:200]}, expected one, at the end of the chain."
             )
@@ -142,7 +179,7 @@ class _Reader:
         last = self._first_shape()
         return Chain(
             self.input.name, last, self._declared(), tuple(self.products), tuple(data.steps),
-            self.result or found[0], found[0], self.end,
+            self.result or found[0], found[0], self.end, self.idle,
         )  # fmt: skip
 
     def _first_shape(self) -> tuple[int, ...]:
@@ -187,6 +224,7 @@ class _Reader:
             domain is None and node.domain not in ("", "ai.onnx")
         ):
             raise UnsupportedError(f"is of the unknown domain '{node.domain[:40]}', expected one of {ACCEPTED}")
+        _require_form(node, self.opset)
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if not read:
             self._constant(node, attributes)
@@ -219,7 +257,7 @@ class _Reader:
         if self.count > MAX_NODES:
             raise UnsupportedError(f"is the {self.count}th node on the way of the data, expected {MAX_NODES} at most")
         data, kind = self.data[name], "Quant" if node.op_type == "IntQuant" else node.op_type
-        if self.end and kind not in SHAPES:
+        if self.end and kind not in SHAPES and not (kind in ("ArgMax", "TopK") and self.end.endswith("softmax")):
             raise UnsupportedError(
                 f"stands behind the {self.end} of the head, expected that to be the last, or only other shapes of it"
             )
@@ -232,38 +270,58 @@ class _Reader:
             if data.ids.ndim > MAX_RANK:
                 raise UnsupportedError(f"makes {data.ids.ndim} dimensions, expected {MAX_RANK} at most")
         elif kind in ENDS:
-            self._end(kind, attributes, data, constants, name)
+            self._end(kind, node, attributes, data, name)
         elif kind in STEPS:
             data.steps.append(STEPS[kind](node, data, constants, attributes, self.opset))
         else:
             raise UnsupportedError(f"is not supported here, expected one of {ACCEPTED}")
         data.made_by = label(node)
         del self.data[name]  # read once; whoever reads it again is told so
-        for output in node.output[: 2 if kind == "TopK" else 1]:
-            self.data[output] = data
-        if kind == "TopK":
-            keep = next((o for o in node.output[1::-1] if any(o == v.name for v in self.graph.output)), node.output[1])
-            self.data = {keep: data}
+        self.data[self._kept(node) if kind == "TopK" else node.output[0]] = data
 
-    def _end(self, kind: str, attributes: dict[str, Any], data: _Data, constants: list[Any], name: str) -> None:
-        axis = int(attributes.get("axis", {"ArgMax": 0, "Softmax": -1 if self.opset >= 13 else 1}.get(kind, -1)))
+    def _kept(self, node: NodeProto) -> str:
+        """Return which tensor of a TopK goes on: its indices, unless nobody reads them and somebody its values."""
+        self.best = tuple(node.output[:2])
+        used = {name for other in self.graph.node for name in other.input} | {v.name for v in self.graph.output}
+        values, indices = (*self.best, "")[:2]
+        if values not in used or indices in used:
+            return indices
+        if self.idle:
+            raise UnsupportedError(f"gives the greatest of what {self.idle} makes, expected its index only")
+        self.end = "max"
+        return values
+
+    def _end(self, kind: str, node: NodeProto, attributes: dict[str, Any], data: _Data, name: str) -> None:
+        axis = int(attributes.get("axis", {"ArgMax": 0, "Softmax": -1, "LogSoftmax": -1}.get(kind, -1)))
+        if kind.endswith("Softmax") and self.opset < 13:
+            axis = int(attributes.get("axis", 1))
         dims, ids = data.ids.ndim, data.ids
         if attributes.get("select_last_index", 0):
             raise UnsupportedError("takes the last of equal outputs, expected the first: select_last_index = 0")
         if kind != "Sigmoid" and (not -dims <= axis < dims or ids.shape[axis] != ids.size):
             raise UnsupportedError(f"works along axis {axis} of {ids.shape}, expected that of the {ids.size} outputs")
         if kind == "TopK":
-            count = constants[1] if len(constants) > 1 else np.array(attributes.get("k", 0))
-            if count is None or count.size != 1 or int(count.item()) != 1 or not attributes.get("largest", 1):
-                raise UnsupportedError("takes more than the one greatest, expected k = 1, the index of the greatest")
+            self._require_greatest(node, attributes)
         if not self.products:
             raise UnsupportedError("stands before the first matrix product, expected it at the end")
-        self.end, self.result = ENDS[kind], name
+        if self.end:  # a softmax, whose greatest is asked for: that of the outputs themselves
+            self.idle = data.made_by
+        else:
+            self.result = name
+        self.end = ENDS[kind]
         if self.end == "argmax":
             if not data.in_order():
                 raise UnsupportedError("reads the outputs in another order, expected it as the last layer has it")
             kept = kind == "TopK" or attributes.get("keepdims", 1)
             data.ids = np.zeros([1] * (dims if kept else dims - 1), dtype=np.int64)
+
+    def _require_greatest(self, node: NodeProto, attributes: dict[str, Any]) -> None:
+        """Stop unless a TopK takes the one greatest. Raises UnsupportedError."""
+        count = self.constants.get(node.input[1]) if len(node.input) > 1 else np.array(attributes.get("k", 0))
+        if count is None or count.size != 1 or int(count.item()) != 1:
+            raise UnsupportedError("takes more than the one greatest, expected k = 1, the index of the greatest")
+        if not attributes.get("largest", 1):
+            raise UnsupportedError("takes the least output (largest = 0), expected the greatest")
 
     def _product(
         self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None], name: str
@@ -280,6 +338,8 @@ class _Reader:
                 f"multiplies by {matrix.size:,} numbers, {self.multiplied:,} with the products before it, expected "
                 f"{MAX_CONSTANT:,} at most"
             )
+        if not matrix.size:
+            raise UnsupportedError(f"multiplies by a matrix of {matrix.shape}, expected one output or more")
         matrix = np.asarray(matrix, dtype=np.float64)
         if gemm and attributes.get("transB", 0):
             matrix = matrix.T
@@ -320,10 +380,12 @@ def _product_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, 
 
 
 def _array(tensor: TensorProto) -> Constant:
-    array: NDArray[Any] = numpy_helper.to_array(tensor)
-    if array.dtype.kind not in "biuf":  # integers of 4 bits, floats of 8 and 16 bits, in types of ml_dtypes
-        array = array.astype(np.float64)
-    return array
+    return _plain(numpy_helper.to_array(tensor))
+
+
+def _plain(array: Constant) -> Constant:
+    """Return integers of 4 bits, floats of 8 and 16 bits, which are types of ml_dtypes, as float64."""
+    return array if array.dtype.kind in "biuf" else array.astype(np.float64)
 
 
 def _float(value: Constant | None, default: float = 0.0) -> NDArray[np.float64]:
@@ -651,6 +713,8 @@ CONSTANT: dict[str, Callable[[list[Constant | None], dict[str, Any]], Constant]]
     "Shape": lambda inputs, attributes: np.array(np.asarray(inputs[0]).shape, dtype=np.int64),
     "Gather": _gather,
     "Concat": lambda inputs, attributes: np.concatenate(inputs, axis=int(attributes["axis"])),  # type: ignore[arg-type]
-    "Cast": lambda inputs, attributes: np.asarray(inputs[0]).astype(helper.tensor_dtype_to_np_dtype(attributes["to"])),
+    "Cast": lambda inputs, attributes: _plain(
+        np.asarray(inputs[0]).astype(helper.tensor_dtype_to_np_dtype(attributes["to"]))
+    ),
     **{kind: _shaped(kind) for kind in ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity")},
 }  # fmt: skip

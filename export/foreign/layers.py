@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from contract.decision import Head
 from contract.errors import ConfigError
 from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
-from contract.quantizer import MAX_RULE, InputRule
+from contract.quantizer import MAX_RULE, MAX_SCALE, MIN_SCALE, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.graph import Chain, Product
-from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, step
+from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, near_rows, odd_part, step
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -108,6 +108,8 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
         )
     if kind != "float" and kind not in VALUES:
         raise ConfigError(f"the input is {kind[:40]!r}, expected float or one of {', '.join(VALUES)}.")
+    if not MIN_SCALE <= scale <= MAX_SCALE:
+        raise ConfigError(f"--input-scale is {scale:g}, expected a number from {MIN_SCALE:g} to {MAX_SCALE:g}.")
     if kind == "float" and scale != 1:
         raise ConfigError("--input-scale is for integers, and the input is float. Leave it out.")
     if kind == "float":
@@ -146,7 +148,8 @@ def _ruled(
         thresholds = thresholds[:1]
     if not np.isfinite(thresholds.astype(np.float64)).all():
         raise ConfigError(
-            f"no number reaches the last level of the quantizer before {first.node}, expected smaller scales."
+            f"no number reaches the last level of the quantizer before {first.node}, or not for every value: it has "
+            "more bits for some than for others. Expected smaller scales and one width, or integers by --input int8."
         )
     if thresholds.size > MAX_RULE:
         raise ConfigError(
@@ -276,14 +279,13 @@ def _product(product: Product, codes: _Codes) -> _Pending:
         scale, dyadic = np.float64(1.0), codes.pace
     matrix = product.matrix * dyadic
     found = integer_rows(matrix)
-    if found is None or found[0].min() < INT8.min or found[0].max() > INT8.max:
-        wide = [] if found is None else np.flatnonzero((np.abs(found[0]) > INT8.max).any(axis=1)).tolist()
-        what = f"output {wide[0]} needs integers up to {np.abs(found[0][wide[0]]).max()}" if found and wide else "float"
-        what = what if np.isfinite(matrix).all() else "no finite numbers"
-        raise ConfigError(
-            f"the weights of {product.node} are {'no integers of 8 bits times a scale per output: ' if wide else ''}"
-            f"{what}, expected weights of 1 to 8 bits: a Quant or BipolarQuant node, or DequantizeLinear, before them."
-        )
+    exact = found is not None and _in_8_bits(found[0])
+    if not exact:
+        near = near_rows(matrix)
+        if near is None or not _in_8_bits(near[0]):
+            raise ConfigError(_no_weights(product.node, matrix, found))
+        found = near
+    assert found is not None
     weights, unit = found
     ratio = codes.offset / codes.pace
     whole = bool((np.abs(ratio - np.round(ratio[0])) < SAME).all())
@@ -292,23 +294,50 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     lsb = unit * scale
     real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
     real = (*real, step("add", constant)) if constant.any() else real
-    noise = _noise(codes.reals, product.matrix)
+    noise = _noise(codes.reals, product.matrix, exact=exact)
     return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, noise, codes.low, codes.high)
 
 
-def _noise(reals: Floats, matrix: Floats) -> Floats:
+def _in_8_bits(weights: Integers) -> bool:
+    return bool(weights.min() >= INT8.min and weights.max() <= INT8.max)
+
+
+def _no_weights(node: str, matrix: Floats, found: tuple[Integers, Floats] | None) -> str:
+    """Return the sentence about weights that 8 bits do not hold."""
+    expected = "expected weights of 1 to 8 bits: a Quant or BipolarQuant node, or DequantizeLinear, before them."
+    if not np.isfinite(matrix).all():
+        return f"the weights of {node} are no finite numbers, {expected}"
+    rows: Integers = np.empty((0, 1), dtype=np.int64) if found is None else found[0]
+    for number in np.flatnonzero(np.abs(rows).max(axis=1) > INT8.max)[:1].tolist():
+        row = rows[number]
+        bits = 1 + max(int(v if v >= 0 else ~v).bit_length() for v in (int(row.min()), int(row.max())))
+        if bits <= 2 * 8:
+            return (
+                f"the weights of {node} are integers from {row.min()} to {row.max()} times a scale, on output "
+                f"{number}: {bits} bits with their sign, and the hardware's have 8, {expected} A zero point makes "
+                "them wider: quantize them symmetrically."
+            )
+    return f"the weights of {node} are float: no integers of 8 bits times a scale per output, {expected}"
+
+
+def _noise(reals: Floats, matrix: Floats, *, exact: bool) -> Floats:
     """Return (C, 1) by how much a float64 product of any of (M, T) values and (C, M) weights may be off; 0 if exact.
 
-    It is exact, in whatever order it is added up, where all terms and sums are multiples of one number, below 2**53.
+    It is exact, in whatever order it is added up, where all terms and sums are multiples of one number, below 2**53:
+    of the product of both units, whose own digits count as well. Two float32 scales have 48 bits between them.
+    Without `exact` the weights themselves are rounded: integers times a scale, which has more digits than float64 has.
     """
     reals = np.broadcast_to(reals, (matrix.shape[1], reals.shape[1]))
     size: Floats = (np.abs(matrix) * np.abs(reals).max(axis=1)).sum(axis=1, keepdims=True)
+    if not exact:
+        return 2 * NOISE * size
     inputs, weights = integer_rows(reals.reshape(1, -1)), integer_rows(matrix)
     if inputs is None or weights is None:
         return NOISE * size
     most = np.abs(inputs[0]).reshape(reals.shape).max(axis=1).astype(np.float64)
-    exact = (np.abs(weights[0]) * most).sum(axis=1, keepdims=True) < 2.0**53
-    return np.where(exact, 0.0, NOISE * size)
+    digits = odd_part(weights[1]) * odd_part(inputs[1])
+    whole = (np.abs(weights[0]) * most).sum(axis=1, keepdims=True) * digits < 2.0**53
+    return np.where(whole, 0.0, NOISE * size)
 
 
 def _apply(steps: Steps, x: Floats) -> Floats:

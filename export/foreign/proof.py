@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from contract.decision import Head
-from contract.errors import MismatchError
+from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork
 from contract.quantizer import FLOAT, InputRule
 from contract.values import BIPOLAR, VALUES
@@ -19,6 +19,7 @@ from export.foreign.layers import Imported
 PROBES = 1024  # inputs at least, samples not counted
 ALONE = 256  # inputs of which each is tried alone
 TIES = 256  # inputs that drive an accumulator of the first layer onto a threshold, or one below
+SATURATED = 1e-15  # real outputs that are closer may be one probability
 CLOSE = 1e-3  # of what one integer more changes: how far a float64 sum may be from the integers' own
 
 
@@ -65,7 +66,7 @@ def prove(
     if wrong.size:
         _refuse(wrong, len(fed), got[wrong[0]], reals[wrong[0]])
     if ends:
-        _compare_end(ends[0], head, outputs, got)
+        _compare_end(ends[0], head, outputs, got, idle=chain.idle)
     (single,) = Execution(model, chain.result, double=False)(real_fed)
     differing = int((np.abs(single - reals) > allowed / CLOSE / 2).any(axis=1).sum())
     return Proof(fed, real_fed, inputs, outputs, differing)
@@ -92,20 +93,49 @@ def _change(head: Head, network: IntegerNetwork, outputs: NDArray[np.int64]) -> 
     return np.asarray(np.where(change > 0, change, 1e-9 * np.abs(ends[0]) + 1e-300))
 
 
-def _compare_end(found: NDArray[np.float64], head: Head, outputs: NDArray[np.int64], got: NDArray[np.float64]) -> None:
-    """Stop unless the host's end gives what the file's does; of outputs equal but for rounding, any may be greatest."""
+def _compare_end(
+    found: NDArray[np.float64], head: Head, outputs: NDArray[np.int64], got: NDArray[np.float64], *, idle: str
+) -> None:
+    """Stop unless the host's end gives what the file's does; of outputs equal but for rounding, any may be greatest.
+
+    Args:
+        found: (N, 1 or K) what the file gives.
+        head: what the host does.
+        outputs: (N, K) the hardware's integers.
+        got: (N, K) the file's own real numbers before its end.
+        idle: the softmax in front of the argmax, which the host leaves out; none: "".
+
+    Raises:
+        ConfigError: a softmax before an argmax rounds outputs that differ to equal probabilities.
+        MismatchError: the ends differ otherwise.
+    """
     want = head.results(outputs)
-    if head.end == "argmax":
-        rows = np.arange(len(got))
-        chosen, ours = got[rows, found[:, 0].astype(np.int64)], got[rows, want[:, 0].astype(np.int64)]
-        wrong = (found != want)[:, 0] & (np.abs(chosen - ours) > 1e-12 * np.abs(chosen))
+    if head.end == "argmax" and found.shape == want.shape:
+        rows, count = np.arange(len(got)), got.shape[1]
+        known = ((found >= 0) & (found < count))[:, 0]
+        chosen = got[rows, np.where(known, found[:, 0], 0).astype(np.int64)]
+        ours = got[rows, want[:, 0].astype(np.int64)]
+        wrong = (found != want)[:, 0] & (~known | (np.abs(chosen - ours) > 1e-12 * np.abs(chosen)))
+        if idle and wrong.any() and (known & (np.abs(chosen - ours) < SATURATED))[wrong].all():
+            n = int(wrong.argmax())
+            raise ConfigError(
+                f"{idle} rounds outputs that differ to one probability, so the file takes the first of them and not "
+                f"the greatest, on {int(wrong.sum())} of {len(wrong)} inputs; first on input {n}, whose output "
+                f"{int(want[n, 0])} is greater by {ours[n] - chosen[n]:g}. Expected larger scales, or no softmax there."
+            )
     else:
-        wrong = (np.abs(found - want) > 1e-9).any(axis=1)
+        wrong = np.ones(len(found), bool)
+        if found.shape == want.shape:
+            size = np.abs(got).max(axis=1, keepdims=True)
+            size = (
+                size if head.end == "max" else np.maximum(size, 1) if head.end == "log_softmax" else np.ones_like(size)
+            )
+            wrong = (np.abs(found - want) > 1e-9 * size).any(axis=1)
     if wrong.any():
         n = int(wrong.argmax())
         raise MismatchError(
             f"the file's {head.end} and the host's differ on {int(wrong.sum())} of {len(wrong)} inputs; first on input "
-            f"{n}: {found[n].tolist()} and {want[n].tolist()}. This is a bug: please report it with the file."
+            f"{n}: {found[n].tolist()[:8]} and {want[n].tolist()[:8]}. This is a bug: please report it with the file."
         )
 
 

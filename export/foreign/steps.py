@@ -4,6 +4,7 @@ Every step keeps the order of values or turns it round, in floating point too, b
 correctly. So where a chain of steps reaches a level is found by bisection, exactly, ties included.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from contract.decision import STEPS
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 MAX_LEVELS = 256  # of an activation: 8 bits
+MAX_NEAR = 128  # the greatest integer of 8 bits
 
 
 class UnsupportedError(Exception):
@@ -89,6 +91,8 @@ class Grid:
         low, high = np.atleast_2d(self.low), np.atleast_2d(self.high)
         pace = 2 if self.signs else 1
         count = int((high - low).max()) // pace + 1
+        if count < 2:
+            raise UnsupportedError(f"gives the one value {float(low.flat[0]):g}, expected two values or more")
         if count > MAX_LEVELS:
             raise UnsupportedError(f"gives {count} values, expected 8 bits at most: {MAX_LEVELS}")
         numbers = np.minimum(low + pace * np.arange(count), high)  # where an element has fewer, the last one again
@@ -106,6 +110,10 @@ def quant(scale: Floats, zero: Floats, bits: Floats, *, signed: bool, narrow: bo
         raise UnsupportedError(f"has {bits.ravel()[:3]} bits, expected whole numbers from 1 to 32")
     if (zero != np.round(zero)).any():
         raise UnsupportedError("has a zero point that is no integer")
+    if bits.size > 1 and (bits == bits.flat[0]).all():
+        bits = np.array(bits.flat[0])
+    if signed and bits.size > 1 and (bits == 1).any():
+        raise UnsupportedError("has 1 bit for some values, which are -1 or +1, and more for others: expected 2 or more")
     if signed and bits.size == 1 and bits.item() == 1:
         return Grid(scale, zero, np.array(-1.0), np.array(1.0), rounding, signs=True)
     low = -(2.0 ** (bits - 1)) + narrow if signed else np.zeros_like(bits)
@@ -185,8 +193,8 @@ def multi_threshold(thresholds: Floats, scale: float, bias: float) -> Quantizer:
     """Return what a MultiThreshold node does; thresholds are (E, L), in any order. Raises UnsupportedError."""
     if thresholds.shape[1] >= MAX_LEVELS:
         raise UnsupportedError(f"has {thresholds.shape[1]} thresholds, expected {MAX_LEVELS - 1} at most")
-    if np.isnan(thresholds).any():
-        raise UnsupportedError("has a threshold that is no number")
+    if not thresholds.shape[1] or np.isnan(thresholds).any():
+        raise UnsupportedError("has no threshold, or one that is no number, expected numbers")
     ordered = np.sort(thresholds, axis=1)
 
     def index(x: Floats) -> Integers:
@@ -204,12 +212,7 @@ def integer_rows(values: Floats) -> tuple[Integers, Floats] | None:
     """
     if not np.isfinite(values).all():
         return None
-    mantissa, exponent = np.frexp(values)
-    whole = np.ldexp(mantissa, 53).astype(np.int64)
-    trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # zero bits at the end
-    trailing[whole == 0] = 0
-    whole >>= trailing
-    exponent = exponent - 53 + trailing
+    whole, exponent = _odd(values)
     used = whole != 0
     least = np.where(used, exponent, 1 << 20).min(axis=1, keepdims=True)
     shift = np.where(used, exponent - least, 0)
@@ -219,3 +222,49 @@ def integer_rows(values: Floats) -> tuple[Integers, Floats] | None:
     divisor = np.gcd.reduce(whole, axis=1)[:, None]
     unit = np.ldexp(divisor.astype(np.float64), np.where(least == 1 << 20, 0, least))
     return whole // np.maximum(divisor, 1), unit
+
+
+def odd_part(values: Floats) -> Floats:
+    """Return the magnitude of each number without its powers of two: an odd integer below 2**53, or 0."""
+    return np.abs(_odd(values)[0]).astype(np.float64)
+
+
+def _odd(values: Floats) -> tuple[Integers, NDArray[np.int32]]:
+    """Return odd integers, or 0, and exponents with  integer * 2**exponent == value."""
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    trailing = np.frexp((whole & -whole).astype(np.float64))[1] - 1  # zero bits at the end
+    trailing[whole == 0] = 0
+    whole >>= trailing
+    return whole, exponent - 53 + trailing
+
+
+def near_rows(values: Floats) -> tuple[Integers, Floats] | None:
+    """Return integers (C, M) and units (C, 1) with  integers * units == values  but for rounding; None: there are none.
+
+    So are weights whose scale is no short binary number, such as one that a node divides from a maximum, or a float64
+    one: each is rounded by itself. Only quotients of two integers up to MAX_NEAR are looked for.
+    """
+    if not np.isfinite(values).all():
+        return None
+    size = np.abs(values).max(axis=1, keepdims=True)
+    ratios = values / np.where(size == 0, 1.0, size)
+    quotients, denominators = _quotients()
+    after = np.searchsorted(quotients, np.abs(ratios)).clip(1, len(quotients) - 1)
+    closer = np.abs(ratios) - quotients[after - 1] < quotients[after] - np.abs(ratios)
+    found = denominators[after - closer]
+    divisors = np.array([min(math.lcm(*np.unique(row).tolist()), MAX_NEAR + 1) for row in found])[:, None]
+    if (divisors > MAX_NEAR).any():
+        return None
+    integers = np.round(ratios * divisors)
+    if (np.abs(ratios * divisors - integers) > 2.0**-50 * np.abs(integers)).any():
+        return None
+    return integers.astype(np.int64), size / divisors
+
+
+def _quotients() -> tuple[Floats, Integers]:
+    """Return all quotients from 0 to 1 of two integers up to MAX_NEAR, ascending, and their smallest denominators."""
+    below = np.arange(1, MAX_NEAR + 1)
+    values, first = np.unique(np.arange(MAX_NEAR + 1) / below[:, None], return_index=True)
+    inside = values <= 1
+    return values[inside], below[first[inside] // (MAX_NEAR + 1)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract.errors import ArtifactError, ConfigError
+from contract.errors import ArtifactError, ConfigError, MismatchError
 from contract.manifest import load_manifest
 from contract.network import Input
 from contract.npz import save_npz
@@ -102,7 +102,37 @@ def test_what_is_refused_leaves_nothing(here: Place) -> None:
     here("import", "net.onnx", "--name", "bad", "--input", "int9").assert_refused("expected 'float', 'uint8'")
     here("import", "net.onnx", "--name", "bad", "--board", "none").assert_refused("is not a known board")
     here("import", "net.onnx", "--name", "bad", "--labels", "s.npz").assert_refused("without --samples")
+    for scale in ("0", "-1", "nan", "1e300"):
+        here("import", "net.onnx", "--name", "bad", "--input-scale", scale).assert_refused("'model.input_scale' is")
     assert not (here.folder / "runs" / "bad").exists()
+
+
+def test_a_run_stays_as_it_was_whatever_stops_an_import(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kind of fault: a run that says one network and holds another, or a folder of nothing, and a wrong way out."""
+    assert here("import", "net.onnx", "--name", "old").code == 0
+    before = {path: path.read_bytes() for path in (here.folder / "runs" / "old").rglob("*") if path.is_file()}
+    Graph((1, 4)).quant(1.0, 2).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "net.onnx")
+    for error in (RuntimeError("a bug"), KeyboardInterrupt(), MismatchError("other integers.")):
+
+        def stops(*args: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr("export.foreign.folder.prove", lambda *args, stops=stops, **given: stops())
+        for name in ("old", "new"):
+            with pytest.raises(type(error)) as caught:
+                import_file(here.folder / "net.onnx", name, runs=here.folder / "runs")
+            assert "What was made" not in str(caught.value)
+        assert {
+            path: path.read_bytes() for path in (here.folder / "runs" / "old").rglob("*") if path.is_file()
+        } == before
+        assert not (here.folder / "runs" / "new").exists()
+    monkeypatch.undo()
+    run = import_file(str(here.folder / "net.onnx"), "old", runs=str(here.folder / "runs"), target_fps=10)
+    assert repr(run) == f"<Run old: imported from net.onnx, for pynq-z2; in {run.folder}: import>"
+    run.make("build")
+    Graph((1, 4)).quant(1.0, 3).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "other.onnx")
+    assert here("import", "other.onnx", "--name", "old").code == 0
+    here("simulate", run.folder / "experiment.yaml").assert_refused("Run `cxrflow build` again, or `cxrflow import`")
 
 
 def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
@@ -122,6 +152,14 @@ def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
 def test_a_brevitas_module(tmp_path: Path) -> None:
     run = import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 1, 28, 28), "mine", runs=tmp_path)
     assert (tmp_path / "mine.onnx").is_file() and (run.place("import") / "reference.npz").is_file()
+    with pytest.raises(
+        ConfigError, match="of the type str and an example of the type list are given, expected a torch"
+    ):
+        import_module("net", [1], "mine", runs=tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"cannot export the module with an example of the shape \(1, 3\) \(RuntimeErr"
+    ):
+        import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 3), "mine", runs=str(tmp_path))
     with pytest.raises(ConfigError, match="is no plain name"):
         import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 1, 28, 28), "../mine", runs=tmp_path)
 
