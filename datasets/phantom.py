@@ -6,7 +6,9 @@ in both classes, and every image has its own exposure and position. So brightnes
 between left and right has no fixed sign that a linear model could learn.
 
 With three classes, opacities are of two kinds: a few broad ones in one lung, as of two classes, or many small ones
-spread over both. Both kinds add as much brightness, so that only shape and place tell them apart.
+spread over both. Both kinds add about as much brightness. That alone would still tell some images of a small split
+apart, by chance; so each split is exposed as an automatic exposure control would do it, at which the images of every
+class have the same mean brightnesses, and only shape and place tell them apart, with whatever seed.
 
 The drawing uses only + - * /, square roots and floor, and adds in a written-out order, so that processors with
 different vector units draw the same bytes. The random stream is NumPy's PCG64; it is stable for one NumPy version.
@@ -145,6 +147,8 @@ def _draw_split(
     labels = class_of[patient].astype(np.int64)
     scene = _make_scene(rng, patient, labels, kinds)
     pixels = _render(rng, scene, height, width)
+    if kinds == 2:
+        pixels = _equally_bright(pixels, labels)
     files = tuple(
         f"{split}/{names[label]}/phantom{first_patient + p:05d}-{i:05d}"
         for i, (p, label) in enumerate(zip(patient.tolist(), labels.tolist(), strict=True))
@@ -250,6 +254,22 @@ def _render(rng: np.random.Generator, scene: _Scene, height: int, width: int) ->
         bright = _average(_draw(scene, part, height * fine, width * fine), fine)
         pixels[part] = _expose(rng, bright, scene.exposure[part])
     return pixels
+
+
+def _equally_bright(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return (N, H, W) images exposed so that those of every class have the same mean brightnesses.
+
+    Of n images of a class, the one of rank r has then the mean that is now at (r + 1/2) / n of all means. In integers.
+    """
+    bright = pixels.reshape(len(pixels), -1).sum(axis=1, dtype=np.int64)
+    order, wanted = np.sort(bright), np.empty_like(bright)
+    for label in np.unique(labels):
+        ranked = np.flatnonzero(labels == label)
+        ranked = ranked[np.argsort(bright[ranked], kind="stable")]
+        wanted[ranked] = order[(2 * np.arange(len(ranked)) + 1) * len(order) // (2 * len(ranked))]
+    bright, wanted = np.maximum(bright, 1)[:, None], wanted[:, None]
+    levels = np.minimum((2 * np.arange(256) * wanted + bright) // (2 * bright), 255).astype(np.uint8)  # half up
+    return np.stack([level[image] for level, image in zip(levels, pixels, strict=True)])
 
 
 def _draw(scene: _Scene, part: slice, height: int, width: int) -> _Array:
