@@ -9,10 +9,10 @@ from contract.record import WITNESSES
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
 from cxrflow.report.hardware import meters
-from cxrflow.report.view import curve_plots, figure, interval, words
+from cxrflow.report.view import auc_words, curve_plots, figure, interval, words
 from finn_build.resources import SOURCES, TITLES, Source, of_source
 
-MOST = 12  # runs; more are no longer side by side
+MOST = 12  # runs, or names in a cell; more are no longer side by side
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
     found = [
         _text("network", [run.network for run in runs]),
         _text("images", [run.metrics.source if run.metrics else "" for run in runs]),
+        *_classes(runs),
         _text("board", [run.board.name for run in runs]),
     ]
     same_images = len({run.metrics.fingerprint for run in runs if run.metrics}) == 1
@@ -60,6 +61,14 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
         *_resources(runs),
     ]
     return [row for row in found if any(row.cells)]
+
+
+def _classes(runs: Sequence[Facts]) -> list[Row]:
+    """Return the row of the classes; none where all runs tell the same two apart."""
+    names = [run.class_names if run.metrics else () for run in runs]
+    if len(set(names)) < 2 and not any(len(each) > 2 for each in names):
+        return []
+    return [_text("classes", [", ".join(each[:MOST]) + (", ..." if len(each) > MOST else "") for each in names])]
 
 
 def _text(name: str, cells: list[str]) -> Row:
@@ -88,7 +97,8 @@ def _metric(name: str, runs: Sequence[Facts], *, marked: bool) -> Row:
     tests = [run.test for run in runs]
     notes = [interval(test.intervals[name]) if test and name in test.intervals else "" for test in tests]
     values = [test.value(name) if test else None for test in tests]
-    return _row(f"test {words(name)}", values, figure, marked=marked, notes=notes)
+    heading = " or ".join(dict.fromkeys(auc_words(test) for test in tests if test)) if name == "auc" else ""
+    return _row(f"test {heading or words(name)}", values, figure, marked=marked, notes=notes)
 
 
 def _chain(run: Facts) -> str:
@@ -131,7 +141,9 @@ def _flat(fields: dict[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, dict) and value:
             found |= _flat(value, f"{before}{name}.")
         else:
-            found[before + name] = "none" if value is None or value == {} else str(value)
+            texts = isinstance(value, (list, tuple)) and value and all(isinstance(each, str) for each in value)
+            empty = value is None or value == {}
+            found[before + name] = "none" if empty else ", ".join(value) if texts else str(value)
     return found
 
 

@@ -1,6 +1,6 @@
 """From the facts of a run to what each part of its page shows: rows, figures and words, not yet HTML."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ SAMPLES = 8  # of each class
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier")  # of K classes
 MOST_CURVES = 8  # of classes; more cannot be told apart
+ROC_POINTS = 201  # of a curve that is a mean of others
 WORDS = {
     "auc": "AUC", "macro_auc": "macro AUC", "f1": "F1", "kappa": "Cohen's kappa", "brier": "Brier score",
     "sensitivity_95": "sensitivity 95 %", "youden": "Youden's J",
@@ -242,26 +243,46 @@ def confusion(facts: Facts) -> list[list[int]]:
 
 def class_curves(facts: Facts) -> list[Plot]:
     """Return the ROC of each of K classes against the rest, of the test images; at most MOST_CURVES."""
-    golden = facts.golden
-    if golden is None or golden.outputs.shape[1] == 1 or facts.exported is None or facts.exported.choice is None:
-        return []
-    _answers(facts)  # stops where the two do not fit
-    odds = log_odds(facts.exported.choice.real(golden.outputs))
     plot = Plot("ROC, each class against the rest", "1 - specificity", "sensitivity", (0, 1), (0, 1), diagonal=True)
-    for k, name in enumerate(facts.class_names[:MOST_CURVES]):
-        found = curves(odds[:, k], (golden.labels == k).astype(np.int64)) if k < odds.shape[1] else None
+    for k, (name, found) in enumerate(zip(facts.class_names[:MOST_CURVES], _curves_of_each(facts), strict=False)):
         if found is not None:
             plot.line(name, found.false_rate, found.sensitivity, k)
     return [plot] if plot.series else []
 
 
+def _curves_of_each(facts: Facts) -> Iterator[Curves | None]:
+    """Yield the curves of each of K classes against the rest, of the test images; none of one logit."""
+    golden = facts.golden
+    if golden is None or golden.outputs.shape[1] == 1 or facts.exported is None or facts.exported.choice is None:
+        return
+    _answers(facts)  # stops where the two do not fit
+    odds = log_odds(facts.exported.choice.real(golden.outputs))
+    for k in range(odds.shape[1]):
+        yield curves(odds[:, k], (golden.labels == k).astype(np.int64))
+
+
+def _add_macro(roc: Plot, name: str, facts: Facts, number: int) -> None:
+    """Draw a run of K classes: at each 1 - specificity the mean over classes of the sensitivity that is reached."""
+    found = [each for each in _curves_of_each(facts) if each is not None]
+    if found:
+        rates = np.linspace(0, 1, ROC_POINTS)
+        reached = [c.sensitivity[np.searchsorted(c.false_rate, rates, side="right") - 1] for c in found]
+        area = None if facts.test is None else facts.test.auc
+        roc.line(f"{name}: macro AUC {figure(area)}", rates, np.mean(reached, axis=0), number)
+
+
 def curve_plots(runs: Sequence[tuple[str, Facts]]) -> list[Plot]:
-    """Return ROC and precision-recall of the test images of one or several runs, with operating points of one."""
+    """Return ROC and precision-recall of the test images of one or several runs, with operating points of one.
+
+    Of several, those of K classes have the mean ROC of their classes; of one, see `class_curves`.
+    """
     roc = Plot("ROC", "1 - specificity", "sensitivity", (0, 1), (0, 1), diagonal=True)
     recall = Plot("Precision-recall", "recall (sensitivity)", "precision", (0, 1), (0, 1))
     for number, (name, facts) in enumerate(runs):
         one_logit = facts.golden is not None and facts.golden.outputs.shape[1] == 1
         found = curves(facts.golden.logits, facts.golden.labels) if facts.golden is not None and one_logit else None
+        if len(runs) > 1 and not one_logit:
+            _add_macro(roc, name, facts, number)
         if found is None:
             continue
         area = None if facts.test is None else facts.test.auc

@@ -147,10 +147,29 @@ def test_any_value_in_any_place_is_shown_or_one_sentence(three: Place, tmp_path:
 
 def test_compare_and_results_have_its_row(three: Place) -> None:
     out = three("compare", "tiny", "tiny")
-    assert out.code == 0 and "test AUC" in " ".join(out.out.split()) and "kappa" in out.out
+    assert out.code == 0 and "test macro AUC" in " ".join(out.out.split()) and "kappa" in out.out
     results = three("results")
     assert results.code == 0 and "64-8-3 W4A4" in results.out
     assert "(macro)" in " ".join(results.out.split())
+
+
+def test_beside_a_run_of_two_classes_the_classes_and_both_curves_are_shown(three: Place) -> None:
+    three.experiment("two.yaml", data={"source": str(three.folder / "xrays")})
+    file = three.folder / "two.yaml"
+    file.write_text(file.read_text().replace("name: tiny", "name: two"))
+    assert three("train", "two.yaml").code == three("export", "two.yaml").code == 0
+    out = three("compare", "tiny", "two")
+    assert out.code == 0, out.err
+    said = " ".join(out.out.split())
+    assert "test macro AUC or AUC" in said and "classes NORMAL, BACTERIA, VIRUS NORMAL, PNEUMONIA" in said
+    html = (three.folder / "runs" / "compare.html").read_text()
+    tests = (
+        read_record(three.folder / "runs" / name / "train" / "metrics.json", Metrics).test for name in ("tiny", "two")
+    )
+    first, second = (f"{test.auc:.4f}" for test in tests if test is not None and test.auc is not None)
+    assert f"tiny: macro AUC {first}" in html and f"two: AUC {second}" in html
+    row = html[html.index("data.classes") :]
+    assert re.findall(r"<td[^>]*>([^<]*)<", row)[:2] == ["NORMAL, BACTERIA, VIRUS", "none"]
 
 
 def test_a_trial_of_a_sweep_is_judged_by_the_macro_auc(three: Place, tmp_path: Path) -> None:
