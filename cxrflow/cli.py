@@ -538,6 +538,14 @@ def sweep_run(
     _show_points(*found, console)
 
 
+@sweep_app.command("show")
+def sweep_show(folder: SweepFolder) -> None:
+    """Make table, figures and page again from what is in a sweep's folder: nothing is trained or synthesised."""
+    from cxrflow.sweep import command
+
+    _show_points(folder, *command.show(folder), Console())
+
+
 @sweep_app.command("select")
 def sweep_select(
     folder: SweepFolder,
@@ -550,7 +558,7 @@ def sweep_select(
     if on != "validation":
         raise ConfigError(f"--on is {on}, expected validation: test images choose nothing.")
     console = Console()
-    _show_points(*command.select(folder, top=top, console=console), console)
+    _show_points(folder, *command.select(folder, top=top, console=console), console)
 
 
 @sweep_app.command("refit")
@@ -561,13 +569,13 @@ def sweep_refit(folder: SweepFolder) -> None:
     print(command.refit(folder).sentence())
 
 
-def _show_points(points: list[dict[str, Any]], damaged: Sequence[CxrflowError], console: Console) -> None:
+def _show_points(folder: Path, points: list[dict[str, Any]], damaged: Sequence[CxrflowError], console: Console) -> None:
     from cxrflow import summary
-    from cxrflow.sweep.page import cell, columns
+    from cxrflow.sweep.page import PAGE, cells, columns
 
     shown = columns(points)
-    rows = [tuple(cell(point.get(name)) for name in shown) for point in points]
-    console.out.print(summary.points_table("The front", list(shown.values()), rows))
+    console.out.print(summary.points_table("The front", list(shown.values()), cells(points, shown)))
+    print(f"{folder / PAGE}. {DISCLAIMER}")
     _tell(damaged)
 
 

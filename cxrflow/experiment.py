@@ -1,6 +1,8 @@
 """The experiment file: one YAML file that says everything that can change a result."""
 
+import copy
 import difflib
+import functools
 import os
 import re
 import reprlib
@@ -400,6 +402,22 @@ def _resolve_paths(raw: dict[str, Any], base: Path) -> None:
         _resolve(raw, ("model", name), base)
     for field in (("train", "init_from"), ("train", "distill", "teacher")):
         _resolve(raw, field, base, keep=lambda value: len(Path(value).parts) == 1)  # the name of a run
+
+
+def resolved(field: str, value: Any, base: Path) -> Any:
+    """Return the value of a dotted field with relative paths as they are meant beside a file in the folder `base`.
+
+    Raises:
+        ConfigError: it is no usable path.
+    """
+    *sections, name = field.split(".")
+    holder: dict[str, Any] = {name: copy.deepcopy(value)}
+    raw = functools.reduce(lambda inner, section: {section: inner}, reversed(sections), holder)
+    try:
+        _resolve_paths(raw, base)
+    except (OSError, ValueError, RuntimeError) as err:  # as in load_experiment
+        raise ConfigError(f"'{field}' is no usable path ({_one_line(err)}).") from err
+    return holder[name]
 
 
 def _resolve(values: Any, field: Sequence[str], base: Path, keep: Callable[[str], bool] = lambda _: False) -> None:

@@ -254,7 +254,7 @@ def _spread(values: Sequence[float | None]) -> str:
     return f"{mean(known):.4f} ± {stdev(known):.4f}" if len(known) == len(values) else ""
 
 
-def points_table(title: str, headings: Sequence[str], rows: Sequence[tuple[str, ...]]) -> RenderableType:
+def points_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
     """Points of a sweep; the first column is text."""
     return _table(f"{title}. {DISCLAIMER}", tuple(headings), list(rows), text=[headings[0]])
 

@@ -8,12 +8,12 @@ from contract.errors import ArtifactError, ConfigError
 from contract.files import spare, write_whole
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, load_experiment
-from cxrflow.runs import locked, writing
+from cxrflow.runs import fingerprint, locked, writing
 from cxrflow.stage_table import STAGES
 from cxrflow.stages import Run, load_data
 from cxrflow.sweep import model, page, table
 from cxrflow.sweep.drive import drive
-from cxrflow.sweep.spec import Sweep, load_sweep, parse_sweep
+from cxrflow.sweep.spec import Sweep, checked, load_sweep, parse_sweep
 from finn_build.targets.boards import BOARDS
 
 COPY = "sweep.yaml"  # of the file, beside its results
@@ -21,17 +21,43 @@ COPY = "sweep.yaml"  # of the file, beside its results
 
 def run(
     file: Path, *, runs: Path, data: Path | None, workers: int, address: str | None, yes: bool, console: Console
-) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
-    """Do what is left of a sweep; return its front, and what is wrong with damaged trials."""
+) -> tuple[Path, list[dict[str, Any]], list[ArtifactError]]:
+    """Do what is left of a sweep; return its folder, its front, and what is wrong with damaged trials."""
     sweep, base = load_sweep(file, data=data, yes=yes)
     folder = runs / sweep.name
     spare([folder], base.data.files, option="--runs")
     with locked(folder), writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / COPY, file.read_text(encoding="utf-8"))
-        xrays = load_data(base, cache=folder / ".cache", console=console)  # once, before the workers all want it
-        drive(sweep, base, folder, data=xrays.fingerprint, workers=workers, address=address, console=console)
+        read = _read(sweep, base, folder, console)
+        drive(sweep, base, folder, data=read, workers=workers, address=address, console=console)
         results = settle(sweep, folder, console)
+        publish(sweep, results, folder)
+        return folder, list(results.front), _damaged(results)
+
+
+def _read(sweep: Sweep, base: Experiment, folder: Path, console: Console) -> str:
+    """Read every set of X-rays that a point names, once, before the workers all want it; return their fingerprint."""
+    named = {"data.seed", "data.val_fraction"}.isdisjoint
+    experiments = [base]
+    if any(field.startswith(("data.", "network.height", "network.width")) and named([field]) for field in sweep.fields):
+        experiments = [point.experiment(base) for point in checked(sweep)]
+    split = dict.fromkeys(("seed", "val_fraction"), 0.125)
+    sets = {
+        repr((one.data.model_copy(update=split), one.network.height, one.network.width)): one for one in experiments
+    }
+    found = [load_data(one, cache=folder / ".cache", console=console).fingerprint for one in sets.values()]
+    return found[0] if len(found) == 1 else fingerprint(dict(zip(sets, found, strict=True)))
+
+
+def show(folder: Path) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
+    """Write table, figures and page again from what is in a sweep's folder; return its front, and what is damaged.
+
+    Points that wait for Yosys stay as the cost model has them, which their columns say.
+    """
+    sweep = _sweep(folder)
+    with locked(folder), writing(folder):
+        results = _results(sweep, folder)
         publish(sweep, results, folder)
         return list(results.front), _damaged(results)
 

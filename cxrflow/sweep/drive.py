@@ -5,6 +5,7 @@ left. Trials that were under way go on at their last epoch, because a run does.
 """
 
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -83,6 +84,8 @@ def drive(
             run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0, callbacks=[watch]),
         ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
+    if watch.refused:
+        console.warn(f"{len(watch.refused)} proposals are not allowed; the first, {watch.refused[0]}")
     if watch.ended < sweep.size:
         raise SweepInterruptedError(
             f"the sweep was interrupted; {watch.ended} of {sweep.size} trials have ended and are kept. "
@@ -160,10 +163,10 @@ def _proposal(search: Search, values: dict[str, Any]) -> dict[str, Any] | None:
         if field not in values:
             return None
         if domain.choice:
-            listed = [list(value) if isinstance(value, tuple) else value for value in domain.choice]
-            if values[field] not in listed:
+            written, value = (json.loads(json.dumps(one)) for one in (domain.choice, values[field]))  # as rows have it
+            if value not in written:
                 return None
-            found[INDEX + field] = listed.index(values[field])
+            found[INDEX + field] = written.index(value)
         else:
             found[field] = values[field]
     return found
@@ -189,6 +192,7 @@ class _Watch(tune.Callback):
         self, trial: Callable[[dict[str, Any]], Trial], progress: ProgressFunction, ended: int, total: int
     ) -> None:
         self._trial, self._progress, self.ended, self._total = trial, progress, ended, total
+        self.refused: list[str] = []  # why, of proposals that are no experiment
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what Tune keeps of it on disk: a bar on a terminal cannot be kept, and nobody reads it."""
@@ -203,10 +207,14 @@ class _Watch(tune.Callback):
         self._end(trial, "failed", "its process ended without a word; is there enough memory?")
 
     def _end(self, trial: Any, status: str, error: str) -> None:
-        one = self._trial(trial.config)
-        if one.row() is None:
-            one.write(status, error=error)
         self.ended += 1
+        try:
+            one = self._trial(trial.config)
+        except ConfigError as err:  # numbers that do not go together: it has no run, and so no row
+            self.refused.append(str(err))
+        else:
+            if one.row() is None:
+                one.write(status, error=error)
         self._progress(self.ended, self._total)
 
 

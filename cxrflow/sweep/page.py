@@ -1,7 +1,7 @@
 """Figures of a sweep and sweep.html, which holds them: accuracy against bits and against hardware."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report.page import render
 from cxrflow.sweep.model import CostModel
-from cxrflow.sweep.spec import Sweep
-from cxrflow.sweep.table import DAMAGED
+from cxrflow.sweep.spec import Sweep, plain
+from cxrflow.sweep.table import DAMAGED, kind
 from cxrflow.sweep.trial import ENDED
 
 PAGE = "sweep.html"
@@ -40,6 +40,8 @@ COLUMNS = {
     "test_accuracy": "test accuracy",
     "test_auc": "test AUC (of K classes macro)",
 }
+MOST_LINES = 12  # with a legend
+NAMED = "network."  # begins the fields that a network's name says
 Points = Sequence[dict[str, Any]]
 
 
@@ -57,8 +59,8 @@ def figures(points: Points, front: Points, folder: Path) -> list[Path]:
     """Draw what the points allow as PNG and SVG in the new folder; return the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [_draw(folder / "pareto", lambda axes: _pareto(axes, points, front))]
-    for what, field in BITS.items():
-        if all(isinstance(point["values"].get(field), int) for point in points):
+    for what, field in BITS.items():  # a width per layer has no place on an axis
+        if all(type(point["values"].get(field)) is int for point in points):
             drawn.append(_draw(folder / f"auc-{what}", lambda axes, w=what: _bits(axes, points, w)))  # type: ignore[misc]
     drawn.append(_draw(folder / "latency", lambda axes: _latency(axes, points)))
     return drawn
@@ -84,8 +86,10 @@ def _pareto(axes: Axes, points: Points, front: Points) -> None:
     ):
         x, y, spread = _columns(group, "lut_equivalents", "monitor", "monitor_std")
         axes.errorbar(x, y, yerr=spread, fmt="o", ms=4, mfc=inside, capsize=2, color="tab:gray", label=label)
-    x, y, spread = _columns(front, "lut_equivalents", "monitor", "monitor_std")
-    axes.errorbar(x, y, yerr=spread, fmt="o-", ms=5, capsize=2, color="tab:blue", label="front, by Yosys")
+    for number, (alike, group) in enumerate(_by_kind(front).items()):
+        x, y, spread = _columns(group, "lut_equivalents", "monitor", "monitor_std")
+        label = f"front{alike and ' of ' + alike}, by Yosys"
+        axes.errorbar(x, y, yerr=spread, fmt="o-", ms=5, capsize=2, color=f"C{number}", label=label)
     for number, point in enumerate(front):
         name, place = point["network"].rpartition(" ")[2], (point["lut_equivalents"], point["monitor"])
         aside = (-4, 5) if number % 2 else (4, -10)  # neighbours would write over each other
@@ -95,21 +99,40 @@ def _pareto(axes: Axes, points: Points, front: Points) -> None:
     axes.legend(loc="lower right")
 
 
+def _by_kind(points: Points) -> dict[str, list[dict[str, Any]]]:
+    """Return points that are compared with each other, by what they have in common; "" where all are."""
+    kinds = [kind(point) for point in points]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for one, point in zip(kinds, points, strict=True):
+        groups.setdefault(", ".join(one) if len(set(kinds)) > 1 else "", []).append(point)
+    return groups
+
+
 def _bits(axes: Axes, points: Points, what: str) -> None:
-    """Validation AUC over the width of weights or activations, a line per width of the other."""
-    other = next(name for name in BITS if name != what)
-    groups: dict[Any, list[dict[str, Any]]] = {}
+    """Validation AUC over the width of weights or activations, a line per value of the other fields that vary."""
+    groups: dict[str, list[dict[str, Any]]] = {}
     for point in points:
-        groups.setdefault(point["values"].get(BITS[other]), []).append(point)
-    for value, group in sorted(groups.items(), key=lambda item: str(item[0])):
+        groups.setdefault(_others(point, what), []).append(point)
+    for value, group in sorted(groups.items()):
         ordered = sorted(group, key=lambda point: int(point["values"][BITS[what]]))
         x = [point["values"][BITS[what]] for point in ordered]
         y, spread = _columns(ordered, "monitor", "monitor_std")
-        axes.errorbar(x, y, yerr=spread, marker="o", ms=4, capsize=2, label=f"{other}: {value} bit")
+        axes.errorbar(x, y, yerr=spread, marker="o", ms=4, capsize=2, label=value or None)
     axes.set(
         xlabel=f"width of the {what} [bit]", ylabel=MONITOR, xticks=sorted({p["values"][BITS[what]] for p in points})
     )
-    axes.legend(fontsize=7)
+    if 1 < len(groups) <= MOST_LINES:
+        axes.legend(fontsize=7)
+
+
+def _others(point: dict[str, Any], what: str) -> str:
+    """Return the values of all fields that vary but for the width of `what`."""
+    words = {field: f"{name}: {{}} bit" for name, field in BITS.items()}
+    fields = {field: value for field, value in point["values"].items() if field != BITS[what]}
+    return ", ".join(
+        words[field].format(plain(value)) if field in words and type(value) is int else f"{field}: {plain(value)}"
+        for field, value in fields.items()
+    )
 
 
 def _latency(axes: Axes, points: Points) -> None:
@@ -136,15 +159,13 @@ def _columns(points: Points, *names: str) -> list[Any]:
 def write_page(sweep: Sweep, results: Results, pictures: Sequence[Path], folder: Path) -> Path:
     """Write sweep.html, one file with everything in it."""
     shown = columns(results.points)
+    ordered = sorted(results.points, key=lambda point: -float(point["monitor"]))
     content = {
         "name": sweep.name,
         "counts": {status: sum(row["status"] == status for row in results.rows) for status in (*ENDED, DAMAGED)},
         "columns": shown,
-        "front": [[cell(point.get(name)) for name in shown] for point in results.front],
-        "points": [
-            [cell(point.get(name)) for name in shown]
-            for point in sorted(results.points, key=lambda point: -float(point["monitor"]))
-        ],
+        "front": cells(results.front, shown),
+        "points": cells(ordered, shown),
         "failed": [(row["run"], row["error"]) for row in results.rows if row["status"] in ("failed", DAMAGED)],
         "model": results.model,
         "pictures": [
@@ -157,8 +178,25 @@ def write_page(sweep: Sweep, results: Results, pictures: Sequence[Path], folder:
 
 
 def columns(points: Points) -> dict[str, str]:
-    """Return the headings of the columns that any of the points has, by their names."""
-    return {name: text for name, text in COLUMNS.items() if any(name in point for point in points)}
+    """Return the headings of the columns that any of the points has, by their names.
+
+    What varies and is in no network's name has a column, too: a field, and the board.
+    """
+    fields = dict.fromkeys(field for point in points for field in point["values"] if not field.startswith(NAMED))
+    varies = {"board": "board"} if len({point["board"] for point in points}) > 1 else {}
+    network, *others = COLUMNS.items()
+    found = {name: text for name, text in others if any(name in point for point in points)}
+    return dict([network]) | varies | {field: field for field in fields} | found
+
+
+def figure(point: dict[str, Any], column: str) -> Any:
+    """Return what a point has in a column; None where it has nothing."""
+    return point["values"].get(column, point.get(column))
+
+
+def cells(points: Points, shown: Iterable[str]) -> list[list[str]]:
+    """Return a row of texts per point, for the columns `shown`."""
+    return [[cell(figure(point, name)) for name in shown] for point in points]
 
 
 def cell(value: Any) -> str:
@@ -166,7 +204,7 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, float):
-        return str(value)
+        return plain(value)
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.4f}" if abs(value) < 1 else f"{value:.1f}"
+    return f"{value:.4f}" if 1e-2 <= abs(value) < 1 else f"{value:.4g}" if abs(value) < 1e-2 else f"{value:.1f}"

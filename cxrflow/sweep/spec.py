@@ -3,28 +3,56 @@
 import hashlib
 import itertools
 import math
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from contract.errors import ConfigError
 from contract.fields import Fields
-from cxrflow.experiment import Experiment, PlainName, explain, load_experiment, read_fields
+from cxrflow.experiment import Experiment, PlainName, explain, load_experiment, read_fields, resolved
 
 EXAMPLE = "Compare with experiments/sweep-bits.yaml."
 MANY = 10_000  # points that nobody asks for by accident
 READABLE = 40  # characters of a run's name that its values may take
-Value = bool | int | float | str | tuple[Any, ...] | None
+Value = bool | int | float | str | tuple[Any, ...] | dict[str, Any] | None  # whatever a field of an experiment may be
 Values = Mapping[str, Value]  # dotted field of the experiment -> its value
+
+
+def _plain_values(listed: Any) -> Any:
+    """Refuse what is no list, what YAML has and no experiment, such as a date, and what is there twice."""
+    if not isinstance(listed, list | tuple):
+        raise ValueError(f"found {reprlib.repr(listed)}, expected a list of values such as [1, 2, 4]")
+    for value in listed:
+        if not isinstance(value, bool | int | float | str | list | tuple | dict | None):
+            raise ValueError(f"found a {type(value).__name__}, expected numbers, texts, lists, fields or nothing")
+    known = list(map(repr, listed))
+    twice = next((text for text in known if known.count(text) > 1), None)
+    if twice is not None:  # two trials in one folder
+        raise ValueError(f"{twice[:60]} is there more than once; keep one of them")
+    return listed
+
+
+def _dotted(fields: Any) -> Any:
+    """Refuse what is no field of a section: a whole section, or the name, which is the sweep's to give."""
+    for field in fields if isinstance(fields, dict) else ():
+        if "." not in str(field):
+            raise ValueError(f"{reprlib.repr(field)} is no field with its section, such as network.weight_bits")
+    return fields
+
+
+Choices = Annotated[tuple[Value, ...], BeforeValidator(_plain_values)]
+Grid = Annotated[dict[str, Annotated[Choices, Field(min_length=1)]], BeforeValidator(_dotted), Field(min_length=1)]
+Space = Annotated[dict[str, "Domain"], BeforeValidator(_dotted), Field(min_length=1)]
 
 
 class Domain(Fields):
     """What a field may be in a search: one of `choice`, or a number from `low` to `high`."""
 
-    choice: tuple[Value, ...] = ()
+    choice: Choices = ()
     low: float | None = None
     high: float | None = None
     log: bool = False  # equally likely per factor rather than per difference
@@ -36,6 +64,8 @@ class Domain(Fields):
             raise ValueError("give either 'choice', a list that is not empty, or 'low' and 'high'")
         if self.low is not None and self.high is not None and (self.low >= self.high or (self.log and self.low <= 0)):
             raise ValueError(f"{self.low:g}..{self.high:g} is no range; give low < high, and above 0 with log")
+        if self.integer and any(end is not None and not end.is_integer() for end in (self.low, self.high)):
+            raise ValueError(f"{self.low:g}..{self.high:g} ends at no whole number, expected two with 'integer'")
         return self
 
     @property
@@ -49,7 +79,7 @@ class Search(Fields):
     """Optuna proposes points: higher validation AUC, fewer LUT-equivalents, more images/s."""
 
     trials: Annotated[int, Field(ge=1, le=MANY)]
-    space: Annotated[dict[str, Domain], Field(min_length=1)]
+    space: Space
     stop_hopeless: bool = True  # ASHA ends trials whose validation AUC is behind the others'
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of the proposals
 
@@ -68,7 +98,7 @@ class Sweep(Fields):
 
     name: PlainName  # also the folder's name
     experiment: Path  # what every run is like but for the fields below
-    grid: Annotated[dict[str, Annotated[tuple[Value, ...], Field(min_length=1)]], Field(min_length=1)] | None = None
+    grid: Grid | None = None
     search: Search | None = None
     seeds: Annotated[int, Field(ge=1, le=100)] = 1  # runs per point, each with its own training and validation split
     limits: Limits = Limits()
@@ -94,10 +124,25 @@ class Sweep(Fields):
         return self.seeds * math.prod(len(values) for values in (self.grid or {}).values())
 
     def points(self) -> "Iterator[Point]":
-        """Yield the grid's points, all seeds of one after the other."""
-        for values in itertools.product(*(self.grid or {}).values()):
+        """Yield the grid's points, all seeds of one after the other; of a search, every choice with every other."""
+        space = {} if self.search is None else {field: domain.ends for field, domain in self.search.space.items()}
+        for values in itertools.product(*(self.grid or space).values()):
             for seed in range(self.seeds):
                 yield Point(tuple(zip(self.fields, values, strict=True)), seed)
+
+    def beside(self, folder: Path) -> "Sweep":
+        """Return the sweep with its values' relative paths as they are meant beside its file: workers are elsewhere."""
+
+        def meant(field: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
+            return tuple(resolved(field, value, folder) for value in values)
+
+        if self.search is None:
+            return self.model_copy(update={"grid": {name: meant(name, v) for name, v in (self.grid or {}).items()}})
+        space = {
+            field: domain.model_copy(update={"choice": meant(field, domain.choice)})
+            for field, domain in self.search.space.items()
+        }
+        return self.model_copy(update={"search": self.search.model_copy(update={"space": space})})
 
 
 @dataclass(frozen=True)
@@ -110,13 +155,14 @@ class Point:
     @property
     def name(self) -> str:
         """Of the run: readable where that is short, unique always."""
-        words = "_".join(f"{field.rpartition('.')[2]}-{_plain(value)}" for field, value in self.values)
+        words = "_".join(f"{field.rpartition('.')[2]}-{plain(value)}" for field, value in self.values)
         digest = hashlib.sha256(repr(self.values).encode()).hexdigest()[:8]
         return f"{words[:READABLE]}_{digest}"
 
     def experiment(self, base: Experiment) -> Experiment:
         """Return the trial's experiment. Raises ConfigError, in a sentence, where a value is not allowed."""
         content = base.model_dump(mode="json")
+        content["network"].pop("outputs", None)  # as many as the classes need, which may be among the values
         for field, value in self.values:
             *sections, last = field.split(".")
             section = content
@@ -130,21 +176,33 @@ class Point:
             section[last] = value
         content["name"] = self.name
         try:
-            return Experiment.model_validate(content).seeded(self.seed)
+            experiment = Experiment.model_validate(content).seeded(self.seed)
         except ValidationError as err:
-            shown = ", ".join(f"{field} {_plain(value)}" for field, value in self.values)
-            raise ConfigError(f"the point {shown}: {explain(err, Experiment)}") from err
+            raise ConfigError(f"the point {self}: {explain(err, Experiment)}") from err
+        if not experiment.network.is_quantized:
+            raise ConfigError(
+                f"the point {self}: a float layer cannot become hardware, and a sweep builds every point. Give "
+                "widths of 1 to 8 bits, or train the float network alone with `cxrflow train`."
+            )
+        return experiment
+
+    def __str__(self) -> str:
+        """Return the fields and their values as a sentence has them."""
+        return ", ".join(f"{field} {plain(value)}" for field, value in self.values)
 
 
-def _plain(value: Value) -> str:
+def plain(value: object) -> str:
+    """Return a value of a field as one word."""
     if isinstance(value, tuple | list):
-        return "x".join(map(_plain, value))
+        return "x".join(map(plain, value))
+    if isinstance(value, dict):
+        return "x".join(f"{name}-{plain(inner)}" for name, inner in value.items())
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isalnum() or c in ".-" else "-" for c in text)
 
 
 def load_sweep(path: Path, *, data: Path | None = None, yes: bool = False) -> tuple[Sweep, Experiment]:
-    """Read a sweep file and its experiment, and check every point of a grid.
+    """Read a sweep file and its experiment, and check every point: of a search, every choice with every other.
 
     Args:
         path: the YAML file.
@@ -154,14 +212,24 @@ def load_sweep(path: Path, *, data: Path | None = None, yes: bool = False) -> tu
     Raises:
         ConfigError: a field is unknown or wrong, the grid is empty or huge, or a point is not allowed.
     """
-    sweep = parse_sweep(path)
+    sweep = parse_sweep(path).beside(path.parent)
     beside = path.parent / sweep.experiment
     base = load_experiment(beside if beside.exists() else sweep.experiment, data=data)
+    if base.model is not None:
+        raise ConfigError(
+            f"{path} is about {sweep.experiment}, an imported network, which is not trained here and so cannot vary. "
+            "Give the experiment of a training."
+        )
     if sweep.size > MANY and not yes:
         raise ConfigError(f"{path} asks for {sweep.size:,} runs, expected at most {MANY:,}. Give --yes if it is meant.")
-    for point in itertools.islice(sweep.points(), MANY) if sweep.grid is not None else _corners(sweep):
+    for point in checked(sweep):
         point.experiment(base)
     return sweep, base
+
+
+def checked(sweep: Sweep) -> Iterator[Point]:
+    """Yield the points that are checked before anything runs: all, or of more than MANY the first, and every value."""
+    return itertools.chain(_each_value(sweep), itertools.islice(sweep.points(), MANY))
 
 
 def parse_sweep(path: Path) -> Sweep:
@@ -172,10 +240,10 @@ def parse_sweep(path: Path) -> Sweep:
         raise ConfigError(f"{path}: {explain(err, Sweep, example=EXAMPLE)}") from err
 
 
-def _corners(sweep: Sweep) -> Iterator[Point]:
+def _each_value(sweep: Sweep) -> Iterator[Point]:
     """Yield points of a search that have each field's every choice, or its ends, once."""
-    assert sweep.search is not None
-    ends = {field: domain.ends for field, domain in sweep.search.space.items()}
+    space = {} if sweep.search is None else sweep.search.space
+    ends = {field: domain.ends for field, domain in space.items()}
     first: dict[str, Value] = {field: values[0] for field, values in ends.items()}
     for field, values in ends.items():
         for value in values:

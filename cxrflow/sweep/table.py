@@ -16,7 +16,7 @@ from contract.record import read_record
 from contract.table import write_csv
 from cxrflow.report.facts import collect
 from cxrflow.stage_table import STAGES
-from cxrflow.sweep.spec import Limits
+from cxrflow.sweep.spec import Limits, plain
 from cxrflow.sweep.trial import ROW, Row
 from finn_build.resources import YOSYS, of_source
 from finn_build.targets.boards import BOARDS
@@ -24,6 +24,7 @@ from qnn.records import Metrics
 
 # What a point is judged by: column, and whether more of it is better.
 JUDGED = (("monitor", True), ("lut_equivalents", False), ("images_per_s", True))
+MEASURED_ON = ("data.", "train.validation_augment")  # fields with which a validation AUC is one of other images
 LIMITED = ("lut", "bram18", "dsp", "latency_us")
 DAMAGED = "damaged"  # the status of a row that stands for a trial whose files cannot be believed
 
@@ -78,7 +79,7 @@ def frame(found: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _cell(value: Any) -> Any:
-    return "x".join(map(str, value)) if isinstance(value, list) else value
+    return plain(value) if isinstance(value, list | dict) else value
 
 
 def points(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -100,7 +101,7 @@ def _mean(group: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def front(candidates: Sequence[dict[str, Any]], limits: Limits) -> list[dict[str, Any]]:
-    """Return the points within the limits that no other one equals or beats in everything, cheapest first.
+    """Return the points within the limits that no other one like it equals or beats in everything, cheapest first.
 
     Raises:
         ConfigError: no point is within a limit; names the nearest.
@@ -126,7 +127,15 @@ def _taken(point: dict[str, Any], name: str) -> float:
     return float(point.get(f"yosys_{name}", point[name]))
 
 
+def kind(point: dict[str, Any]) -> tuple[str, ...]:
+    """Return what two points must have in common to be compared: a family of parts, and validation images."""
+    on = {name: value for name, value in point["values"].items() if name.startswith(MEASURED_ON)}
+    return BOARDS[point["board"]].vivado_family, *(f"{name} {plain(value)}" for name, value in on.items())
+
+
 def _beats(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    if kind(one) != kind(other):  # a LUT of another family holds another amount
+        return False
     gains = [(one[name] - other[name]) * (1 if more else -1) for name, more in JUDGED]
     return bool(min(gains) >= 0 and max(gains) > 0)
 

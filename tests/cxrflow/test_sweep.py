@@ -7,12 +7,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 from typer.testing import CliRunner
@@ -22,9 +24,9 @@ from cxrflow.cli import app
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.report.page import write_report
 from cxrflow.stage_table import BUILT
-from cxrflow.sweep import command, drive, model, table
+from cxrflow.sweep import command, drive, model, page, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
-from cxrflow.sweep.trial import Trial
+from cxrflow.sweep.trial import Row, Trial
 from finn_build.records import PricedNode
 from tests.cxrflow.conftest import Place, draw_xrays
 
@@ -101,6 +103,24 @@ class TestFile:
                 {"grid": None, "search": {"trials": 3, "space": {"train.lr": {"low": True, "high": 2}}}},
                 "True, expected a n",
             ),
+            (
+                {"grid": {"network": [{"hidden": [8]}]}},
+                "'network' is no field with its section, such as network.weight_",
+            ),
+            ({"grid": {"network.act_bits": 4}}, "found 4, expected a list of values"),
+            ({"grid": {"train.lr": [date(2020, 1, 2)]}}, "found a date, expected numbers"),
+            ({"grid": {"network.act_bits": [4, 2, 4]}}, "4 is there more than once"),
+            (
+                {"grid": {"network.weight_bits": [4, "float"]}},
+                "weight_bits float: a float layer cannot become hardware",
+            ),
+            (
+                {
+                    "grid": None,
+                    "search": {"trials": 3, "space": {"train.epochs": {"low": 1.5, "high": 3, "integer": True}}},
+                },
+                "no whole number",
+            ),
             ({"experiment": "missing.yaml"}, "missing.yaml is not there"),
             ({"name": "../x"}, "no plain name"),
         ],
@@ -117,7 +137,8 @@ class TestFile:
 
 
 def point(monitor: float, lut: float, fps: float, **more: Any) -> dict[str, Any]:
-    return {"monitor": monitor, "lut": lut, "lut_equivalents": lut, "images_per_s": fps, **more}
+    place = {"board": "pynq-z2", "values": {}}
+    return {"monitor": monitor, "lut": lut, "lut_equivalents": lut, "images_per_s": fps, **place, **more}
 
 
 def test_the_front_is_what_nothing_beats() -> None:
@@ -129,6 +150,109 @@ def test_the_front_is_what_nothing_beats() -> None:
     assert table.front(best, Limits(lut=160)) == [best[0], best[2]]
     with pytest.raises(ConfigError, match="no point of the sweep has lut of at most 50; the nearest has 100"):
         table.front(best, Limits(lut=50))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"board": "zcu104"},
+        {"values": {"data.source": "other"}},
+        {"values": {"train.validation_augment.scale": 0.1}},
+    ],
+)
+def test_points_are_compared_with_their_like_only(fields: dict[str, Any]) -> None:
+    """What beats in every figure beats nothing on another family of parts, or measured on other images."""
+    one, other = point(0.9, 100, 10), point(0.95, 50, 20, **fields)
+    assert table.front([one, other], Limits()) == [other, one]
+    assert set(page.columns([one, other])) >= set(fields.get("values", {"board"}))  # and it is said why
+
+
+# Two values of every field of an experiment, by its dotted name; a field of a section that may be None is a section's.
+VALUES: dict[str, list[Any]] = {
+    "data.source": ["phantom", "xrays"], "data.label": ["Finding", None], "data.label_table": [None, "labels.csv"],
+    "data.positive": ["PNEUMONIA", None], "data.negative": ["NORMAL", "*"], "data.uncertain": ["drop", "negative"],
+    "data.blank": ["drop", "refuse"], "data.classes": [["NORMAL", "BACTERIA", "VIRUS"], None],
+    "data.val_fraction": [0.1, 0.25], "data.seed": [1, 2], "data.strict": [True, False],
+    "network.height": [8, 9], "network.width": [8, 9], "network.convolutions": [[], [4]],
+    "network.hidden": [[8], [8, 4]], "network.weight_bits": [[8, 4], 1], "network.act_bits": [[2], 4],
+    "network.outputs": [1], "train.epochs": [2, 3], "train.passes": [1, 2], "train.batch_size": [16, 8],
+    "train.lr": [1e-3, 1], "train.weight_decay": [0, 1e-4], "train.pct_start": [0.1, 0.5], "train.seed": [0, 2**63 - 1],
+    "train.device": ["cpu", "auto"], "train.patience": [None, 1], "train.class_balance": [True, False],
+    "train.augment": [{"enabled": False}, {"scale": 0.1, "gamma": 0}], "train.augment.enabled": [True, False],
+    "train.validation_augment": [{}, {"enabled": False}], "train.distill": [None, {"teacher": "best", "weight": 0.5}],
+    "train.init_from": [None, "other/run"], "train.operating_point": ["youden", "balanced"],
+    "train.one_class": [None, "VIRUS"], "export.factor_bits": [None, 8], "build.board": ["pynq-z2", "zcu104"],
+    "build.clk_ns": [10, 4.5], "build.target_fps": [1000, "max"], "build.folding": ["a.json"],
+    "build.activation": ["auto", "requantize"], "build.budget": [{"lut": 0.5}, {}], "build.budget.lut": [0.5, 0.6],
+    "build.sample": [1, 16],
+}  # fmt: skip
+ALSO = {"build.folding": {"build.target_fps": [None]}}  # what a field cannot be without
+NEVER_HARDWARE = {"network.convolutions"}  # a teacher's
+
+
+def test_every_field_has_values_here() -> None:
+    sections = {"data", "network", "train", "export", "build"}
+    fields = {f"{name}.{field}" for name in sections for field in _section(Experiment, name).model_fields}
+    assert fields <= VALUES.keys() and set(Experiment.model_fields) - sections == {"name", "model"}
+
+
+def _section(model: Any, name: str) -> Any:
+    return type(model.model_fields[name].default) if name != "build" else model.model_fields[name].annotation
+
+
+@pytest.mark.parametrize("field", sorted(VALUES.keys() - NEVER_HARDWARE))
+def test_every_field_of_an_experiment_can_vary(field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the file to the page, as after training: a list or a table once died in the figures, behind all of it."""
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())  # drawing takes a second
+    grid = {field: VALUES[field], **ALSO.get(field, {})}
+    space = {name: {"choice": values} for name, values in grid.items()}
+    for content in ({"grid": grid}, {"grid": None, "search": {"trials": 4, "space": space}}):
+        sweep, _ = load_sweep(written(tmp_path, **content))
+        points = list(sweep.points())
+        assert len({point.name for point in points}) == len(points) == len(VALUES[field])
+        found = []
+        for number, one in enumerate(points):
+            row = Row.model_validate(FINISHED | {"experiment": one.name, "values": dict(one.values)})
+            found.append(json.loads(row.model_dump_json(exclude_unset=True)) | {"monitor": 0.9 + number / 100})
+            if sweep.search is not None:  # what ended is proposed again as it was
+                proposal = drive._proposal(sweep.search, found[-1]["values"])
+                assert proposal is not None and drive._proposed(sweep.search, proposal) == one
+        table.save(found, tmp_path)
+        kept = pd.read_parquet(tmp_path / "results.parquet"), pd.read_csv(tmp_path / "results.csv")
+        assert [len(one) for one in kept] == [len(points)] * 2
+        together = table.points(found)
+        results = page.Results(found, together, table.front(together, sweep.limits), model.load(tmp_path))
+        drawn = page.figures(results.points, results.front, tmp_path / "figures")
+        text = page.write_page(sweep, results, drawn, tmp_path).read_text(encoding="utf-8")
+        assert "not a medical device" in text and (field in text or field.startswith("network."))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"network.weight_bits": [[8, 4], 4], "network.hidden": [[8], [8, 8]]},
+        {"network.weight_bits": [4, [8, "float"]]},
+        {"network.act_bits": [4, "float"]},
+    ],
+)
+def test_a_point_that_cannot_be_is_refused_before_anything_is_trained(fields: dict[str, Any], tmp_path: Path) -> None:
+    """In a grid and in a search alike, also where only two choices together are wrong."""
+    space = {name: {"choice": values} for name, values in fields.items()}
+    for content in ({"grid": fields}, {"grid": None, "search": {"trials": 3, "space": space}}):
+        with pytest.raises(ConfigError, match=r"the point .*(lists 2 widths|cannot become hardware)"):
+            load_sweep(written(tmp_path, **content))
+
+
+def test_a_relative_path_is_meant_beside_the_file(tmp_path: Path) -> None:
+    """Workers run elsewhere; the name of a run stays a name."""
+    (tmp_path / "other" / "run").mkdir(parents=True)
+    grid = {"train.init_from": ["other/run", "run"], "train.distill": [{"teacher": "other/run"}, {"teacher": "t"}]}
+    sweep, base = load_sweep(written(tmp_path, grid=grid))
+    trains = [point.experiment(base).train for point in sweep.points()]
+    assert {str(train.init_from) for train in trains} == {str(tmp_path / "other/run"), "run-seed0"}
+    assert {str(train.distill and train.distill.teacher) for train in trains} == {
+        str(tmp_path / "other" / "run"), "t-seed0"
+    }  # fmt: skip
 
 
 def test_a_field_may_have_values_of_several_kinds(tmp_path: Path) -> None:
@@ -174,6 +298,11 @@ def test_a_damaged_trial_is_a_row_that_says_so(text: str, tmp_path: Path) -> Non
     assert pd.read_csv(tmp_path / "results.csv")["status"].tolist() == [table.DAMAGED, "running"]
 
 
+FINISHED: dict[str, Any] = {
+    "key": "k", "run": "r", "status": "finished", "error": "", "node": "", "seed": 0, "network": "64-8-1 W4A4",
+    "monitor": 0.9, "training_s": 1.0, "board": "pynq-z2", "cycles": 10, "images_per_s": 10.0, "latency_us": 1.0,
+    "lut": 100, "ff": 10, "bram18": 1, "dsp": 0, "lut_equivalents": 120.0,
+}  # fmt: skip
 RUNNING = {
     "key": "k", "run": "good", "status": "running", "error": "", "node": "", "experiment": "e", "seed": 0,
     "values": {"network.hidden": [8]}, "network": "64-8-1 W4A4",
@@ -217,7 +346,7 @@ def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path)
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     """With a trial that fails, a second sweep beside it, and test images for what is selected."""
-    grid = {**GRID, "build.target_fps": [100_000, 1_000_000_000]}
+    grid = {**GRID, "network.act_bits": [[2]], "build.target_fps": [100_000, 1_000_000_000]}
     arguments = ("sweep", written(tmp_path, grid=grid), "--runs", tmp_path / "runs", "--workers")
     folder = tmp_path / "runs" / "tiny-sweep"
     process = cxrflow(*arguments, "2")
@@ -241,17 +370,19 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     kept = pd.read_parquet(folder / "results.parquet")
     assert len(kept) == len(pd.read_csv(folder / "results.csv")) == 4 and "test_auc" not in kept
     assert {path.name for path in (folder / "figures").glob("*.png")} == {
-        "pareto.png", "auc-weights.png", "auc-activations.png", "latency.png"
+        "pareto.png", "auc-weights.png", "latency.png"
     }  # fmt: skip
-    page = (folder / "sweep.html").read_text(encoding="utf-8")
-    assert "not a medical device" in page and "http" not in page.replace("http-equiv", "")
+    shown = (folder / "sweep.html").read_text(encoding="utf-8")
+    assert "not a medical device" in shown and "http" not in shown.replace("http-equiv", "")
+    (folder / "sweep.html").unlink()
     for words, printed in (
+        (["show", str(folder)], "sweep.html"),
         (["select", str(folder), "--on", "validation", "--top", "1"], "test accuracy"),
         (["refit", str(folder)], "off, median over"),
     ):
         answer = CliRunner().invoke(app, ["sweep", *words])
         assert answer.exit_code == 0 and printed in answer.output, answer.output
-    assert sum("test_auc" in row for row in table.rows(folder)) == 1
+    assert (folder / "sweep.html").is_file() and sum("test_auc" in row for row in table.rows(folder)) == 1
 
 
 @pytest.mark.slow
@@ -259,7 +390,11 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     """A second node takes trials of a sweep that is running; Optuna's proposals lie in the space."""
     from ray.cluster_utils import Cluster
 
-    space = {"network.hidden": {"choice": [[8], [4]]}, "train.lr": {"low": 1e-3, "high": 1e-2, "log": True}}
+    space = {
+        "network.hidden": {"choice": [[8], [4]]},
+        "network.weight_bits": {"choice": [[4, 2], 1]},
+        "train.lr": {"low": 1e-3, "high": 1e-2, "log": True},
+    }
     search = {"trials": 3, "space": space}
     file, folder = written(tmp_path, grid=None, search=search), tmp_path / "runs" / "tiny-sweep"
     handler = signal.getsignal(signal.SIGTERM)  # Ray takes it, for good
@@ -276,7 +411,8 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     assert [row["status"] for row in found].count("finished") + [row["status"] for row in found].count("stopped") == 3
     assert len({row["node"] for row in found if row["node"]}) == 2
     for row in found:
-        assert row["values"]["network.hidden"] in ([8], [4]) and 1e-3 <= row["values"]["train.lr"] <= 1e-2
+        assert row["values"]["network.hidden"] in ([8], [4]) and row["values"]["network.weight_bits"] in ([4, 2], 1)
+        assert 1e-3 <= row["values"]["train.lr"] <= 1e-2
 
 
 @pytest.mark.parametrize("stopped", [True, False])
