@@ -1,5 +1,8 @@
 """Fields of the files that people write by hand: unknown ones and booleans as numbers are mistakes, not values.
 
+The text below a field is what it means, in the schema and the reference made of it; its unit is in brackets. A field
+that takes a number or a text has examples.
+
 Python counts True as 1, and so does pydantic: `target_fps: true` would build for one image per second. Needs pydantic,
 so no deploy folder has this module.
 """
@@ -14,7 +17,9 @@ from contract.files import LONGEST_TEXT
 class Fields(BaseModel):
     """A section of such a file."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=LONGEST_TEXT)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, str_max_length=LONGEST_TEXT, use_attribute_docstrings=True
+    )
 
     @field_validator("*", mode="before")
     @classmethod

@@ -713,6 +713,21 @@ def serve(
 
 
 @app.command()
+def schema(
+    kind: Annotated[str, typer.Argument(help="Of which file: experiment, or sweep.")] = "experiment",
+    form: Annotated[str, typer.Option("--format", help="json, or markdown: the reference of both files.")] = "json",
+) -> None:
+    """Print the JSON schema of an experiment or a sweep file, by which editors complete and check."""
+    from cxrflow import schema as made
+
+    if kind not in made.KINDS:
+        raise ConfigError(f"'{kind}' is no kind of file, expected {' or '.join(made.KINDS)}.")
+    if form not in ("json", "markdown"):
+        raise ConfigError(f"--format is {form}, expected json or markdown.")
+    print(json.dumps(made.schema(kind), indent=2) if form == "json" else made.page(), end="\n" * (form == "json"))
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing and what it would enable."""
     from cxrflow import summary

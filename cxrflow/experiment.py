@@ -38,31 +38,52 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and pure Python reads 50 kB/s
 MAX_CLASS_NAME = 60  # letters
 EXAMPLE = "Compare with experiments/w8a8.yaml."
+REFERENCE = "docs/experiment-file.md"
+
+
+PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 
 
 def _plain_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not re.fullmatch(PLAIN_NAME, name):
         raise ValueError(f"'{name}' is no plain name; use up to 64 letters, digits, '.', '_' and '-'")
     return name
 
 
-PlainName = Annotated[str, AfterValidator(_plain_name)]  # of a run, and so of a folder
+PlainName = Annotated[  # of a run, and so of a folder
+    str, AfterValidator(_plain_name), Field(json_schema_extra={"pattern": f"^{PLAIN_NAME}$"}, examples=["w4a4-small"])
+]
 
 
 class DataConfig(Fields):
     """Where the X-rays come from and how training images are split."""
 
-    source: Literal["phantom"] | Path = "phantom"  # the synthetic set, or a folder, zip, npz or table; see docs/data.md
-    label: str | None = None  # column of a table that holds the label or the finding; None: one of the usual names
-    label_table: Path | None = None  # second table, which holds the labels; None: the source's own
-    positive: str | None = None  # class that is pneumonia; None: the names say so
-    negative: str | None = None  # class that is normal, "*" for all but the positive one; None: the other one of two
-    uncertain: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an uncertain label counts as
-    blank: Literal["refuse", "drop", "negative", "positive"] = "refuse"  # what an image without a label counts as
-    classes: tuple[str, ...] | None = None  # names of K classes, in the order of their numbers; None: two, as ever
-    val_fraction: float = Field(default=0.125, gt=0, lt=0.5)  # of the training images, by whole patients
-    seed: int = Field(default=0, ge=0, lt=2**32)  # of the split, and of the phantoms
-    strict: bool = False  # an unreadable image is an error instead of being skipped
+    source: Literal["phantom"] | Path = Field(default="phantom", examples=["path/to/chest_xray"])
+    """The synthetic set, or a folder, zip, npz or table; docs/data.md has them."""
+    label: str | None = Field(default=None, examples=["Pneumonia"])
+    """Column of a table that holds the label or the finding. null: one of the usual names."""
+    label_table: Path | None = Field(default=None, examples=["labels.csv"])
+    """A second table, which holds the labels. null: the source's own."""
+    positive: str | None = Field(default=None, examples=["PNEUMONIA"])
+    """The class that is pneumonia. null: the names say so."""
+    negative: str | None = Field(default=None, examples=["NORMAL", "*"])
+    """The class that is normal; "*" for all but the positive one. null: the other one of two."""
+    uncertain: Literal["refuse", "drop", "negative", "positive"] = "refuse"
+    """What an uncertain label counts as."""
+    blank: Literal["refuse", "drop", "negative", "positive"] = "refuse"
+    """What an image without a label counts as."""
+    classes: tuple[str, ...] | None = Field(
+        default=None,
+        json_schema_extra={"minItems": 2, "maxItems": MAX_CLASSES},
+        examples=[["NORMAL", "BACTERIA", "VIRUS"]],
+    )
+    """Names of K classes, in the order of their numbers. null: two, normal and pneumonia."""
+    val_fraction: float = Field(default=0.125, gt=0, lt=0.5, examples=[0.2])
+    """How much of the training images validates [share], by whole patients."""
+    seed: int = Field(default=0, ge=0, lt=2**32, examples=[1])
+    """Of the split, and of the phantoms."""
+    strict: bool = False
+    """Whether an unreadable image is an error instead of being skipped."""
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -129,23 +150,35 @@ class ModelConfig(Fields):
     """A network that somebody made elsewhere: the file takes the place of data, training and export."""
 
     model_config = ConfigDict(protected_namespaces=())
-    file: Path  # ONNX, quantized; see docs/import.md
-    input: Literal[tuple(["float", *VALUES])] | None = None  # type: ignore[valid-type] # what is fed; None: the file says
-    input_scale: float = Field(default=1.0, ge=MIN_SCALE, le=MAX_SCALE)  # the file reads this times what is fed
-    samples: Path | None = None  # .npz with an array x of inputs, on which every later stage is compared, too
-    labels: Path | None = None  # .npz with an array y: the class of each sample
+    file: Path = Field(examples=["network.onnx"])
+    """ONNX file of a quantized network."""
+    input: Literal[tuple(["float", *VALUES])] | None = None  # type: ignore[valid-type]
+    """What is fed. null: the file says."""
+    input_scale: float = Field(default=1.0, ge=MIN_SCALE, le=MAX_SCALE, examples=[0.00392156862745098])
+    """What is fed times this is what the file reads."""
+    samples: Path | None = Field(default=None, examples=["samples.npz"])
+    """.npz with an array x of inputs, on which every later stage is compared, too. null: made-up ones alone."""
+    labels: Path | None = Field(default=None, examples=["labels.npz"])
+    """.npz with an array y: the class of each sample. null: not known."""
 
 
 class Experiment(Fields):
     """One run, from X-rays or somebody's network to hardware."""
 
-    name: PlainName  # also the run folder's name
+    name: PlainName
+    """Of the run, and of its folder."""
     data: DataConfig = DataConfig()
+    """Where the X-rays come from."""
     network: NetworkSpec = NetworkSpec()
+    """Sizes and widths."""
     train: TrainConfig = TrainConfig()
-    model: ModelConfig | None = None  # None: the network is trained here
+    """How it is trained."""
+    model: ModelConfig | None = None
+    """A network that somebody made elsewhere. null: it is trained here."""
     export: ExportConfig = ExportConfig()
+    """How it becomes integers."""
     build: BuildConfig
+    """What hardware is made of it."""
 
     @model_validator(mode="after")
     def _others_stay_as_they_are(self) -> Self:
@@ -339,7 +372,7 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
         advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(section.model_fields)}."
-        return f"'{where}' is not a known field; {advice}"
+        return f"'{where}' is not a known field; {advice} {REFERENCE}{_anchor(model, location[:-1])} has them all."
     if first["type"] == "missing":
         return f"'{where}' is missing. {example}"
     if first["type"] == "value_error":
@@ -352,6 +385,21 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
             first["msg"].replace("Input should be", "expected").replace("String should have", "expected a text of")
         )
     return f"'{where}' is {_shortened(first['input'])}, {expected}. {example}"
+
+
+def refusal(raw: Mapping[str, Any]) -> str | None:
+    """Return what is said of an experiment's fields that are refused; None of those that are not."""
+    try:
+        Experiment.model_validate(raw)
+    except ValidationError as err:
+        return explain(err, Experiment)
+    return None
+
+
+def _anchor(model: type[BaseModel], sections: Sequence[str]) -> str:
+    """Return the part of the reference that is about a section of a file."""
+    part = "".join(sections) or {"Experiment": "the-experiment-file", "Sweep": "the-sweep-file"}.get(model.__name__, "")
+    return f"#{part}" if part else ""
 
 
 def _listed_names(value: Any) -> Any:

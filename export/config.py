@@ -8,6 +8,6 @@ from contract.fields import Fields
 class ExportConfig(Fields):
     """How a trained network becomes integers."""
 
-    # Bits of the factors that activations of 2 bits and more may be multiplied by; batch norm gains that need more are
-    # moved. None: the network stays as it was trained.
-    factor_bits: int | None = Field(default=None, ge=4, le=20)
+    factor_bits: int | None = Field(default=None, ge=4, le=20, examples=[12])
+    """Width of the factors that activations of 2 bits and more may be multiplied by [bit]: batch norm gains that need
+    more are moved. null: the network stays as it was trained."""

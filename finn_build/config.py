@@ -14,14 +14,22 @@ Activation = Literal["auto", "thresholds", "requantize"]  # what activations are
 class BuildConfig(Fields):
     """One build. Every field can change the hardware."""
 
-    board: str = "pynq-z2"
-    clk_ns: float = Field(default=10.0, ge=1, le=1000)  # target clock period [ns]; no part is faster
-    target_fps: PositiveInt | Literal["max"] | None = None  # images/s: the smallest folding that reaches it; or max
-    stream_bits: Literal[8, 16, 32, 64, 128] | None = None  # of the input stream; None: as the first layer reads
-    folding: Path | None = None  # or the folding is read from this JSON file, in FINN's own format
-    activation: Activation = "auto"  # thresholds, or multiply and shift where exact integers exist; auto: the cheaper
-    budget: dict[Literal["lut", "bram18", "dsp"], Share] = Field(default={})  # of the part, instead of the board's
-    sample: int = Field(default=16, ge=1)  # images on which every step's graph is executed
+    board: str = Field(default="pynq-z2", json_schema_extra={"enum": list(BOARDS)}, examples=["zcu104"])
+    """The board, and with it the part and its budget."""
+    clk_ns: float = Field(default=10.0, ge=1, le=1000, examples=[5.0])  # no part is faster
+    """Target clock period [ns]. In MHz it is 1000 / clk_ns: 10.0 is 100 MHz, 5.0 is 200 MHz, 8.0 is 125 MHz."""
+    target_fps: PositiveInt | Literal["max"] | None = Field(default=None, examples=[100000, "max"])
+    """Wanted rate [images/s]: the smallest folding that reaches it; or max, all that fits. null: see folding."""
+    stream_bits: Literal[8, 16, 32, 64, 128] | None = None
+    """Width of the input stream [bit], at most the DMA's of the board. null: as the first layer reads."""
+    folding: Path | None = Field(default=None, examples=["folding.json"])
+    """JSON file with the folding, in FINN's format. null: it is searched for target_fps. One of the two is given."""
+    activation: Activation = "auto"
+    """What activations are made of: thresholds, or multiply and shift where exact integers exist. auto: the cheaper."""
+    budget: dict[Literal["lut", "bram18", "dsp"], Share] = Field(default={}, examples=[{"lut": 0.5}])
+    """What the design may take [share of the part], by resource. What is not named: the board's own budget."""
+    sample: int = Field(default=16, ge=1, examples=[64])
+    """How many images every step's graph is executed on [images]."""
 
     @field_validator("board")
     @classmethod

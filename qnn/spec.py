@@ -6,7 +6,7 @@ hold; what a certain board cannot is refused before a run by `finn_build.foresig
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -27,9 +27,9 @@ MAX_CONVOLUTIONS = 5  # each halves the image side
 MAX_CHANNELS = 512
 MAX_CLASSES = 100
 
-Bits = int | Literal["float"]
-# How the threshold is chosen, on augmented validation images: even odds at equal class sizes, the largest Youden's J,
-# or the highest threshold that still finds 95 % of the pneumonias.
+Bits = Annotated[int, Field(ge=1, le=MAX_BITS)] | Literal["float"]
+Widths = Bits | Annotated[tuple[Bits, ...], Field(min_length=1)]
+LayerSize = Annotated[int, Field(ge=1, le=MAX_HIDDEN)]
 OperatingRule = Literal["balanced", "youden", "sensitivity_95"]
 
 
@@ -48,13 +48,27 @@ class NetworkSpec(Fields):
     that are all equal is kept as that one width, so that equal networks compare equal.
     """
 
-    height: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input rows [pixels]
-    width: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE)  # input columns [pixels]
-    convolutions: tuple[int, ...] = ()  # channels of convolutions in front: a teacher, float only, never hardware
-    hidden: tuple[int, ...] = (64, 64)  # neurons of each hidden layer
-    weight_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per weight layer; 1 is -1/+1
-    act_bits: Bits | tuple[Bits, ...] = 8  # [bit], one for all or one per hidden layer; 1 is the sign, -1/+1
-    outputs: int = Field(default=1, ge=1, le=MAX_CLASSES)  # logits: 1 tells two classes apart, K one from each other
+    height: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE, examples=[64])
+    """Rows of the input [pixels]."""
+    width: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE, examples=[64])
+    """Columns of the input [pixels]."""
+    convolutions: tuple[int, ...] = Field(
+        default=(),
+        json_schema_extra={
+            "items": {"type": "integer", "minimum": 1, "maximum": MAX_CHANNELS},
+            "maxItems": MAX_CONVOLUTIONS,
+        },
+        examples=[[16, 32, 64]],
+    )
+    """Channels of each convolution in front of the layers [channels]: a teacher, float only, never hardware."""
+    hidden: tuple[LayerSize, ...] = Field(default=(64, 64), min_length=1, max_length=MAX_LAYERS, examples=[[256, 64]])
+    """Size of each hidden layer [neurons], the first one first."""
+    weight_bits: Widths = Field(default=8, examples=[4, [8, 4, 4], "float"])
+    """Width of the weights [bit]: one for all, or a list: one per hidden layer, then the head's. 1 is -1/+1."""
+    act_bits: Widths = Field(default=8, examples=[4, [8, 4], "float"])
+    """Width of the activations [bit]: one for all, or a list: one per hidden layer. 1 is the sign, -1/+1."""
+    outputs: int = Field(default=1, ge=1, le=MAX_CLASSES, json_schema_extra={"not": {"const": 2}}, examples=[3])
+    """Logits: 1 tells two classes apart, K one from each other; as data.classes needs, and best left out."""
 
     @field_validator("hidden", mode="before")
     @classmethod
@@ -169,13 +183,21 @@ class Augmentation(Fields):
     """
 
     enabled: bool = True
-    rotation_deg: float = Field(default=15.0, ge=0, le=180)  # [degree]
-    scale: float = Field(default=0.36, ge=0, lt=1)  # relative size, x and y apart
-    shear: float = Field(default=0.15, ge=0, le=1)  # columns per row
-    shift: float = Field(default=0.18, ge=0, le=2)  # of half the image side
-    gamma: float = Field(default=0.35, ge=0, le=3)  # natural log of the exponent
-    contrast: float = Field(default=0.3, ge=0, le=3)  # natural log of the gain around the image's mean
-    brightness: float = Field(default=30.0, ge=0, le=255)  # [gray levels]
+    """Whether training images are changed at all."""
+    rotation_deg: float = Field(default=15.0, ge=0, le=180, examples=[10.0])
+    """Rotation [degree]."""
+    scale: float = Field(default=0.36, ge=0, lt=1, examples=[0.2])
+    """Relative size, x and y apart."""
+    shear: float = Field(default=0.15, ge=0, le=1, examples=[0.1])
+    """Shear [columns per row]."""
+    shift: float = Field(default=0.18, ge=0, le=2, examples=[0.1])
+    """Shift [half image sides]."""
+    gamma: float = Field(default=0.35, ge=0, le=3, examples=[0.2])
+    """Natural logarithm of the exponent."""
+    contrast: float = Field(default=0.3, ge=0, le=3, examples=[0.2])
+    """Natural logarithm of the gain around the image's mean."""
+    brightness: float = Field(default=30.0, ge=0, le=255, examples=[20.0])
+    """Brightness [gray levels]."""
 
 
 class Distillation(Fields):
@@ -188,36 +210,51 @@ class Distillation(Fields):
     Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv:1503.02531.
     """
 
-    teacher: Path  # a finished run: its name, or the path of its folder
-    weight: float = Field(default=0.7, gt=0, le=1)
-    temperature: float = Field(default=2.0, gt=0, le=100)
+    teacher: Path = Field(examples=["teacher-seed0"])
+    """A finished run: its name, or the path of its folder."""
+    weight: float = Field(default=0.7, gt=0, le=1, examples=[0.5])
+    """Share of the teacher's answers in the loss; the labels have the rest."""
+    temperature: float = Field(default=2.0, gt=0, le=100, examples=[4.0])
+    """What both logits are divided by in the teacher's share."""
 
 
 class TrainConfig(Fields):
     """How to train. The defaults are for 2 to 8 bits; binary weights like lr 5e-3 and weight_decay 0 better."""
 
-    epochs: int = Field(default=150, ge=1, le=100_000)  # validations; the best one's network is kept
-    passes: int = Field(default=1, ge=1, le=1000)  # over all training images in each epoch
-    batch_size: int = Field(default=128, ge=2, le=65_536)  # images
-    lr: float = Field(default=3e-3, gt=0, le=10)  # peak of the one-cycle schedule
-    weight_decay: float = Field(default=1e-4, ge=0, le=10)  # AdamW; batch norms are exempt
-    pct_start: float = Field(default=0.15, gt=0, lt=1)  # fraction of the steps until the peak
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: a GPU where torch has one; other weights than the CPU's
-    patience: int | None = Field(
-        default=None, ge=1
-    )  # epochs without improvement before stopping; None: train all epochs
-    class_balance: bool = True  # weigh the loss as if both classes were equally common
+    epochs: int = Field(default=150, ge=1, le=100_000, examples=[50])
+    """How often the network is validated [epochs]; the best one's network is kept."""
+    passes: int = Field(default=1, ge=1, le=1000, examples=[5])
+    """Passes over all training images in each epoch."""
+    batch_size: int = Field(default=128, ge=2, le=65_536, examples=[256])
+    """Images of a step [images]."""
+    lr: float = Field(default=3e-3, gt=0, le=10, examples=[5e-3])
+    """Learning rate: the peak of the one-cycle schedule."""
+    weight_decay: float = Field(default=1e-4, ge=0, le=10, examples=[0.0])
+    """Of AdamW; batch norms are exempt."""
+    pct_start: float = Field(default=0.15, gt=0, lt=1, examples=[0.3])
+    """When the learning rate is at its peak [share of the steps]."""
+    seed: int = Field(default=0, ge=0, lt=2**63, examples=[1])
+    """Of the weights, the batches and the augmentation."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it trains. auto: a GPU where torch has one, which gives other weights than the CPU."""
+    patience: int | None = Field(default=None, ge=1, examples=[20])
+    """How long without improvement before it stops [epochs], fewer than epochs. null: it trains all of them."""
+    class_balance: bool = True
+    """Whether the loss is weighed as if all classes were equally common."""
     augment: Augmentation = Augmentation()
-    # What the validation images go through for the monitor, the calibration and the operating points. It is no copy of
-    # `augment`, so that trainings with different ranges compare.
+    """Random changes to training images."""
+    # It is no copy of `augment`, so that trainings with different ranges compare.
     validation_augment: Augmentation = Augmentation()
-    distill: Distillation | None = None
-    init_from: Path | None = None  # a finished run of the same layer sizes, whose weights are the start; name or folder
+    """What validation images go through for the monitor, the calibration and the operating points."""
+    distill: Distillation | None = Field(default=None, examples=[{"teacher": "teacher-seed0"}])
+    """A teacher whose answers are learned besides the labels. null: the labels alone."""
+    init_from: Path | None = Field(default=None, examples=["w1a1-start"])
+    """A finished run of the same layer sizes, whose weights are the start: its name or folder. null: random ones."""
     operating_point: OperatingRule = "balanced"
-    one_class: str | None = (
-        None  # of K classes: the one that has operating points, against the rest; None: there are none
-    )
+    """How the threshold is chosen, on augmented validation images: even odds at equal class sizes, the largest Youden's
+    J, or the highest that still finds 95 % of the pneumonias."""
+    one_class: str | None = Field(default=None, examples=["VIRUS"])
+    """Of K classes, the one that has operating points, against the rest. null: there are none."""
 
     @model_serializer(mode="wrap")
     def _leave_out_no_class(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

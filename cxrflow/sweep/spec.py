@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, Validat
 
 from contract.errors import ConfigError
 from contract.fields import Fields
-from cxrflow.experiment import Experiment, PlainName, explain, load_experiment, read_fields, resolved
+from cxrflow.experiment import REFERENCE, Experiment, PlainName, explain, load_experiment, read_fields, resolved
 
 EXAMPLE = "Compare with experiments/sweep-bits.yaml."
 MANY = 10_000  # points that nobody asks for by accident
@@ -45,18 +45,24 @@ def _dotted(fields: Any) -> Any:
 
 
 Choices = Annotated[tuple[Value, ...], BeforeValidator(_plain_values)]
-Grid = Annotated[dict[str, Annotated[Choices, Field(min_length=1)]], BeforeValidator(_dotted), Field(min_length=1)]
-Space = Annotated[dict[str, "Domain"], BeforeValidator(_dotted), Field(min_length=1)]
+Some = Annotated[tuple[Value, ...], Field(min_length=1), BeforeValidator(_plain_values)]
+Grid = Annotated[dict[str, Some], Field(min_length=1), BeforeValidator(_dotted)]
+Space = Annotated[dict[str, "Domain"], Field(min_length=1), BeforeValidator(_dotted)]
 
 
 class Domain(Fields):
     """What a field may be in a search: one of `choice`, or a number from `low` to `high`."""
 
-    choice: Choices = ()
-    low: float | None = None
-    high: float | None = None
-    log: bool = False  # equally likely per factor rather than per difference
-    integer: bool = False  # whole numbers only
+    choice: Choices = Field(default=(), examples=[[[32], [64, 32]]])
+    """Values, of which one is taken."""
+    low: float | None = Field(default=None, examples=[0.002])
+    """The least number. null: it is one of choice."""
+    high: float | None = Field(default=None, examples=[0.01])
+    """The greatest number. null: it is one of choice."""
+    log: bool = False
+    """Whether numbers are equally likely per factor rather than per difference."""
+    integer: bool = False
+    """Whether numbers are whole."""
 
     @model_validator(mode="after")
     def _is_one_or_the_other(self) -> Self:
@@ -78,30 +84,44 @@ class Domain(Fields):
 class Search(Fields):
     """Optuna proposes points: higher validation AUC, fewer LUT-equivalents, more images/s."""
 
-    trials: Annotated[int, Field(ge=1, le=MANY)]
-    space: Space
-    stop_hopeless: bool = True  # ASHA ends trials whose validation AUC is behind the others'
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0  # of the proposals
+    trials: int = Field(ge=1, le=MANY, examples=[60])
+    """How many points are tried."""
+    space: Space = Field(examples=[{"train.lr": {"low": 0.002, "high": 0.01, "log": True}}])
+    """What each field may be: fields of the experiment with their section, as network.weight_bits."""
+    stop_hopeless: bool = True
+    """Whether ASHA ends trials whose validation AUC is behind the others'."""
+    seed: int = Field(default=0, ge=0, lt=2**32, examples=[1])
+    """Of the proposals."""
 
 
 class Limits(Fields):
     """What a design may take at most to be on the front."""
 
-    lut: PositiveInt | None = None
-    bram18: Annotated[int, Field(ge=0)] | None = None
-    dsp: Annotated[int, Field(ge=0)] | None = None
-    latency_us: PositiveFloat | None = None
+    lut: PositiveInt | None = Field(default=None, examples=[20000])
+    """LUTs, by Yosys where it ran, else by the cost model. null: no limit, here and below."""
+    bram18: Annotated[int, Field(ge=0)] | None = Field(default=None, examples=[40])
+    """Block RAMs of 18 kbit; one of 36 kbit is two."""
+    dsp: Annotated[int, Field(ge=0)] | None = Field(default=None, examples=[0])
+    """DSP blocks."""
+    latency_us: PositiveFloat | None = Field(default=None, examples=[20.0])
+    """Bound of the first logit after the first pixel [us]."""
 
 
 class Sweep(Fields):
     """Many runs of one experiment."""
 
-    name: PlainName  # also the folder's name
-    experiment: Path  # what every run is like but for the fields below
-    grid: Grid | None = None
+    name: PlainName
+    """Of the sweep, and of its folder."""
+    experiment: Path = Field(examples=["w8a8.yaml"])
+    """File of the experiment that every run is like, but for the fields below; beside this file."""
+    grid: Grid | None = Field(default=None, examples=[{"network.weight_bits": [1, 8, [8, 4, 4]]}])
+    """Every value of each field with every other. null: see search; one of the two is given."""
     search: Search | None = None
-    seeds: Annotated[int, Field(ge=1, le=100)] = 1  # runs per point, each with its own training and validation split
+    """Points that Optuna proposes. null: see grid."""
+    seeds: int = Field(default=1, ge=1, le=100, examples=[3])
+    """Runs per point of a grid, each with its own training and validation split."""
     limits: Limits = Limits()
+    """What the front may take."""
 
     @model_validator(mode="after")
     def _grid_or_search(self) -> Self:
@@ -170,7 +190,8 @@ class Point:
                 inner = section.get(name)
                 if not isinstance(inner, dict):
                     raise ConfigError(
-                        f"'{field}' is not a field of the experiment: it has no section '{name}'. {EXAMPLE}"
+                        f"'{field}' is not a field of the experiment: it has no section '{name}'. {REFERENCE} has "
+                        "them all."
                     )
                 section = inner
             section[last] = value

@@ -184,7 +184,7 @@ VALUES: dict[str, list[Any]] = {
     "train.one_class": [None, "VIRUS"], "export.factor_bits": [None, 8], "build.board": ["pynq-z2", "zcu104"],
     "build.clk_ns": [10, 4.5], "build.target_fps": [1000, "max"], "build.folding": ["a.json"],
     "build.activation": ["auto", "requantize"], "build.budget": [{"lut": 0.5}, {}], "build.budget.lut": [0.5, 0.6],
-    "build.sample": [1, 16],
+    "build.sample": [1, 16], "build.stream_bits": [None, 8, 32],
 }  # fmt: skip
 ALSO = {"build.folding": {"build.target_fps": [None]}}  # what a field cannot be without
 NEVER_HARDWARE = {"network.convolutions"}  # a teacher's
@@ -204,6 +204,7 @@ def _section(model: Any, name: str) -> Any:
 def test_every_field_of_an_experiment_can_vary(field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the file to the page, as after training: a list or a table once died in the figures, behind all of it."""
     monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: path.touch())  # drawing takes a second
+    (tmp_path / "xrays").mkdir()  # nothing is read
     grid = {field: VALUES[field], **ALSO.get(field, {})}
     space = {name: {"choice": values} for name, values in grid.items()}
     for content in ({"grid": grid}, {"grid": None, "search": {"trials": 4, "space": space}}):
