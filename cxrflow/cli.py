@@ -54,10 +54,14 @@ Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is a
 Fields = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Field of the experiment's 'data', as label=Pneumonia; repeatable."
+        "--set", metavar="KEY=VALUE", help="Any field, as build.stream_bits=32; label=x is data.label; repeatable."
     ),
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")]
+AnotherBoard = Annotated[str | None, typer.Option("--board", help="Board to build for; replaces the experiment's.")]
+Clock = Annotated[
+    float | None, typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", min=1, max=1000)
+]
 Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
 Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
 
@@ -70,12 +74,14 @@ def _run(
     name: str | None = None,
     board: str | None = None,
     fields: Sequence[str] | None = None,
+    clock_mhz: float | None = None,
 ) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=fields or ())
+    changes = [*(fields or ()), *([] if clock_mhz is None else [f"build.clk_ns={1e3 / clock_mhz!r}"])]
+    experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=changes)
     spare([runs / experiment.name], experiment.data.files, option="--runs")
     return Run(experiment, runs, Console())
 
@@ -205,13 +211,15 @@ def train(
     runs: Runs = Path("runs"),
     strict: Strict = False,
     fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
     seeds: Annotated[
         int | None,
         typer.Option(min=2, max=100, help="Train that many times, as NAME-seed0 and so on, and show mean and spread."),
     ] = None,
 ) -> None:
     """The stage of this name, or many of them."""
-    first = _run(file, data, runs, strict, fields=fields)
+    first = _run(file, data, runs, strict, board=board, fields=fields, clock_mhz=clock_mhz)
     for doubt in first.doubts():
         first.console.warn(doubt)
     if seeds is not None:
@@ -265,11 +273,17 @@ def evaluate(
 
 
 @_stage_command("export")
-def export(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), strict: Strict = False) -> None:
+def export(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    strict: Strict = False,
+    fields: Fields = None,
+) -> None:
     """The stage of this name."""
     from cxrflow import summary
 
-    with _run(file, data, runs, strict).locked() as run:
+    with _run(file, data, runs, strict, fields=fields).locked() as run:
         _stage(run, "export")
         _show(run, summary.chain_table(_facts(run, "export")))
 
@@ -287,6 +301,8 @@ def import_network(
     labels: Annotated[Path | None, typer.Option("--labels", help=".npz with the classes `y` of the samples.")] = None,
     board: Annotated[str, typer.Option("--board", help="The board to build for.")] = "pynq-z2",
     target_fps: Annotated[int, typer.Option("--target-fps", min=1, help="Images per second to build for.")] = 1000,
+    clock_mhz: Clock = None,
+    fields: Fields = None,
     runs: Runs = Path("runs"),
 ) -> None:
     """The stage of this name."""
@@ -296,7 +312,8 @@ def import_network(
     from cxrflow.stages import Run
 
     given = {"file": model, "input": fed, "input_scale": scale, "samples": samples, "labels": labels}
-    experiment = imported_experiment(name, given, {"board": board, "target_fps": target_fps})
+    built = {"board": board, "target_fps": target_fps} | ({} if clock_mhz is None else {"clk_ns": 1e3 / clock_mhz})
+    experiment = imported_experiment(name, given, built, fields=fields or ())
     with Run(experiment, runs, Console()).locked() as run:
         _stage(run, "import", run.make_import)
         facts = _facts(run, "import")
@@ -307,21 +324,36 @@ def import_network(
 
 
 @_stage_command("build")
-def build(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
+def build(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
+) -> None:
     """The stage of this name."""
     from cxrflow import summary
 
-    with _run(file, data, runs).locked() as run:
+    with _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
         _stage(run, "build")
         _show(run, summary.hardware_table(_facts(run, *HARDWARE)))
 
 
 @_stage_command("simulate")
-def simulate(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs"), wave: Wave = None) -> None:
+def simulate(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    wave: Wave = None,
+    fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
+) -> None:
     """The stage of this name."""
     from cxrflow import summary
 
-    first = _run(file, data, runs)
+    first = _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz)
     if wave is not None:
         first.spare(wave, file, option="--wave")
     with first.locked() as run:
@@ -338,13 +370,16 @@ def synth(
     tool: Annotated[str, typer.Option("--tool", help="yosys, or vivado.")] = "yosys",
     gates: Annotated[bool, typer.Option("--gates", help="Also simulate Yosys' netlist on golden images.")] = False,
     idle_minutes: Idle = 30.0,
+    fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
 ) -> None:
     """The stage of this name, and its like by other tools."""
     if tool not in ("yosys", "vivado"):
         raise ConfigError(f"'{tool}' is not a known tool, expected yosys or vivado.")
     from cxrflow import summary
 
-    with _run(file, data, runs).locked() as run:
+    with _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
         if tool == "vivado":
             _stage(run, "synth", lambda: run.make("synth_vivado", idle_minutes=idle_minutes))
             _show(run, summary.vivado_table(_facts(run, "build", "synth", "synth_vivado")))
@@ -357,9 +392,16 @@ def synth(
 
 
 @_stage_command("package")
-def package(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
+def package(
+    file: ExperimentFile,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
+) -> None:
     """The stage of this name."""
-    with _run(file, data, runs).locked() as run:
+    with _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
         _stage(run, "package", run.package)
         print(run.place("package"))
 
@@ -370,7 +412,9 @@ def bitstream(
     data: Data = None,
     runs: Runs = Path("runs"),
     name: Name = None,
-    board: Annotated[str | None, typer.Option("--board", help="Replaces the experiment's board.")] = None,
+    fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
     shell: Annotated[str, typer.Option("--shell", help="axi_dma (plain Vivado) or finn_iodma (Docker).")] = "axi_dma",
     idle_minutes: Idle = 30.0,
 ) -> None:
@@ -379,7 +423,7 @@ def bitstream(
     from cxrflow.stages import require_shell
 
     require_shell(shell)
-    with _run(file, data, runs, name=name, board=board).locked() as run:
+    with _run(file, data, runs, name=name, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)
         for stage, work in run.front():
@@ -401,11 +445,13 @@ def run_all(
     fields: Fields = None,
     wave: Wave = None,
     name: Name = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
 ) -> None:
     """Everything: data, training, export, RTL, simulation, package."""
     from cxrflow import summary
 
-    first = _run(file, data, runs, strict, name, fields=fields)
+    first = _run(file, data, runs, strict, name, board, fields, clock_mhz)
     if wave is not None:
         first.spare(wave, file, option="--wave")
     with first.locked() as run:
@@ -748,8 +794,15 @@ def _add_plain_commands() -> None:
 
 
 def _plain(name: str) -> Callable[..., None]:
-    def make(file: ExperimentFile, data: Data = None, runs: Runs = Path("runs")) -> None:
-        with _run(file, data, runs).locked() as run:
+    def make(
+        file: ExperimentFile,
+        data: Data = None,
+        runs: Runs = Path("runs"),
+        fields: Fields = None,
+        board: AnotherBoard = None,
+        clock_mhz: Clock = None,
+    ) -> None:
+        with _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
             _stage(run, name)
             print(run.place(name))
 

@@ -28,6 +28,7 @@ from contract.files import bounded_text, write_whole
 from contract.quantizer import MAX_SCALE, MIN_SCALE
 from contract.values import VALUES
 from contract.yaml_text import parsed, written
+from cxrflow.overrides import apply, overrides
 from export.config import ExportConfig
 from finn_build.config import BuildConfig
 from qnn.spec import MAX_CLASSES, NetworkSpec, TrainConfig
@@ -264,20 +265,15 @@ def load_experiment(
         strict: makes an unreadable image an error, whatever the file says.
         name: replaces the file's name of the run.
         board: replaces the file's board.
-        fields: FIELD=VALUE, each of which replaces a field of the file's `data` section.
+        fields: KEY=VALUE, each of which replaces a field; see `cxrflow/overrides.py`.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
     raw = read_fields(path)
-    replaced = _replaced(data, strict=strict, fields=fields)
-    section = raw.get("data") or {}
-    if replaced and isinstance(section, dict):
-        raw["data"] = {name: value for name, value in (section | replaced).items() if value is not None}
-    if name is not None:
-        raw["name"] = name
-    if board is not None and isinstance(raw.get("build"), dict):
-        raw["build"] = raw["build"] | {"board": board}
+    given = {"data.source": data, "data.strict": strict or None, "name": name, "build.board": board}
+    changes = [f"{key}={_as_yaml(value)}" for key, value in given.items() if value is not None]
+    apply(raw, overrides([*changes, *fields], Experiment))
     try:
         _resolve_paths(raw, path.parent)
         return Experiment.model_validate(raw)
@@ -289,14 +285,19 @@ def load_experiment(
         ) from err
 
 
-def imported_experiment(name: str, model: Mapping[str, object], build: Mapping[str, object]) -> Experiment:
+def imported_experiment(
+    name: str, model: Mapping[str, object], build: Mapping[str, object], *, fields: Sequence[str] = ()
+) -> Experiment:
     """Return the experiment of a network that somebody made elsewhere, from the fields of two sections.
+
+    `fields`, KEY=VALUE, change others; one without a dot is of `build`.
 
     Raises:
         ConfigError: a field is wrong.
     """
     raw: dict[str, Any] = {"name": name, "model": {k: str(v) if isinstance(v, Path) else v for k, v in model.items()}}
     raw["build"] = dict(build)
+    apply(raw, overrides(fields, Experiment, inside="build"))
     try:
         _resolve_paths(raw, Path())
         return Experiment.model_validate(raw)
@@ -308,26 +309,25 @@ def imported_experiment(name: str, model: Mapping[str, object], build: Mapping[s
 
 def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -> DataConfig:
     """Return the data section of an experiment that has nothing else. Arguments and errors as in `load_experiment`."""
-    raw: dict[str, Any] = {"data": _replaced(source, strict=strict, fields=fields)}
+    raw: dict[str, Any] = {}
+    changes = overrides([f"data.source={source}", *(["data.strict=true"] if strict else []), *fields], Experiment)
+    if foreign := next((path for path, _ in changes if path[0] != "data"), None):
+        raise ConfigError(
+            f"--set names '{'.'.join(foreign)}', but without an experiment file there are fields of 'data' only. "
+            "Give the file, too."
+        )
+    apply(raw, changes)
     try:
         _resolve_paths(raw, Path())
-        return DataConfig.model_validate({name: value for name, value in raw["data"].items() if value is not None})
+        return DataConfig.model_validate(raw["data"])
     except ValidationError as err:
         raise ConfigError(f"--set: {explain(err, DataConfig, example='See docs/data.md.')}") from err
     except (OSError, ValueError, RuntimeError) as err:  # as above
         raise ConfigError(f"--data is no usable path ({_one_line(err)}). Give a folder, zip, .npz or table.") from err
 
 
-def _replaced(data: Path | None, *, strict: bool, fields: Sequence[str]) -> dict[str, Any]:
-    """Return what the command line puts into the `data` section."""
-    found: dict[str, Any] = {"source": str(data)} if data is not None else {}
-    found |= {"strict": True} if strict else {}
-    for text in fields:
-        name, is_set, value = text.partition("=")
-        if not is_set:
-            raise ConfigError(f"--set is {text[:60]!r}, expected FIELD=VALUE, such as label=Pneumonia.")
-        found[name.strip()] = value or None  # nothing behind the sign: as if the field were not there
-    return found
+def _as_yaml(value: object) -> str:
+    return "true" if value is True else str(value)
 
 
 def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:
