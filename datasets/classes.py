@@ -67,13 +67,14 @@ class NamedClasses:
         said = " and ".join(f"{kind} as {self.names[label]}" for kind, label in self._kinds.items())
         return (f"PNEUMONIA is divided by what file names say: {said}.",)
 
-    def read(self, texts: Iterable[str], *, file: str, place: str) -> Reading:
+    def read(self, texts: Iterable[str], *, file: str, place: str, healthy: str = "") -> Reading:
         """Return what one reading of an image, which may name several classes, makes of it.
 
         Args:
             texts: the labels.
             file: the image's path or name.
             place: where the labels are, for messages.
+            healthy: another column there that says that there is nothing; empty: none does.
         """
         labels, why = set[int](), set[Why]()
         written = tuple(texts)
@@ -107,6 +108,9 @@ class NamedClasses:
             if other is not None:
                 both = f"{self.names[min(labels)]} and {other[:40]!r}"
                 return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
+        if labels and healthy and not _healthy(self.names[min(labels)]):
+            said = f"{place} has the label {self.names[min(labels)]} and says yes to {healthy!r}"
+            return Reading(None, "conflict", place, f"{said}, expected one class per image")
         if labels:
             return Reading(labels.pop(), "", place, text)
         return Reading(None, "other" if "other" in why else "blank", place, text)

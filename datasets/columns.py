@@ -1,12 +1,26 @@
 """Which column of a table holds what: by its usual names, without regard to case; and whether two of them disagree."""
 
+import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from contract.errors import DataError
 from datasets.csv_rows import normal
 from datasets.headings import names_files, names_images, names_patients
-from datasets.labels import REST, LabelRules, Verdict, says_class, says_healthy
+from datasets.labels import (
+    REST,
+    LabelRules,
+    Verdict,
+    names_any_finding,
+    names_healthy,
+    names_pneumonia,
+    says_class,
+    says_healthy,
+    says_present,
+    says_yes,
+)
 
 COLUMNS = {  # what a column is called, best first
     "path": ("path", "file", "filename", "file_name", "image_path", "image", "image_index", "image_id", "dicom_id",
@@ -22,6 +36,8 @@ _PERHAPS_PATHS = (
     "patientid",
 )  # RSNA calls its images by patientId; elsewhere they are numbers of lines, or people
 _MAX_PAIRS = 20  # of a label and another cell of its line
+_FOLDER = -1  # in the place of a column: the folders of the paths
+_MOST = 0.75  # of the lines; what has nothing to do with the label contradicts it in half of them
 _CLASSES = {Verdict.NEGATIVE, Verdict.POSITIVE}
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
                    ".tiff"}  # fmt: skip
@@ -41,12 +57,20 @@ def find_columns(table: Path, heading: list[str], rules: LabelRules, need: tuple
             "and 'split' are optional); name them in the first line, or set 'data.label' to the column that holds the "
             "label or the finding."
         )
-    for name in found.values():
-        if names.count(name) > 1:
+    for key, name in found.items():
+        chosen = key == "label" and rules.label is not None
+        same = [one for one in names if one == name or (not chosen and _is_copy(one, name))]
+        if len(same) > 1:
             raise DataError(
-                f"{table}: has {names.count(name)} columns called {name!r}, expected one; rename or remove the others."
+                f"{table}: has {len(same)} columns called {' and '.join(sorted(map(repr, {*same})))}, expected one; "
+                "rename or remove the others."
             )
     return {key: names.index(name) for key, name in found.items()}
+
+
+def _is_copy(name: str, of: str) -> bool:
+    """Return whether a column is the second of a name: pandas calls it label.1, and it may say something else."""
+    return re.fullmatch(rf"{re.escape(of)}\.\d+", name) is not None
 
 
 def image_columns(heading: Sequence[str]) -> tuple[list[int], list[int], list[int]]:
@@ -120,33 +144,82 @@ def without_suffix(name: str) -> str:
     return stem if stem and f"{dot}{suffix}".lower() in _IMAGE_SUFFIXES else name
 
 
+def healthy_columns(heading: Sequence[str], label: int | None, rules: LabelRules) -> list[int]:
+    """Return the columns in which a yes says that there is nothing, beside the label: both cannot be.
+
+    Beside what is no finding, such as CheXpert's "Support Devices", nothing may have been found. Such a label is told
+    by 'data.positive' alone.
+    """
+    if rules.positive is not None and rules.label is not None and not says_present(rules.label):
+        return []
+    return [at for at, cell in enumerate(heading) if at != label and names_healthy(cell)]
+
+
+def healthy_says(heading: Sequence[str], columns: Sequence[int], cells: Sequence[str]) -> str:
+    """Return the heading of the first of these columns that says yes in a line, empty where none does."""
+    return next((heading[at].strip()[:80] for at in columns if at < len(cells) and says_yes(cells[at])), "")
+
+
 class OtherNames:
-    """The columns beside the label's, one of which may name the classes in words: 0 and 1 are not always no and yes."""
+    """What names the classes beside the label, which 0 and 1 may be the numbers of, instead of no and yes.
+
+    That is a column of words, a column of yes and no that is called by a class, and the folders of the paths.
+    """
 
     def __init__(self, heading: Sequence[str], label: int) -> None:
         """Take the heading of a table and where its labels are."""
         self._heading, self._label = heading, label
-        self._pairs: dict[int, set[tuple[str, str]]] = {at: set() for at in range(len(heading)) if at != label}
+        # How often a label stands beside a cell, or beside a folder, at _FOLDER.
+        self._pairs: dict[int, Counter[tuple[str, str]]] = {
+            at: Counter() for at in (_FOLDER, *range(len(heading))) if at != label
+        }
+        general = not names_any_finding(heading[label])  # else the two columns are of two findings
+        self._called = {
+            at: called == Verdict.POSITIVE
+            for at, cell in enumerate(heading)
+            if general and (called := names_pneumonia(cell)) is not None
+        }
 
     def add(self, cells: Sequence[str]) -> None:
         """Look at the cells of one line."""
         label = cells[self._label].strip()
         for at in list(self._pairs):
-            if at < len(cells):
-                seen = self._pairs[at]
-                seen.add((label, cells[at].strip()[:MAX_LABEL]))
-                if len(seen) > _MAX_PAIRS:  # no names of classes
-                    del self._pairs[at]
+            if 0 <= at < len(cells):
+                self._count(at, label, cells[at].strip()[:MAX_LABEL])
+
+    def add_path(self, label: str, path: str) -> None:
+        """Look at the folders of an image's path."""
+        if _FOLDER in self._pairs and (folder := _class_folder(path.replace("\\", "/").rpartition("/")[0])):
+            self._count(_FOLDER, label.strip(), folder)
+
+    def _count(self, at: int, label: str, cell: str) -> None:
+        self._pairs[at][label, cell] += 1
+        if len(self._pairs[at]) > _MAX_PAIRS:  # no names of classes
+            del self._pairs[at]
+
+    def _says(self, at: int, cell: str) -> Verdict | None:
+        if at in self._called and (yes := says_yes(cell)) is not None:
+            return Verdict(yes == self._called[at])
+        return says_class(cell)
 
     def check(self, table: Path, verdict: Callable[[str], Verdict]) -> None:
-        """Stop at a column that names, in every line, the other class than the label does; `verdict` reads labels."""
+        """Stop where most lines name the other class than the label does; `verdict` reads labels."""
         for at, pairs in self._pairs.items():
-            read = {(label, cell): (verdict(label), says_class(cell)) for label, cell in pairs}
+            read = {(label, cell): (verdict(label), self._says(at, cell)) for label, cell in pairs}
             known = {pair: both for pair, both in read.items() if both[1] is not None and both[0] in _CLASSES}
-            if {both[0] for both in known.values()} == _CLASSES and all(one != two for one, two in known.values()):
-                label, cell = next(iter(sorted(known)))
+            other = {pair: both for pair, both in known.items() if both[0] != both[1]}
+            lines, of = (sum(pairs[pair] for pair in some) for some in (other, known))
+            if {both[0] for both in other.values()} == _CLASSES and lines >= _MOST * of:
+                label, cell = next(iter(sorted(other)))
+                where = "a folder of the path" if at == _FOLDER else repr(self._heading[at].strip()[:80])
+                else_ = "else" if lines == of else f"in most lines ({lines:,} of {of:,} contradict the label)"
                 raise DataError(
-                    f"{table}: has {cell[:40]!r} as {self._heading[at].strip()[:80]!r} where the label is "
-                    f"{label[:40]!r}, and the opposite else, expected them to agree; set 'data.positive' to the label "
-                    "that counts as PNEUMONIA."
+                    f"{table}: has {cell[:40]!r} as {where} where the label is {label[:40]!r}, and the opposite "
+                    f"{else_}, expected them to agree; set 'data.positive' to the label that counts as PNEUMONIA."
                 )
+
+
+@lru_cache(maxsize=10_000)
+def _class_folder(folder: str) -> str:
+    """Return the last part of a folder's path that names a class, empty where none does."""
+    return next((part for part in reversed(folder.split("/")) if says_class(part) is not None), "")[:MAX_LABEL]

@@ -8,12 +8,15 @@ from collections.abc import Collection
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+|\d+")
 _LONGEST = 40  # letters of a word that may be two words
-_PERSON = {"empi", "mrn", "participant", "participants", "patient", "patients", "person", "pid", "subject", "subjects"}
-_PERHAPS = {"case", "individual", "pat", "proband", "pt", "volunteer"}  # only beside a word for an id
+_PERSON = {"empi", "mrn", "paciente", "pacientes", "participant", "participants", "patient", "patienten", "patients",
+           "person", "pid", "subj", "subject", "subjects"}  # fmt: skip
+_PERHAPS = {"animal", "case", "child", "donor", "individual", "infant", "pat", "proband", "pt", "sub",
+            "volunteer"}  # fmt: skip # only beside a word for an id
 _ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number", "pseudonym", "uid",
        "uuid"}  # fmt: skip
 _HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed", "identified", "name",
-        "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source"}  # fmt: skip
+        "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source",
+        "x", "y"}  # fmt: skip # pandas writes patient_id_x where it joined two tables
 _FILE = {"dcm", "dicom", "file", "filename", "filepath", "fname", "image", "images", "img", "jpeg", "jpg", "path",
          "png", "sop", "tif", "tiff"}  # fmt: skip
 _WHERE = {"abs", "absolute", "full", "local", "rel", "relative"}  # beside a word for a file

@@ -17,6 +17,8 @@ from datasets.columns import (
     OtherNames,
     check_label,
     find_columns,
+    healthy_columns,
+    healthy_says,
     patient_columns,
     require_no_more,
     without_suffix,
@@ -37,6 +39,7 @@ class Reading:
     line: int
     label: str
     rater: str
+    healthy: str  # a column of this line that says that there is nothing; empty: none does
 
 
 class LabelTable:
@@ -67,6 +70,7 @@ class LabelTable:
             own, {i for i, name in enumerate(own) if normal(name) in known} | {*at, columns["label"]}
         )
         self._own, self.names = own, OtherNames(own, columns["label"])
+        nothing = healthy_columns(own, columns["label"], rules)
         self._said: dict[_Key, list[Reading]] = {}
         self._folders = False  # whether a name of an image has one
         self._cells: dict[int, set[str]] = (  # different ones, of what is no key
@@ -82,7 +86,8 @@ class LabelTable:
             check_label(table, line, values["label"])
             self.others.add(cells)
             self.names.add(cells)
-            self._add(cells, Reading(line, values["label"], values.get("rater", "")))
+            healthy = healthy_says(own, nothing, cells)
+            self._add(cells, Reading(line, values["label"], values.get("rater", ""), healthy))
 
     def _pair(self, heading: list[str], own: list[str], path: int, taken: Collection[int]) -> None:
         """Find the columns of both tables that are one: the ids among them are the key."""
@@ -114,7 +119,8 @@ class LabelTable:
             for i, seen in self._cells.items():
                 seen.add(_image(cells[i], keep=False) if i < len(cells) else "")
         said = self._said.setdefault(key, [])
-        if any((one.label, one.rater) == (reading.label, reading.rater) for one in said):
+        new = (reading.label, reading.rater, reading.healthy)
+        if any((one.label, one.rater, one.healthy) == new for one in said):
             return
         said.append(reading)
         if len(said) > MAX_READINGS:

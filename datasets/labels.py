@@ -98,6 +98,7 @@ _ALIKE = 0.88  # difflib's measure of two spellings of one word; emphysema and e
 _TRUTH = {"+", "0", "1", "false", "neg", "negative", "no", "pos", "positive", "true", "yes"}  # of what the column names
 _COLUMN_WORDS = {"class", "diagnosis", "finding", "findings", "flag", "gt", "ground", "has", "is", "label", "labels",
                  "name", "present", "status", "target", "truth", "y"}  # fmt: skip
+_NO_FINDING = {"finding", "findings", "healthy", "nofinding", "nofindings", "normal", "unremarkable"}
 _CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes are others; statistics packages write them
 
 
@@ -173,6 +174,39 @@ def says_present(column: str) -> bool:
     words = [word.strip("?! ") for word in plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)).split()]
     kept = [word for word in words if word not in _COLUMN_WORDS]
     return bool(words) and (not kept or _sense(" ".join(kept)) == Verdict.POSITIVE)
+
+
+def names_any_finding(column: str) -> bool:
+    """Return whether a column's name has a word for a finding in it, in whatever sense."""
+    return any(map(_means_finding, _column_words(column)))
+
+
+def names_pneumonia(column: str) -> Verdict | None:
+    """Return what a 1 in a column of this name says, a pneumonia or none; None: something else."""
+    if names_healthy(column):
+        return Verdict.NEGATIVE
+    if not any(_same_word(word, "pneumonia") for word in _column_words(column)):
+        return None
+    return Verdict.NEGATIVE if says_healthy(column) else Verdict.POSITIVE if says_present(column) else None
+
+
+def names_healthy(column: str) -> bool:
+    """Return whether a column's name says that a 1 in it is no finding at all; "no", "clear", "control" may not."""
+    words = _column_words(column)
+    counts = words[:2] == ["no", "of"]  # a number of findings
+    return says_healthy(column) and not counts and not _NO_FINDING.isdisjoint(words)
+
+
+def _column_words(column: str) -> list[str]:
+    return plain(re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column)).split()
+
+
+def says_yes(cell: str) -> bool | None:
+    """Return what a cell of yes and no says; None: it is none, or empty."""
+    known = plain(cell)
+    if known in ("y", "n", "t", "f"):
+        return known in ("y", "t")
+    return _sense(known) == Verdict.POSITIVE if known in _TRUTH else None
 
 
 def says_class(name: str) -> Verdict | None:

@@ -4,6 +4,7 @@ Such a column is asked about and never guessed. It is known by what its cells sa
 as `is_test` over 0 and 1. Names of files that say so are told: they may be chance.
 """
 
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from datasets.headings import halves, words
@@ -12,15 +13,19 @@ from datasets.listing import SPLIT_NAMES
 _MAX_CELLS = 200  # different ones of a column; more are no splits
 _FEW = 10  # different cells of a column in which the name of one split makes the others splits, too
 _MAX_WORDS = 3  # between blanks; more are a text
-_TRAIN = {"train", "training", "trn", "development", "learning"}
-_HELD = {"dev", "eval", "evaluation", "heldout", "holdout", "test", "testing", "tst", "val", "valid", "validate",
-         "validation"}  # fmt: skip
+_TRAIN = {"apprentissage", "development", "entrainement", "entrenamiento", "learning", "train", "training",
+          "treinamento", "treino", "trn"}  # fmt: skip
+_HELD = {"dev", "eval", "evaluation", "heldout", "holdout", "prueba", "test", "teste", "testing", "tst", "val",
+         "validacao", "validacion", "validate", "validation", "valid"}  # fmt: skip
 _SPLITS = _TRAIN | _HELD | set(SPLIT_NAMES)
-_SURE = {"heldout", "holdout", "test", "testing", "train", "training", "validation"}  # "valid" may be no split
+_SURE = {"entrenamiento", "heldout", "holdout", "test", "testing", "train", "training", "treinamento", "treino",
+         "validacao", "validacion", "validation"}  # fmt: skip # "valid" may be no split
 _SHORT = {"tr": "train", "te": "held", "ts": "held", "va": "held", "vl": "held"}  # where all cells are like this
 _BESIDE = {"and", "only", "data", "dataset", "external", "fold", "image", "images", "internal", "official", "part",
            "partition", "private", "public", "sample", "set", "split", "subset"}  # fmt: skip
 _ASKING = {"flag", "for", "in", "is", "or", "use", "used", "vs"}  # in a heading, beside the name of a split
+_USES = {"data", "dataset", "for", "image", "images", "usage", "use", "used"}  # a heading of these words alone
+_LETTERS = {"d", "e", "h", "t", "v"}  # for train and test, val, dev, eval and holdout: where all cells are like this
 _ASSIGNS = {"fold", "folds", "kfold", "partition", "split", "splits"}  # in a heading: whatever the cells are
 _SETS = {"dataset", "set", "subset"}  # in a heading that names a split, whatever else: ConsensusTestset
 _FLAGS = {"", "0", "1", "0.0", "1.0", "false", "true", "f", "t", "no", "yes", "n", "y", "x"}
@@ -93,6 +98,8 @@ def _looks_like_split(heading: str, found: dict[str, str]) -> bool:
     if named & _ASSIGNS or (asks and found.keys() <= _FLAGS):
         return True
     cells = [cell for known, cell in found.items() if known not in _EMPTY]
+    if named & {"usage", "use", "used"} and named <= _USES and set(map(str.casefold, cells)) <= _LETTERS:
+        return len(cells) > 1
     if {"train", "held"} <= set(map(_kind, cells)):
         return True
     plain = [_parts(cell) for cell in cells if _is_plain(cell)]
@@ -118,6 +125,7 @@ def _is_plain(cell: str) -> bool:
 
 def _parts(name: str) -> set[str]:
     """Return the words of a name without numbers, those apart that are glued together, as in publictest or trainval."""
-    text = " ".join(word for word in words(name) if not word.isdigit())
+    letters = "".join(char for char in unicodedata.normalize("NFKD", name) if not unicodedata.combining(char))
+    text = " ".join(word for word in words(letters) if not word.isdigit())
     whole = text.replace("hold out", "holdout").replace("held out", "heldout").split()
     return {part for word in whole for part in halves(word, _SPLITS | _BESIDE)}

@@ -24,6 +24,8 @@ from datasets.columns import (
     OtherNames,
     check_label,
     find_columns,
+    healthy_columns,
+    healthy_says,
     image_columns,
     patient_columns,
     require_no_more,
@@ -56,6 +58,7 @@ class _Row:
     split: str | None
     rater: str
     said: int  # the line that holds the label, of this table or of the one with the labels
+    healthy: str  # a column of that line that says that there is nothing; empty: none does
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +177,7 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
     known = {at for at, cell in enumerate(heading) if normal(cell) in KNOWN}
     others = SplitColumns(heading, {*known, *patients, *columns.values()})
     names = OtherNames(heading, columns["label"]) if joined is None else joined.names
+    nothing = healthy_columns(heading, columns.get("label"), rules)
     repeated = _Repeated(heading, () if patients else others.positions)
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled, splits = [], list[str](), set[str | None]()
@@ -191,9 +195,11 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
             _check_twins(table, line, [(heading[at], cells[at].strip()) for at in columns_at], meant)
         split, ids = _split(table, line, values.get("split")), tuple(_patient(cells[at]) for at in patients)
         splits.add(split)
-        row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""), line)
+        healthy = healthy_says(heading, nothing, cells)
+        row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""), line, healthy)
         if joined is None:
             names.add(cells)
+            names.add_path(row.label, row.path)
             rows.append(row)
         else:
             said = joined.of(cells, row.path)
@@ -203,7 +209,10 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
                     f"{table}: has more than {MAX_ROWS:,} labels after joining {rules.label_table}, expected at most "
                     "so many; does 'data.label_table' hold one line per image or study?"
                 )
-            rows += [replace(row, label=one.label, rater=one.rater, said=one.line) for one in said]
+            for one in said:
+                names.add_path(one.label, row.path)
+                healthy = one.healthy or row.healthy
+                rows.append(replace(row, label=one.label, rater=one.rater, said=one.line, healthy=healthy))
     if joined is not None and unlabelled and not rows:
         raise DataError(
             f"{table}: none of its {len(unlabelled):,} lines finds a label, since no {joined.ids} of theirs is in "
@@ -440,28 +449,41 @@ def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
         for row in rows:
             if classes.verdict(_names(row.label)) == Verdict.BLANK:
                 return Found(Verdict.BLANK, f"line {row.said}", row.label)
-    by_rater: dict[str, list[str]] = {}
+    by_rater: dict[str, list[_Row]] = {}
     for row in rows:
-        by_rater.setdefault(row.rater, []).extend(_names(row.label))
-    verdict = agreed(classes.verdict(names) for names in by_rater.values())
+        by_rater.setdefault(row.rater, []).append(row)
+    verdict = agreed(_opinion(of_one, classes) for of_one in by_rater.values())
     text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
     return Found(verdict, f"line {rows[0].said}", text)
+
+
+def _opinion(rows: Sequence[_Row], classes: Classes) -> Verdict:
+    """Return what one rater says of an image."""
+    verdict = classes.verdict([name for row in rows for name in _names(row.label)])
+    return Verdict.CONFLICT if verdict == Verdict.POSITIVE and any(row.healthy for row in rows) else verdict
 
 
 def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> Reading:
     """Do the same of the classes that the user has named."""
 
-    def read(row: _Row, labels: Sequence[str]) -> Reading:
-        return classes.read(labels, file=row.path.replace("\\", "/"), place=f"line {row.said}")
+    def read(row: _Row, labels: Sequence[str], healthy: str) -> Reading:
+        return classes.read(labels, file=row.path.replace("\\", "/"), place=f"line {row.said}", healthy=healthy)
 
     if rules.blank == "refuse":
         for row in rows:
-            if (reading := read(row, _names(row.label))).why == "blank":
+            if (reading := read(row, _names(row.label), "")).why == "blank":
                 return reading
     by_rater: dict[str, list[_Row]] = {}
     for row in rows:
         by_rater.setdefault(row.rater, []).append(row)
-    said = [read(of_one[0], [name for row in of_one for name in _names(row.label)]) for of_one in by_rater.values()]
+    said = [
+        read(
+            of_one[0],
+            [name for row in of_one for name in _names(row.label)],
+            next((row.healthy for row in of_one if row.healthy), ""),
+        )
+        for of_one in by_rater.values()
+    ]
     name = rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
     return classes.agreed(said, place=repr(name))
 
@@ -469,6 +491,13 @@ def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> 
 def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
     """Name two lines of one image that are of different opinions, or the one that is of both."""
     first, name = rows[0], rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
+    if (both := next((row for row in rows if row.healthy and _opinion([row], classes) == Verdict.CONFLICT), None)) and (
+        len({row.said for row in rows}) == 1
+    ):
+        return (
+            f"line {both.said} has the label {both.label[:40]!r} and says yes to {both.healthy!r}, expected one label "
+            "per image"
+        )
     opinion = classes.verdict(_names(first.label))
     other = next((row for row in rows if classes.verdict(_names(row.label)) != opinion), first)
     if other.said == first.said:

@@ -34,7 +34,8 @@ def rows(*more: Any) -> list[tuple[Any, ...]]:
      ("kfold", "0 1 2"), ("cv_fold", "0 1"), ("cohort", "derivation validation"), ("role", "fit test"),
      ("usage", "modelling hold-out"), ("mode", "train inference"), ("tvt", "train tuning"), ("phase", "tr ts va"),
      ("dataset", "cxr_train cxr_test"), ("source", "nihTrain nihTest"), ("x", "x-train-512x512 x-test-512x512"),
-     ("ConsensusTestset", "0 1"), ("in_final_test_set", "no yes")],
+     ("ConsensusTestset", "0 1"), ("in_final_test_set", "no yes"), ("data_use", "T V"), ("Usage", "d v"),
+     ("conjunto", "entrenamiento validaci\u00f3n"), ("particao", "treino teste")],
 )  # fmt: skip
 def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: str) -> None:
     said = cells.split(" ")
@@ -53,7 +54,8 @@ def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: st
      ("notes", "seen by the test team|in training"), ("partition", "train train"), ("trained_reader", "0 1"),
      ("sex", "F M"), ("device", "1 2"), ("valid_age", "0 1"), ("x", " "), ("quality", "valid invalid"),
      ("country", "TR DE VA"), ("test_result", "positive negative"), ("training_hospital", "yes no"),
-     ("notes", "taken before training in sports|pcr test"), ("notes", "no test yet|rest")],
+     ("notes", "taken before training in sports|pcr test"), ("notes", "no test yet|rest"), ("drug_use", "T V"),
+     ("used", "T F"), ("data_use", "T"), ("view", "T V")],
 )  # fmt: skip
 def test_a_column_that_divides_by_something_else(column: str, cells: str) -> None:
     columns = SplitColumns(["path", column], {0})
@@ -175,7 +177,8 @@ def test_two_columns_of_patients_are_joined(images: Path) -> None:
     "column",
     ["SubjectID", "MRN", "pid", "participant_id", "case_id", "person", "PatientNo", "patient_index", "patient_idx",
      "empi_anon", "PatientIndex", "anon_subject_num", "hashed_mrn", "patient_hash",
-     "pt_id", "deid_patient_id", "Patients", "anonPatientKey", "Patient's ID", "subjectid", "CaseNumber"],
+     "pt_id", "deid_patient_id", "Patients", "anonPatientKey", "Patient's ID", "subjectid", "CaseNumber",
+     "patient_id_x", "sub_id", "SubjID", "Paciente", "Patienten-ID", "donor_id"],
 )  # fmt: skip
 def test_patients_in_a_column_of_another_name(images: Path, column: str) -> None:
     path = table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}")
@@ -183,7 +186,9 @@ def test_patients_in_a_column_of_another_name(images: Path, column: str) -> None
     assert same_patients(data) == {i: {i, i ^ 1} for i in range(40)} and not data.report.warnings
 
 
-@pytest.mark.parametrize("column", ["Patient Age", "patient_sex", "case", "subject matter", "No", "persons_in_room"])
+@pytest.mark.parametrize(
+    "column", ["Patient Age", "patient_sex", "case", "subject matter", "No", "persons_in_room", "donor"]
+)
 def test_a_column_beside_the_patients(images: Path, column: str) -> None:
     data = load(table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}"))
     assert same_patients(data) == {i: {i} for i in range(40)}

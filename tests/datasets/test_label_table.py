@@ -179,3 +179,76 @@ def test_another_finding_may_say_anything(images: Path) -> None:
     assert own(load(table(images / "x.csv", said, "path,label,heart,smoker,other")))
     labels = table(images / "labels.csv", [*said, ("no image", "2", "normal")], "path,label,heart,smoker,other")
     assert own(load(first(images), label_table=labels))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "most"),
+    [("pneumonia", "1 0", 40), ("has_pneumonia", "yes no", 40), ("normal", "0 1", 40), ("is_healthy", "False True", 40),
+     ("no_pneumonia", "n y", 40), ("label_name", "pneumonia normal", 32)],
+)  # fmt: skip
+def test_a_column_called_by_a_class_that_says_the_opposite(images: Path, column: str, cells: str, most: int) -> None:
+    """The kind again: where columns of yes and no, or most lines and not all, say that 0 is the sick one."""
+    cell = cells.split()
+    said = [(f"images/{i}x.png", i % 2, cell[i % 2 ^ (i >= most)]) for i in range(40)]
+    path = table(images / "x.csv", said, f"path,label,{column}")
+    everywhere = "else" if most == 40 else "in most lines (32 of 40 contradict the label)"
+    refused(path, f"as {column!r} where the label is '0', and the opposite {everywhere}", "set 'data.positive'")
+    assert len(load(path, positive="0").test) == 8
+    said = [(f"images/{i}x.png", i % 2, cell[1 - i % 2]) for i in range(40)]
+    assert own(load(table(images / "x.csv", said, f"path,label,{column}")))
+
+
+def test_folders_that_say_the_opposite_of_the_labels(tmp_path: Path) -> None:
+    names = [f"xrays/{('PNEUMONIA', 'normal')[i % 2]}/{i}x.png" for i in range(40)]
+    write(tmp_path, {name: png(i) for i, name in enumerate(names)})
+    said = [(name, i % 2) for i, name in enumerate(names)]
+    path, labels = table(tmp_path / "x.csv", said, "path,label"), table(tmp_path / "labels.csv", said, "path,label")
+    alone = table(tmp_path / "alone.csv", said, "path")
+    for options in ({}, {"label_table": labels}):
+        words = ("has 'PNEUMONIA' as a folder of the path where the label is '0', and the opposite else",)
+        refused(alone if options else path, *words, where=options.get("label_table", path), **options)
+        load(alone if options else path, positive="0", **options)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+@pytest.mark.parametrize("healthy", ["No Finding", "normal", "is_healthy"])
+def test_a_finding_in_a_line_that_says_there_is_none(images: Path, healthy: str, joined: bool) -> None:
+    """The kind: one-hot columns that contradict each other, of which only one is read."""
+    heading = f"path,Pneumonia,Support Devices,{healthy}"
+
+    def source(*both: int, cells: str = "0 1") -> tuple[Path, dict[str, Any]]:
+        said = [(f"images/{i}x.png", *(cells.split()[one] for one in (i % 2, i % 2, i % 2 == 0 or i in both)))
+                for i in range(40)]  # fmt: skip
+        path = table(images / "x.csv", said, heading)
+        if not joined:
+            return path, {"label": "Pneumonia"}
+        return first(images), {"label": "Pneumonia", "label_table": table(images / "labels.csv", said, heading)}
+
+    path, options = source(3, 5)
+    words = f"line 5 has the label '1' and says yes to {healthy!r}, expected one label per image; correct one"
+    refused(path, words, "'data.uncertain' to", "(2 of 40", where=options.get("label_table", path), **options)
+    assert len(everything(load(path, uncertain="drop", **options))) == 38
+    classes = {"label": "Support Devices", "positive": "1"}  # what is no finding may be there in a healthy chest
+    assert own(load(path, **{**options, **classes}))
+    for cells in ("0.0 1.0", "no yes", "False True"):
+        path, options = source(3, cells=cells)
+        refused(path, "line 5 has", "(1 of 40 images", where=options.get("label_table", path), **options)
+    path, options = source()
+    assert own(load(path, **options))
+
+
+def test_a_class_of_many_in_a_line_that_says_there_is_none(images: Path) -> None:
+    names = ("none at all", "TB", "COVID")
+    said = [(f"images/{i}x.png", names[i % 3], int(i % 3 == 0 or i == 4)) for i in range(40)]
+    path = table(images / "x.csv", said, "path,label,Normal")
+    refused(path, "line 6 has the label TB and says yes to 'Normal', expected one class", classes=("TB", "COVID"))
+    assert len(everything(load(path, classes=("TB", "COVID"), uncertain="drop"))) == 25
+
+
+@pytest.mark.parametrize("column", ["label", "path"])
+def test_the_second_column_of_a_name_as_pandas_calls_it(images: Path, column: str) -> None:
+    said = [(f"images/{i}x.png", i % 2, 1 - i % 2) for i in range(40)]
+    path = table(images / "x.csv", said, f"path,label,{column}.1")
+    refused(path, f"has 2 columns called '{column}' and '{column}.1', expected one; rename or remove the others")
+    if column == "label":
+        assert own(load(path, label="label", positive="1"))
