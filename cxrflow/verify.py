@@ -255,7 +255,7 @@ class _RunChecks:
     def cpu(self) -> str:
         golden = self._golden()
         reference = Reference.load(self.run.place(self.front) / "reference.npz")
-        self._compare(reference(golden.pixels), "cpu")
+        self._compare(reference.outputs(golden.pixels), "cpu")
         return self._equal(len(golden.outputs), "the CPU reference of the deploy folder")
 
     def graph(self, step: str) -> str:
