@@ -552,6 +552,51 @@ def compare(
     _tell(damaged)
 
 
+@app.command()
+def sensitivity(
+    run: Annotated[Path, typer.Argument(help="A trained run: its name or folder.", show_default=False)],
+    retrain: Annotated[int, typer.Option("--retrain", min=0, max=10_000, help="Epochs of training at each point.")] = 0,
+    bits: Annotated[str, typer.Option("--bits", help="Widths to try.")] = "8,7,6,5,4,3,2,1",
+    lut: Annotated[int | None, typer.Option(min=1, help="Budget of the proposal.")] = None,
+    bram18: Annotated[int | None, typer.Option(min=0, help="Budget of the proposal.")] = None,
+    dsp: Annotated[int | None, typer.Option(min=0, help="Budget of the proposal.")] = None,
+    loss: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Else: validation AUC that the proposal may lose; 0.002 if not given."),
+    ] = None,
+    write: Annotated[Path | None, typer.Option("--write", help="Write the proposal to this experiment file.")] = None,
+    data: Data = None,
+    runs: Runs = Path("runs"),
+    workers: Annotated[int, typer.Option(min=1, help="Points at a time, each on one thread.")] = os.cpu_count() or 1,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to run on, as in `ray start`.")] = None,
+) -> None:
+    """How many bits each layer needs: validation AUC, LUTs, BRAM and DSPs of each in other widths, and a proposal."""
+    from cxrflow import summary
+    from cxrflow.sensitivity import command
+    from cxrflow.stages import referred_run
+    from cxrflow.sweep.spec import Limits
+
+    limits = Limits(lut=lut, bram18=bram18, dsp=dsp)
+    if loss is not None and limits != Limits():
+        raise ConfigError("--loss and --lut, --bram18 or --dsp were given, expected one kind of budget. Leave one out.")
+    asked = command.Asked(command.parse_bits(bits), retrain, limits, 0.002 if loss is None else loss)
+    folder = referred_run(run, runs)
+    trained = _run(folder / "experiment.yaml", data, folder.parent, name=folder.name)
+    if write is not None:
+        trained.spare(write, option="--write")
+    found = command.study(trained, asked, workers=workers, address=address)
+    shown = command.columns(found.rows)
+    rows = [tuple(command.text(name, row.get(name)) for name in shown) for row in found.rows]
+    trained.console.out.print(summary.points_table(f"{folder.name}, one width changed", list(shown.values()), rows))
+    for sentence in command.sentences(found, asked):
+        print(sentence)
+    if write is not None and found.proposal is not None:
+        command.save_proposal(write, found.proposal)
+        print(f"Train it with `cxrflow train {write}`. {DISCLAIMER}")
+    if found.proposal is None:
+        raise typer.Exit(1)
+
+
 class _Sweeps(TyperGroup):
     """`cxrflow sweep FILE` is `cxrflow sweep run FILE`."""
 

@@ -93,6 +93,7 @@ class Run:
     console: Console
     on_epoch: Callable[[dict[str, float]], None] | None = None  # told of every epoch, in place of the console
     shell: str | None = None  # whose bitstream the deploy folder gets; the last one that was made if not given
+    cache: Path | None = None  # where X-rays are kept that were decoded; beside the runs if not given
     _data: "XrayData | None" = None
 
     @property
@@ -183,7 +184,7 @@ class Run:
         """Load the experiment's X-rays, from the cache if nothing changed."""
         self.require_trained()
         if self._data is None:
-            self._data = load_data(self.experiment, cache=self.runs / ".cache", console=self.console)
+            self._data = load_data(self.experiment, cache=self.cache or self.runs / ".cache", console=self.console)
         return self._data
 
     def make(self, stage: str, **chosen: Any) -> bool:

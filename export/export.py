@@ -99,6 +99,15 @@ def export_run(
     return summary
 
 
+def integers(net: PixelMLP, config: ExportConfig, validation: Split) -> Extracted:
+    """Return the integers that `export_run` would write of a network, without comparing anything. Raises as it does."""
+    net = canonical(net)
+    extracted = extract(net)
+    if config.factor_bits is None:
+        return extracted
+    return snapped(net, extracted, config.factor_bits, validation).extracted
+
+
 def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operating_point: float) -> dict[str, Any]:
     """Return what export.json says of factors that were made narrow. Metrics are of the network as it was trained."""
     classes = [

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from contract.network import Dense, Input, IntegerNetwork
+from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, act_scale
 
 
@@ -36,6 +37,12 @@ class Extracted:
     def offset(self) -> float:
         """Of the only logit."""
         return float(self.offsets.item())
+
+    def auc(self, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> float:
+        """Return the AUC, of K classes the macro AUC, of what the integers answer for (N, H, W) pixels."""
+        outputs = self.network.outputs(pixels)[-1]
+        logits = outputs[:, 0] if outputs.shape[1] == 1 else self.scales * outputs + self.offsets
+        return ranking(logits.astype(np.float64), labels)
 
 
 @dataclass(frozen=True)

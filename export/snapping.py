@@ -23,7 +23,6 @@ from contract.errors import ConfigError
 from contract.requantization import LARGEST_SHIFT, Integers, Requantization, at_shift, requantization, same
 from datasets.xray import Split
 from export.integer_network import Extracted, extract, integer_weights
-from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, act_scale, linear
 
 LARGEST_LOSS = 1e-3  # of the validation AUC; of K classes, of the macro AUC
@@ -65,7 +64,7 @@ def snapped(net: PixelMLP, extracted: Extracted, bits: int, validation: Split) -
     after = extract(net)
     for i, thresholds, reach in _many_levels(after):
         assert i not in found or same(found[i], thresholds, *reach).all(), f"layer {i} is not what was written"
-    before_auc, after_auc = (_auc(e, validation) for e in (extracted, after))
+    before_auc, after_auc = (e.auc(validation.pixels, validation.labels) for e in (extracted, after))
     if before_auc - after_auc > LARGEST_LOSS:
         raise ConfigError(
             f"factors of {bits} bits take the validation AUC from {before_auc:.4f} to {after_auc:.4f}, expected a loss "
@@ -80,12 +79,6 @@ def _many_levels(extracted: Extracted) -> Iterator[tuple[int, Integers, tuple[In
     for i, (layer, ends) in enumerate(zip(network.layers, network.input_ranges(), strict=True)):
         if layer.thresholds is not None and not layer.bipolar:
             yield i, layer.thresholds, layer.accumulator_range(*ends)
-
-
-def _auc(extracted: Extracted, images: Split) -> float:
-    outputs = extracted.network.outputs(images.pixels)[-1]
-    logits = outputs[:, 0] if outputs.shape[1] == 1 else extracted.scales * outputs + extracted.offsets
-    return ranking(logits.astype(np.float64), images.labels)
 
 
 @dataclass(frozen=True)

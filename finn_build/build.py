@@ -6,6 +6,7 @@ folder: `reference.npz`, `golden.npz`, and for the witness `model.onnx`, or of a
 """
 
 import json
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,14 +92,10 @@ def build_network(
         _tell_of_thresholds(graph, config, report)
         model = chain.step("fold", lambda: steps.fold(graph, config), images=config.sample)
         folding = _folding(model)
-        beats = network.input.size // steps.input_pixels(model, config)
-        estimates = estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
+        estimates = _of_folded(model, network, config)
         for step in steps.TO_RTL:
             model = chain.step(step.__name__, partial(step, model, config), images=0)
-        chained = stages(model)
-        _count_converters(estimates, max(stage.cycles for stage in chained), config, report)
-        estimates["latency_bound_cycles"] = latency_bound(chained)
-        estimates["formulas"] = formulas(model, board.yosys_family)
+        _of_chain(estimates, model, config, report)
         stitch(model, out / "rtl")
     _write(out / "folding.json", folding)
     _write(out / "estimates.json", estimates)
@@ -113,6 +110,34 @@ def build_network(
     }
     _write(out / "build.json", summary)
     return summary
+
+
+def estimate_network(network: IntegerNetwork, config: BuildConfig) -> dict[str, Any]:
+    """Return what estimates.json of a build would hold, to the last digit, without writing or executing anything.
+
+    Raises:
+        ConfigError: the network or the folding cannot be built.
+    """
+    with tempfile.TemporaryDirectory() as scratch, finn_session(Path(scratch)):
+        model = steps.fold(hardware_graph(network), config)
+        estimates = _of_folded(model, network, config)
+        _of_chain(estimates, steps.insert_fifos(model, config), config, lambda _: None)
+    return estimates
+
+
+def _of_folded(model: ModelWrapper, network: IntegerNetwork, config: BuildConfig) -> dict[str, Any]:
+    """Return what is known once the layers are folded."""
+    board = BOARDS[config.board]
+    beats = network.input.size // steps.input_pixels(model, config)
+    return estimate(model, part=board.part, clk_ns=config.clk_ns, input_beats=beats)
+
+
+def _of_chain(estimates: dict[str, Any], model: ModelWrapper, config: BuildConfig, report: Report) -> None:
+    """Add what is known once there are width converters and FIFOs."""
+    chained = stages(model)
+    _count_converters(estimates, max(stage.cycles for stage in chained), config, report)
+    estimates["latency_bound_cycles"] = latency_bound(chained)
+    estimates["formulas"] = formulas(model, BOARDS[config.board].yosys_family)
 
 
 def _require_fitting_thresholds(network: IntegerNetwork) -> None:

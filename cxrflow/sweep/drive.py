@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,51 @@ def drive(
         point = config["point"] if sweep.search is None else _proposed(sweep.search, config)
         return Trial(point, point.experiment(base), runs, data)
 
-    space, config, left = _grid(sweep, trial) if sweep.search is None else _search(sweep.search, trial, runs)
+    if sweep.search is None:
+        drive_points(list(sweep.points()), lambda point: trial({"point": point}), runs, workers, address, console)
+        return
+    space, config, left = _search(sweep.search, trial, runs)
+    _drive(trial, space, config, left, sweep.size, runs, workers, address, console)
+
+
+def drive_points(
+    points: Sequence[Point],
+    trial: Callable[[Point], Trial],
+    runs: Path,
+    workers: int,
+    address: str | None,
+    console: Console,
+) -> None:
+    """Run those of some points that have not ended; `trial` makes each one's, in `runs`. Otherwise as `drive`."""
+    left = [point for point in points if trial(point).row() is None]
+    # A process for many trials: starting one takes seconds, most of them for torch.
+    space, config = {"point": tune.grid_search(left)}, tune.TuneConfig(reuse_actors=True)
+    make = _of_point(trial)
+    _drive(make, space, config, len(left), len(points), runs.resolve(), workers, address, console)
+
+
+def _of_point(trial: Callable[[Point], Trial]) -> Callable[[dict[str, Any]], Trial]:
+    return lambda config: trial(config["point"])
+
+
+def _drive(
+    trial: Callable[[dict[str, Any]], Trial],
+    space: dict[str, Any],
+    config: tune.TuneConfig,
+    left: int,
+    size: int,
+    runs: Path,
+    workers: int,
+    address: str | None,
+    console: Console,
+) -> None:
+    """Let Tune run the `left` of `size` trials."""
     if left <= 0:
         return
     scratch = runs / ".ray"
     with _cluster(workers, address), console.progress("trial") as progress:
-        watch = _Watch(trial, progress, sweep.size - left, sweep.size)
-        progress(watch.ended, sweep.size)  # so that the time left counts from here
+        watch = _Watch(trial, progress, size - left, size)
+        progress(watch.ended, size)  # so that the time left counts from here
         tune.Tuner(
             tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
             param_space=space,
@@ -86,18 +124,11 @@ def drive(
     shutil.rmtree(scratch, ignore_errors=True)
     if watch.refused:
         console.warn(f"{len(watch.refused)} proposals are not allowed; the first, {watch.refused[0]}")
-    if watch.ended < sweep.size:
+    if watch.ended < size:
         raise SweepInterruptedError(
-            f"the sweep was interrupted; {watch.ended} of {sweep.size} trials have ended and are kept. "
+            f"the sweep was interrupted; {watch.ended} of {size} trials have ended and are kept. "
             "Run the same command again to go on."
         )
-
-
-def _grid(sweep: Sweep, trial: Callable[[dict[str, Any]], Trial]) -> tuple[dict[str, Any], tune.TuneConfig, int]:
-    """Return Tune's space and settings, and how many trials are left."""
-    left = [point for point in sweep.points() if trial({"point": point}).row() is None]
-    # A process for many trials: starting one takes seconds, most of them for torch.
-    return {"point": tune.grid_search(left)}, tune.TuneConfig(reuse_actors=True), len(left)
 
 
 def _search(
@@ -221,7 +252,8 @@ class _Watch(tune.Callback):
 @contextlib.contextmanager
 def _cluster(workers: int, address: str | None) -> Iterator[None]:
     """Start Ray here, or connect to a cluster."""
-    here: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
+    # Without "local" Ray joins whatever another program of this user has started here.
+    here: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
     try:
         if address is not None:
             _knock(address)

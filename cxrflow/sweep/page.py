@@ -58,15 +58,16 @@ class Results:
 def figures(points: Points, front: Points, folder: Path) -> list[Path]:
     """Draw what the points allow as PNG and SVG in the new folder; return the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [_draw(folder / "pareto", lambda axes: _pareto(axes, points, front))]
+    drawn = [draw(folder / "pareto", lambda axes: _pareto(axes, points, front))]
     for what, field in BITS.items():  # a width per layer has no place on an axis
         if all(type(point["values"].get(field)) is int for point in points):
-            drawn.append(_draw(folder / f"auc-{what}", lambda axes, w=what: _bits(axes, points, w)))  # type: ignore[misc]
-    drawn.append(_draw(folder / "latency", lambda axes: _latency(axes, points)))
+            drawn.append(draw(folder / f"auc-{what}", lambda axes, w=what: _bits(axes, points, w)))  # type: ignore[misc]
+    drawn.append(draw(folder / "latency", lambda axes: _latency(axes, points)))
     return drawn
 
 
-def _draw(path: Path, plot: Any) -> Path:
+def draw(path: Path, plot: Any) -> Path:
+    """Draw what `plot` does to axes as PNG and SVG, with the disclaimer; return the PNG file."""
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()

@@ -108,19 +108,27 @@ class Trial:
         """
         self.write("running", node=node)
         try:
-            run = Run(self.experiment, self.runs, Console(), on_epoch=on_epoch)
-            run.foresee()
-            with run.locked():
-                run.train(test=False)
-                run.make("export")
-                run.make("build")
+            figures = self.measure(on_epoch)
         except CxrflowError as err:
             self.write("failed", error=str(err), node=node)
             raise
-        return self.write("finished", node=node)
+        return self.write("finished", figures, node=node)
 
-    def write(self, status: str, *, error: str = "", node: str = "") -> dict[str, Any]:
-        """Write the trial's row, with what there is; return it."""
+    def measure(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
+        """Do the work, and return FIGURES of it. Raises CxrflowError: it failed."""
+        run = Run(self.experiment, self.runs, Console(), on_epoch=on_epoch)
+        run.foresee()
+        with run.locked():
+            run.train(test=False)
+            run.make("export")
+            run.make("build")
+        estimates = read_record(run.place("build") / "estimates.json", Estimates)
+        return self._accuracy() | self.hardware(estimates)
+
+    def write(
+        self, status: str, figures: dict[str, Any] | None = None, *, error: str = "", node: str = ""
+    ) -> dict[str, Any]:
+        """Write the trial's row, with the `figures` of one that finished; return it."""
         row = {
             "key": self.key,
             "run": self.experiment.name,
@@ -131,8 +139,7 @@ class Trial:
             "seed": self.point.seed,
             "values": dict(self.point.values),
             "network": self.experiment.network.describe(),
-            **(self._accuracy() if status == "finished" else {}),
-            **(self._hardware() if status == "finished" else {}),
+            **(figures or {}),
         }
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / ROW, json.dumps(row, indent=2) + "\n")
@@ -148,9 +155,9 @@ class Trial:
             "training_s": metrics.seconds,
         }
 
-    def _hardware(self) -> dict[str, Any]:
+    def hardware(self, found: Estimates) -> dict[str, Any]:
+        """Return those of FIGURES that are about the design."""
         board = BOARDS[self.experiment.build.board]
-        found = read_record(STAGES["build"].place(self.folder, board.name) / "estimates.json", Estimates)
         assert found.formulas is not None and found.latency_bound_cycles is not None
         used = found.formulas.total
         return {

@@ -110,6 +110,7 @@ def test_every_number_is_one_of_the_runs_sourced_figures(forged: Place) -> None:
     assert forged("report", "tiny").code == 0 and forged("compare", "tiny", "tiny").code == 0
     tables = (summary.hardware_table(facts), summary.synth_table(facts), summary.vivado_table(facts))
     trial = Trial(Point(()), facts.experiment, forged.run.parent, "")
+    assert facts.estimates is not None
     faces = {
         "console": rendered(tables),
         "results": forged("results").out,
@@ -117,7 +118,7 @@ def test_every_number_is_one_of_the_runs_sourced_figures(forged: Place) -> None:
         "comparison": (forged.run.parent / "compare.html").read_text(encoding="utf-8"),
         "report": (forged.run / "report.html").read_text(encoding="utf-8"),
         "datasheet": (forged.run / "ip" / "pynq-z2" / "datasheet.md").read_text(encoding="utf-8"),
-        "sweep": str(trial._hardware()),
+        "sweep": str(trial.hardware(facts.estimates)),
     }
     for face, text in faces.items():
         text = re.sub(r'<svg viewBox="0 0 380 290".*?</svg>', "", text, flags=re.DOTALL)  # what an axis is marked with
