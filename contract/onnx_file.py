@@ -22,6 +22,7 @@ MAX_NODES = 10_000
 MAX_DEPTH = 20  # messages within messages
 MAX_RANK = 8  # dimensions of a tensor
 MAX_ELEMENTS = 1 << 26  # of a tensor
+FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)  # that computations use
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -73,10 +74,20 @@ class _Count:
                 continue
             if field.message_type is not None:
                 self.walk(value, field.message_type, depth + 1)
-            elif field.type not in (field.TYPE_STRING, field.TYPE_BYTES):
+            elif field.type == field.TYPE_STRING:
+                _require_text(value)
+            elif field.type != field.TYPE_BYTES:
                 self.packed += len(value)
                 if self.packed > MAX_PACKED and field.type not in (field.TYPE_FLOAT, field.TYPE_DOUBLE):
                     raise ValueError(f"it has more than {MAX_PACKED:,} bytes of packed integers")
+
+
+def _require_text(value: memoryview) -> None:
+    """Stop at a name that protobuf would hand out as bytes, which nobody expects. Raises ValueError."""
+    try:
+        str(value, "utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("it has a name that is no UTF-8") from None
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, memoryview]]:

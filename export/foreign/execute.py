@@ -19,6 +19,7 @@ from qonnx.custom_op.general.multithreshold import multithreshold
 from qonnx.custom_op.general.trunc import trunc_v1, trunc_v2
 
 from contract.errors import ConfigError
+from contract.onnx_file import FLOATS
 
 DOMAIN = "qonnx.custom_op.general"
 OPERATORS = (
@@ -80,9 +81,6 @@ def _unusable(err: Exception) -> ConfigError:
         f"ONNX' own reference evaluator cannot execute the file ({type(err).__name__}: {why}), expected a valid model. "
         "Export the network again."
     )
-
-
-FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
 
 def set_floats(model: ModelProto, element: int) -> None:

@@ -11,17 +11,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from contract.errors import ConfigError
 from contract.network import MAX_SIZE
+from contract.onnx_file import FLOATS
 from export.foreign import steps
 from export.foreign.steps import Quantizer, Step, UnsupportedError, step
 
 Constant = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
 ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
-OWN = {"Quant": (4, 4), "IntQuant": (4, 4), "BipolarQuant": (2, 2), "MultiThreshold": (2, 2), "Trunc": (5, 6)}  # inputs
+_FORM = {"signed": AttributeProto.INT, "narrow": AttributeProto.INT, "rounding_mode": AttributeProto.STRING}
+OWN = {  # operators of QONNX: fewest and most inputs, and attributes
+    "Quant": (4, 4, _FORM), "IntQuant": (4, 4, _FORM), "Trunc": (5, 6, _FORM), "BipolarQuant": (2, 2, {}),
+    "MultiThreshold": (2, 2, {
+        "out_scale": AttributeProto.FLOAT, "out_bias": AttributeProto.FLOAT, "out_dtype": AttributeProto.STRING,
+        "data_layout": AttributeProto.STRING,
+    }),
+}  # fmt: skip
 _MOST = float(np.finfo(np.float64).max)  # JSON has no infinity
 MAX_NODES = 500  # on the way of the data, each of which is executed some thousand times
 MAX_CONSTANT = 1 << 26  # elements of all computed constants, and of all matrices: one constant may be read many times
@@ -51,6 +59,7 @@ class Chain:
     input: str  # its name
     shape: tuple[int, ...]  # of one input, the batch left out
     declared: str | None  # datatype of the input that the file itself names, as contract.values has them
+    whole: tuple[int, int] | None  # least and greatest of what it can be, where its element type is an integer one
     products: tuple[Product, ...]
     head: tuple[Step | Quantizer, ...]  # behind the last product
     result: str  # tensor that the host's end reads
@@ -87,7 +96,12 @@ class _Data:
 def label(node: NodeProto) -> str:
     """Return a node as errors call it."""
     name = node.name or (node.output[0] if node.output else "")
-    return f"node '{''.join(c if c.isprintable() else '?' for c in name[:60])}' ({node.op_type[:40]})"
+    return f"node '{_shown(name, 60)}' ({_shown(node.op_type, 40)})"
+
+
+def _shown(name: str, most: int) -> str:
+    """Return a name of the file's, shortened, in a line."""
+    return "".join(c if c.isprintable() else "?" for c in name[:most])
 
 
 def _opset(model: ModelProto) -> int:
@@ -104,24 +118,40 @@ def _opset(model: ModelProto) -> int:
 
 
 def _require_form(node: NodeProto, opset: int) -> None:
-    """Stop at a node with fewer or more inputs or outputs than its operator has. Raises UnsupportedError."""
-    least, most, needed = *OWN.get(node.op_type, (0, 1 << 20)), 0
-    if node.op_type in OWN:
+    """Stop at a node of other inputs, outputs or attributes than its operator has. Raises UnsupportedError."""
+    kind, required = node.op_type, tuple[str, ...]()
+    if kind in OWN:
+        least, most, attributes = OWN[kind]
         needed = least
-    elif defs.has(node.op_type):
+    elif defs.has(kind):
         try:
-            schema = defs.get_schema(node.op_type, opset)
+            schema = defs.get_schema(kind, opset)
         except defs.SchemaError:
             raise UnsupportedError(f"is no operator of version {opset} of the standard ones") from None
         least, most = schema.min_input, schema.max_input
         needed = sum(one.option == defs.OpSchema.FormalParameterOption.Single for one in schema.inputs)
+        attributes = {name: int(one.type.value) for name, one in schema.attributes.items()}
+        required = tuple(name for name, one in schema.attributes.items() if one.required)
+    else:
+        return  # refused as unknown
     if not least <= len(node.input) <= most:
         wanted = f"{least}" if least == most else f"{least} or more" if most > 9 else f"{least}, or {most}"
         raise UnsupportedError(f"has {len(node.input)} inputs, expected {wanted}")
     if not all(node.input[:needed]):
         raise UnsupportedError(f"lacks its input {list(node.input).index('')}, expected its name")
-    if not node.output or (not node.output[0] and not (node.op_type == "TopK" and len(node.output) > 1)):
+    if not node.output or (not node.output[0] and not (kind == "TopK" and len(node.output) > 1)):
         raise UnsupportedError("gives nothing, expected the name of an output")
+    for one in node.attribute:
+        if one.name == "training_mode":
+            continue  # refused by what it says, in versions before it, too
+        if one.name not in attributes or one.type != attributes[one.name]:
+            expected = ", ".join(attributes) or "none"
+            what = "of another type" if one.name in attributes else "that it does not have"
+            raise UnsupportedError(
+                f"has an attribute '{_shown(one.name, 40)}' {what} in version {opset}, expected {expected}"
+            )
+    if missing := [name for name in required if all(one.name != name for one in node.attribute)]:
+        raise UnsupportedError(f"lacks the attribute '{missing[0]}', expected it")
 
 
 def read_graph(model: ModelProto) -> Chain:
@@ -137,6 +167,11 @@ class _Reader:
     def __init__(self, model: ModelProto) -> None:
         self.graph = model.graph
         self.opset = _opset(model)
+        for tensor in self.graph.initializer:
+            if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
+                raise ConfigError(
+                    f"the constant '{_shown(tensor.name, 60)}' holds complex numbers, expected real ones."
+                )
         self.constants: dict[str, Constant] = {t.name: _array(t) for t in self.graph.initializer}
         inputs = [value for value in self.graph.input if value.name not in self.constants]
         if len(inputs) != 1:
@@ -150,7 +185,9 @@ class _Reader:
         self.count = self.computed = self.multiplied = 0  # nodes of the data, elements of constants, of matrices
 
     def read(self) -> Chain:
-        start = _Data(np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{self.input.name[:60]}'")
+        start = _Data(
+            np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{_shown(self.input.name, 60)}'"
+        )
         self.data[self.input.name] = start
         for node in self.graph.node:
             try:
@@ -170,15 +207,14 @@ class _Reader:
             raise ConfigError("the file has no matrix product of its input, expected dense layers (MatMul or Gemm).")
         found = [name for name in names if name in self.data]
         if len(self.data) != 1 or not found or (len(names) > 1 and not set(names) <= set(self.best)):
-            raise ConfigError(
-                f"the file has the outputs {', '.join(names)[:200]}, expected one, at the end of the chain."
-            )
+            shown = ", ".join(_shown(name, 60) for name in names[:5])
+            raise ConfigError(f"the file has the outputs {shown}, expected one, at the end of the chain.")
         (data,) = self.data.values()
         if not data.in_order():
             raise ConfigError(f"{data.made_by} changes the order of the outputs, expected it as the last layer has it.")
         last = self._first_shape()
         return Chain(
-            self.input.name, last, self._declared(), tuple(self.products), tuple(data.steps),
+            self.input.name, last, self._declared(), self._whole(), tuple(self.products), tuple(data.steps),
             self.result or found[0], found[0], self.end, self.idle,
         )  # fmt: skip
 
@@ -191,12 +227,27 @@ class _Reader:
         if len(shape) > 1 and shape[0] <= 0:
             shape = (1, *shape[1:])  # any batch
         if not shape or min(shape) <= 0 or (len(shape) > 1 and shape[0] != 1) or math.prod(shape) > MAX_SIZE:
-            named = [dim.dim_param or dim.dim_value for dim in dims]
+            named = [_shown(dim.dim_param, 60) or dim.dim_value for dim in dims[:10]]
             raise ConfigError(
-                f"the input '{self.input.name[:60]}' has the shape {named}, expected a known one of one image: "
+                f"the input '{_shown(self.input.name, 60)}' has the shape {named}, expected a known one of one image: "
                 "(1, ...). Export the network with an example of that shape."
             )
         return shape
+
+    def _whole(self) -> tuple[int, int] | None:
+        kind = self.input.type.tensor_type.elem_type
+        known = kind in helper.get_all_tensor_dtypes()
+        dtype = helper.tensor_dtype_to_np_dtype(kind) if known else np.dtype(object)
+        if dtype.kind in "iu":
+            ends = np.iinfo(dtype)
+            return int(ends.min), int(ends.max)
+        if kind not in FLOATS:
+            found = TensorProto.DataType.Name(kind) if known else str(kind)
+            raise ConfigError(
+                f"the input '{_shown(self.input.name, 60)}' is of the type {found}, expected floats, or integers of 8 "
+                "bits or more. Export the network again."
+            )
+        return None
 
     def _declared(self) -> str | None:
         kind = self.input.type.tensor_type.elem_type
@@ -214,8 +265,8 @@ class _Reader:
         missing = [name for name in node.input if name and name not in self.data and name not in self.constants]
         if missing:
             raise UnsupportedError(
-                f"reads '{missing[0][:60]}' a second time, or what a second branch made of it: residual connections "
-                "and branches are not supported, expected a single chain of layers"
+                f"reads '{_shown(missing[0], 60)}' a second time, or what a second branch made of it: residual "
+                "connections and branches are not supported, expected a single chain of layers"
             )
         domain = (
             node.domain if node.op_type in ("Quant", "BipolarQuant", "MultiThreshold", "Trunc", "IntQuant") else None
@@ -223,7 +274,7 @@ class _Reader:
         if (domain is not None and domain not in QONNX and not domain.startswith("qonnx.")) or (
             domain is None and node.domain not in ("", "ai.onnx")
         ):
-            raise UnsupportedError(f"is of the unknown domain '{node.domain[:40]}', expected one of {ACCEPTED}")
+            raise UnsupportedError(f"is of the unknown domain '{_shown(node.domain, 40)}', expected one of {ACCEPTED}")
         _require_form(node, self.opset)
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if not read:
@@ -330,7 +381,7 @@ class _Reader:
         gemm = node.op_type == "Gemm"
         if gemm and (left is not None or attributes.get("transA", 0)):
             raise UnsupportedError("multiplies from the other side, expected x @ W, transA = 0")
-        matrix, shape = (right, data.ids.shape) if left is None else (left, data.ids.shape)
+        matrix, shape = right if left is None else left, data.ids.shape
         assert matrix is not None  # the data is the other one
         self.multiplied += matrix.size
         if self.multiplied > MAX_CONSTANT:
@@ -338,8 +389,8 @@ class _Reader:
                 f"multiplies by {matrix.size:,} numbers, {self.multiplied:,} with the products before it, expected "
                 f"{MAX_CONSTANT:,} at most"
             )
-        if not matrix.size:
-            raise UnsupportedError(f"multiplies by a matrix of {matrix.shape}, expected one output or more")
+        if not matrix.size or not matrix.ndim or not shape:
+            raise UnsupportedError(f"multiplies {shape} and {matrix.shape}, expected a matrix of one output or more")
         matrix = np.asarray(matrix, dtype=np.float64)
         if gemm and attributes.get("transB", 0):
             matrix = matrix.T
@@ -385,6 +436,8 @@ def _array(tensor: TensorProto) -> Constant:
 
 def _plain(array: Constant) -> Constant:
     """Return integers of 4 bits, floats of 8 and 16 bits, which are types of ml_dtypes, as float64."""
+    if array.dtype.kind == "c":
+        raise UnsupportedError("makes complex numbers, expected real ones")
     return array if array.dtype.kind in "biuf" else array.astype(np.float64)
 
 
@@ -588,7 +641,9 @@ def _multi_threshold(
 ) -> Step | Quantizer:
     given = _float(constants[1])
     layout = bytes(attributes.get("data_layout", b"NCHW")).decode(errors="replace")
-    axis = data.ids.ndim - 1 if layout.endswith("C") and len(layout) > 2 else min(1, data.ids.ndim - 1)
+    if data.ids.ndim < 2:
+        raise UnsupportedError(f"has values of the shape {data.ids.shape}, expected (1, channels)")
+    axis = data.ids.ndim - 1 if layout.endswith("C") and len(layout) > 2 else 1
     if given.ndim != 2 or len(given) not in (1, data.ids.shape[axis]):
         raise UnsupportedError(
             f"has thresholds of {given.shape} for values of {data.ids.shape}, expected a row a channel"
@@ -631,6 +686,8 @@ def _constant_value(attributes: dict[str, Any]) -> Constant:
     for name in ("value_float", "value_int", "value_floats", "value_ints"):
         if name in attributes:
             return np.asarray(attributes[name])
+    if "value" not in attributes:
+        raise UnsupportedError("holds no numbers, expected a value")
     return _array(attributes["value"])
 
 

@@ -42,7 +42,7 @@ class _Codes:
 
     reals: Floats  # (E, T) the values in the file's own float64
     offset: Floats  # (E,)
-    pace: Floats  # (E,), not 0
+    pace: Floats  # (E,); 0 of an input of which the file makes one number, whatever the integer
     low: int
     high: int
 
@@ -110,6 +110,8 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
         raise ConfigError(f"the input is {kind[:40]!r}, expected float or one of {', '.join(VALUES)}.")
     if not MIN_SCALE <= scale <= MAX_SCALE:
         raise ConfigError(f"--input-scale is {scale:g}, expected a number from {MIN_SCALE:g} to {MAX_SCALE:g}.")
+    if chain.whole is not None:
+        _require_whole(chain.whole, kind, scale)
     if kind == "float" and scale != 1:
         raise ConfigError("--input-scale is for integers, and the input is float. Leave it out.")
     if kind == "float":
@@ -127,10 +129,20 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
             f"{first.last} bends the input before {first.node}, expected a quantizer behind it, or scales only."
         )
     offset = reals[:, 0] - pace * numbers[0]
-    return _coded(reals, offset, pace, values.low, values.high), None, kind
+    return _Codes(reals, offset, pace, values.low, values.high), None, kind
 
 
 _MOST = float(np.finfo(np.float64).max)
+
+
+def _require_whole(ends: tuple[int, int], kind: str, scale: float) -> None:
+    """Stop where a file whose input is integers, from one end to the other, could not read what is fed."""
+    values = VALUES.get(kind)
+    if values is None or values.low < ends[0] or values.high > ends[1] or scale != 1:
+        raise ConfigError(
+            f"the file's input is integers from {ends[0]} to {ends[1]}, and {kind} is fed, times {scale:g}. Expected "
+            "an --input within them, and no --input-scale."
+        )
 
 
 def _ruled(
@@ -183,7 +195,7 @@ def _integer_name(base: int, count: int) -> str:
 
 
 def _coded(reals: Floats, offset: Floats, pace: Floats, low: int, high: int) -> _Codes:
-    """Return codes; an element that never moves gets a pace like the others', and the offset that makes up for it."""
+    """Return codes of levels; an element that never leaves one, so has one integer, gets a pace like the others'."""
     still = pace == 0
     some = pace[~still][0] if not still.all() else 1.0
     return _Codes(reals, np.where(still, offset - some * low, offset), np.where(still, some, pace), low, high)
@@ -272,12 +284,14 @@ def _listed(parameter: Floats) -> list[float]:
 
 def _product(product: Product, codes: _Codes) -> _Pending:
     """Return a product of the integers that a vector is coded in. Raises ConfigError."""
-    scale = codes.pace[0]
-    times = codes.pace / scale
+    alive = codes.pace != 0
+    pace = np.where(alive, codes.pace, codes.pace[alive][0] if alive.any() else 1.0)
+    scale = pace[0]
+    times = pace / scale
     dyadic = np.round(times * 2**20) / 2**20  # from element to element, scales differ by powers of two and signs
     if (np.abs(times - dyadic) > SAME * np.abs(times)).any():
-        scale, dyadic = np.float64(1.0), codes.pace
-    matrix = product.matrix * dyadic
+        scale, dyadic = np.float64(1.0), pace
+    matrix = product.matrix * np.where(alive, dyadic, 0.0)
     found = integer_rows(matrix)
     exact = found is not None and _in_8_bits(found[0])
     if not exact:
@@ -287,10 +301,11 @@ def _product(product: Product, codes: _Codes) -> _Pending:
         found = near
     assert found is not None
     weights, unit = found
-    ratio = codes.offset / codes.pace
-    whole = bool((np.abs(ratio - np.round(ratio[0])) < SAME).all())
-    shift = (weights.sum(axis=1) * round(float(ratio[0])))[:, None] if whole else np.zeros((len(weights), 1), np.int64)
-    constant = np.zeros((len(weights), 1)) if whole else product.matrix @ codes.offset[:, None]
+    ratio = (codes.offset / pace)[alive]
+    base = round(float(ratio[0])) if len(ratio) else 0
+    whole = bool((np.abs(ratio - base) < SAME).all())
+    shift = (weights.sum(axis=1) * base)[:, None] if whole else np.zeros((len(weights), 1), np.int64)
+    constant = product.matrix @ np.where(alive & whole, 0.0, codes.offset)[:, None]
     lsb = unit * scale
     real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
     real = (*real, step("add", constant)) if constant.any() else real

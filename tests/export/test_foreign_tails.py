@@ -170,10 +170,27 @@ def test_a_node_of_another_form_than_its_operator(tmp_path: Path, kind: str, inp
         imported(graph, tmp_path, "int3")
 
 
+def test_attributes_are_those_of_the_operator(tmp_path: Path) -> None:
+    """What one executor would pass over, another would not."""
+    for kind, attributes, why in (
+        ("Relu", {"alpha": 0.1}, "has an attribute 'alpha' that it does not have in version 13, expected none"),
+        ("Gemm", {"alpha": "half"}, "has an attribute 'alpha' of another type"),
+        ("Cast", {}, "lacks the attribute 'to', expected it"),
+    ):
+        graph = one_layer(np.eye(2)).add(kind, *([np.eye(2)] if kind == "Gemm" else []))
+        for name, value in attributes.items():
+            graph.nodes[-1].attribute.append(helper.make_attribute(name, value))
+        with pytest.raises(ConfigError, match=f"node '{kind}_t2' .{kind}. {why}"):
+            imported(graph, tmp_path, "int3")
+
+
 def test_constants_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
     """No outputs, no levels, one level only."""
     for graph, message in (
-        (Graph((1, 3)).add("MatMul", np.ones((3, 0))), r"multiplies by a matrix of \(3, 0\), expected one output"),
+        (
+            Graph((1, 3)).add("MatMul", np.ones((3, 0))),
+            r"multiplies \(1, 3\) and \(3, 0\), expected a matrix of one out",
+        ),
         (one_layer(np.eye(2)).quant(1.0, 1, signed=0, narrow=1), "gives the one value 0, expected two"),
         (one_layer(np.eye(2)).add("MultiThreshold", np.ones((2, 0)), domain=DOMAIN), "has no threshold"),
     ):
@@ -305,6 +322,50 @@ def test_scales_of_what_is_fed(tmp_path: Path) -> None:
             ConfigError, match=rf"--input-scale is {re.escape(f'{scale:g}')}, expected a number from 1e-12 to"
         ):
             import_file(path, tmp_path / "e", Given("int8", scale))
+
+
+def test_names_are_text_in_a_line(tmp_path: Path) -> None:
+    content = one_layer(np.eye(2)).model().SerializeToString()
+    for name, message in (
+        (b"\xff\xfe" * 4 + b"\xff", "a name that is no UTF-8"),
+        (b"\n\x1b[31mnew", r"node '\?\?\[31mnew'"),
+    ):
+        (tmp_path / "m.onnx").write_bytes(content.replace(b"MatMul_t0", name).replace(b"MatMul", b"MatNul"))
+        with pytest.raises(CxrflowError, match=message) as caught:
+            import_file(tmp_path / "m.onnx", tmp_path / "e")
+        assert str(caught.value).isprintable()
+
+
+def test_inputs_of_which_the_file_makes_one_number(tmp_path: Path) -> None:
+    """A gain of 0, or a Clip that none leaves: the input's integer moves, and what the file makes of it does not."""
+    inputs = np.array(list(itertools.product(range(-4, 4), repeat=3)), dtype=np.int8)
+    for gains in ([0.0, 1.0, 0.5], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]):
+        graph = Graph((1, 3)).add("Mul", np.array(gains)).add("Add", np.array([0.5, 0.0, 0.0]))
+        matrix = np.array([[1.0, -1.0], [2.0, 1.0], [1.0, 3.0]])
+        found = imported(graph.add("MatMul", matrix), tmp_path, "int3")
+        got = found.head.real(found.network.outputs(inputs.reshape(-1, 1, 3))[-1])
+        np.testing.assert_array_equal(got, (inputs * gains + [0.5, 0, 0]) @ matrix)
+
+
+def test_a_quantizer_of_negative_levels_only(tmp_path: Path) -> None:
+    """0 is none of them, and no input may be probed with it."""
+    graph = Graph((1, 2)).add("MultiThreshold", np.array([[-1.0]]), domain=DOMAIN, out_bias=-2.0)
+    found = imported(graph.add("MatMul", np.array([[1.0], [3.0]])), tmp_path)
+    assert found.rule is not None and (found.rule.low, len(found.rule.thresholds[0])) == (-2, 1)
+
+
+def test_a_file_that_reads_integers(tmp_path: Path) -> None:
+    """It could not read fractions, or what its type does not hold; other types are no numbers."""
+    graph = Graph((1, 2), element=TensorProto.UINT8).add("Cast", to=TensorProto.FLOAT).add("MatMul", np.eye(2))
+    path = graph.save(tmp_path / "m.onnx")
+    import_file(path, tmp_path / "e", Given("uint4"))
+    for reads, scale in ((None, 0.5), ("int8", 1.0), ("bipolar", 1.0)):
+        with pytest.raises(ConfigError, match=r"the file's input is integers from 0 to 255, and \w+ is fed"):
+            import_file(path, tmp_path / "f", Given(reads, scale))
+    for element in (TensorProto.BOOL, TensorProto.STRING, TensorProto.COMPLEX64):
+        graph.element = element
+        with pytest.raises(ConfigError, match=f"is of the type {TensorProto.DataType.Name(element)}, expected floats"):
+            import_file(graph.save(path), tmp_path / "f", Given("uint4"))
 
 
 def test_labels_are_classes_of_the_file(tmp_path: Path) -> None:
