@@ -533,7 +533,7 @@ def board_missing(package: Package) -> str | None:
     """Return what keeps this folder from running on this machine's programmable logic, or None."""
     hardware = package.manifest.hardware
     if hardware is None or hardware.shell is None or package.path(BITSTREAM) is None:
-        return "the folder has no bitstream. Build one with `make bitstream` and package it"
+        return "the folder has no bitstream. Where its run is, `cxrflow bitstream EXPERIMENT` builds and packages one"
     try:
         compatible = DEVICE_TREE.read_bytes()
     except OSError:
