@@ -237,6 +237,8 @@ def _check(header: Any, name: str, *, pixels: bool) -> Shape:
                 _integer(header, "BitsStored"),
                 str(header.file_meta.TransferSyntaxUID),
             )
+    except _HeaderError as err:
+        raise ImageError(f"{name}: {err}; correct the file or leave it out.") from err
     except Exception as err:  # pydicom converts values only here
         raise _damaged(name) from err
     if problem:
@@ -296,6 +298,11 @@ def _decode(content: bytes, at: int, header: Any, shape: Shape, name: str) -> ND
         values = codestream.exact_pixels(frame, coded, lambda stream: _unpacked(stream, decoder, shape))
         if values.shape != (shape.height, shape.width) or values.dtype.kind not in "ui":
             raise ValueError("the decoder found something else")
+        if coded.bits < shape.bits_stored and not _says_white(header):
+            raise _HeaderError(
+                f"has compressed pixels of {coded.bits} bits, where {shape.bits_stored} are declared (BitsStored), and "
+                "no window that says what is white"
+            )
         return _declared(values, coded, shape.bits_stored, signed=_integer(header, "PixelRepresentation", 0) == 1)
     except _HeaderError as err:
         raise ImageError(f"{name}: {err}; convert it.") from err
@@ -480,7 +487,7 @@ def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
         table = _lut(header, "VOILUTSequence", "VOI", signed=signed)
         if table is not None:
             return table
-    given = [bool(_value(header, tag).strip(b" \0")) for tag in ("WindowCenter", "WindowWidth")]
+    given = [bool(_text(header, tag)) for tag in ("WindowCenter", "WindowWidth")]
     if not any(given):
         return None
     if not all(given):
@@ -494,6 +501,14 @@ def _voi(header: Any) -> _Ramp | _Sigmoid | _Lut | None:
     if function == "SIGMOID":
         return _Sigmoid(centre, width)
     return centre - width / 2, centre + width / 2 - (function == "LINEAR")
+
+
+def _says_white(header: Any) -> bool:
+    """Return whether a window or a lookup table says what is white; one that cannot be read is refused later."""
+    try:
+        return _voi(header) is not None
+    except Exception:  # as in `read`
+        return True
 
 
 def _lut(header: Any, tag: str, kind: str, *, signed: bool) -> _Lut | None:
@@ -532,8 +547,11 @@ def _value(header: Any, tag: str, *, most: int = _MAX_VALUE) -> bytes:
 
 
 def _text(header: Any, tag: str) -> str:
-    """Return the first of the values of a tag that is text."""
-    return _value(header, tag).split(b"\\")[0].decode("latin-1").strip(" \0")
+    """Return the first of the values of a tag that is text; an empty one before others is no value and no default."""
+    first, *others = (value.decode("latin-1").strip(" \0") for value in _value(header, tag).split(b"\\"))
+    if not first and any(others):
+        raise _HeaderError(f"has several values as {tag}, of which the first is empty")
+    return first
 
 
 def _number(header: Any, tag: str, default: Fraction) -> Fraction:

@@ -261,6 +261,23 @@ class TestCompressed:
         with pytest.raises(ImageError, match=r"x\.dcm: has pixel values beyond the 12 bits that it declares"):
             gray(encapsulated(make(words.view(np.int16) if signed else words, bits=12), syntax, frame))
 
+    @pytest.mark.parametrize("syntax", [*list(LOSSLESS_CODERS)[:-1], BASELINE])
+    def test_fewer_bits_than_are_declared_need_a_window(self, syntax: str) -> None:
+        """The kind: stream and header name two whites, and the image is dark by the ratio of them, in silence."""
+        pixels = np.repeat(np.repeat(stored_values(8), 8, 0), 8, 1)
+        coder = LOSSLESS_CODERS.get(syntax, lambda words, _: imagecodecs.jpeg_encode(words))
+        frame = bytes(coder(np.ascontiguousarray(pixels.astype(np.uint8)), 8))
+        window: dict[str, Any] = {"WindowCenter": "128", "WindowWidth": "256"}
+        wide = pixels.astype(np.uint16)
+        with pytest.raises(
+            ImageError, match=r"has compressed pixels of 8 bits, where 12 are declared \(BitsStored\), and"
+        ):
+            gray(encapsulated(make(wide, bits=12), syntax, frame))
+        with pytest.raises(ImageError, match="has a window of which the centre or the width is missing"):
+            gray(encapsulated(make(wide, bits=12, WindowCenter="128"), syntax, frame))
+        expected = gray(encapsulated(make(pixels.astype(np.uint8), bits=8), syntax, frame))
+        np.testing.assert_array_equal(gray(encapsulated(make(wide, bits=12, **window), syntax, frame)), expected)
+
     @pytest.mark.parametrize("kind", ["extended", "near-lossless", "JPEG 2000"])
     def test_lossy_syntaxes(self, kind: str) -> None:
         """Another decoder gives the same values; of JPEG extended, the standard allows a difference of one."""
@@ -458,6 +475,10 @@ REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("sign", lambda ds: set_to(ds, "PixelRepresentation", 2), "has pixels that are neither unsigned nor signed"),
     ("half a window", lambda ds: delete(ds, "WindowWidth"), "has a window of which the centre or the width is missing"),
     ("other half", lambda ds: set_to(ds, "WindowCenter", None), "has a window of which the centre or the width is mis"),
+    ("no first centre", lambda ds: set_to(ds, "WindowCenter", ["", "1000"]), "has several values as WindowCenter, of w"),
+    ("no first width", lambda ds: set_to(ds, "WindowWidth", ["", "500"]), "has several values as WindowWidth, of whic"),
+    ("no first slope", lambda ds: set_to(ds, "RescaleSlope", ["", "2"]), "several values as RescaleSlope, of which th"),
+    ("no first shape", lambda ds: set_to(ds, "PresentationLUTShape", ["", "INVERSE"]), "several values as Presentatio"),
     ("inverse", lambda ds: set_to(ds, "PresentationLUTShape", "INVERSE"), "is MONOCHROME2 with another presentation L"),
     ("print LUT", lambda ds: set_to(ds, "PresentationLUTSequence", [Dataset()]), "is MONOCHROME2 with another present"),
     ("enhanced", lambda ds: set_to(ds, "SharedFunctionalGroupsSequence", [Dataset()]), "is an enhanced multi-frame im"),
