@@ -474,6 +474,8 @@ def _resolve(values: Any, field: Sequence[str], base: Path, keep: Callable[[str]
     for section in sections:
         values = values.get(section) if isinstance(values, dict) else None
     value = values.get(name) if isinstance(values, dict) else None
+    if isinstance(value, str) and not value.strip():  # else it would be the folder of the file
+        raise ValueError(f"'{'.'.join(field)}' is empty")
     if isinstance(value, str) and not keep(value):
         here, beside = Path(value).expanduser(), base / value
         values[name] = str((beside if beside.exists() and not here.exists() else here).resolve())

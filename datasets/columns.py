@@ -109,6 +109,12 @@ def _label_column(
     return {}
 
 
+def label_columns(heading: Sequence[str], rules: LabelRules) -> list[str]:
+    """Return the columns that could hold the labels, by their usual names or by the one that the user gives."""
+    wanted = {normal(rules.label)} if rules.label is not None else set(COLUMNS["label"])
+    return [cell.strip() for cell in heading if normal(cell) in wanted]
+
+
 def some(heading: Sequence[str]) -> str:
     """Return some names of columns, for messages."""
     more = f" and {len(heading) - 20} more" if len(heading) > 20 else ""

@@ -11,6 +11,7 @@ Source: Yang et al., "MedMNIST v2", Scientific Data 10, 41 (2023); the larger si
 
 import threading
 import zipfile
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -57,7 +58,7 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
             damaged, an array is missing, pickled or of another shape, or two arrays do not match.
     """
     with open_zip(path) as archive:
-        checked_members(archive, path)
+        unread = _unread(path, checked_members(archive, path))
     # First what no field can mend: advice about fields would only lead to it.
     shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
     if rules.classes is None:
@@ -89,8 +90,25 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         notes=(
             *said,
             "MedMNIST's official splits are used as they are; it does not say whether they share patients.",
+            *unread,
         ),
     )
+
+
+def _unread(path: Path, members: Iterable[str]) -> tuple[str, ...]:
+    """Say which entries are not read. Raises DataError where numpy could read another one than we check."""
+    arrays = Counter(member.removesuffix(".npy") for member in members)
+    if twice := next((name for name, count in arrays.items() if count > 1), None):
+        raise DataError(
+            f"{path}: has {ascii(twice)[:60]} with and without the suffix .npy, expected one array of a name; do not "
+            "trust this file, fetch the original one."
+        )
+    others = sorted(arrays.keys() - {f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")})
+    if not others:
+        return ()
+    names = ", ".join(ascii(name)[1:-1][:60] for name in others[:6])
+    more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+    return (f"Not read, because they are none of {', '.join(SPLITS)}: {names}{more}.",)
 
 
 def _set_of(path: Path) -> str | None:
@@ -208,7 +226,7 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
     if not right or not all(0 < length <= MAX_IMAGES for length in shape):
         found = f"{dtype} of shape {shape}" if len(shape) < 9 else f"{dtype} of {len(shape)} dimensions"
         raise DataError(
-            f"{path}: {name} is {found[:200]}, expected {wanted}, none above {MAX_IMAGES:,}; {_why(kind, shape)}."
+            f"{path}: {name} is {found[:200]}, expected {wanted}, no axis above {MAX_IMAGES:,}; {_why(kind, shape)}."
         )
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > MAX_UNPACKED_BYTES or size > unpacked:
@@ -221,6 +239,8 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
 
 def _why(kind: str, shape: tuple[int, ...]) -> str:
     """Say what an array of another shape probably is, and what to do."""
+    if kind == "images" and len(shape) == 4 and 1 in (shape[1], shape[3]):
+        return "take the axis of one channel away, as numpy.squeeze does"
     if kind == "images" and len(shape) == 4:
         what = "in colour, and a network here reads one gray value per pixel" if shape[3] == 3 else "volumes"
         return f"the images are {what}, so give one of MedMNIST's gray 2-D sets"

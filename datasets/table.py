@@ -27,6 +27,7 @@ from datasets.columns import (
     healthy_columns,
     healthy_says,
     image_columns,
+    label_columns,
     patient_columns,
     require_no_more,
     some,
@@ -223,6 +224,9 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
         if joined is not None and rules.label_table is not None:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
     notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
+    if rules.label_table is not None and (own := label_columns(heading, rules)):
+        other = shown(rules.label_table.name)
+        notes += (f"Column {own[0][:80]!r} of {shown(table.name)} is not read: {other} has the labels.",)
     missing = {f"in no line of {shown(rules.label_table.name)}": unlabelled} if rules.label_table else {}
     found: tuple[str, ...] = ()
     if joined is not None and unlabelled:

@@ -3,8 +3,8 @@
 Samples are full scale in the depth of the header, whatever sBIT says of their history. What is transparent is
 composited over black, and bKGD is not asked. Values are taken for display as they are, so that gamma (gAMA), profile
 (iCCP) and signal (cICP) must be usual ones, and scales of other kinds are refused. eXIf says which side is up; where
-texts say it too, as some programs write EXIF and XMP, they must agree. Of 16-bit colour Pillow gives only the high
-bytes: it is refused.
+texts or orNT say it too, as some programs write EXIF and XMP, they must agree. Of 16-bit colour Pillow gives only the
+high bytes: it is refused.
 """
 
 import re
@@ -38,6 +38,7 @@ _READ = (b"PLTE", b"tRNS", b"gAMA", b"sRGB", b"iCCP", b"cICP", b"eXIf")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _XMP = b"XML:com.adobe.xmp"
 _SIDE = b"exif:Orientation"  # as ImageMagick writes it
+_SIDE_CHUNK = b"orNT"  # ImageMagick's own, which stays where the texts were taken away
 _RAW = (b"Raw profile type exif", b"Raw profile type APP1", b"Raw profile type xmp")  # in hexadecimal digits
 _DISPLAY_TRANSFER = (1, 6, 13, 14, 15)  # cICP: the transfer functions of ordinary screens
 
@@ -111,6 +112,8 @@ def _walk(content: bytes) -> _Chunks:
                 raise ImageError(f"has the text {ascii(name)[2:-1]} twice; save it upright, without metadata.")
             if name in (_XMP, _SIDE, *_RAW):
                 found.sides[name] = _text_sides(kind, name, content[at + 8 : end - 4])
+        elif kind == _SIDE_CHUNK and size == 1 and content[at + 8]:  # 0: ImageMagick does not know it
+            found.sides.setdefault(kind, set()).add(content[at + 8])
         elif kind == b"IDAT":
             found.data.append((at + 8, end - 4))
         at = end

@@ -335,6 +335,13 @@ def test_more_of_it_than_any_program_writes_is_refused() -> None:
     assert "bytes of XMP, expected at most 16,777,216" in refusal(with_segments(JPEG, *[packets] * 400))
 
 
+def test_the_orientation_of_imagemagicks_own_chunk() -> None:
+    """It stays in a PNG whose texts were taken away."""
+    assert "orientation is 1, in another 6" in refusal(png(GRAY, 8, 0, (b"orNT", b"\6")))
+    for says_nothing in (b"\0", b"\1", b"\6\6"):
+        np.testing.assert_array_equal(gray(png(GRAY, 8, 0, (b"orNT", says_nothing))), gray(png(GRAY, 8, 0)))
+
+
 @pytest.mark.parametrize("packet", PREFIXED)
 def test_the_orientation_of_xmp_under_any_prefix(packet: bytes) -> None:
     for content in (

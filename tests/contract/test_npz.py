@@ -64,6 +64,13 @@ def test_pickled_objects_are_refused_unopened(tmp_path: Path) -> None:
     refusal(tmp_path / "whole.npz")
 
 
+def test_one_array_under_two_names(tmp_path: Path) -> None:
+    save_npz(tmp_path / "a.npz", ARRAYS)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("logits", archive.read("logits.npy"))
+    assert "have the same names" in refusal(tmp_path / "a.npz")
+
+
 def test_members_that_are_no_arrays(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("pixels.npy", b"only bytes")

@@ -53,6 +53,8 @@ def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: 
         (GOOD + "train: {lr: .nan}", ["'train.lr' is nan, expected"]),
         (GOOD + "train: {patience: 500}", ["patience is 500 but there are 150 epochs", "make it smaller"]),
         (GOOD + "data: {source: 5}", ["'data.source' is 5, expected"]),
+        (GOOD + "data: {source: ''}", ["'data.source' is empty"]),
+        (GOOD + "data: {source: phantom, label_table: ' '}", ["'data.label_table' is empty"]),
         (GOOD + 'data: {source: "a\\0b"}', ["'data.source'", "no usable path (embedded null"]),
         (GOOD + "data: {val_fraction: 0.7}", ["'data.val_fraction' is 0.7, expected less than 0.5"]),
         (GOOD + "export: {factor_bits: 3}", ["'export.factor_bits' is 3, expected greater than or equal to 4"]),

@@ -475,7 +475,7 @@ REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("sign", lambda ds: set_to(ds, "PixelRepresentation", 2), "has pixels that are neither unsigned nor signed"),
     ("half a window", lambda ds: delete(ds, "WindowWidth"), "has a window of which the centre or the width is missing"),
     ("other half", lambda ds: set_to(ds, "WindowCenter", None), "has a window of which the centre or the width is mis"),
-    ("no first centre", lambda ds: set_to(ds, "WindowCenter", ["", "1000"]), "has several values as WindowCenter, of w"),
+    ("no first centre", lambda ds: set_to(ds, "WindowCenter", ["", "1000"]), "several values as WindowCenter, of wh"),
     ("no first width", lambda ds: set_to(ds, "WindowWidth", ["", "500"]), "has several values as WindowWidth, of whic"),
     ("no first slope", lambda ds: set_to(ds, "RescaleSlope", ["", "2"]), "several values as RescaleSlope, of which th"),
     ("no first shape", lambda ds: set_to(ds, "PresentationLUTShape", ["", "INVERSE"]), "several values as Presentatio"),

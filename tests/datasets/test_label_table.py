@@ -245,6 +245,15 @@ def test_a_class_of_many_in_a_line_that_says_there_is_none(images: Path) -> None
     assert len(everything(load(path, classes=("TB", "COVID"), uncertain="drop"))) == 25
 
 
+@pytest.mark.parametrize(("column", "options"), [("label", {}), ("Target", {}), ("Pneumonia", {"label": "Pneumonia"})])
+def test_labels_that_the_first_table_has_too_are_not_read(images: Path, column: str, options: dict[str, Any]) -> None:
+    name = options.get("label", "label")
+    labels = table(images / "labels.csv", [(f"images/{i}x.png", i % 2) for i in range(40)], f"path,{name}")
+    data = load(first(images, column, say=lambda i: 1 - int(i) % 2), label_table=labels, **options)
+    assert own(data) and f"Column {column!r} of x.csv is not read: labels.csv has the labels." in data.report.notes
+    assert not any("is not read" in note for note in load(first(images), label_table=labels, **options).report.notes)
+
+
 @pytest.mark.parametrize("column", ["label", "path"])
 def test_the_second_column_of_a_name_as_pandas_calls_it(images: Path, column: str) -> None:
     said = [(f"images/{i}x.png", i % 2, 1 - i % 2) for i in range(40)]

@@ -264,6 +264,24 @@ class TestMedMnist:
         refused(tmp_path / "pickle.npz", "is of no known format")
         assert not proof.exists()
 
+    @pytest.mark.parametrize("split", ["train_images", "test_labels"])
+    def test_an_array_with_and_without_the_suffix(self, tmp_path: Path, split: str) -> None:
+        """The kind of fault: one entry is checked and another one read, with other labels, or as bytes."""
+        path, other = medmnist(tmp_path), io.BytesIO()
+        np.save(other, 1 - (np.arange(8) % 2)[:, None])
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(split, other.getvalue())
+        refused(path, f"has '{split}' with and without the suffix .npy, expected one array of a name")
+
+    def test_arrays_that_are_not_read_are_named(self, tmp_path: Path) -> None:
+        extra = np.zeros((4, SIZE, SIZE), dtype=np.uint8)
+        said = "Not read, because they are none of train, val, test: Train_images, extra_images."
+        assert said in load(medmnist(tmp_path, extra_images=extra, Train_images=extra)).report.notes
+        assert not any("Not read" in note for note in load(medmnist(tmp_path)).report.notes)
+        for shape in ((20, SIZE, SIZE, 1), (20, 1, SIZE, SIZE)):
+            path = medmnist(tmp_path, train_images=np.zeros(shape, dtype=np.uint8))
+            refused(path, f"is uint8 of shape {shape}, expected", "take the axis of one channel away")
+
     def test_damaged_files(self, tmp_path: Path) -> None:
         whole = medmnist(tmp_path).read_bytes()
         (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
