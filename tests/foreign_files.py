@@ -81,16 +81,20 @@ def qkeras(
     *,
     shape: tuple[int, ...] = (),
     front: bool = True,
-    signed: bool = False,
+    activation: str = "quantized_relu",
     norm: bool = False,
-    ternary: bool = False,
+    weights: str = "quantized_bits",
+    alpha: bool = False,
     end: str = "Softmax",
 ) -> ModelProto:
     """Return a network of QKeras as qonnx.converters.keras of qonnx 0.4.0 writes it, with random weights.
 
     Names, order, types of parameters and the Identity nodes at the end are what from_keras gave for QDense, QActivation
-    and BatchNormalization layers. `signed` activations are quantized_bits, others quantized_relu; `norm` is what it
-    makes of a batch norm; `front` is a quantized_bits(8, 3) on the input, of `shape` and else of a row.
+    and BatchNormalization layers. `activation` and `weights` are quantizers of QKeras: quantized_bits, quantized_relu
+    (with "leaky" that of a negative slope, which is a signed quantizer behind a Relu there), binary or ternary, whose
+    scale is the integer 1; `alpha` gives weights a power of two per output, as auto_po2 chooses it, which the converter
+    stops at and its successors write; `norm` is what it makes of a batch norm; `front` is a quantized_bits(8, 3) on the
+    input, of `shape` and else of a row.
     """
     rng, count = np.random.default_rng(0), len(sizes) - 1
     constants: dict[str, NDArray[Any]] = {}
@@ -98,9 +102,9 @@ def qkeras(
     nodes: list[NodeProto] = []
     found: dict[str, int] = {"Quant": 2 * count}
 
-    def quantizer(i: int, read: str | None, scale: float, bits: int, *, sign: bool, narrow: bool = False) -> NodeProto:
+    def quantizer(i: int, read: str | None, scale: Any, bits: int, *, sign: bool, narrow: bool = False) -> NodeProto:
         names = [f"Quant_{i}_param{j}" for j in range(3 if read else 4)]
-        given = [np.array(scale, np.float64), np.array(0, np.int64), np.array(bits, np.int64)]
+        given = [np.array(scale), np.array(0, np.int64), np.array(bits, np.int64)]
         constants.update(zip(names[-3:], given, strict=True))
         return helper.make_node(
             "Quant", [read or names[0], *names[-3:]], [f"Quant_{i}_out0"], name=f"Quant_{i}", domain=DOMAIN,
@@ -117,8 +121,8 @@ def qkeras(
         nodes.append(helper.make_node(kind, [last, *names], [f"{kind}_{number}_out0"], name=f"{kind}_{number}"))
         return f"{kind}_{number}_out0"
 
-    def quantize(scale: float, bits: int, *, sign: bool) -> str:
-        nodes.append(quantizer(found["Quant"], last, scale, bits, sign=sign))
+    def quantize(scale: float, bits: int, *, sign: bool, narrow: bool = False) -> str:
+        nodes.append(quantizer(found["Quant"], last, scale, bits, sign=sign, narrow=narrow))
         found["Quant"] += 1
         return str(nodes[-1].output[0])
 
@@ -130,10 +134,10 @@ def qkeras(
     for i, (before, after) in enumerate(pairwise(sizes)):
         kernel = 2 * (count - 1 - i)  # the last layer's comes first
         for j, value in enumerate((rng.uniform(-1, 1, (before, after)), rng.uniform(-0.5, 0.5, after))):
-            few = ternary and j == 0
-            early[kernel + j] = quantizer(
-                kernel + j, None, 1.0 if few else 2.0 ** (1 - bits), 2 if few else bits, sign=True, narrow=few
-            )
+            own = {"binary": (1, 1), "ternary": (1.0, 2)}.get(weights) if j == 0 else None
+            one, width = own or (2.0 ** (1 - bits), bits)
+            scale = one * 2.0 ** rng.integers(-1, 2, (1, after)) if alpha and j == 0 else one
+            early[kernel + j] = quantizer(kernel + j, None, scale, width, sign=True, narrow=own is not None)
             constants[f"Quant_{kernel + j}_param0"] = value.astype(np.float32)
         last = add("MatMul", f"Quant_{kernel}_out0")
         last = add("Add", f"Quant_{kernel + 1}_out0")
@@ -142,9 +146,12 @@ def qkeras(
         if norm:
             last = add("Mul", rng.choice([-1.5, 0.75], after).astype(np.float32))
             last = add("Add", (rng.integers(-9, 9, after) / 8).astype(np.float32))
-        if not signed:
+        if activation in ("quantized_relu", "leaky"):
             last = add("Relu")
-        last = quantize(2.0 ** (1 - bits), bits, sign=signed)
+        if activation in ("binary", "ternary"):
+            last = quantize(*{"binary": (1, 1), "ternary": (1.0, 2)}[activation], sign=True, narrow=True)
+        else:
+            last = quantize(2.0 ** (1 - bits), bits, sign=activation != "quantized_relu")
     if end:
         last = add(end)
     last = add("Identity")

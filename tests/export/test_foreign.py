@@ -242,11 +242,14 @@ JETS = (16, 64, 32, 32, 5)
     ("model", "fed", "want"),
     [
         (qkeras(JETS, 6, front=False), ("int8", 1 / 16), "16-64-32-32-5 W6A6"),
-        (qkeras(JETS, 4, norm=True, signed=True, end=""), (), "16-64-32-32-5 W5A4"),
-        (qkeras((128, 24, 8, 24, 128), 6, ternary=True, end=""), (), "128-24-8-24-128 W2A6"),
+        (qkeras(JETS, 4, norm=True, activation="quantized_bits", end=""), (), "16-64-32-32-5 W5A4"),
+        (qkeras((128, 24, 8, 24, 128), 6, weights="ternary", end=""), (), "128-24-8-24-128 W2A6"),
+        (qkeras(JETS, 4, weights="binary", activation="binary"), (), "16-64-32-32-5 W1A1"),
+        (qkeras(JETS, 4, activation="ternary", norm=True), (), "16-64-32-32-5 W5A2"),
+        (qkeras(JETS, 4, activation="leaky", alpha=True), (), "16-64-32-32-5 W4A3"),
         (qkeras((48, 16, 1), 3, shape=(4, 12, 1), end="Sigmoid"), (), "48-16-1 W3A3"),
     ],
-    ids=["jet tagging", "signed", "ternary autoencoder", "image"],
+    ids=["jet tagging", "signed", "ternary autoencoder", "binary", "ternary", "negative slope", "image"],
 )  # fmt: skip
 def test_qkeras(tmp_path: Path, few_probes: None, model: ModelProto, fed: tuple[Any, ...], want: str) -> None:
     """All scales are powers of two, so the file gives the same in float32. A gain below 0 makes 8 of a weight of -8."""
