@@ -22,6 +22,7 @@ from contract.files import output, refuses, spare
 from contract.manifest import DISCLAIMER
 from contract.table import print_anything, shown
 from cxrflow.console import Console, duration
+from cxrflow.formats import HELP, Figures, require, text_of
 from cxrflow.runs import locked, make_folder, parts_of, unusable, writing
 from cxrflow.stage_table import INTEGERS, STAGES
 
@@ -61,6 +62,10 @@ Name = Annotated[str | None, typer.Option("--name", help="Name of the run; repla
 AnotherBoard = Annotated[str | None, typer.Option("--board", help="Board to build for; replaces the experiment's.")]
 Clock = Annotated[
     float | None, typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", min=1, max=1000)
+]
+Format = Annotated[str, typer.Option("--format", help=HELP)]
+Vector = Annotated[
+    Path | None, typer.Option("--figures", help="Also write the curves as SVG and PDF into this folder.")
 ]
 Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
 Wave = Annotated[
@@ -104,6 +109,20 @@ def _show(run: "Run", *tables: Any) -> None:
     for table in tables:
         if table is not None:
             run.console.out.print(table)
+
+
+def _print(figures: Figures, form: str, *, title: str = "", made: str = "") -> None:
+    """Print figures in one of `formats`; what else was `made` goes where it disturbs no program that reads them."""
+    from cxrflow import summary
+
+    console = Console()
+    if form == "table":
+        console.out.print(summary.figures_table(figures, title=title))
+        if made:
+            print(f"{made}. {DISCLAIMER}")
+    else:
+        print(text_of(figures, form), end="")
+        console.detail(f"{made}. {DISCLAIMER}" if made else DISCLAIMER)
 
 
 def _facts(run: "Run", *stages: str) -> "Facts":
@@ -526,14 +545,23 @@ def _report(folder: Path) -> Path:
 def report(
     run: Annotated[Path, typer.Argument(help="A run: its name or folder.", show_default=False)],
     runs: Runs = Path("runs"),
+    to: Vector = None,
 ) -> None:
     """Write report.html of a run, finished or not: one file to look at, print and send."""
+    from cxrflow.report.facts import collect
+    from cxrflow.report.page import write_figures
+    from cxrflow.report.view import tested_plots, training_plots
     from cxrflow.stages import referred_run
 
     folder = referred_run(run, runs)
     a_run = (folder / "experiment.yaml").is_file()
     with locked(folder) if a_run else contextlib.nullcontext():  # no lock is left for what is no run
+        if to is not None:
+            spare([to], parts_of(folder), option="--figures")
         print(f"{_report(folder)}. {DISCLAIMER}")
+        if to is not None:
+            facts = collect(folder)
+            write_figures([*training_plots(facts), *tested_plots(facts)], to, option="--figures")
 
 
 @app.command()
@@ -541,24 +569,28 @@ def compare(
     run: Annotated[list[Path], typer.Argument(help="Two or more runs: names or folders.", show_default=False)],
     runs: Runs = Path("runs"),
     out: Annotated[Path | None, typer.Option("--out", help="The page; RUNS/compare.html if not given.")] = None,
+    form: Format = "table",
+    to: Vector = None,
 ) -> None:
     """Put runs side by side: a table here, and a page with figures."""
-    from cxrflow import summary
-    from cxrflow.report.compare import require_some, rows
+    from cxrflow.report.compare import figures, plots, require_some
     from cxrflow.report.facts import collect, each
-    from cxrflow.report.page import write_comparison
+    from cxrflow.report.page import write_comparison, write_figures
     from cxrflow.stages import referred_run
 
+    require(form)
     require_some(run)
     folders = [referred_run(path, runs) for path in run]
-    if out is not None:
-        spare([out], [part for folder in folders for part in parts_of(folder)], option="--out")
+    for path, option in ((out, "--out"), (to, "--figures")):
+        if path is not None:
+            spare([path], [part for folder in folders for part in parts_of(folder)], option=option)
     found, damaged = each(folders, collect)
     if found:
-        table = summary.comparison_table([f.name for f in found], [(row.name, row.cells) for row in rows(found)])
-        Console().out.print(table)
         option = "--runs" if out is None else "--out"
-        print(f"{write_comparison(found, out or runs / 'compare.html', option=option)}. {DISCLAIMER}")
+        page = write_comparison(found, out or runs / "compare.html", option=option)
+        if to is not None:
+            write_figures(plots(found), to, option="--figures")
+        _print(figures(found), form, made=str(page))
     _tell(damaged)
 
 
@@ -630,21 +662,24 @@ def sweep_run(
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each on one thread.")] = os.cpu_count() or 1,
     address: Annotated[str | None, typer.Option(help="Ray cluster to run on, as in `ray start`.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Also a grid of more than 10,000 runs.")] = False,
+    form: Format = "table",
 ) -> None:
     """Run what is left of a sweep: train, compile, then Yosys for the front; table, figures and sweep.html."""
     from cxrflow.sweep import command
 
+    require(form)
     console = Console()
     found = command.run(file, runs=runs, data=data, workers=workers, address=address, yes=yes, console=console)
-    _show_points(*found, console)
+    _show_points(*found, form)
 
 
 @sweep_app.command("show")
-def sweep_show(folder: SweepFolder) -> None:
+def sweep_show(folder: SweepFolder, form: Format = "table") -> None:
     """Make table, figures and page again from what is in a sweep's folder: nothing is trained or synthesised."""
     from cxrflow.sweep import command
 
-    _show_points(folder, *command.show(folder), Console())
+    require(form)
+    _show_points(folder, *command.show(folder), form)
 
 
 @sweep_app.command("select")
@@ -652,14 +687,15 @@ def sweep_select(
     folder: SweepFolder,
     on: Annotated[str, typer.Option("--on", help="What chooses: validation.")] = "validation",
     top: Annotated[int | None, typer.Option(min=1, help="The best so many of the front only.")] = None,
+    form: Format = "table",
 ) -> None:
     """Look at the test images, for the points that validation images chose: those on the front."""
     from cxrflow.sweep import command
 
     if on != "validation":
         raise ConfigError(f"--on is {on}, expected validation: test images choose nothing.")
-    console = Console()
-    _show_points(folder, *command.select(folder, top=top, console=console), console)
+    require(form)
+    _show_points(folder, *command.select(folder, top=top, console=Console()), form)
 
 
 @sweep_app.command("refit")
@@ -670,13 +706,10 @@ def sweep_refit(folder: SweepFolder) -> None:
     print(command.refit(folder).sentence())
 
 
-def _show_points(folder: Path, points: list[dict[str, Any]], damaged: Sequence[CxrflowError], console: Console) -> None:
-    from cxrflow import summary
-    from cxrflow.sweep.page import PAGE, cells, columns
+def _show_points(folder: Path, points: list[dict[str, Any]], damaged: Sequence[CxrflowError], form: str) -> None:
+    from cxrflow.sweep.page import PAGE, table
 
-    shown = columns(points)
-    console.out.print(summary.points_table("The front", list(shown.values()), cells(points, shown)))
-    print(f"{folder / PAGE}. {DISCLAIMER}")
+    _print(table(points), form, title="The front", made=str(folder / PAGE))
     _tell(damaged)
 
 
@@ -684,27 +717,27 @@ def _show_points(folder: Path, points: list[dict[str, Any]], damaged: Sequence[C
 def results(
     runs: Runs = Path("runs"),
     seeds: Annotated[bool, typer.Option("--seeds", help="Mean and spread of what `train --seeds` made.")] = False,
+    form: Format = "markdown",
 ) -> None:
-    """Print a Markdown table of all finished runs."""
+    """Print a table of all finished runs; in Markdown if no other format is asked for."""
     from cxrflow import summary
     from cxrflow.report.facts import finished, trained
 
+    require(form)
     if seeds:
         tests, damaged = trained(runs)
-        rows = summary.seeds_rows(tests)
+        figures = summary.seeds_figures(tests)
     else:
         found, damaged = finished(runs)
-        rows = [summary.result_row(facts) for facts in found]
-    if not rows and not damaged:
+        figures = summary.results_figures(found)
+    if not figures.rows and not damaged:
         missing = (
             "NAME-seed folders in it. Run `cxrflow train --seeds 5`"
             if seeds
             else "deploy folders in it. Run `cxrflow run`"
         )
         raise ConfigError(f"{runs} holds no finished run, expected {missing} first.")
-    headings = summary.SEEDS_HEADINGS if seeds else summary.RESULT_HEADINGS
-    for cells in (headings, ("---",) * len(headings), *rows):
-        print(f"| {' | '.join(cells)} |")
+    _print(figures, form)
     _tell(damaged)
 
 

@@ -13,6 +13,7 @@ from contract.manifest import DISCLAIMER
 from contract.record import WITNESSES, Link
 from contract.table import shown
 from cxrflow.doctor import Finding
+from cxrflow.formats import Figures
 from cxrflow.report.facts import Facts
 from finn_build.records import Amounts, Counted, Estimates, Folded, Simulated
 from finn_build.resources import FORMULAS, TITLES, VIVADO, WHOLE, YOSYS, Sourced, of_source
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from datasets.survey import Survey
     from datasets.xray import XrayData
 
+Seeds = Sequence[tuple[Metrics, Measured | MeasuredClasses]]  # of the runs of one experiment
 SHOWN_DUPLICATES = 3
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
 KINDS = ("sensitivity_bacteria", "sensitivity_virus")
@@ -202,8 +204,8 @@ SEEDS_HEADINGS = (
 )  # fmt: skip
 
 
-def seeds_rows(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, ...]]:
-    """Return one row of cells per experiment that was trained with several seeds.
+def seeds_figures(trained: Sequence[tuple[str, Metrics]]) -> Figures:
+    """Return one row per experiment that was trained with several seeds.
 
     A figure is mean ± sample standard deviation over seeds; in brackets the 95 % interval over patients that one run
     has, its ends averaged over the runs. Runs on other images are another row.
@@ -211,15 +213,48 @@ def seeds_rows(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, ...]]:
     Args:
         trained: names of runs, such as NAME-seed0, and their metrics.
     """
+    groups = _of_seeds(trained)
+    return Figures(
+        SEEDS_HEADINGS,
+        [_seeds_row(name, group) for name, group in groups],
+        [_seeds_record(name, group) for name, group in groups],
+        text=("experiment", "network", "images"),
+    )
+
+
+def _seeds_record(name: str, group: Seeds) -> dict[str, Any]:
+    """Return the figures of one experiment: mean and sample standard deviation over seeds, mean ends over patients."""
+    tests = [test for _, test in group]
+    record: dict[str, Any] = {
+        "experiment": name,
+        "network": ", ".join(sorted({metrics.network for metrics, _ in group})),
+        "images": ", ".join(sorted({metrics.source for metrics, _ in group})),
+        "seeds": len(group),
+    }
+    for metric in METRICS if isinstance(tests[0], Measured) else CLASS_METRICS:
+        known = [value for test in tests if (value := test.value(metric)) is not None]
+        if len(known) < len(tests):
+            continue
+        words = f"test {_words(metric, tests[0])}"
+        record |= {f"{words}, mean": mean(known), f"{words}, std": stdev(known)}
+        ends = [test.intervals[metric] for test in tests if metric in test.intervals]
+        if len(ends) == len(tests):
+            low, high = (mean(end) for end in zip(*ends, strict=True))
+            record |= {f"{words}, 95 % over patients, low": low, f"{words}, 95 % over patients, high": high}
+    return record | {"training [s], mean": mean(metrics.seconds for metrics, _ in group)}
+
+
+def _of_seeds(trained: Sequence[tuple[str, Metrics]]) -> list[tuple[str, Seeds]]:
+    """Return runs that differ in their seeds only, by the name of their experiment."""
     groups: dict[tuple[str, str], list[tuple[Metrics, Measured | MeasuredClasses]]] = {}
     for run, metrics in trained:
         name, _, number = run.rpartition("-seed")
         if name and number.isdigit() and metrics.test is not None:
             groups.setdefault((name, metrics.fingerprint), []).append((metrics, metrics.test))
-    return [_seeds_row(name, group) for (name, _), group in groups.items() if len(group) > 1]
+    return [(name, group) for (name, _), group in groups.items() if len(group) > 1]
 
 
-def _seeds_row(name: str, group: Sequence[tuple[Metrics, Measured | MeasuredClasses]]) -> tuple[str, ...]:
+def _seeds_row(name: str, group: Seeds) -> tuple[str, ...]:
     tests = [test for _, test in group]
     of_points = [test.operating_points if isinstance(test, Measured) else {} for test in tests]
     points = [[known[rule].accuracy for known in of_points if rule in known] for rule in ("youden", "sensitivity_95")]
@@ -252,11 +287,6 @@ def _spread(values: Sequence[float | None]) -> str:
     """Return mean and spread; nothing where a run has no value."""
     known = [value for value in values if value is not None]
     return f"{mean(known):.4f} ± {stdev(known):.4f}" if len(known) == len(values) else ""
-
-
-def points_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> RenderableType:
-    """Points of a sweep; the first column is text."""
-    return _table(f"{title}. {DISCLAIMER}", tuple(headings), list(rows), text=[headings[0]])
 
 
 def chain_table(facts: Facts) -> RenderableType:
@@ -449,6 +479,43 @@ RESULT_HEADINGS = (
 )  # fmt: skip
 
 
+def results_figures(found: Sequence[Facts]) -> Figures:
+    """Return the table of finished runs."""
+    rows, records = [result_row(facts) for facts in found], [result_record(facts) for facts in found]
+    return Figures(RESULT_HEADINGS, rows, records, text=("run", "network", "images", "equal integers", "commit"))
+
+
+def result_record(facts: Facts) -> dict[str, Any]:
+    """Return the figures of a run with a deploy folder, by their names with unit and source."""
+    assert facts.deployed is not None
+    provenance, sim = facts.deployed.provenance, facts.simulated
+    links = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
+    return {
+        "run": facts.name,
+        "network": provenance.network,
+        "images": provenance.data,
+        "board": facts.board.name,
+        "test accuracy": provenance.test_metrics.accuracy,
+        "test macro AUC" if len(facts.class_names) > 2 else "test AUC": provenance.test_metrics.auc,
+        "compared images": max((link.images for link in links), default=0),
+        "differing integers": sum(link.differing or 0 for link in links),
+        "compared to": "RTL" if sim else "CPU reference",
+        "cycles per image (simulated)": None if sim is None else sim.initiation_interval,
+        "images/s (simulated)": None if sim is None else sim.images_per_s,
+        "first logit [us] (simulated)": None if sim is None else sim.first_latency_us,
+        "clock [MHz] (asked for)": 1000 / facts.experiment.build.clk_ns,
+        **resources_record(facts),
+        "commit": provenance.git_commit,
+    }
+
+
+def resources_record(facts: Facts) -> dict[str, Any]:
+    """Return what a design takes, by every source that has spoken."""
+    return {
+        f"{TITLES[name]} ({one.source.name})": count for one in facts.resources for name, count in one.total.items()
+    }
+
+
 def result_row(facts: Facts) -> tuple[str, ...]:
     """Return the cells of a run with a deploy folder; a figure that was not measured is an empty cell."""
     assert facts.deployed is not None
@@ -474,9 +541,15 @@ def result_row(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def comparison_table(names: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> RenderableType:
-    """Runs side by side: one row of cells per figure, one column per run."""
-    return _table("", ("", *names), [(name, *cells) for name, cells in rows], text=["", *names], note=DISCLAIMER)
+def figures_table(figures: Figures, *, title: str = "") -> RenderableType:
+    """Return figures as a terminal shows them; the best are bold, and starred for who sees no bold."""
+    marked = any(figures.best)
+    rows = [
+        [f"{cell} *" if (number, at) in figures.best else cell for at, cell in enumerate(row)]
+        for number, row in enumerate(figures.rows)
+    ]
+    note = "* the best of those that are alike. " * marked + DISCLAIMER
+    return _table(title, figures.headings, rows, text=figures.text, note=note)
 
 
 def doctor_table(findings: list[Finding]) -> RenderableType:

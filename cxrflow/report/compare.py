@@ -6,6 +6,7 @@ from typing import Any
 
 from contract.errors import ConfigError
 from contract.record import WITNESSES
+from cxrflow.formats import Figures
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
 from cxrflow.report.hardware import meters
@@ -21,6 +22,7 @@ class Row:
 
     name: str
     cells: list[str]
+    values: Sequence[Any]  # of the cells, as numbers where they are some
     notes: list[str]  # smaller, below each cell
     best: list[bool]
 
@@ -41,7 +43,8 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
         *_classes(runs),
         _text("board", [run.board.name for run in runs]),
     ]
-    same_images = len({run.metrics.fingerprint for run in runs if run.metrics}) == 1
+    # A macro AUC is no AUC, whatever the images.
+    same_images = len({(run.metrics.fingerprint, run.class_names) for run in runs if run.metrics}) == 1
     for name in ("accuracy", "auc", "balanced_accuracy", "kappa", "sensitivity", "specificity"):
         found.append(_metric(name, runs, marked=same_images))
     found.append(
@@ -63,6 +66,22 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
     return [row for row in found if any(row.cells)]
 
 
+def figures(runs: Sequence[Facts]) -> Figures:
+    """Return the table of `rows`; for programs one record per run, with the names of its figures that are the best."""
+    found = rows(runs)
+    best = frozenset((at, 1 + run) for at, row in enumerate(found) for run, marked in enumerate(row.best) if marked)
+    records = [
+        {
+            "run": facts.name,
+            **{row.name: row.values[number] for row in found},
+            "best": [row.name for row in found if row.best[number]],
+        }
+        for number, facts in enumerate(runs)
+    ]
+    headings = ("", *(facts.name for facts in runs))
+    return Figures(headings, [(row.name, *row.cells) for row in found], records, text=headings, best=best)
+
+
 def _classes(runs: Sequence[Facts]) -> list[Row]:
     """Return the row of the classes; none where all runs tell the same two apart."""
     names = [run.class_names if run.metrics else () for run in runs]
@@ -72,7 +91,7 @@ def _classes(runs: Sequence[Facts]) -> list[Row]:
 
 
 def _text(name: str, cells: list[str]) -> Row:
-    return Row(name, cells, [""] * len(cells), [False] * len(cells))
+    return Row(name, cells, [cell or None for cell in cells], [""] * len(cells), [False] * len(cells))
 
 
 def _row(
@@ -83,7 +102,9 @@ def _row(
     known = [value for value in values if value is not None]
     best = (min(known) if least else max(known)) if marked and len(set(known)) > 1 else None
     cells = ["" if value is None else write(value) for value in values]
-    return Row(name, cells, notes or [""] * len(cells), [best is not None and value == best for value in values])
+    return Row(
+        name, cells, values, notes or [""] * len(cells), [best is not None and value == best for value in values]
+    )
 
 
 def _simulated(
@@ -168,14 +189,17 @@ def trade_off(runs: Sequence[Facts]) -> Plot | None:
     return plot
 
 
+def plots(runs: Sequence[Facts]) -> list[Plot]:
+    """Return the curves of runs in one plot each, and what accuracy takes."""
+    return [*curve_plots([(run.name, run) for run in runs]), *filter(None, [trade_off(runs)])]
+
+
 def page(runs: Sequence[Facts]) -> dict[str, Any]:
     """Return everything that the template of a comparison shows."""
-    named = [(run.name, run) for run in runs]
-    plots = [*curve_plots(named), *filter(None, [trade_off(runs)])]
     return {
         "runs": runs,
         "rows": rows(runs),
         "differences": differences(runs),
-        "plots": plots,
-        "meters": [(name, meters(run)) for name, run in named],
+        "plots": plots(runs),
+        "meters": [(run.name, meters(run)) for run in runs],
     }

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -15,6 +16,10 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.files import replacing
+from contract.manifest import DISCLAIMER
+
+VECTOR = (".svg", ".pdf")  # what a figure is written as, for papers
 WIDTH, HEIGHT = 380, 290  # of a plot [SVG units, about a pixel]
 SERIES = 6  # colours in the style sheet; more series begin again, dashed
 # Colours that stand for the style sheet's: Matplotlib knows no variables.
@@ -86,26 +91,49 @@ class Plot:
         # Names within the drawing are made from the salt: two drawings of a page must not share them.
         with mpl.rc_context({**_STYLE, "svg.hashsalt": self.title}):
             figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), layout="constrained")
-            axes = figure.subplots()
-            axes.set(xlabel=self.x_label, ylabel=self.y_label, xlim=self.x, ylim=self.y)
-            for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-            if self.diagonal:
-                axes.plot([0, 1], [0, 1], color=_SOFT, linewidth=1, linestyle=":")
-            for place, _ in self.marks:
-                axes.axvline(place, color=_SOFT, linewidth=1, linestyle=":")
-            for one in self.series:
-                colour = _COLOURS[one.colour % SERIES]
-                if one.radius is None:
-                    axes.plot(one.x, one.y, color=colour, linewidth=2, linestyle="--" if "dashed" in one.style else "-")
-                else:
-                    axes.scatter(
-                        one.x, one.y, (2 * one.radius) ** 2, color=colour, alpha=0.75, edgecolors=_PAPER, zorder=3
-                    )
+            self._draw(figure.subplots(), _COLOURS, _SOFT, _PAPER)
             stream = io.StringIO()
             figure.savefig(stream, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
         return self._in_a_page(stream.getvalue())
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the plot with title, legend and disclaimer into a folder, as SVG and PDF; return the files."""
+        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+        axes = figure.subplots()
+        self._draw(axes, [f"C{number}" for number in range(SERIES)], "gray", "white")
+        axes.set_title(self.title, parse_math=False)
+        axes.grid(alpha=0.3)
+        if any(one.label for one in self.series):
+            for text in axes.legend(fontsize=8).get_texts():
+                text.set_parse_math(False)  # a run's name may have $ in it
+        for place, label in self.marks:
+            axes.annotate(label, (place, self.y[1]), fontsize=7, va="top", rotation=90)
+        figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
+        stem = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        paths = [folder / f"{stem}{ending}" for ending in VECTOR]
+        # The same content gives the same bytes, but for what the two formats say of the day.
+        with mpl.rc_context({"svg.hashsalt": self.title, "svg.fonttype": "none"}):
+            for path, day in zip(paths, ("Date", "CreationDate"), strict=True):
+                with replacing(path) as partial:
+                    figure.savefig(partial, format=path.suffix[1:], metadata={day: None})
+        return paths
+
+    def _draw(self, axes: Any, colours: Sequence[str], soft: str, paper: str) -> None:
+        """Draw onto axes: series in `colours`, lines that are none in `soft`, edges of dots in `paper`."""
+        axes.set(xlabel=self.x_label, ylabel=self.y_label, xlim=self.x, ylim=self.y)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        if self.diagonal:
+            axes.plot([0, 1], [0, 1], color=soft, linewidth=1, linestyle=":")
+        for place, _ in self.marks:
+            axes.axvline(place, color=soft, linewidth=1, linestyle=":")
+        for one in self.series:
+            look = {"color": colours[one.colour % SERIES], "label": one.label}
+            if one.radius is None:
+                axes.plot(one.x, one.y, linewidth=2, linestyle="--" if "dashed" in one.style else "-", **look)
+            else:
+                axes.scatter(one.x, one.y, (2 * one.radius) ** 2, alpha=0.75, edgecolors=paper, zorder=3, **look)
 
     def _in_a_page(self, drawn: str) -> Markup:
         """Return Matplotlib's file as an element: in the theme's colours, without names that the page has, too."""

@@ -1,6 +1,6 @@
 """Write the pages: one HTML file each, with everything in it, whole or not at all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ import jinja2
 from contract.files import output, write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.report import compare, view
+from cxrflow.report.draw import Plot
 from cxrflow.report.facts import Facts, collect, require_test
-from cxrflow.runs import writing
+from cxrflow.runs import make_folder, writing
 
 REPORT = "report.html"
 HERE = Path(__file__).parent
@@ -38,6 +39,13 @@ def write_comparison(runs: Sequence[Facts], path: Path, *, option: str) -> Path:
     with output(path, parents=True, option=option) as partial:
         partial.write_text(text, encoding="utf-8")
     return path
+
+
+def write_figures(plots: Iterable[Plot], folder: Path, *, option: str) -> list[Path]:
+    """Write plots as SVG and PDF into a folder, which `option` chose. Raises ConfigError: it cannot be written."""
+    make_folder(folder, option=option)
+    with writing(folder, option=option):
+        return [path for plot in plots for path in plot.save(folder)]
 
 
 def render(template: str, content: dict[str, Any]) -> str:

@@ -75,7 +75,9 @@ def tiles(facts: Facts) -> list[Tile]:
     if facts.simulated is not None and facts.simulated.images_per_s is not None:
         sim = facts.simulated
         shown.append(Tile("images/s", f"{sim.images_per_s:,.0f}", f"at {sim.clock_mhz:g} MHz, simulated"))
-        shown.append(Tile("first logit", f"{sim.first_latency_us:.1f} µs", f"{sim.first_latency_cycles:,} cycles"))
+        shown.append(
+            Tile("first logit", f"{sim.first_latency_us:.1f} µs", f"{sim.first_latency_cycles:,} cycles, simulated")
+        )
     elif facts.estimates is not None:
         shown.append(Tile("images/s", f"{facts.estimates.images_per_s:,.0f}", "estimated, not simulated"))
     lut = next((meter for meter in meters(facts) if meter.title == "LUT"), None)
@@ -413,6 +415,11 @@ def _extra_commands(facts: Facts) -> list[str]:
     ]
 
 
+def tested_plots(facts: Facts) -> list[Plot]:
+    """Return the curves of the test images."""
+    return [*curve_plots([("test", facts)]), *class_curves(facts), *filter(None, [reliability_plot(facts)])]
+
+
 def page(facts: Facts) -> dict[str, Any]:
     """Return everything that the template of a run's report shows."""
     return {
@@ -426,7 +433,7 @@ def page(facts: Facts) -> dict[str, Any]:
         "class_rows": class_rows(facts),
         "of_each": list(map(words, OF_EACH)),
         "confusion": confusion(facts),
-        "curves": [*curve_plots([("test", facts)]), *class_curves(facts), *filter(None, [reliability_plot(facts)])],
+        "curves": tested_plots(facts),
         "chain": chain_rows(facts),
         "parts": parts(facts),
         "timeline": timeline(facts),

@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from contract.files import write_whole
 from contract.manifest import DISCLAIMER
+from cxrflow.formats import Figures
 from cxrflow.report.page import render
 from cxrflow.sweep.model import CostModel
 from cxrflow.sweep.spec import Sweep, plain
@@ -56,7 +57,7 @@ class Results:
 
 
 def figures(points: Points, front: Points, folder: Path) -> list[Path]:
-    """Draw what the points allow as PNG and SVG in the new folder; return the PNG files."""
+    """Draw what the points allow as PNG, SVG and PDF in the new folder; return the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = [draw(folder / "pareto", lambda axes: _pareto(axes, points, front))]
     for what, field in BITS.items():  # a width per layer has no place on an axis
@@ -74,8 +75,8 @@ def draw(path: Path, plot: Any) -> Path:
     plot(axes)
     axes.grid(alpha=0.3)
     figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
-    figure.savefig(path.with_suffix(".svg"))
-    figure.savefig(path.with_suffix(".png"), dpi=160)
+    for ending in (".svg", ".pdf", ".png"):
+        figure.savefig(path.with_suffix(ending), dpi=160)
     return path.with_suffix(".png")
 
 
@@ -193,6 +194,17 @@ def columns(points: Points) -> dict[str, str]:
 def figure(point: dict[str, Any], column: str) -> Any:
     """Return what a point has in a column; None where it has nothing."""
     return point["values"].get(column, point.get(column))
+
+
+def table(points: Points) -> Figures:
+    """Return points as a table; for programs, with the name of each point's runs."""
+    shown = columns(points)
+    records = [
+        {shown[name]: figure(point, name) for name in shown} | {"point": point["experiment"], "runs": point["runs"]}
+        for point in points
+    ]
+    headings = list(shown.values())
+    return Figures(headings, cells(points, shown), records, text=[headings[0]])
 
 
 def cells(points: Points, shown: Iterable[str]) -> list[list[str]]:

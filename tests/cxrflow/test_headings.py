@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cxrflow import summary
-from cxrflow.summary import SEEDS_HEADINGS, seeds_rows
+from cxrflow.summary import SEEDS_HEADINGS, seeds_figures
 from cxrflow.sweep.page import COLUMNS
 from qnn.records import GREATEST
 
@@ -28,7 +28,7 @@ def test_what_k_classes_have_not_is_a_dash() -> None:
     values = {"accuracy": 0.9, "auc": 0.8, "balanced_accuracy": 0.7}
     test: Any = SimpleNamespace(value=values.get, intervals={}, ece=0.1)
     metrics: Any = SimpleNamespace(test=test, fingerprint="f", network="n", source="s", seconds=1.0)
-    (row,) = seeds_rows([("a-seed0", metrics), ("a-seed1", metrics)])
+    (row,) = seeds_figures([("a-seed0", metrics), ("a-seed1", metrics)]).rows
     shown = dict(zip(SEEDS_HEADINGS, row, strict=True))
     assert [shown[name] for name in SEEDS_HEADINGS if shown[name] == "-"] == ["-"] * 3
     assert shown["sensitivity"] == shown["specificity"] == shown["accuracy: Youden, sensitivity 95 %"] == "-"

@@ -4,6 +4,8 @@ The kind of fault: one face shows FINN's estimate where another one shows ours o
 source of one run says numbers that no other says, so a number in any face tells where it came from.
 """
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -24,7 +26,7 @@ from cxrflow.runs import read_stamp
 from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Point
 from cxrflow.sweep.trial import Trial
-from finn_build.resources import FINN, FORMULAS, SOURCES, VIVADO, YOSYS, Source, of_source
+from finn_build.resources import FINN, FORMULAS, SOURCES, TITLES, VIVADO, YOSYS, Source, of_source
 from finn_build.targets.boards import BOARDS
 from tests.cxrflow.conftest import SIMULATED, Place, reads_of
 
@@ -155,14 +157,70 @@ def test_like_stands_beside_like(forged: Place) -> None:
     assert plot is not None and plot.x_label == f"LUT ({FORMULAS.name})"  # the source that both have
 
 
+def test_every_format_says_the_same_with_its_source(forged: Place) -> None:
+    """Two runs: of the second one our formulas alone have spoken, and say one LUT less."""
+    other = forged.folder / "runs" / "other"
+    shutil.copytree(forged.run, other)
+    for stage in ("synth", "synth_vivado"):
+        shutil.rmtree(other / stage)
+    change(other, lut=-1)
+    facts = [collect(other), collect(forged.run)]
+    for command in (("results",), ("compare", "other", "tiny")):
+        records = json.loads(forged(*command, "--format", "json").out)["results"]
+        assert [record["run"] for record in records] == ["other", "tiny"]
+        for record, run in zip(records, facts, strict=True):
+            for one in run.resources:
+                for name, amount in one.total.items():
+                    assert record[f"{TITLES[name]} ({one.source.name})"] == amount
+            assert run.test is not None and record["test accuracy"] == run.test.accuracy
+            rate = None if run.simulated is None else run.simulated.images_per_s
+            assert record["images/s (simulated)"] == rate
+        if command[0] == "compare":
+            assert records[0]["best"] == [f"LUT ({FORMULAS.name})"] and records[1]["best"] == []
+        lines = list(csv.DictReader(io.StringIO(forged(*command, "--format", "csv").out)))
+        names = [name for name in records[0] if name != "best"]
+        assert [[line[name] for name in names] for line in lines] == [
+            ["" if record.get(name) is None else str(record[name]) for name in names] for record in records
+        ]
+        for form, bold in (("markdown", "**{:,}**"), ("latex", r"\textbf{{{:,}}}"), ("table", "{:,} *")):
+            outcome = forged(*command, "--format", form)
+            assert outcome.code == 0 and "not a medical device" in outcome.out + outcome.err
+            shown = numbers(outcome.out)
+            assert {source_of(number) for number in shown} == (
+                {*FIRST} - {FINN, VIVADO} if command[0] == "results" else {*FIRST} - {FINN}
+            )
+            if command[0] == "compare":
+                assert bold.format(facts[0].resources[0].total["lut"]) in outcome.out
+    forged("compare", "other", "tiny", "--format", "xml").assert_refused("--format is xml, expected table, markdown,")
+
+
+def test_figures_for_papers_are_vectors(forged: Place) -> None:
+    for command in (("report", "tiny"), ("compare", "tiny", "tiny")):
+        folder = forged.folder / command[0]
+        assert forged(*command, "--figures", folder).code == 0
+        names = sorted(path.name for path in folder.iterdir())
+        assert {"roc.svg", "roc.pdf", "precision-recall.svg"} <= set(names)
+        for path in folder.iterdir():
+            content = path.read_bytes()
+            assert content.startswith(b"%PDF" if path.suffix == ".pdf" else b"<?xml")
+            assert path.suffix == ".pdf" or b"not a medical device" in content
+    forged("report", "tiny", "--figures", "runs/tiny/export").assert_refused("which this command reads", "--figures")
+    assert forged("compare", "tiny", "tiny", "--figures", "tiny.yaml/x").code == 2
+
+
+def change(run: Path, *, lut: int) -> None:
+    """Change the LUTs of a run by our formulas."""
+    path = run / BUILD / "estimates.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["formulas"]["total"]["lut"] += lut
+    path.write_text(json.dumps(content), encoding="utf-8")
+    restamp(run / BUILD)
+
+
 def test_a_smaller_design_is_the_best_of_its_family_only(forged: Place) -> None:
     other = forged.folder / "runs" / "other"
     shutil.copytree(forged.run, other)
-    path = other / BUILD / "estimates.json"
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["formulas"]["total"]["lut"] -= 1
-    path.write_text(json.dumps(content), encoding="utf-8")
-    restamp(other / BUILD)
+    change(other, lut=-1)
     runs = [collect(forged.run), collect(other)]
     name = f"LUT ({FORMULAS.name})"
     assert next(row for row in compare.rows(runs) if row.name == name).best == [False, True]
