@@ -611,13 +611,14 @@ def sensitivity(
     runs: Runs = Path("runs"),
     workers: Annotated[int, typer.Option(min=1, help="Points at a time, each on one thread.")] = os.cpu_count() or 1,
     address: Annotated[str | None, typer.Option(help="Ray cluster to run on, as in `ray start`.")] = None,
+    form: Format = "table",
 ) -> None:
     """How many bits each layer needs: validation AUC, LUTs, BRAM and DSPs of each in other widths, and a proposal."""
-    from cxrflow import summary
     from cxrflow.sensitivity import command
     from cxrflow.stages import referred_run
     from cxrflow.sweep.spec import Limits
 
+    require(form)
     limits = Limits(lut=lut, bram18=bram18, dsp=dsp)
     if loss is not None and limits != Limits():
         raise ConfigError("--loss and --lut, --bram18 or --dsp were given, expected one kind of budget. Leave one out.")
@@ -628,13 +629,17 @@ def sensitivity(
         trained.spare(write, option="--write")
     found = command.study(trained, asked, workers=workers, address=address)
     shown = command.columns(found.rows)
-    rows = [tuple(command.text(name, row.get(name)) for name in shown) for row in found.rows]
-    trained.console.out.print(summary.points_table(f"{folder.name}, one width changed", list(shown.values()), rows))
+    rows = [[command.text(name, row.get(name)) for name in shown] for row in found.rows]
+    records = [{shown[name]: row.get(name) for name in shown} for row in found.rows]
+    headings = list(shown.values())
+    _print(Figures(headings, rows, records, text=headings[:1]), form, title=f"{folder.name}, one width changed")
     for sentence in command.sentences(found, asked):
-        print(sentence)
+        print(sentence, file=sys.stdout if form == "table" else sys.stderr)
     if write is not None and found.proposal is not None:
         command.save_proposal(write, found.proposal)
-        print(f"Train it with `cxrflow train {write}`. {DISCLAIMER}")
+        print(
+            f"Train it with `cxrflow train {write}`. {DISCLAIMER}", file=sys.stdout if form == "table" else sys.stderr
+        )
     if found.proposal is None:
         raise typer.Exit(1)
 
