@@ -54,6 +54,13 @@ class EngineReg(Register):
 START, DONE, ENGINE_IDLE = 1 << 0, 1 << 1, 1 << 2  # control
 
 
+def register_bits(shell: str) -> dict[str, int]:
+    """Return name and mask of the bits that software sets and looks at, in control and status."""
+    if shell == "finn_iodma":
+        return {"START": START, "DONE": DONE, "IDLE": ENGINE_IDLE}
+    return {"RUN": RUN, "RESET": RESET, "HALTED": HALTED, "IDLE": IDLE, "ERRORS": sum(DMA_ERRORS)}
+
+
 def register_map(shell: str) -> list[tuple[str, int, str]]:
     """Return name, byte offset and meaning of every register of a shell's cell."""
     if shell == "finn_iodma":

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from contract.decision import Choice, Decision
 from contract.manifest import Hardware, Manifest
-from contract.shells import register_map
+from contract.shells import register_bits, register_map
 from contract.values import PIXELS
 
 _INTEGER = """\
@@ -42,6 +42,7 @@ def c_header(manifest: Manifest) -> str:
         "",
         f"#define CXRFLOW_HEIGHT {manifest.height}u /* {_order(manifest)} */",
         f"#define CXRFLOW_WIDTH {manifest.width}u",
+        *(["#define CXRFLOW_GRAY 1 /* it reads gray pixels, 0 is black */"] if _gray(manifest) else []),
         *([f"#define CXRFLOW_CHANNELS {manifest.channels}u"] if manifest.channels != 1 else []),
         *(_decision(manifest.decision) if isinstance(manifest.decision, Decision) else []),
         *(_choice(manifest.decision) if isinstance(manifest.decision, Choice) else []),
@@ -55,6 +56,11 @@ def c_header(manifest: Manifest) -> str:
 
 
 _CLASS = "static inline int cxrflow_class(int32_t logit) { return logit > CXRFLOW_THRESHOLD; }"
+
+
+def _gray(manifest: Manifest) -> bool:
+    """Return whether the bytes on the stream are those of a gray picture."""
+    return manifest.input.values is PIXELS and manifest.channels == 1 and manifest.rule is None
 
 
 def _order(manifest: Manifest) -> str:
@@ -187,4 +193,5 @@ def _hardware(hardware: Hardware) -> list[str]:
             f"#define CXRFLOW_{prefix}_{name} 0x{offset:02X}u /* {meaning} */"
             for name, offset, meaning in register_map(shell)
         ),
+        *(f"#define CXRFLOW_{prefix}_{name} 0x{mask:02X}u" for name, mask in register_bits(shell).items()),
     ]

@@ -42,6 +42,7 @@ KEPT = (  # of these, only for us here
     "contract/requantization.py", "contract/yaml_text.py",
 )  # fmt: skip
 TEMPLATES = "cxrflow/deploy"
+TEMPLATED = ("*.*", "c/*.c", "c/Makefile")  # and not what somebody compiled there
 
 
 class Accuracy(Record):
@@ -110,8 +111,9 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
 def shipped_files() -> dict[str, str]:
     """Return which files of this repository every deploy folder holds, and where in it: name here -> name there."""
     code = [str(path.relative_to(REPOSITORY)) for pattern in CODE for path in sorted(REPOSITORY.glob(pattern))]
-    templates = sorted((REPOSITORY / TEMPLATES).iterdir())
-    return {name: name for name in code if name not in KEPT} | {f"{TEMPLATES}/{t.name}": t.name for t in templates}
+    home = REPOSITORY / TEMPLATES
+    templates = [str(path.relative_to(home)) for pattern in TEMPLATED for path in sorted(home.glob(pattern))]
+    return {name: name for name in code if name not in KEPT} | {f"{TEMPLATES}/{name}": name for name in templates}
 
 
 def copy_code(out: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -178,7 +179,9 @@ def text(name: str, value: Any) -> str:
     """Return a cell of the table as people read it."""
     if name == "change" and value is not None:
         return f"{value:+.4f}"
-    return f"{value:.4f}" if name == "monitor" and value is not None else cell(value)
+    if name == "monitor" and value is not None:
+        return f"{value:.4f}"
+    return value if isinstance(value, str) else cell(value)
 
 
 def _experiment(source: Source, widths: Widths) -> Experiment:
@@ -242,5 +245,5 @@ def _plot(axes: Axes, *, what: str, label: str, names: Sequence[str], options: O
         style = "--" if name.endswith("activations") else "-"
         axes.plot(bits, [rows[b][what] for b in bits], style, marker="o", ms=4, label=name)
     ticks = sorted({bits for rows in options for bits in rows})
-    axes.set(xlabel="width [bit], the other layers as they are", ylabel=label, xticks=ticks)
+    axes.set(xlabel="width [bit], the other layers as they are", ylabel=fill(label, 50), xticks=ticks)
     axes.legend(fontsize=7)

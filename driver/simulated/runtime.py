@@ -21,16 +21,22 @@ def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware,
         ConfigError: the folder holds no simulator.
         ToolError: the simulator does not start on this machine.
     """
+    hardware = with_shell(hardware)
+    core = open_core(package, hardware)
+    return StandIn(SimulatedDevice(hardware, core)), hardware, core
+
+
+def open_core(package: Package, hardware: Hardware) -> VerilatedCore:
+    """Start the simulator of the folder's RTL; whoever asked closes it. Raises as `open_simulated`."""
     program = package.path(PROGRAM)
     if program is None:
         raise ConfigError(
             f"{package.folder} holds no simulator, expected {PROGRAM}. Run `cxrflow simulate` and package the run "
             "again, or use device='cpu'."
         )
-    hardware = with_shell(hardware)
     source = hardware.input
     files = [name for name in package.manifest.sha256 if Path(name).parent == Path(PROGRAM).parent]
-    core = VerilatedCore(
+    return VerilatedCore(
         program,
         program.parent,
         beats=source.folded_shape[0],
@@ -38,4 +44,3 @@ def open_simulated(package: Package, hardware: Hardware) -> tuple[Any, Hardware,
         results=hardware.output.shape[0],
         prove=lambda: package.prove(*files),
     )
-    return StandIn(SimulatedDevice(hardware, core)), hardware, core

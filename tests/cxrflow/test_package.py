@@ -113,7 +113,7 @@ class TestElsewhere:
     def test_nothing_is_missing_and_nothing_points_back(self, unpacked: Path) -> None:
         names = {p.name for p in unpacked.iterdir() if p.name not in ("a.csv", "explained", "__pycache__")}
         assert names == {
-            "accelerator.json", "board.ipynb", "contract", "cxrflow", "cxrflow_accel.h", "datasets", "driver",
+            "accelerator.json", "board.ipynb", "c", "contract", "cxrflow", "cxrflow_accel.h", "datasets", "driver",
             "golden.npz", "likeness.npz", "LICENSE", FINN, NOTICE, "README.md", "reference.npz", "run_on_board.sh",
             "sim",
         }  # fmt: skip

@@ -11,10 +11,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
 
 from contract.npz import load_npz
+from contract.preprocess import load_pixels
 from cxrflow.cli import app
 from cxrflow.package import copy_code, shipped_files
 from tests.deploy_folder import write_deploy
@@ -62,6 +65,17 @@ def test_the_pages_program_runs_as_it_is(folder: Path, where: str, how: str) -> 
     golden = load_npz(folder / "golden.npz")["outputs"][:3, 0]
     assert printed is not None and [int(number) for number in printed[1].split()] == golden.tolist()
     assert str(folder) in done.stdout  # its driver, and not ours
+
+
+def test_the_pages_line_makes_an_image_for_c(folder: Path) -> None:
+    page = (REPOSITORY / "docs" / "board.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^ +(python3 -c .*)$", page, flags=re.MULTILINE)
+    if not (OLDEST / "installed").exists():
+        pytest.skip(f"{OLDEST.name} is not installed: make {OLDEST.name}/installed")
+    Image.fromarray(np.arange(56 * 56, dtype=np.uint8).reshape(56, 56)).save(folder / "a.jpeg")
+    command = line.replace("python3", str(OLDEST / "bin" / "python"), 1)
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True, timeout=60)
+    assert (folder / "xray.raw").read_bytes() == load_pixels(folder / "a.jpeg", height=28, width=28).tobytes()
 
 
 def messages(path: Path) -> Iterator[str]:
