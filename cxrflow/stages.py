@@ -357,8 +357,9 @@ class Run:
             )
         require_files(folder / "train", "train")
         checkpoint = folder / "train" / "checkpoint.pt"
-        split = read_record(folder / "train" / "metrics.json", Metrics).split
-        return Source(load_checkpoint(checkpoint).net, split, folder.name, hash_file(checkpoint))
+        metrics = read_record(folder / "train" / "metrics.json", Metrics)
+        net, digest = load_checkpoint(checkpoint).net, hash_file(checkpoint)
+        return Source(net, metrics.split, folder.name, digest, tuple(metrics.class_names))
 
     @contextlib.contextmanager
     def epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:

@@ -27,6 +27,7 @@ class Source:
     split: str  # `split_fingerprint` of the data it was trained on
     name: str  # for messages
     sha256: str  # of its checkpoint file
+    class_names: tuple[str, ...]  # in the order of its labels
 
 
 def split_fingerprint(data: XrayData) -> str:
@@ -41,14 +42,14 @@ def split_fingerprint(data: XrayData) -> str:
     return digest.hexdigest()
 
 
-def check_source(source: Source, field: str, spec: NetworkSpec, split: str) -> None:
-    """Refuse a source of other images.
+def check_source(source: Source, field: str, spec: NetworkSpec, data: XrayData) -> None:
+    """Refuse a source of other images or classes.
 
     Args:
         source: the finished training.
         field: the experiment's field that names it.
         spec: of the network that is to be trained.
-        split: `split_fingerprint` of its data.
+        data: what it is to be trained on.
     """
     theirs = source.net.spec
     if (theirs.height, theirs.width) != (spec.height, spec.width):
@@ -61,10 +62,19 @@ def check_source(source: Source, field: str, spec: NetworkSpec, split: str) -> N
             f"'{field}' is {source.name}, which tells {theirs.classes} classes apart, but this network {spec.classes}. "
             "Train one with the same 'data.classes'."
         )
-    if source.split != split:
+    if source.class_names != data.class_names:
+        same = sorted(source.class_names) == sorted(data.class_names)
+        why = ": in another order, a label is another class" if same else ""
+        raise ConfigError(
+            f"'{field}' is {source.name}, whose classes are {', '.join(source.class_names)[:200]}, but this run's are "
+            f"{', '.join(data.class_names)[:200]}{why}. Give both the same "
+            "'data.classes', in the same order."
+        )
+    if source.split != split_fingerprint(data):
         raise ConfigError(
             f"'{field}' is {source.name}, which was trained on another training split: it may have seen this run's "
-            "validation images. Train it with the same data source, 'data.seed' and 'data.val_fraction'."
+            "validation images. Train it with the same data source, 'data.classes', 'data.seed' and "
+            "'data.val_fraction'."
         )
 
 

@@ -50,7 +50,7 @@ from qnn.checkpoint import load_torch, save_torch
 from qnn.class_metrics import ranking
 from qnn.network import PixelMLP, predict_logits, snap_weights
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
-from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss, split_fingerprint
+from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss
 
 MONITOR_COPIES = 4  # augmented copies of the validation images that the monitor looks at
 OPERATING_COPIES = 8  # and that calibration and operating points are chosen on; for the first, as many clean ones
@@ -151,7 +151,7 @@ def check_sources(
     assert (teacher is None) == (config.distill is None) and (initial is None) == (config.init_from is None)
     for field, source in (("train.distill.teacher", teacher), ("train.init_from", initial)):
         if source is not None:
-            check_source(source, field, spec, split_fingerprint(data))
+            check_source(source, field, spec, data)
     if initial is not None:
         check_topology(initial, spec)
 

@@ -5,6 +5,7 @@ of an image that counts once too often, a sum over classes that should be a mean
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,16 +197,23 @@ def test_three_classes_are_learned_measured_and_drawn(tmp_path: Path) -> None:
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
     assert drawn == {"history.png", "roc.png", "reliability.png", "confusion.png", "mistakes.png"}
 
-    source = Source(net, split_fingerprint(DATA), "teacher", "0" * 64)
+    source = Source(net, split_fingerprint(DATA), "teacher", "0" * 64, DATA.class_names)
     config = CONFIG.model_copy(update={"epochs": 2, "distill": Distillation(teacher=Path("t")), "init_from": Path("t")})
     binary = NetworkSpec(height=8, width=8, hidden=(12,), weight_bits=1, act_bits=1, outputs=3)
     warm = train(DATA, binary, config, workdir=tmp_path / "w", teacher=source, initial=source, progress=False)
     assert warm.best["monitor"] > 0.9
     two = Source(
-        PixelMLP(NetworkSpec(height=8, width=8, hidden=(12,))).eval(), split_fingerprint(DATA), "two", "0" * 64
+        PixelMLP(NetworkSpec(height=8, width=8, hidden=(12,))).eval(),
+        split_fingerprint(DATA),
+        "two",
+        "0" * 64,
+        ("A", "B"),
     )
     with pytest.raises(ConfigError, match="two, which tells 2 classes apart, but this network 3"):
         train(DATA, binary, config, workdir=tmp_path / "w", teacher=source, initial=two, progress=False)
+    turned = replace(source, class_names=DATA.class_names[::-1], split="other")
+    with pytest.raises(ConfigError, match=r"teacher, whose classes are C, B, A, but .* are A, B, C: in another order"):
+        train(DATA, binary, config, workdir=tmp_path / "w", teacher=turned, initial=source, progress=False)
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:

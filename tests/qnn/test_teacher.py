@@ -32,7 +32,7 @@ def make_source(spec: NetworkSpec = CNN, *, split: str = SPLIT, seed: int = 0) -
     net = PixelMLP(spec)
     for _ in range(5):  # statistics that suit the images
         net(torch.from_numpy(DATA.train.pixels[:64]).flatten(1).float())
-    return Source(net.eval(), split, f"teacher{seed}", f"{seed}" * 64)
+    return Source(net.eval(), split, f"teacher{seed}", f"{seed}" * 64, DATA.class_names)
 
 
 def distilled(workdir: Path, source: Source, **fields: float) -> TrainResult:
@@ -120,9 +120,9 @@ def test_the_split_is_known_by_its_images_at_every_size() -> None:
 
 def test_sources_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"'a\.b' is teacher0, which takes 8 x 8 pixels, but this network takes 28"):
-        check_source(make_source(), "a.b", NetworkSpec(), SPLIT)
+        check_source(make_source(), "a.b", NetworkSpec(), DATA)
     with pytest.raises(ConfigError, match=r"another training split: it may have seen this run's validation images"):
-        check_source(make_source(split="0" * 64), "a.b", SPEC, SPLIT)
+        check_source(make_source(split="0" * 64), "a.b", SPEC, DATA)
     wider = SPEC.model_copy(update={"hidden": (8, 8)})
     with pytest.raises(ConfigError, match=r"is 64-8-1 W4A4, but this network is 64-8-8-1 W4A4: only the bit widths"):
         check_topology(make_source(SPEC), wider)
