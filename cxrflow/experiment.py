@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 1 << 16  # an experiment is a page of text, and pure Python reads 50 kB/s
 MAX_CLASS_NAME = 60  # letters
+# Fields of `data` that LabelRules has, too.
+READ_BY_SOURCES = ("label", "label_table", "positive", "negative", "uncertain", "blank", "classes", "colour")
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 REFERENCE = "docs/experiment-file.md"
 
@@ -79,6 +81,8 @@ class DataConfig(Fields):
         examples=[["NORMAL", "BACTERIA", "VIRUS"]],
     )
     """Names of K classes, in the order of their numbers. null: two, normal and pneumonia."""
+    colour: Literal["refuse", "gray"] = "refuse"
+    """What the colour images of a MedMNIST set become; other sources convert or refuse theirs by themselves."""
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5, examples=[0.2])
     """How much of the training images validates [share], by whole patients."""
     seed: int = Field(default=0, ge=0, lt=2**32, examples=[1])
@@ -126,6 +130,16 @@ class DataConfig(Fields):
                 raise ValueError(f"'{name}' is {getattr(self, name)}, but with 'classes' it can only be refuse or drop")
         return self
 
+    @model_validator(mode="after")
+    def _phantoms_are_not_read(self) -> Self:
+        for name in READ_BY_SOURCES if self.source == "phantom" else ():
+            if name != "classes" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"'{name}' says how X-rays are read, and 'source' is phantom, which is drawn: leave it out, or "
+                    "give X-rays"
+                )
+        return self
+
     @property
     def files(self) -> list[Path]:
         """What is read: files, and folders."""
@@ -142,9 +156,7 @@ class DataConfig(Fields):
         """How the labels are read."""
         from datasets.labels import LabelRules  # here, so that `cxrflow --help` stays quick
 
-        return LabelRules(
-            self.label, self.label_table, self.positive, self.negative, self.uncertain, self.blank, self.classes
-        )
+        return LabelRules(**{name: getattr(self, name) for name in READ_BY_SOURCES})
 
 
 class ModelConfig(Fields):
@@ -217,7 +229,7 @@ class Experiment(Fields):
         """Return some sections, without what decides no result."""
         content = self.model_dump(mode="json", exclude={"data": {"strict"}})
         # A field that was added later and is left alone must not make older runs another experiment's.
-        for name in ("label", "label_table", "negative", "uncertain", "blank", "classes"):
+        for name in ("label", "label_table", "negative", "uncertain", "blank", "classes", "colour"):
             if content["data"][name] == DataConfig.model_fields[name].default:
                 del content["data"][name]
         if self.model is None:

@@ -104,7 +104,7 @@ _CODES = {"9", "99", "999", "9999"}  # for a missing label, where the classes ar
 
 @dataclass(frozen=True)
 class LabelRules:
-    """How the labels of a source are to be read; the fields of an experiment's `data` section."""
+    """How the labels of a source, and its colours, are to be read; the fields of an experiment's `data` section."""
 
     label: str | None = None  # the column that holds the label or the finding; None: one of the usual names
     label_table: Path | None = None  # a second table that holds the labels; None: the source's own
@@ -113,6 +113,7 @@ class LabelRules:
     uncertain: Choice = "refuse"
     blank: Choice = "refuse"
     classes: tuple[str, ...] | None = None  # K names, which `datasets.classes` reads; None: two, which are found here
+    colour: Literal["refuse", "gray"] = "refuse"  # what the colour images of an array become
 
 
 class Verdict(IntEnum):

@@ -1,4 +1,6 @@
-"""Read MedMNIST's 2-D gray .npz files, in any of their sizes, with their official splits.
+"""Read MedMNIST's 2-D .npz files, in any of their sizes, with their official splits.
+
+Sets in colour are refused unless the user asks for their gray, which is that of a colour file (`luma`).
 
 Two classes are pneumoniamnist's; of another set the user lists the classes, by the names that the set gives them or by
 their numbers.
@@ -23,6 +25,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from contract.errors import DataError
+from contract.images.gray import luma
 from contract.npz import MAX_UNPACKED_BYTES
 from datasets.archive import checked_members, damaged, open_zip
 from datasets.classes import NamedClasses
@@ -35,7 +38,7 @@ _OTHERS = (  # MedMNIST's other sets; the binary ones of them mean something els
 )  # fmt: skip
 _ORGANS = ("bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left",
            "lung-right", "pancreas", "spleen")  # fmt: skip
-_NAMES = {  # of the classes of the gray sets, by their numbers; medmnist/info.py
+_NAMES = {  # of the classes of the 2-D sets with one label, by their numbers; medmnist/info.py
     "pneumoniamnist": ("normal", "pneumonia"),
     "breastmnist": ("malignant", "normal, benign"),
     "octmnist": ("choroidal neovascularization", "diabetic macular edema", "drusen", "normal"),
@@ -43,7 +46,17 @@ _NAMES = {  # of the classes of the gray sets, by their numbers; medmnist/info.p
                     "Interstitial endothelial cells", "Leukocytes", "Podocytes", "Proximal Tubule Segments",
                     "Thick Ascending Limb"),
     **{f"organ{plane}mnist": _ORGANS for plane in "acs"},
+    "pathmnist": ("adipose", "background", "debris", "lymphocytes", "mucus", "smooth muscle", "normal colon mucosa",
+                  "cancer-associated stroma", "colorectal adenocarcinoma epithelium"),
+    "dermamnist": ("actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma",
+                   "benign keratosis-like lesions", "dermatofibroma", "melanoma", "melanocytic nevi",
+                   "vascular lesions"),
+    "bloodmnist": ("basophil", "eosinophil", "erythroblast",
+                   "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)", "lymphocyte", "monocyte",
+                   "neutrophil", "platelet"),
+    "retinamnist": tuple("01234"),
 }  # fmt: skip
+COLOUR_NOTE = "Colour was made gray, (19595 R + 38470 G + 7471 B + 32768) >> 16: what only the colour says is lost."
 SPLITS = ("train", "val", "test")
 MAX_IMAGES = 1_000_000  # of a split; the largest MedMNIST set has a fifth of it
 MAX_NUMBER = 999  # of a class
@@ -53,6 +66,8 @@ _MAX_HEADER = 10_000  # bytes of an array's description
 def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
     """List the images of an .npz with {train,val,test}_images (N, h, w) uint8 and _labels (N, 1) 0..K-1.
 
+    With the rule that colour becomes gray, images are (N, h, w, 3).
+
     Raises:
         DataError: it is another set of MedMNIST's and nothing says what its classes count as, the file is
             damaged, an array is missing, pickled or of another shape, or two arrays do not match.
@@ -60,7 +75,8 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
     with open_zip(path) as archive:
         unread = _unread(path, checked_members(archive, path))
     # First what no field can mend: advice about fields would only lead to it.
-    shapes = {name: _check_header(path, name) for split in SPLITS for name in (f"{split}_images", f"{split}_labels")}
+    names = [f"{split}_{kind}" for split in SPLITS for kind in ("images", "labels")]
+    shapes = {name: _check_header(path, name, colour=rules.colour == "gray") for name in names}
     if rules.classes is None:
         classes = _classes(path, rules)
         meant: dict[int, int | None] = {label: int(classes.verdict([str(label)])) for label in (0, 1)}
@@ -89,6 +105,7 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         splits=SPLITS,
         notes=(
             *said,
+            *([COLOUR_NOTE] if rules.colour == "gray" else []),
             "MedMNIST's official splits are used as they are; it does not say whether they share patients.",
             *unread,
         ),
@@ -171,11 +188,11 @@ class _Images:
         self._pixels: NDArray[np.uint8] | None = None
 
     def read(self, i: int) -> NDArray[np.uint8]:
-        """Return image i, (h, w)."""
+        """Return image i, (h, w), in gray."""
         with self._lock:
             if self._pixels is None:
                 self._pixels = _array(self._path, self._name)
-        return self._pixels[i]  # type: ignore[no-any-return]
+        return luma(self._pixels[i]) if self._pixels.ndim == 4 else self._pixels[i]
 
 
 def _labels(path: Path, split: str, *, two: bool) -> NDArray[Any]:
@@ -197,10 +214,10 @@ def _labels(path: Path, split: str, *, two: bool) -> NDArray[Any]:
     return labels
 
 
-def _check_header(path: Path, name: str) -> tuple[int, ...]:
+def _check_header(path: Path, name: str, *, colour: bool) -> tuple[int, ...]:
     """Return the shape of an array, after checking that it is what we read, without reading it."""
-    kind = name.rsplit("_")[1]
-    wanted = "uint8 of shape (N, h, w)" if kind == "images" else "integers of shape (N, 1)"
+    kind, last = name.rsplit("_")[1], ", 3" if colour else ""
+    wanted = f"uint8 of shape (N, h, w{last})" if kind == "images" else "integers of shape (N, 1)"
     try:
         with open_zip(path) as archive:
             names = archive.namelist()
@@ -222,11 +239,13 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
             f"{path}: {name} holds pickled objects, which could run code and were not opened, expected {wanted}; "
             "fetch the original file."
         )
-    right = (len(shape) == 3 and dtype == np.uint8) if kind == "images" else (_is_column(shape) and dtype.kind in "uib")
+    of_images = len(shape) == 4 and shape[3] == 3 if colour else len(shape) == 3
+    right = (of_images and dtype == np.uint8) if kind == "images" else (_is_column(shape) and dtype.kind in "uib")
     if not right or not all(0 < length <= MAX_IMAGES for length in shape):
         found = f"{dtype} of shape {shape}" if len(shape) < 9 else f"{dtype} of {len(shape)} dimensions"
         raise DataError(
-            f"{path}: {name} is {found[:200]}, expected {wanted}, no axis above {MAX_IMAGES:,}; {_why(kind, shape)}."
+            f"{path}: {name} is {found[:200]}, expected {wanted}, no axis above {MAX_IMAGES:,}; "
+            f"{_why(kind, shape, colour=colour)}."
         )
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > MAX_UNPACKED_BYTES or size > unpacked:
@@ -237,13 +256,17 @@ def _check_header(path: Path, name: str) -> tuple[int, ...]:
     return shape
 
 
-def _why(kind: str, shape: tuple[int, ...]) -> str:
+def _why(kind: str, shape: tuple[int, ...], *, colour: bool) -> str:
     """Say what an array of another shape probably is, and what to do."""
     if kind == "images" and len(shape) == 4 and 1 in (shape[1], shape[3]):
         return "take the axis of one channel away, as numpy.squeeze does"
+    if kind == "images" and len(shape) == 4 and shape[3] == 3:
+        how = "'data.colour: gray' (or --set colour=gray) makes gray of them"
+        return f"the images are in colour, and a network here reads one gray value per pixel: {how}"
     if kind == "images" and len(shape) == 4:
-        what = "in colour, and a network here reads one gray value per pixel" if shape[3] == 3 else "volumes"
-        return f"the images are {what}, so give one of MedMNIST's gray 2-D sets"
+        return "the images are volumes, so give one of MedMNIST's 2-D sets"
+    if kind == "images" and len(shape) == 3 and colour:
+        return "the images are gray already, so leave 'data.colour' out"
     if kind == "labels" and len(shape) == 2:
         return "an image has several labels at once, and a network here gives one class, so give another set"
     return "fetch the original file"

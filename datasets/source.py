@@ -41,6 +41,7 @@ class Format:
     name: str
     recognises: Callable[[Path], bool]  # looks at what it is, not at what it is called
     list: Callable[[Path, LabelRules], Listing]
+    fields: tuple[str, ...] = ()  # of the rules, those that not every format reads, and this one does
 
 
 def _is_folder_with_table(path: Path) -> bool:
@@ -103,15 +104,21 @@ FORMATS = (  # the first that recognises a path reads it
         "folder with a table (CSV) of its images or DICOM files",
         _is_folder_with_table,
         lambda path, rules: list_table(_tables(path)[0], rules=rules, folder=path),
+        fields=("label", "label_table"),
     ),
     Format(
         "folder {train,test}/{NORMAL,PNEUMONIA}, or of two classes",
         lambda path: path.is_dir(),
         _list_folder,
     ),
-    Format("MedMNIST .npz", _is_npz, lambda path, rules: list_medmnist(path, rules=rules)),
+    Format("MedMNIST .npz", _is_npz, lambda path, rules: list_medmnist(path, rules=rules), fields=("colour",)),
     Format("zip of the release", _starts_like_zip, lambda path, rules: list_zip(path, rules=rules)),
-    Format("table (CSV) of paths and labels", _is_table, lambda path, rules: list_table(path, rules=rules)),
+    Format(
+        "table (CSV) of paths and labels",
+        _is_table,
+        lambda path, rules: list_table(path, rules=rules),
+        fields=("label", "label_table"),
+    ),
 )
 
 
@@ -129,6 +136,17 @@ def recognise(path: Path) -> Format:
     return found
 
 
+def _require_read(path: Path, found: Format, rules: LabelRules) -> None:
+    """Stop at a field that this source does not read, so that nobody believes it did something."""
+    for name in dict.fromkeys(field for source in FORMATS for field in source.fields):
+        if getattr(rules, name) != getattr(LabelRules(), name) and name not in found.fields:
+            sources = "; ".join(source.name for source in FORMATS if name in source.fields)
+            raise DataError(
+                f"{path}: is read as a {found.name}, of which 'data.{name}' says nothing; leave it out, or give a "
+                f"source that it is for: {sources}."
+            )
+
+
 @contextlib.contextmanager
 def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
     """Recognise a source and list its images, sorted by name; they can be read inside the `with` block.
@@ -137,7 +155,8 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
         DataError: the source is missing, of no known format, or damaged.
     """
     found = recognise(path)
-    if rules.classes is not None and path.is_dir() and _has_classes(path, rules.classes):
+    asks_for_table = rules.label is not None or rules.label_table is not None
+    if rules.classes is not None and not asks_for_table and path.is_dir() and _has_classes(path, rules.classes):
         found = next(source for source in FORMATS if source.list is _list_folder)  # a table in it is beside the point
     try:
         listing = found.list(path, rules)
@@ -147,6 +166,7 @@ def listed(path: Path, rules: LabelRules) -> Iterator[Listing]:
         names = ", ".join(map(shown, tables[:4]))
         raise DataError(f"{err} Or give the table that names the images, as the source: {names}.") from err
     try:
+        _require_read(path, found, rules)
         # Sorted, so that the split does not depend on the file system.
         yield replace(listing, files=tuple(sorted(listing.files, key=lambda file: file.name)))
     finally:

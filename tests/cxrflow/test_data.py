@@ -285,7 +285,10 @@ def test_fields_count_for_the_phantoms_too(bare: Any) -> None:
     assert outcome.code == 0 and "DIFFUSE" in outcome.out
     bare(*check, "classes=a,b,c,d").assert_refused("lists 4 classes, but phantoms are drawn in two or three")
     bare(*check, "nonsense=3").assert_refused("'nonsense' is not a known field")
-    refused = bare(*check, "classes=a,b", "--set", "positive=a")
+    for field in ("positive=a", "label=x", "label_table=x.csv", "blank=drop", "colour=gray"):
+        said = f"'{field.partition('=')[0]}' says how X-rays are read, and 'source' is phantom"
+        bare(*check, field).assert_refused(said)
+    refused = bare("data", "check", "--data", "x", "--set", "classes=a,b", "--set", "positive=a")
     refused.assert_refused("--set: 'classes' names the classes, so 'positive'")  # and no 'the file'
 
 

@@ -130,7 +130,7 @@ def test_a_line_of_aliases_does_not_become_gigabytes(tmp_path: Path) -> None:
         load(tmp_path, bomb)
 
 
-@pytest.mark.parametrize("text", ["name: LONG", f"{GOOD}data: {{label: LONG}}", f"{GOOD}LONG: 1"], ids=len)
+@pytest.mark.parametrize("text", ["name: LONG", f"{GOOD}data: {{source: x, label: LONG}}", f"{GOOD}LONG: 1"], ids=len)
 def test_every_text_is_bounded(text: str, tmp_path: Path) -> None:
     """Names and labels end in tables and on pages; no message quotes them at length."""
     load(tmp_path, text.replace("LONG", "x" * 30)) if "label" in text else None

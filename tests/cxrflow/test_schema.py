@@ -25,6 +25,7 @@ PAGE = (REPOSITORY / "docs" / "experiment-file.md").read_text(encoding="utf-8")
 # What a file needs beside a field, so that its value is the only thing that could be wrong.
 BESIDE: dict[str, dict[str, Any]] = {
     "build.folding": {"build": {"target_fps": None}},
+    "data": {"data": {"source": "x"}},  # phantoms are drawn, and take no field about reading
     "network.outputs": {"data": {"classes": ["a", "b", "c"]}},
     "network.convolutions": {"network": {"weight_bits": "float", "act_bits": "float"}},
     "train.distill": {"train": {"distill": {"teacher": "t"}}},

@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 from sklearn.neural_network import MLPClassifier
 from threadpoolctl import threadpool_limits
 
 from contract.errors import ConfigError, DataError
+from contract.preprocess import load_pixels
 from datasets.classes import NamedClasses, pneumonia_kind
 from datasets.folder import list_folder
 from datasets.labels import LabelRules
@@ -214,12 +216,40 @@ class TestMedMnist:
         data = load(path, classes=("normal, benign", "malignant"))
         assert data.class_names == ("normal, benign", "malignant") and data.test.labels.tolist() == [1, 0] * 4
 
+    def test_colour_becomes_gray_where_that_is_asked_for(self, tmp_path: Path) -> None:
+        """The gray of a colour file; the set has its own names."""
+        rng = np.random.default_rng(0)
+        colours = {f"{split}_images": rng.integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+                   for split, n in (("train", 20), ("val", 6), ("test", 8))}  # fmt: skip
+        path, names = self.set_of(tmp_path, "dermamnist", 2, **colours), ("basal cell carcinoma", "1")
+        refused(path, "the images are in colour", "'data.colour: gray' (or --set colour=gray)", classes=names)
+        names = ("actinic keratoses and intraepithelial carcinoma", "basal cell carcinoma")
+        data = load(path, classes=names, colour="gray")
+        red, green, blue = np.moveaxis(colours["test_images"].astype(np.int64), 3, 0)
+        np.testing.assert_array_equal(data.test.pixels, (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16)
+        assert any("Colour was made gray" in note for note in data.report.notes)
+        Image.fromarray(colours["test_images"][5]).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(data.test.pixels[5], load_pixels(tmp_path / "a.png", height=8, width=8))
+        gray = self.set_of(tmp_path, "octmnist", 4)
+        refused(gray, "the images are gray already, so leave 'data.colour' out", classes=("0", "1"), colour="gray")
+
+    def test_a_field_that_says_nothing_of_a_source_is_refused(self, tmp_path: Path) -> None:
+        """The kind: a field that is taken in silence, so that somebody believes it did something."""
+        write(tmp_path / "folder", {f"{split}/{name}/{i}.png": png(i + 50 * (name == "NORMAL") + 9 * (split == "test"))
+                                    for split in ("train", "test") for name in ("NORMAL", "PNEUMONIA")
+                                    for i in range(9)})  # fmt: skip
+        refused(tmp_path / "folder", "of which 'data.colour' says nothing", "MedMNIST .npz", colour="gray")
+        for source in (tmp_path / "folder", medmnist(tmp_path)):
+            refused(source, "of which 'data.label' says nothing", "table (CSV) of paths and labels", label="Finding")
+            refused(source, "of which 'data.label_table' says nothing", label_table=tmp_path / "labels.csv")
+
     def test_colour_volumes_and_several_labels_are_refused_with_the_reason(self, tmp_path: Path) -> None:
         shapes = {"in colour": (20, 8, 8, 3), "volumes": (20, 8, 8, 8)}
         for why, shape in shapes.items():
             path = self.set_of(tmp_path, "bloodmnist", 3, train_images=np.zeros(shape, dtype=np.uint8))
-            refused(path, f"the images are {why}", "gray 2-D sets", classes=("0", "1", "2"))
+            refused(path, f"the images are {why}", classes=("0", "1", "2"))
             refused(path, f"the images are {why}")  # the same reason without fields, not advice that leads to it
+        refused(path, "the images are volumes, so give one of MedMNIST's 2-D sets", colour="gray")
         path = self.set_of(tmp_path, "chestmnist", 2, train_labels=np.zeros((20, 14), dtype=np.uint8))
         refused(path, "an image has several labels at once", classes=("0", "1"))
         refused(path, "an image has several labels at once")
