@@ -11,7 +11,7 @@ from typing import Any
 from contract.errors import ArtifactError
 from contract.files import hash_file
 from contract.record import read_record
-from cxrflow.code import code_key
+from cxrflow.code import code_key, function_key
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment
 from cxrflow.runs import fingerprint
@@ -23,7 +23,7 @@ from finn_build.records import Estimates
 from qnn.records import Metrics
 
 Widths = tuple[int, ...]  # [bit] of all weight layers, the head's last, then of all activations
-CODE = ("cxrflow.sensitivity.measurement", "export.export", "finn_build.build", "qnn.rewidth", "qnn.training")
+CODE = ("export.export", "finn_build.build", "qnn.rewidth", "qnn.training")
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ class Measurement(Trial):
     def key(self) -> str:
         """What decides the result."""
         sections = self.experiment.sections(*BUILT)
-        parts = {"content": self.data, "code": code_key(*CODE), "from": self.checkpoint, "epochs": self.epochs}
-        return fingerprint({**sections, **parts})
+        code = {"code": code_key(*CODE), "work": function_key(Measurement.measure)}
+        return fingerprint({**sections, **code, "content": self.data, "from": self.checkpoint, "epochs": self.epochs})
 
     def measure(self, on_epoch: OnEpoch | None) -> dict[str, Any]:
         """Measure the network's integers on validation images, and price them. Raises CxrflowError."""

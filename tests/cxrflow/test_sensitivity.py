@@ -69,6 +69,31 @@ def test_in_its_own_widths_a_network_keeps_every_weight(finished: Place) -> None
         assert (abs(found.layers[1].weights) == abs(own.layers[1].weights)).all()
 
 
+def test_batch_norms_are_measured_anew_and_nothing_else_changes(finished: Place) -> None:
+    import torch
+
+    from qnn.checkpoint import load_checkpoint
+    from qnn.rewidth import in_widths
+    from qnn.spec import Augmentation
+
+    run = run_of(finished)
+    net = load_checkpoint(finished.run / "train" / "checkpoint.pt").net
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    spec = run.experiment.network.model_copy(update={"weight_bits": (2, 4)})
+    images = run.data().train
+    found = in_widths(net, spec, images, Augmentation(enabled=False))
+    assert all((tensor == before[name]).all() for name, tensor in net.state_dict().items())
+    for name, tensor in found.named_parameters():
+        if name.endswith(("linear.weight", "norm.weight", "norm.bias")):
+            assert (tensor == before[name]).all(), name
+    with torch.no_grad():
+        sums = found.blocks[0].linear(torch.from_numpy(images.pixels).flatten(1).float())
+    norm = found.blocks[0].norm
+    torch.testing.assert_close(norm.running_mean, sums.mean(dim=0))
+    torch.testing.assert_close(norm.running_var, sums.var(dim=0))
+    assert (norm.running_mean != before["blocks.0.norm.running_mean"]).any()
+
+
 def test_table_figures_and_proposal_from_validation_images_alone(
     finished: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
