@@ -35,6 +35,7 @@ from contract.errors import CxrflowError
 from contract.golden import Golden
 from contract.network import Dense, Input, IntegerNetwork
 from contract.values import VALUES
+from export.requantization import requantized
 from finn_build import plan, portable_rtl
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -86,6 +87,7 @@ def draw(seed: int, index: int) -> Case:
     layers.append(Dense(_weights(rng, outputs, x.shape[1]), None))
     network = IntegerNetwork(source, tuple(layers))
     golden = Golden(pixels, network.outputs(pixels)[-1])
+    network = requantized(network)
     return Case(network, _folding(rng, network), str(rng.choice(BOARDS)), golden)
 
 

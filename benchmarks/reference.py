@@ -4,7 +4,7 @@ Run it from the checkout: `python -m benchmarks.reference`. It takes a minute or
 missed. Opponents take turns with the reference and the best of many times counts, so that the ratios hold on a busy
 machine.
 
-What is compared, on random networks with thresholds as batch norm makes them:
+What is compared, on random networks with thresholds as batch norm makes them, which the export turns into factors:
 
 - `onnxruntime float32`: the same network in float32 with batch norm folded and no quantizer: Gemm + Relu for each
   hidden layer, Gemm for the head. Its input is float32 already; the reference converts the pixels within its time.
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from contract.network import Dense, Input, IntegerNetwork
 from driver.reference import Reference
+from export.requantization import requantized
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 NETWORKS = {"W8A8 784-64-64-1": (8, [64, 64, 1]), "W1A1 784-256-256-256-1": (1, [256, 256, 256, 1])}
@@ -59,7 +60,7 @@ def random_network(bits: int, widths: list[int]) -> IntegerNetwork:
         low, high = layers[-1].output_range()
         mw = mh
     head = rng.choice([-1, 1], (1, mw)) if bits == 1 else rng.integers(-127, 128, (1, mw))
-    return IntegerNetwork(Input(28, 28), (*layers, Dense(head.astype(np.int8), None)))
+    return requantized(IntegerNetwork(Input(28, 28), (*layers, Dense(head.astype(np.int8), None))))
 
 
 def onnxruntime_float32(network: IntegerNetwork) -> Any:

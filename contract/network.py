@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from contract.errors import ArtifactError
 from contract.npz import load_npz, save_npz
+from contract.requantization import Requantization
 from contract.values import PIXELS, VALUES, Values
 
-FORMAT = 2
+FORMAT = 3
+READABLE = (2, 3)  # in 2 no layer requantizes
 FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 MAX_SIDE = 4096  # height, width and channels of an image that a file may ask for
 MAX_SIZE = MAX_SIDE**2  # integers of an image
@@ -71,17 +73,24 @@ class Dense:
         count[n, c] = #{ l : acc[n, c] >= thresholds[c, l] }
         y = 2 * count - 1 where the layer is bipolar (one threshold), count otherwise
 
-    Without thresholds y is acc.
+    Without thresholds y is acc. Where the layer requantizes,
+
+        y = clip((acc * m[c] + b[c]) >> s, 0, L)        see contract.requantization
+
+    and the thresholds are what follows from that: `requantized`.
     """
 
     kind: ClassVar[str] = "dense"
     weights: NDArray[np.int8]  # (MH, MW)
     thresholds: NDArray[np.int64] | None  # (MH, L) accumulator LSBs, ascending along axis 1; None in the last layer
     bipolar: bool = False  # the activation is -1 / +1 instead of 0..L
+    requantization: Requantization | None = None  # None: it compares with its thresholds
 
     def __call__(self, x: NDArray[Any]) -> NDArray[np.int64]:
         """Return (N, MH) of inputs (N, ...): the definition above, in int64."""
         acc: NDArray[np.int64] = x.reshape(len(x), -1) @ self.weights.T.astype(np.int64)
+        if self.requantization is not None:
+            return self.requantization(acc)
         if self.thresholds is None:
             return acc
         counts = [(acc[:, [c]] >= t).sum(axis=1, dtype=np.int64) for c, t in enumerate(self.thresholds)]
@@ -92,6 +101,13 @@ class Dense:
     def output_shape(self) -> Shape:
         """Of one image's outputs."""
         return (len(self.weights),)
+
+    @property
+    def activation(self) -> str:
+        """What becomes of an accumulator: requantize, thresholds, sign, or none."""
+        if self.thresholds is None:
+            return "none"
+        return "sign" if self.bipolar else "thresholds" if self.requantization is None else "requantize"
 
     def output_range(self) -> tuple[int, int]:
         """Return the smallest and the largest activation. Only for layers with thresholds."""
@@ -105,6 +121,28 @@ class Dense:
         positive, negative = np.where(w > 0, w, 0).sum(axis=1), np.where(w < 0, w, 0).sum(axis=1)
         return positive * low + negative * high, positive * high + negative * low
 
+    def requantized(self, found: Requantization, low: int, high: int) -> "Dense":
+        """Return the layer with this activation, for inputs within low..high. Raises ValueError: it does not fit."""
+        reach = self.accumulator_range(low, high)
+        found.require_fitting(*reach)
+        return Dense(self.weights, found.thresholds(*reach), requantization=found)
+
+    def one_row(self, low: int, high: int) -> NDArray[np.int64] | None:
+        """Return the one row of thresholds, (1, L), that does for every channel; None: there is none.
+
+        A threshold that every sum of its channel reaches, or none, may be any further one as well. Only for layers with
+        thresholds, and inputs within low..high.
+        """
+        assert self.thresholds is not None
+        least, greatest = (end[:, None] for end in self.accumulator_range(low, high))
+        thresholds = self.thresholds.clip(least, greatest + 1)
+        first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        lowest = np.where(thresholds > least, thresholds, first).max(axis=0)
+        highest = np.where(thresholds <= greatest, thresholds, last).min(axis=0)
+        if (lowest > highest).any():
+            return None
+        return np.asarray(np.where(lowest == first, highest, lowest))[None]
+
     def partial_sum_bound(self, low: int, high: int) -> int:
         """Return a bound on |partial sum| in any order of summation, for inputs within low..high."""
         return int(np.abs(self.weights.astype(np.int64)).sum(axis=1).max() * max(abs(low), abs(high)))
@@ -112,17 +150,31 @@ class Dense:
     def arrays(self, i: int) -> Arrays:
         """Return the members of reference.npz that are layer `i`."""
         arrays: Arrays = {f"weights_{i}": self.weights, f"bipolar_{i}": np.array(self.bipolar)}
-        return arrays if self.thresholds is None else {**arrays, f"thresholds_{i}": self.thresholds}
+        found = self.requantization
+        if found is not None:
+            arrays[f"factor_{i}"], arrays[f"addend_{i}"] = found.factor, found.addend
+            arrays[f"shift_{i}"] = np.array(found.shift, dtype=np.int64)
+            arrays[f"clip_{i}"] = np.array([0, found.levels], dtype=np.int64)
+        elif self.thresholds is not None:
+            arrays[f"thresholds_{i}"] = self.thresholds
+        return arrays
 
     @classmethod
-    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape) -> "Dense":
-        """Return layer `i` for inputs of the shape `shape`. Raises ValueError, or KeyError for a missing member."""
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "Dense":
+        """Return layer `i` for inputs of the shape `shape` within `ends`.
+
+        Raises ValueError, or KeyError for a missing member.
+        """
         weights, thresholds, bipolar = arrays[f"weights_{i}"], arrays.get(f"thresholds_{i}"), arrays[f"bipolar_{i}"]
         mw = prod(shape)
         if weights.dtype != np.int8 or weights.ndim != 2 or weights.shape[1] != mw or not weights.size:
             raise ValueError(f"weights_{i} is {weights.dtype}{weights.shape}, expected int8(MH, {mw})")
         if bipolar.dtype != np.bool_ or bipolar.ndim:
             raise ValueError(f"bipolar_{i} is {bipolar.dtype}{bipolar.shape}, expected one bool")
+        if f"factor_{i}" in arrays:
+            if thresholds is not None or bipolar:
+                raise ValueError(f"layer {i} has factors and is bipolar or has thresholds, expected one activation")
+            return cls(weights, None).requantized(_requantization(arrays, i, len(weights)), *ends)  # type: ignore[arg-type]
         if thresholds is not None:
             _check_thresholds(i, thresholds, channels=weights.shape[0], bipolar=bool(bipolar))
         elif bipolar:
@@ -198,8 +250,8 @@ def load_network(path: Path) -> IntegerNetwork:
         return _to_network(arrays)
     except _OtherFormatError as err:
         raise ArtifactError(
-            f"{path} is of format {err}, and this version reads format {FORMAT}. Make it again: `cxrflow export` "
-            "EXPERIMENT; of a deploy folder, `cxrflow package` EXPERIMENT."
+            f"{path} is of format {err}, and this version reads {' and '.join(map(str, READABLE))}. Make it again: "
+            "`cxrflow export` EXPERIMENT; of a deploy folder, `cxrflow package` EXPERIMENT."
         ) from err
     except KeyError as err:
         raise ArtifactError(f"{path} does not hold a network (it has no {err}). {ADVICE}") from err
@@ -218,11 +270,13 @@ def _to_network(arrays: Arrays) -> IntegerNetwork:
     if kinds.dtype.kind != "U" or kinds.ndim != 1 or not kinds.size:
         raise ValueError(f"kinds is {kinds.dtype}{kinds.shape}, expected text(layers,) of one layer or more")
     shape, layers = source.shape, []
+    ends = source.values.low, source.values.high
     for i, kind in enumerate(kinds.tolist()):
         if kind not in KINDS:
             raise ValueError(f"layer {i} is of the kind {kind[:60]!r}, expected {' or '.join(KINDS)}")
-        layers.append(KINDS[kind].of_arrays(arrays, i, shape))
+        layers.append(KINDS[kind].of_arrays(arrays, i, shape, ends))
         shape = layers[-1].output_shape
+        ends = ends if layers[-1].thresholds is None else layers[-1].output_range()
     if any((layer.thresholds is None) != (layer is layers[-1]) for layer in layers):
         raise ValueError("exactly the last layer has no thresholds")
     network = IntegerNetwork(source, tuple(layers))
@@ -234,7 +288,7 @@ def _to_network(arrays: Arrays) -> IntegerNetwork:
 def _require_format(found: NDArray[np.generic]) -> None:
     if found.ndim or found.dtype.kind not in "iu":
         raise ValueError(f"its format is {found}, expected {FORMAT}")
-    if found.item() != FORMAT:
+    if found.item() not in READABLE:
         raise _OtherFormatError(found.item())
 
 
@@ -249,6 +303,19 @@ def _input(sizes: NDArray[np.generic], datatype: NDArray[np.generic]) -> Input:
     if source.size > MAX_SIZE:
         raise ValueError(f"an image has {source.size} integers, expected {MAX_SIZE} at most")
     return source
+
+
+def _requantization(arrays: Arrays, i: int, channels: int) -> Requantization:
+    """Return that of layer `i`, of which only types and shapes are checked."""
+    members = {name: arrays[f"{name}_{i}"] for name in ("factor", "addend", "shift", "clip")}
+    shapes = {"factor": (channels,), "addend": (channels,), "shift": (), "clip": (2,)}
+    for name, found in members.items():
+        if found.dtype != np.int64 or found.shape != shapes[name]:
+            raise ValueError(f"{name}_{i} is {found.dtype}{found.shape}, expected int64{shapes[name]}")
+    low, high = members["clip"].tolist()
+    if low != 0:
+        raise ValueError(f"clip_{i} is {low} to {high}, expected it to begin at 0")
+    return Requantization(members["factor"], members["addend"], members["shift"].item(), high)  # type: ignore[arg-type]
 
 
 def _check_thresholds(i: int, thresholds: NDArray[Any], *, channels: int, bipolar: bool) -> None:

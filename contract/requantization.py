@@ -1,18 +1,9 @@
-"""Find a multiplication, an addition and a shift that give exactly what a layer's thresholds give.
+"""An activation that multiplies, adds and shifts: what it is, bit by bit, and what keeps it within 64 bits.
 
-The thresholds of a uniform quantizer are an arithmetic progression, rounded. So the count of reached thresholds often
-is the clipped floor of a straight line, and integers m, b, s exist with
+    y[n, c] = clip((acc[n, c] * factor[c] + addend[c]) >> shift, 0, levels)
 
-    #{ l : acc >= t[l] }  ==  clip((acc * m + b) >> s, 0, L)        for every accumulator the layer can reach.
-
-With s given, each threshold bounds b from both sides by a line in m:
-
-    acc >= t[l]  =>  (acc * m + b) >> s >= l      l * 2**s - t[l] * m  <=  b
-    acc <  t[l]  =>  (acc * m + b) >> s <  l      b  <  l * 2**s - (t[l] - 1) * m
-
-The highest lower bound is a convex function of m, the lowest upper bound a concave one. Their distance is convex, so
-bisection finds where it is smallest, and whether any integer m leaves room for a b. Nothing is fitted or rounded. What
-one shift can do, every larger one can: with 2 * m and 2 * b. No deploy folder has this module.
+All numbers are integers in two's complement, and >> rounds down. No level falls where a sum rises, so such a layer has
+thresholds, too: the smallest sums that reach each level. Where these integers come from: `export.requantization`.
 """
 
 from dataclasses import dataclass
@@ -20,131 +11,66 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+# With these, acc * factor + addend is below 2**62 for every sum that a layer can reach: nothing wraps in int64.
+LARGEST_PRODUCT = 1 << 60
+LARGEST_ADDEND = 1 << 61
 LARGEST_SHIFT = 40
-FREE = 1 << 60  # a bound that nothing sets; no product beyond it is looked at, so int64 holds every bound
-REACH = 1 << 40  # accumulators and thresholds beyond are not looked at, for the same reason
 MOST_LEVELS = 1 << 16
+MOST_THRESHOLDS = 1 << 20  # of a layer: a small file may not ask for much memory
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Requantization:
-    """y = clip((acc * factor[c] + addend[c]) >> shift, 0, levels), all of it in integers; >> rounds down."""
+    """y = clip((acc * factor[c] + addend[c]) >> shift, 0, levels)."""
 
     factor: Integers  # (C,) m, 0 or more
     addend: Integers  # (C,) b
     shift: int  # s, the same for all channels
-    levels: int  # L
+    levels: int  # the largest answer
 
     def __call__(self, acc: Integers) -> Integers:
-        """Return (N, C) of accumulators (N, C): the definition above, in int64."""
+        """Return (N, C) of sums (N, C): the definition above, in int64."""
         return np.asarray(np.clip((acc * self.factor + self.addend) >> self.shift, 0, self.levels))
 
+    def thresholds(self, least: Integers, greatest: Integers) -> Integers:
+        """Return the smallest sums that reach each level, (C, levels).
 
-def requantization(thresholds: Integers, least: Integers, greatest: Integers) -> Requantization | None:
-    """Return the equivalent of `thresholds` with the smallest shift, and in it the smallest factors; None without one.
+        A level that all sums reach gets the smallest sum, one that none reaches gets one more than the largest.
 
-    Args:
-        thresholds: (C, L) accumulator LSBs, ascending along axis 1.
-        least: (C,) the smallest accumulator that each channel can reach.
-        greatest: (C,) the largest.
-    """
-    levels = thresholds.shape[1]
-    if levels > MOST_LEVELS or least.min() < -REACH or greatest.max() > REACH:
-        return None
-    thresholds = thresholds.clip(least[:, None], greatest[:, None] + 1)
-    bounds = _Bounds(thresholds, least, greatest)
-    shift = _smallest_shift(bounds)
-    if shift is None:
-        return None
-    found = Requantization(*bounds.smallest(shift), shift, levels)
-    assert same(found, thresholds, least, greatest).all()
-    return found
+        Args:
+            least: (C,) the smallest sum that each channel can reach.
+            greatest: (C,) the largest.
+        """
+        first, last = least[:, None], greatest[:, None] + 1
+        # What a sum times its factor must come to.
+        needed = (np.arange(1, self.levels + 1, dtype=np.int64) << self.shift) - self.addend[:, None]
+        rising = -(-needed // np.maximum(self.factor, 1)[:, None])  # rounded up
+        constant = np.where(needed <= 0, first, last)
+        return np.asarray(np.where(self.factor[:, None] > 0, rising, constant).clip(first, last))
 
-
-def _smallest_shift(bounds: "_Bounds") -> int | None:
-    """Return the smallest shift at which every channel has an m and a b."""
-    low, high = 0, LARGEST_SHIFT
-    if not bounds.feasible(high):  # or a steep channel's factor is beyond what is looked at, there only
-        return next(filter(bounds.feasible, range(LARGEST_SHIFT)), None)
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if bounds.feasible(middle) else (middle + 1, high)
-    return low
-
-
-def at_shift(
-    thresholds: Integers, least: Integers, greatest: Integers, shift: int
-) -> tuple[Integers, Integers, NDArray[np.bool_]]:
-    """Return the smallest factors and addends of one shift, (C,), and which channels have them.
-
-    The arguments are those of `requantization`, and within its limits.
-    """
-    bounds = _Bounds(thresholds.clip(least[:, None], greatest[:, None] + 1), least, greatest)
-    factor, addend = bounds.smallest(shift)
-    return factor, addend, bounds.excess(factor, shift) <= 0
+    def require_fitting(self, least: Integers, greatest: Integers) -> None:
+        """Stop at numbers that int64 or memory might not hold, or that fall. Raises ValueError; sums as above."""
+        if not 1 <= self.levels <= MOST_LEVELS or self.levels * len(self.factor) > MOST_THRESHOLDS:
+            raise ValueError(
+                f"{len(self.factor)} channels have {self.levels} levels, expected 1 to {MOST_LEVELS}, and "
+                f"{MOST_THRESHOLDS} of all channels together at most"
+            )
+        if not 0 <= self.shift <= LARGEST_SHIFT:
+            raise ValueError(f"the shift is {self.shift}, expected 0 to {LARGEST_SHIFT}")
+        most = largest_factors(least, greatest)
+        wrong = np.flatnonzero((self.factor < 0) | (self.factor > most))
+        if wrong.size:
+            c = wrong[0]
+            raise ValueError(
+                f"the factor of channel {c} is {self.factor[c]}, expected 0 to {most[c]}; a channel that falls is one "
+                "that rises with the signs of its weights changed"
+            )
+        wrong = np.flatnonzero((self.addend < -LARGEST_ADDEND) | (self.addend > LARGEST_ADDEND))
+        if wrong.size:
+            raise ValueError(f"the addend of channel {wrong[0]} is {self.addend[wrong[0]]}, expected 62 bits at most")
 
 
-def same(found: Requantization, thresholds: Integers, least: Integers, greatest: Integers) -> NDArray[np.bool_]:
-    """Tell of each channel, (C,), whether it answers what thresholds do, for every accumulator that it can reach.
-
-    Both are steps that never fall, so it is enough to look where a level begins. Arguments as of `requantization`.
-    """
-    equal = np.ones(len(thresholds), dtype=bool)
-    for acc in (thresholds, thresholds - 1, least[:, None], greatest[:, None]):
-        places = acc.clip(least[:, None], greatest[:, None])
-        counts = np.stack([np.searchsorted(t, p, side="right") for t, p in zip(thresholds, places, strict=True)])
-        equal &= (counts == found(places.T).T).all(axis=1)
-    return equal
-
-
-class _Bounds:
-    """What the thresholds ask of b, as functions of m. All of (C,)."""
-
-    def __init__(self, thresholds: Integers, least: Integers, greatest: Integers) -> None:
-        self.first, self.last = least[:, None], greatest[:, None]
-        self.level = np.arange(1, thresholds.shape[1] + 1)
-        # The smallest accumulator that reaches each level, and the largest that does not; in reach or just outside.
-        self.reached, self.missed = thresholds, thresholds - 1
-        self.can_reach, self.can_miss = self.reached <= self.last, self.missed >= self.first
-        self.largest_factor = FREE // (1 + np.maximum(abs(least), abs(greatest)))
-
-    def lower(self, factor: Integers, shift: int) -> Integers:
-        """Return the smallest b that reaches every level where it must."""
-        bound = (self.level << shift) - self.reached * factor[:, None]
-        return np.asarray(np.where(self.can_reach, bound, -2 * FREE).max(axis=1))
-
-    def upper(self, factor: Integers, shift: int) -> Integers:
-        """Return the largest b that reaches no level where it must not."""
-        bound = (self.level << shift) - 1 - self.missed * factor[:, None]
-        return np.asarray(np.where(self.can_miss, bound, 2 * FREE).min(axis=1))
-
-    def excess(self, factor: Integers, shift: int) -> Integers:
-        """Return by how much the bounds contradict each other, 0 or less where they do not; convex in `factor`."""
-        return self.lower(factor, shift) - self.upper(factor, shift)
-
-    def best_factor(self, shift: int) -> Integers:
-        """Return the factors that leave the most room for b."""
-        low, high = np.zeros_like(self.largest_factor), self.largest_factor
-        while (low < high).any():
-            middle = (low + high) // 2
-            falls = self.excess(middle + 1, shift) < self.excess(middle, shift)
-            low, high = np.where(falls, middle + 1, low), np.where(falls, high, middle)
-        return low
-
-    def feasible(self, shift: int) -> bool:
-        """Return whether every channel has an m and a b."""
-        return bool((self.excess(self.best_factor(shift), shift) <= 0).all())
-
-    def smallest(self, shift: int) -> tuple[Integers, Integers]:
-        """Return the smallest factors that leave room for a b, and such b; of channels that are feasible."""
-        factor = self._smallest_factor(shift)
-        return factor, np.where(self.can_reach.any(axis=1), self.lower(factor, shift), self.upper(factor, shift))
-
-    def _smallest_factor(self, shift: int) -> Integers:
-        low, high = np.zeros_like(self.largest_factor), self.best_factor(shift)
-        while (low < high).any():
-            middle = (low + high) // 2
-            enough = self.excess(middle, shift) <= 0
-            low, high = np.where(enough, low, middle + 1), np.where(enough, middle, high)
-        return low
+def largest_factors(least: Integers, greatest: Integers) -> Integers:
+    """Return the largest factor, (C,), whose product with every sum is within `LARGEST_PRODUCT`."""
+    return np.asarray(LARGEST_PRODUCT // (1 + np.maximum(abs(least), abs(greatest))))

@@ -39,7 +39,7 @@ CODE = (  # what the deploy folder needs of this repository
 )  # fmt: skip
 KEPT = (  # of these, only for us here
     "contract/fields.py", "contract/file_tensors.py", "contract/onnx_file.py", "contract/record.py",
-    "contract/requantization.py", "contract/yaml_text.py",
+    "contract/yaml_text.py",
 )  # fmt: skip
 TEMPLATES = "cxrflow/deploy"
 TEMPLATED = ("*.*", "c/*.c", "c/Makefile")  # and not what somebody compiled there
@@ -180,6 +180,7 @@ def _manifest(
         provenance={
             "run": experiment.name,
             "network": exported.network,
+            "activations": [layer.activation for layer in network.layers],
             "git_commit": git_commit(),
             **_origin(exported, metrics),
             "golden_images_equal_on_cpu": golden_images,

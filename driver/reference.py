@@ -5,8 +5,9 @@ Why its integers are exact:
 - A product runs through BLAS in floating point, where every partial sum, in whatever order, is an integer that the
   type represents: in float32 below 2**24, else in float64. The bound comes from the weights, layer by layer.
 - A product of 1-bit weights and 1-bit activations counts the bits that differ, a word at a time.
-- A level is a guess that is proven to be right or a few levels too low, and a binary search over those few. The proof
-  is made when the network is loaded: see `_Ladder`.
+- A layer that requantizes does that as it is defined, in float64 where its numbers stay below 2**53, else in int64.
+- A level of other layers is a guess that is proven to be right or a few levels too low, and a binary search over those
+  few. The proof is made when the network is loaded: see `_Ladder`.
 
 Counting bits, measured on one AVX2 core against float32 BLAS (time of BLAS / time of counting; square layers):
 
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from contract.decision import logits_of
 from contract.errors import DataError
 from contract.network import Dense, IntegerNetwork, load_network
+from contract.requantization import Requantization
 
 BLOCK_BYTES = 1 << 22  # of the largest intermediate array: sets how many images are computed at a time
 MARGIN = 1 / 64  # levels by which a guess stays away from being too high, because it is rounded
@@ -58,7 +60,9 @@ class Reference:
             else:
                 self._steps.append(_Product(layer.weights, dtype, bipolar=bipolar))
             if layer.thresholds is not None:
-                self._steps.append(_activation(layer.thresholds, layer.accumulator_range(low, high), dtype))
+                reach, found = layer.accumulator_range(low, high), layer.requantization
+                step = _activation(layer.thresholds, reach, dtype) if found is None else _requantize(found, *reach)
+                self._steps.append(step)
             bipolar = layer.bipolar
         widest = max(network.input.size, *(len(layer.weights) for layer in network.layers))
         self._rows = max(1, BLOCK_BYTES // (8 * widest))
@@ -166,7 +170,41 @@ def _activation(thresholds: _Integers, reach: tuple[_Integers, _Integers], dtype
     return _Ladder(thresholds, least, greatest, dtype)
 
 
+def _requantize(found: Requantization, least: _Integers, greatest: _Integers) -> _Step:
+    """Return what `found` gives of accumulators within least..greatest, (MH,) each."""
+    largest = np.maximum(np.abs(least), np.abs(greatest)) * found.factor + np.abs(found.addend)
+    return _FloatRequantize(found) if largest.max() < 2**53 else _IntegerRequantize(found)
+
+
 # What belongs to channels is kept as a row, (1, C): for one image, numpy is twice as fast on equal shapes as on (C,).
+
+
+class _FloatRequantize:
+    """floor(clip(acc * factor + addend, 0, levels)), in units of a level: float64 holds each of these numbers exactly.
+
+    They are integers below 2**53, divided by 2**shift.
+    """
+
+    def __init__(self, found: Requantization) -> None:
+        self._factor, self._addend = (v[None] / 2.0**found.shift for v in (found.factor, found.addend))
+        self._levels = found.levels
+
+    def __call__(self, acc: _Array) -> _Array:
+        y = acc * self._factor
+        y += self._addend
+        np.maximum(y, 0, out=y)
+        np.minimum(y, self._levels, out=y)
+        return np.asarray(np.floor(y, out=y))
+
+
+class _IntegerRequantize:
+    """The definition; the accumulators are integers, and int64 holds what becomes of them."""
+
+    def __init__(self, found: Requantization) -> None:
+        self._found = found
+
+    def __call__(self, acc: _Array) -> _Array:
+        return self._found(acc.astype(np.int64))
 
 
 class _Sign:

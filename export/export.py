@@ -25,6 +25,7 @@ from export.config import ExportConfig
 from export.integer_network import Extracted, canonical, extract, integer_weights
 from export.qonnx_model import evaluate_qonnx, integer_logit_network, to_qonnx
 from export.records import describe_layers
+from export.requantization import requantized
 from export.snapping import Snapped, snapped
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP, predict_logits
@@ -60,7 +61,7 @@ def export_run(
         found = snapped(net, extracted, config.factor_bits, validation)
         net, extracted = found.net, found.extracted
         narrowed = {"narrowed": _narrowed(found, config.factor_bits, as_trained, test, checkpoint.operating_point)}
-    network = extracted.network
+    network = requantized(extracted.network)
     outputs = network.outputs(test.pixels)[-1]
     decision = _decision(extracted, checkpoint.operating_point)
     probability, classes = golden_answers(decision, outputs)
@@ -92,7 +93,7 @@ def export_run(
         "fingerprint": checkpoint.fingerprint,
         "chain": chain,
         "images_differing_in_plain_float32": float32,
-        "layers": describe_layers(extracted.network),
+        "layers": describe_layers(network),
         **narrowed,
     }
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

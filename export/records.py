@@ -11,10 +11,11 @@ from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 
 
 class ExportedLayer(Record):
-    """The size of one weight layer."""
+    """The size of one weight layer, and what becomes of its sums."""
 
     inputs: Count
     outputs: Count
+    activation: Text = ""  # of contract.network; an earlier version did not say
 
 
 class Labels(Record):
@@ -71,6 +72,12 @@ class Exported(Record):
     chain: Chain
     layers: Annotated[list[ExportedLayer], Field(max_length=100)]
 
+    @property
+    def activations(self) -> str:
+        """How its layers activate, for people; empty where that is not known."""
+        known = [layer.activation for layer in self.layers]
+        return f"Activations, layer by layer: {', '.join(known)}." if all(known) else ""
+
     @field_validator("choice")
     @classmethod
     def _is_within_64_bits(cls, choice: Choice | None) -> Choice | None:
@@ -97,6 +104,7 @@ def describe_layers(network: IntegerNetwork) -> list[dict[str, Any]]:
             {
                 "outputs": int(layer.weights.shape[0]),
                 "inputs": int(layer.weights.shape[1]),
+                "activation": layer.activation,
                 "accumulator": [int(least.min()), int(greatest.max())],
                 "partial_sum_bound": bound,
                 "exact_in_float32": bound <= FLOAT32_EXACT,

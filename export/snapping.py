@@ -1,6 +1,6 @@
 """Move batch norm gains to the nearest that a multiplication by a few bits and a shift can give, exactly.
 
-`contract.requantization` finds integers m, b, s that answer what a layer's thresholds do. Of a trained network m takes
+`export.requantization` finds integers m, b, s that answer what a layer's thresholds do. Of a trained network m takes
 20 bits and more, as the gains are any float. Here a layer whose m would be wider than wanted gets
 
     level(acc) = round((acc * m + b + 1/2) / 2**s - 1/2)     which is     floor((acc * m + b) / 2**s)
@@ -20,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from contract.requantization import LARGEST_SHIFT, Integers, Requantization, at_shift, requantization, same
+from contract.requantization import LARGEST_SHIFT, Integers, Requantization
 from datasets.xray import Split
 from export.integer_network import Extracted, extract, integer_weights
+from export.requantization import at_shift, requantization, same
 from qnn.network import PixelMLP, act_scale, linear
 
 LARGEST_LOSS = 1e-3  # of the validation AUC; of K classes, of the macro AUC

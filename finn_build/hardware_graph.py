@@ -16,7 +16,7 @@ from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.network import IntegerNetwork
-from contract.requantization import Integers, requantization
+from contract.requantization import Integers
 from finn_build.ops.activation import constants
 from finn_build.ops.op import DOMAIN
 from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
@@ -44,11 +44,11 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
         elif len(planned) == 2:
             node = next(nodes)
             assert layer.thresholds is not None
-            reach = layer.accumulator_range(*ends)
-            thresholds = _one_row(layer.thresholds, *reach)
-            _set_thresholds(model, node, thresholds, size, planned[1].source)
-            if not layer.bipolar:
-                _set_equivalent(node, layer.thresholds, thresholds, reach)
+            row = layer.one_row(*ends)
+            _set_thresholds(model, node, layer.thresholds if row is None else row, size, planned[1].source)
+            if layer.requantization is not None:
+                known = constants(layer.requantization)
+                node.attribute.extend(helper.make_attribute(name, value) for name, value in known.items())
     return model
 
 
@@ -110,24 +110,6 @@ def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     return replace(network, layers=tuple(layers))
 
 
-def _one_row(thresholds: Integers, least: Integers, greatest: Integers) -> Integers:
-    """Return the one row, (1, L), that gives every channel the answers of its own thresholds; without one, all of them.
-
-    A threshold that every sum of its channel reaches, or none, may be any further one as well.
-
-    Args:
-        thresholds: (C, L), of `_fitted`.
-        least: (C,) the smallest sum that each channel can reach.
-        greatest: (C,) the largest.
-    """
-    first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
-    lowest = np.where(thresholds > least[:, None], thresholds, first).max(axis=0)
-    highest = np.where(thresholds <= greatest[:, None], thresholds, last).min(axis=0)
-    if (lowest > highest).any():
-        return thresholds
-    return np.asarray(np.where(lowest == first, highest, lowest))[None]
-
-
 def _set_thresholds(model: ModelWrapper, node: Any, thresholds: Integers, sizes: Sizes, sums: str) -> None:
     """Give a node of thresholds, which compares numbers of the type `sums`, its constants and their type.
 
@@ -141,23 +123,6 @@ def _set_thresholds(model: ModelWrapper, node: Any, thresholds: Integers, sizes:
     model.set_initializer(node.input[1], thresholds)
     model.set_tensor_datatype(node.input[1], datatype)
     next(a for a in node.attribute if a.name == "weightDataType").s = datatype.name.encode()
-
-
-def _set_equivalent(node: Any, own: Integers, fewest: Integers, reach: tuple[Integers, Integers]) -> None:
-    """Give a node of thresholds the integers that multiply, add and shift to the same answers, where there are any.
-
-    Args:
-        node: of thresholds.
-        own: (C, L), each channel's.
-        fewest: the same, or the (1, L) that do for all channels: then one factor and addend are looked for first.
-        reach: the smallest and the largest sum of each channel, (C,).
-    """
-    ends = reach if len(fewest) == len(own) else (reach[0].min(keepdims=True), reach[1].max(keepdims=True))
-    found = requantization(fewest, *ends)
-    if found is None and len(fewest) < len(own):
-        found = requantization(own, *reach)
-    if found is not None:
-        node.attribute.extend(helper.make_attribute(k, v) for k, v in constants(found).items())
 
 
 def _threshold_type(thresholds: NDArray[np.int64], sums: str) -> str:

@@ -24,6 +24,14 @@ ROUNDED = "tests/contract/test_preprocess.py::TestAreaAverage::test_whole_blocks
 THRESHOLDS = "tests/export/test_integer_network.py::test_thresholds_are_batch_norm_rounded_and_clipped_everywhere"
 TIES = "tests/export/test_integer_network.py::test_ties_round_to_even_everywhere"
 CANONICAL = "tests/export/test_integer_network.py::test_canonical_keeps_the_function_and_the_original"
+NARROW = "tests/contract/test_requantization.py::test_thresholds_count_the_answer_of_every_sum"
+WIDE = "tests/contract/test_requantization.py::test_the_definition_and_its_thresholds_are_those_of_unlimited_integers"
+WRAPS = "tests/contract/test_requantization.py::test_nothing_wraps_at_the_ends_of_what_is_legal"
+EXACT = "tests/export/test_requantization.py::test_layers_of_several_levels_get_integers_and_others_stay"
+SHARED = "tests/export/test_requantization.py::test_channels_that_have_the_same_thresholds_get_the_same_integers"
+NO_FACTORS = "tests/contract/test_network.py::test_what_is_no_requantization_is_refused"
+ANY = "tests/contract/test_network.py::test_any_network_is_its_definition_on_the_cpu_and_back_from_a_file"
+FLOATS = "tests/driver/test_reference_fast.py::test_products_around_2_to_the_53"
 CHEAPER = "tests/finn_build/test_folding.py::test_no_folding_is_cheaper"
 STREAM = "tests/finn_build/test_folding.py::test_it_never_folds_beyond_the_stream"
 # module, what is there once, what it becomes, the test that must fail
@@ -53,6 +61,20 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("export.integer_network", "np.sqrt(var + norm.eps)", "np.sqrt(var)", THRESHOLDS),
     ("export.integer_network", "(least, greatest + 1)", "(least, greatest)", THRESHOLDS),
     ("export.integer_network", "            norm.running_mean[flip] *= -1\n", "", CANONICAL),
+    ("contract.requantization", "self.addend) >> self.shift, 0", "self.addend) // 2**self.shift, 1", WIDE),
+    ("contract.requantization", "(1 + np.maximum(abs", "(1 + np.minimum(abs", WIDE),
+    ("contract.requantization", "-(-needed // np", "(needed // np", NARROW),
+    ("contract.requantization", "np.where(needed <= 0,", "np.where(needed < 0,", NARROW),
+    ("contract.requantization", "self.factor[:, None] > 0,", "self.factor[:, None] > 1,", NARROW),
+    ("contract.requantization", "1, dtype=np.int64)", "1, dtype=np.int32)", WIDE),
+    ("contract.requantization", "LARGEST_PRODUCT = 1 << 60", "LARGEST_PRODUCT = 1 << 63", WRAPS),
+    ("contract.requantization", "(self.factor < 0) | ", "", NO_FACTORS),
+    ("contract.requantization", "(self.addend < -LARGEST_ADDEND) | ", "", NO_FACTORS),
+    ("contract.network", "ends = ends if layers[-1].thresholds is None else layers[-1].output_range()", "pass", ANY),
+    ("driver.reference", "largest.max() < 2**53", "largest.max() < 2**63", FLOATS),
+    ("driver.reference", "np.floor(y, out=y)", "np.rint(y, out=y)", ANY),
+    ("export.requantization", " - 1 - self.missed", " - self.missed", EXACT),
+    ("export.requantization", "_of_all_channels(layer, low, high) or", "", SHARED),
     ("finn_build.folding", "each <= cycles)", "each < cycles)", CHEAPER),
     ("finn_build.folding", "if budget.holds(cheapest.used):", "if True:", CHEAPER),
     ("finn_build.folding", "b <= bram18 and d <= dsp", "b <= bram18 or d <= dsp", CHEAPER),

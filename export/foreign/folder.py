@@ -8,7 +8,7 @@ export.json     the host's part at either end, and what was compared
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from export.foreign.graph import Chain, read_graph
 from export.foreign.layers import Imported, to_integers
 from export.foreign.proof import Proof, prove
 from export.records import describe_layers
+from export.requantization import requantized
 
 GOLDEN = 100  # of the inputs that the proof made, that every later stage is compared on
 WITNESSED = 100  # of the golden inputs, on which FINN's own conversion is heard
@@ -60,6 +61,7 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
         chain = read_graph(model)
         imported = to_integers(chain, given.reads, given.scale)
     _require_32_bits(imported.network)
+    imported = replace(imported, network=requantized(imported.network))
     reads = imported.network.input.datatype if imported.rule is None else imported.rule.reads
     classes = imported.head.class_count(imported.network.output_size)
     samples, labels = _given(given, chain, reads, classes)

@@ -1,7 +1,7 @@
 """What activations have in common: FINN's thresholds, and what multiplies and shifts instead. No op of its own.
 
-A graph from integers has nodes of thresholds only. Where integers exist that give the same, the node has them too, and
-a folding chooses what it is built of.
+A graph from integers has nodes of thresholds only. Where a layer of the network requantizes, the node has its factors,
+too, and a folding chooses what it is built of.
 """
 
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -90,10 +90,12 @@ def folding(inst: Any) -> Folding:
 
 
 def constants(found: Requantization) -> dict[str, Any]:
-    """Return the attributes of a node of thresholds that has this equivalent."""
+    """Return the attributes of a node of thresholds that has this equivalent. What all channels have is there once."""
     bits = -(-max(1, int(found.factor.max()).bit_length()) // STEP) * STEP
+    alike = (found.factor == found.factor[0]).all() and (found.addend == found.addend[0]).all()
+    kept = slice(0, 1 if alike else None)
     return {
-        "factors": found.factor.tolist(), "addends": found.addend.tolist(), "shift": found.shift,
+        "factors": found.factor[kept].tolist(), "addends": found.addend[kept].tolist(), "shift": found.shift,
         "levels": found.levels, "FactorBits": bits, "DIGIT": bits,
     }  # fmt: skip
 

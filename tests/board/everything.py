@@ -51,7 +51,6 @@ SUITES = (
     "tests/driver",
     "--ignore=tests/contract/test_images_fuzz.py",  # its files are made with what has no build for them: see without.py
     "--ignore=tests/contract/test_onnx_file.py",  # no board reads a network's file
-    "--ignore=tests/contract/test_requantization.py",  # nor looks for factors: see KEPT in cxrflow/package.py
     "--deselect=tests/driver/test_explain.py::test_the_command_explains_and_names_what_it_cannot",  # cxrflow's command
     "--deselect=tests/driver/test_sharing.py::TestSimulatorsThatDie",  # in half a second of a processor that is none
 )

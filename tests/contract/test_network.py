@@ -26,6 +26,7 @@ NETWORK = IntegerNetwork(
         Dense(RNG.integers(-7, 8, (1, 2), dtype=np.int8), None),
     ),
 )
+MULTIPLIED = random_integer_network([5, 2], [-255, 7], height=3, width=4, seed=1)
 
 
 def brute_force(network: IntegerNetwork, image: NDArray[Any]) -> list[list[int]]:
@@ -33,8 +34,12 @@ def brute_force(network: IntegerNetwork, image: NDArray[Any]) -> list[list[int]]
     x, outputs = [int(v) for v in image.ravel()], []
     for layer in network.layers:
         acc = [sum(int(w) * v for w, v in zip(row, x, strict=True)) for row in layer.weights]
+        found = layer.requantization
         if layer.thresholds is None:
             x = acc
+        elif found is not None:
+            lines = zip(acc, found.factor.tolist(), found.addend.tolist(), strict=True)
+            x = [min(max((a * m + b) // 2**found.shift, 0), found.levels) for a, m, b in lines]
         else:
             x = [sum(a >= int(t) for t in row) for a, row in zip(acc, layer.thresholds, strict=True)]
             x = [2 * count - 1 for count in x] if layer.bipolar else x
@@ -53,7 +58,7 @@ def test_outputs_are_the_definition() -> None:
 NETWORKS = st.builds(
     random_integer_network,
     sizes=st.lists(st.integers(1, 9), max_size=3),
-    levels=st.lists(st.sampled_from([0, 1, 2, 3, 7, 20, 255]), min_size=3, max_size=3),
+    levels=st.lists(st.sampled_from([0, 1, 2, 3, 7, 20, 255, -1, -3, -20, -255]), min_size=3, max_size=3),
     source=st.builds(Input, st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.sampled_from(sorted(VALUES))),
     outputs=st.integers(1, 12),
     reach=st.sampled_from([0, 1, 3, 7, 15, 31, 63, 127]),
@@ -61,10 +66,10 @@ NETWORKS = st.builds(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(network=NETWORKS)
 def test_any_network_is_its_definition_on_the_cpu_and_back_from_a_file(network: IntegerNetwork) -> None:
-    """Signed, bipolar and unsigned inputs of any width, layers of different numbers of thresholds, K outputs."""
+    """Signed, bipolar and unsigned inputs of any width, layers of any activation and number of levels, K outputs."""
     images = network.input.values.random(np.random.default_rng(1), (6, *network.input.shape))
     assert network.input.fits(images)
     want = [brute_force(network, image)[-1] for image in images]
@@ -78,6 +83,9 @@ def test_any_network_is_its_definition_on_the_cpu_and_back_from_a_file(network: 
         loaded = load_network(Path(folder) / "reference.npz")
     assert (loaded.input, loaded.output_size) == (network.input, len(want[0]))
     assert loaded.outputs(images)[-1].tolist() == want
+    for one, layer in zip(loaded.layers, network.layers, strict=True):
+        assert (one.requantization is None) == (layer.requantization is None)
+        np.testing.assert_array_equal(one.thresholds, layer.thresholds)
 
 
 def test_a_threshold_is_reached_by_equality() -> None:
@@ -126,7 +134,7 @@ def from_most_to_least(t: NDArray[np.int64]) -> NDArray[np.int64]:
     ("name", "change", "message"),
     [
         ("format", lambda a: np.array([2, 2]), "format is"),
-        ("format", lambda a: np.array("2"), "format is 2, expected 2"),
+        ("format", lambda a: np.array("2"), "format is 2, expected 3"),
         ("format", None, "no 'format'"),
         ("input", None, "no 'input'"),
         ("input", lambda a: -a, "input"),
@@ -166,11 +174,63 @@ def from_most_to_least(t: NDArray[np.int64]) -> NDArray[np.int64]:
         ("thresholds_0", descending, "not ascending"),
         ("thresholds_0", from_most_to_least, "not ascending"),
         ("thresholds_2", lambda a: np.zeros((1, 1), dtype=np.int64), "exactly the last layer"),
+        ("factor_2", lambda a: np.ones(1, dtype=np.int64), "no 'addend_2'"),
     ],
 )
 def test_what_makes_no_network_is_refused(tmp_path: Path, name: str, change: Any, message: str) -> None:
-    path = tmp_path / "reference.npz"
-    save_network(path, NETWORK)
+    require_refused(tmp_path / "reference.npz", NETWORK, name, change, message)
+
+
+def one_becomes(value: int) -> Any:
+    def changed(a: NDArray[np.int64]) -> NDArray[np.int64]:
+        a = a.copy()
+        a[..., -1] = value
+        return a
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("factor_0", None, "exactly the last layer"),
+        ("addend_0", None, "no 'addend_0'"),
+        ("shift_0", None, "no 'shift_0'"),
+        ("clip_0", None, "no 'clip_0'"),
+        ("bipolar_0", lambda a: np.array(True), "layer 0 has factors and is bipolar or has thresholds"),
+        ("thresholds_0", lambda a: np.zeros((5, 3), dtype=np.int64), "layer 0 has factors and is bipolar or has thr"),
+        ("factor_0", lambda a: a.astype(np.float64), r"factor_0 is float64\(5,\), expected int64\(5,\)"),
+        ("factor_0", lambda a: a[:-1], r"factor_0 is int64\(4,\)"),
+        ("addend_0", lambda a: a[:, None], r"addend_0 is int64\(5, 1\)"),
+        ("addend_0", lambda a: a.astype(np.uint64), "addend_0 is uint64"),
+        ("shift_0", lambda a: a[None], r"shift_0 is int64\(1,\), expected int64\(\)"),
+        ("shift_0", lambda a: a.astype(np.int32), "shift_0 is int32"),
+        ("clip_0", lambda a: a[:1], r"clip_0 is int64\(1,\), expected int64\(2,\)"),
+        ("clip_0", lambda a: a + 1, "clip_0 is 1 to 256, expected it to begin at 0"),
+        ("clip_0", one_becomes(0), "5 channels have 0 levels"),
+        ("clip_0", one_becomes(2**16 + 1), "5 channels have 65537 levels, expected 1 to 65536"),
+        ("clip_0", one_becomes(2**63 - 1), "levels, expected 1 to 65536"),
+        ("shift_0", lambda a: a * 0 - 1, "the shift is -1, expected 0 to 40"),
+        ("shift_0", lambda a: a * 0 + 41, "the shift is 41"),
+        ("factor_0", one_becomes(-1), "the factor of channel 4 is -1, .* a channel that falls is one that rises"),
+        ("factor_0", one_becomes(2**60), r"the factor of channel 4 is 1152921504606846976, expected 0 to \d+"),
+        ("factor_0", one_becomes(-(2**63)), "the factor of channel 4"),
+        ("addend_0", one_becomes(2**61 + 1), "the addend of channel 4 is 2305843009213693953, expected 62 bits"),
+        ("addend_0", one_becomes(-(2**63)), "the addend of channel 4"),
+    ],
+)
+def test_what_is_no_requantization_is_refused(tmp_path: Path, name: str, change: Any, message: str) -> None:
+    require_refused(tmp_path / "reference.npz", MULTIPLIED, name, change, message)
+
+
+def test_a_small_file_asks_for_no_large_memory(tmp_path: Path) -> None:
+    """65,536 levels of 17 channels, written out, are more than a layer may have."""
+    network = random_integer_network([17], [-255], seed=1)
+    require_refused(tmp_path / "reference.npz", network, "clip_0", one_becomes(2**16), "1048576 of all channels")
+
+
+def require_refused(path: Path, network: IntegerNetwork, name: str, change: Any, message: str) -> None:
+    save_network(path, network)
     with np.load(path) as stored:
         arrays = dict(stored)
     if change is None:
@@ -183,10 +243,20 @@ def test_what_makes_no_network_is_refused(tmp_path: Path, name: str, change: Any
     assert str(caught.value).startswith(f"{path} does not hold a network")
 
 
-@pytest.mark.parametrize("version", [1, 3])
+def test_a_file_of_format_2_is_read(tmp_path: Path) -> None:
+    """It has thresholds only; deploy folders and exports of earlier versions have such."""
+    path = tmp_path / "reference.npz"
+    save_network(path, NETWORK)
+    with np.load(path) as stored:
+        np.savez(path, **{**stored, "format": np.array(2)})
+    pixels = RNG.integers(0, 256, (9, 3, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(load_network(path).outputs(pixels)[-1], NETWORK.outputs(pixels)[-1])
+
+
+@pytest.mark.parametrize("version", [1, 4])
 def test_another_format_is_refused_with_the_command_that_makes_it_again(tmp_path: Path, version: int) -> None:
     np.savez(tmp_path / "reference.npz", format=np.array(version), image=np.array([3, 4]))
     with pytest.raises(
-        ArtifactError, match=rf"is of format {version}, .* reads format 2\. .*`cxrflow export` EXPERIMENT"
+        ArtifactError, match=rf"is of format {version}, .* reads 2 and 3\. .*`cxrflow export` EXPERIMENT"
     ):
         load_network(tmp_path / "reference.npz")

@@ -1,99 +1,79 @@
-"""Multiply, add and shift: the thresholds' answers for every accumulator, from the smallest integers that give them."""
+"""Multiply, add and shift: the same in 64 bits as without a limit, and the thresholds that follow from it.
+
+The kind of fault: a number that wraps in int64, a quotient that is rounded the other way below 0, a channel whose
+factor is 0, a level at the end of what a layer reaches.
+"""
+
+from fractions import Fraction
+from math import floor
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from contract.requantization import Requantization, requantization
-
-
-def counts(thresholds: list[int], accumulators: range) -> list[int]:
-    return [sum(acc >= t for t in thresholds) for acc in accumulators]
+from contract.network import Dense
+from contract.requantization import LARGEST_ADDEND, LARGEST_PRODUCT, Requantization, largest_factors
+from tests.integer_networks import random_requantization
 
 
-def answers(found: Requantization, channel: int, levels: int, accumulators: range) -> list[int]:
-    m, b = int(found.factor[channel]), int(found.addend[channel])
-    return [min(max((acc * m + b) >> found.shift, 0), levels) for acc in accumulators]
+def defined(acc: int, m: int, b: int, shift: int, levels: int) -> int:
+    """With fractions, which have no width."""
+    return min(max(floor(Fraction(acc * m + b, 2**shift)), 0), levels)
 
 
-def search(thresholds: list[list[int]], spans: list[range]) -> Requantization | None:
-    ends: list[NDArray[np.int64]] = [np.array([span[i] for span in spans]) for i in (0, -1)]
-    return requantization(np.array(thresholds), *ends)
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1, 2, 3, 7, 100, 255]),
+    st.lists(
+        st.tuples(st.integers(-(2**39), 2**39), st.sampled_from([0, 1, 9, 600, 10**6, 2**39])), min_size=1, max_size=4
+    ),
+)
+def test_the_definition_and_its_thresholds_are_those_of_unlimited_integers(
+    seed: int, levels: int, spans: list[tuple[int, int]]
+) -> None:
+    least, greatest = np.array([low for low, _ in spans]), np.array([low + span for low, span in spans])
+    found = random_requantization(np.random.default_rng(seed), least, greatest, levels=levels)
+    found.require_fitting(least, greatest)
+    thresholds = found.thresholds(least, greatest)
+    assert thresholds.dtype == np.int64 and thresholds.shape == (len(spans), levels)
+    places = np.concatenate([thresholds, thresholds - 1, least[:, None], greatest[:, None]], axis=1)
+    places = places.clip(least[:, None], greatest[:, None])
+    got = found(places.T).T
+    for channel, accs in enumerate(places.tolist()):
+        m, b = int(found.factor[channel]), int(found.addend[channel])
+        want = [defined(acc, m, b, found.shift, levels) for acc in accs]
+        assert got[channel].tolist() == want
+        assert [sum(t <= acc for t in thresholds[channel].tolist()) for acc in accs] == want
 
 
-def smallest_by_trying(thresholds: list[int], span: range, largest_shift: int) -> tuple[int, int] | None:
-    """Shift and factor, by looking at every pair of integers."""
-    want = counts(thresholds, span)
-    for shift in range(largest_shift + 1):
-        for m in range((len(thresholds) + 1) << shift):
-            reach = max(abs(span[0]), abs(span[-1])) * m + (len(thresholds) + 2 << shift)
-            for b in range(-reach, reach + 1):
-                if [min(max((acc * m + b) >> shift, 0), len(thresholds)) for acc in span] == want:
-                    return shift, m
-    return None
+@settings(max_examples=80, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 7, 255]), st.integers(-500, 500), st.integers(0, 300))
+def test_thresholds_count_the_answer_of_every_sum(seed: int, levels: int, low: int, span: int) -> None:
+    least, greatest = np.array([low]), np.array([low + span])
+    found = random_requantization(np.random.default_rng(seed), least, greatest, levels=levels)
+    (thresholds,) = found.thresholds(least, greatest).tolist()
+    assert all(low <= t <= low + span + 1 for t in thresholds) and thresholds == sorted(thresholds)
+    for acc in range(low, low + span + 1):
+        want = defined(acc, int(found.factor[0]), int(found.addend[0]), found.shift, levels)
+        assert sum(t <= acc for t in thresholds) == want
 
 
-@st.composite
-def quantizers(draw: st.DrawFn) -> tuple[list[list[int]], list[range]]:
-    """Thresholds of uniform quantizers with rational gains, rounded; some channels reach no level, or always all."""
-    levels, thresholds, spans = draw(st.sampled_from([1, 3, 7, 15, 255])), [], []
-    for _ in range(draw(st.integers(1, 4))):
-        p, q, r = draw(st.integers(1, 500)), draw(st.integers(1, 3000)), draw(st.integers(-(10**5), 10**5))
-        low = draw(st.integers(-3000, 3000))
-        span = range(low, low + draw(st.integers(1, 4000)))
-        exact = [-((r - level * q) // p) for level in range(1, levels + 1)]  # ceil((level * q - r) / p)
-        thresholds.append([min(max(t, span[0]), span[-1] + 1) for t in exact])
-        spans.append(span)
-    return thresholds, spans
+def test_nothing_wraps_at_the_ends_of_what_is_legal() -> None:
+    reach = np.array([2**40 - 1, 2**40 - 1])
+    factor = largest_factors(-reach, reach)
+    assert LARGEST_PRODUCT - int(factor[0]) <= int(factor[0]) * (2**40 - 1) <= LARGEST_PRODUCT
+    found = Requantization(factor, np.array([LARGEST_ADDEND, -LARGEST_ADDEND]), 40, 2**16)
+    found.require_fitting(-reach, reach)
+    sums = [factor.tolist()[0] * acc for acc in (-(2**40) + 1, 2**40 - 1)]
+    want = [[min(max((s + b) >> 40, 0), 2**16) for b in (2**61, -(2**61))] for s in sums]
+    assert found(np.stack([-reach, reach])).tolist() == want
 
 
-@settings(max_examples=40, deadline=None)
-@given(quantizers())
-def test_uniform_quantizers_have_exact_integers(made: tuple[list[list[int]], list[range]]) -> None:
-    thresholds, spans = made
-    found = search(thresholds, spans)
-    assert found is not None
-    for channel, (wanted, span) in enumerate(zip(thresholds, spans, strict=True)):
-        assert answers(found, channel, len(wanted), span) == counts(wanted, span)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data())
-def test_any_thresholds_are_answered_exactly_or_refused(data: st.DataObject) -> None:
-    span = range(-20, 21)
-    thresholds = sorted(data.draw(st.lists(st.integers(-20, 21), min_size=3, max_size=3)))
-    found = search([thresholds], [span])
-    if found is not None:
-        assert answers(found, 0, 3, span) == counts(thresholds, span)
-
-
-@pytest.mark.parametrize("thresholds", [[-2, 1, 3], [0, 0, 5], [-5, 0, 6], [1, 2, 3], [-4, -4, -4], [6, 6, 6]])
-def test_the_smallest_shift_and_factor(thresholds: list[int]) -> None:
-    span = range(-5, 6)
-    found = search([thresholds], [span])
-    tried = smallest_by_trying(thresholds, span, 4)
-    assert (None if found is None else (found.shift, int(found.factor[0]))) == tried
-
-
-def test_a_steep_channel_has_no_factor_at_the_largest_shift_but_at_small_ones() -> None:
-    steep, flat, span = [7] * 255, [-4 * (128 - level) for level in range(255)], range(-(10**6), 10**6)
-    found = search([steep, flat], [span, span])
-    assert found is not None
-    for channel, thresholds in enumerate((steep, flat)):
-        near = range(-2000, 2000)
-        assert answers(found, channel, 255, near) == counts(thresholds, near)
-
-
-def test_what_no_line_gives_is_refused() -> None:
-    assert search([[0, 1, 1000]], [range(-2000, 2000)]) is None
-
-
-def test_all_channels_share_the_largest_shift_that_one_needs() -> None:
-    easy, hard = [1, 2, 3], [-2, 1, 3]
-    span = range(-5, 6)
-    alone = [search([t], [span]) for t in (easy, hard)]
-    both = search([easy, hard], [span, span])
-    assert both is not None and all(alone)
-    assert both.shift == max(found.shift for found in alone if found)
+def test_a_layer_that_falls_is_one_that_rises_with_the_signs_of_its_weights_changed() -> None:
+    """Why a negative factor is none: it says nothing that weights cannot."""
+    weights = np.array([[3, -5]], dtype=np.int8)
+    x = np.array(np.meshgrid(range(0, 256, 15), range(0, 256, 15))).reshape(2, -1).T
+    falling = [min(max((-7 * (3 * int(a) - 5 * int(b)) + 900) >> 5, 0), 15) for a, b in x]
+    found = Requantization(np.array([7]), np.array([900]), 5, 15)
+    assert Dense(-weights, None).requantized(found, 0, 255)(x)[:, 0].tolist() == falling

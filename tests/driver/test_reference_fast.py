@@ -1,5 +1,6 @@
 """The fast CPU reference gives the integers of the definition, `IntegerNetwork.outputs`, for any network and batch."""
 
+import itertools
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from contract.errors import DataError
 from contract.network import Dense, Input, IntegerNetwork, save_network
+from contract.requantization import Requantization
 from driver import reference
 from driver.reference import Reference
 
@@ -381,6 +383,22 @@ def test_rounding_an_affine_function_takes_one_comparison(bits: int) -> None:
     ladder = reference._activation(thresholds, ends, np.float32)
     assert isinstance(ladder, reference._Ladder)
     assert ladder._searches == 1
+
+
+@pytest.mark.parametrize("factor", [3, 2**44 - 1, 2**44 + 1, 2**45 - 1, 2**45 + 1, 2**48 + 1, 2**52 - 1])
+def test_products_around_2_to_the_53(factor: int) -> None:
+    """A level begins at a pixel, or one unit in the last place too late. In float64 wherever that holds it all."""
+    pixels = np.arange(256, dtype=np.uint8).reshape(256, 1, 1)
+    head = Dense(np.array([[1]], dtype=np.int8), None)
+    for begin, short, level in itertools.product((1, 128, 255), (0, 1, 2), (1, 3)):
+        addend = (level << 40) - factor * begin - short
+        found = Requantization(np.array([factor]), np.array([addend]), 40, 3)
+        layer = Dense(np.array([[1]], dtype=np.int8), None).requantized(found, 0, 255)
+        run = Reference(IntegerNetwork(Input(1, 1), (layer, head)))
+        want = [[min(max((x * factor + addend) >> 40, 0), 3)] for x in range(256)]
+        assert run.outputs(pixels).tolist() == want
+        exact = 255 * factor + abs(addend) < 2**53
+        assert isinstance(run._steps[1], reference._FloatRequantize if exact else reference._IntegerRequantize)
 
 
 @BOTH

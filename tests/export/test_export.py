@@ -85,6 +85,10 @@ def test_export_json(tmp_path: Path) -> None:
     np.testing.assert_allclose(golden["probability"].astype(np.float64), 1 / (1 + np.exp(-real)))
     assert summary["network"] == "64-12-6-1 W4A4" and summary["fingerprint"] == "a fingerprint"
     assert [(layer["outputs"], layer["inputs"]) for layer in summary["layers"]] == [(12, 64), (6, 12), (1, 6)]
+    network = load_network(tmp_path / "export" / "reference.npz")
+    assert [layer.activation for layer in network.layers] == ["requantize", "requantize", "none"]
+    exported = read_record(tmp_path / "export" / "export.json", Exported)
+    assert exported.activations == "Activations, layer by layer: requantize, requantize, none."
 
 
 @pytest.mark.parametrize(("weight_bits", "act_bits"), [(8, 8), (2, 2), (1, 1)], ids=str)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from contract.network import IntegerNetwork, load_network
-from contract.requantization import Requantization, requantization
+from contract.requantization import Requantization
 from datasets.xray import Split
 from export.config import ExportConfig
 from export.export import export_run
 from export.integer_network import canonical, extract
+from export.requantization import requantization
 from export.snapping import _write
 from qnn.checkpoint import Checkpoint
 from qnn.network import PixelMLP

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from contract.errors import ConfigError
 from contract.network import Dense, Input, IntegerNetwork
+from export.requantization import requantized
 from finn_build import ops, steps
 from finn_build.config import BuildConfig
 from finn_build.folding import smallest, solve
@@ -46,7 +47,7 @@ def trained(network: list[Shape], *, height: int, width: int, seed: int, dense: 
             levels = rng.integers(least, greatest + 2, (shape.outputs, 2**shape.act_bits - 1))
             layer = replace(layer, thresholds=np.sort(levels, axis=1), bipolar=shape.act_bits == 1)
         layers.append(layer)
-    return IntegerNetwork(Input(height, width), tuple(layers))
+    return requantized(IntegerNetwork(Input(height, width), tuple(layers)))
 
 
 @st.composite

@@ -22,6 +22,7 @@ from qonnx.custom_op.registry import getCustomOp
 from contract.golden import Golden
 from contract.network import Dense, Input, IntegerNetwork
 from contract.values import VALUES
+from export.requantization import requantized
 from finn_build import ops, steps
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
@@ -82,7 +83,7 @@ def make(
         made.append(layer)
         x = IntegerNetwork(source, tuple(made)).outputs(pixels)[-1]
     network = IntegerNetwork(source, tuple(made))
-    return network, Golden(pixels, network.outputs(pixels)[-1])
+    return requantized(network), Golden(pixels, network.outputs(pixels)[-1])
 
 
 @st.composite
@@ -205,7 +206,8 @@ def stored(layer: Dense) -> tuple[int, int]:
 
 
 def network_of(layer: Dense) -> IntegerNetwork:
-    return IntegerNetwork(Input(3, 5), (layer, Dense(np.ones((1, len(layer.weights)), dtype=np.int8), None)))
+    head = Dense(np.ones((1, len(layer.weights)), dtype=np.int8), None)
+    return requantized(IntegerNetwork(Input(3, 5), (layer, head)))
 
 
 def test_what_is_alike_in_all_channels_is_stored_once() -> None:
@@ -234,6 +236,7 @@ def test_the_rtl_and_the_gates_of_channels_that_are_alike(tmp_path: Path) -> Non
     network = IntegerNetwork(Input(3, 5), (*hidden, Dense(np.array([[3, -2, 1, 1]], dtype=np.int8), None)))
     pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 5)).astype(np.uint8)
     golden = Golden(pixels, network.outputs(pixels)[-1])
+    network = requantized(network)
     chosen = zip(("thresholds", "lut", "dsp"), (3, 1, 2), strict=True)
     wanted = {f"Thresholding_rtl_{i}": {"unit": unit, "PE": pe} for i, (unit, pe) in enumerate(chosen)}
     (tmp_path / "folding.json").write_text(json.dumps(wanted), encoding="utf-8")

@@ -8,6 +8,7 @@ from qonnx.custom_op.registry import getCustomOp
 
 import finn_build
 from contract.errors import ArtifactError
+from export.requantization import requantized
 from finn_build import ops
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops.op import Folding, Op
@@ -15,7 +16,8 @@ from finn_build.stitch import load_design
 from tests.integer_networks import random_integer_network
 
 ROOT = Path(finn_build.__file__).parent
-NETWORK = random_integer_network([4, 6], [3, 0], height=2, width=4, seed=1)  # on DSPs, thresholds, signs, in LUTs
+# On DSPs, thresholds, signs, in LUTs.
+NETWORK = requantized(random_integer_network([4, 6], [3, 0], height=2, width=4, seed=1))
 
 
 def strings(path: Path) -> list[str]:

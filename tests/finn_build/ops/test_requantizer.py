@@ -13,6 +13,7 @@ import pytest
 from contract.errors import ConfigError
 from contract.golden import Golden
 from contract.network import Dense, Input, IntegerNetwork
+from export.requantization import requantized
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
 from finn_build.gates import simulate_gates
@@ -48,7 +49,7 @@ def uniform(bits: tuple[int, ...], *, exact: bool = True) -> tuple[IntegerNetwor
         low, high = layers[-1].output_range()
     layers.append(Dense(rng.integers(-127, 128, (1, 8)).astype(np.int8), None))
     network = IntegerNetwork(Input(8, 8), tuple(layers))
-    return network, Golden(pixels, network.outputs(pixels)[-1])
+    return requantized(network), Golden(pixels, network.outputs(pixels)[-1])
 
 
 def made(out: Path, config: BuildConfig, bits: tuple[int, ...] = (8, 2), *, exact: bool = True) -> Folding:
