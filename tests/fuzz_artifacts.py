@@ -13,7 +13,7 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -156,7 +156,7 @@ def damaged_zip(rng: Random, content: bytes) -> bytes:
         for at, (info, data) in enumerate(members):
             name, how = info.filename, info.compress_type
             if at == chosen:
-                match rng.choice(["damage", "damage", "damage", "damage", "drop", "rename", "pack", "zeros"]):
+                match rng.choice(["damage", "damage", "damage", "value", "value", "drop", "rename", "pack", "zeros"]):
                     case "drop":
                         continue
                     case "rename":
@@ -167,11 +167,28 @@ def damaged_zip(rng: Random, content: bytes) -> bytes:
                         )
                     case "zeros":
                         how, data = zipfile.ZIP_DEFLATED, data + bytes(rng.choice([1, 1 << 10, 4 << 20]))
+                    case "value" if name.endswith(".npy"):
+                        data = with_a_value(rng, data)
                     case _:
                         data = with_numbers(rng, data) if rng.random() < 0.5 else mutated(rng, data)
             archive.writestr(name, data, how)
     whole = stream.getvalue()
     return mutated(rng, whole) if rng.random() < 0.1 else whole
+
+
+def with_a_value(rng: Random, data: bytes) -> bytes:
+    """Return an array of integers with one of them another: near it, or at an end of what 64 bits or layers hold."""
+    array = np.load(io.BytesIO(data))
+    if array.dtype.kind not in "iu" or not array.size:
+        return data
+    at, info = rng.randrange(array.size), np.iinfo(array.dtype)
+    value = int(array.flat[at])
+    power = 1 << rng.randrange(64)
+    others = [value + 1, value - 1, -value, 0, -1, 2 * value, power, -power, power - 1, info.min, info.max]
+    array.flat[at] = min(max(rng.choice(others), info.min), info.max)
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
 
 
 def with_numbers(rng: Random, data: bytes) -> bytes:
@@ -271,8 +288,13 @@ def targets(run: Path) -> list[Target]:
             accelerator.prepare()
 
     def infer(path: Path) -> None:
+        """What is accepted gives the same integers by definition, on the CPU reference, and by thresholds alone."""
         network = load_network(path)
-        Reference(network)
+        images = network.input.values.random(np.random.default_rng(0), (5, *network.input.shape))
+        images[0] = network.input.values.high  # type: ignore[call-overload]
+        counted = replace(network, layers=tuple(replace(layer, requantization=None) for layer in network.layers))
+        want = network.outputs(images)[-1]
+        assert (Reference(network).outputs(images) == want).all() and (counted.outputs(images)[-1] == want).all()
 
     def show(folder: Path) -> None:
         facts = collect(folder / run.name)
