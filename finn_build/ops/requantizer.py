@@ -1,8 +1,8 @@
 """Our requantizer: a multiplication, an addition and a shift in place of thresholds, plain RTL.
 
 An activation of n bits is 2**n - 1 thresholds per channel. Where a layer of the network requantizes, a factor and an
-addend per channel are enough, and a multiplier per lane: on DSPs, or in LUTs with as many bits of the factor at a time as
-there are cycles for.
+addend per channel are enough, and a multiplier per lane: on DSPs, or in LUTs with as many bits of the factor at a time
+as there are cycles for.
 """
 
 # ruff: noqa: D102, D107  op.Op and timing.Part say what every method does.
