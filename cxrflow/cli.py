@@ -414,7 +414,8 @@ def synth(
             _show(run, summary.vivado_table(_facts(run, "build", "synth", "synth_vivado")))
         else:
             _stage(run, "synth", run.synth)
-            _show(run, summary.synth_table(_facts(run, "build", "synth")))
+            facts = _facts(run, "build", "synth")
+            _show(run, summary.synth_table(facts), summary.levels_table(facts))
         if gates:
             _stage(run, "gates")
             _show(run, summary.chain_table(_facts(run, *INTEGERS, "build", "simulate", "gates")))

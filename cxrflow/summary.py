@@ -377,6 +377,26 @@ def synth_table(facts: Facts) -> RenderableType | None:
     )
 
 
+def levels_table(facts: Facts) -> RenderableType | None:
+    """Where a critical path is to be looked for: logic one behind the other between registers, node by node."""
+    synth = facts.synthesis
+    if synth is None or not synth.levels:
+        return None
+    rows = [(way.name, str(way.luts), str(way.carries), way.start, way.end) for way in synth.levels]
+    if (longest := synth.longest) is not None:
+        passes = " > ".join(longest.through)
+        rows.append((f"all: {passes}", str(longest.luts), str(longest.carries), longest.start, longest.end))
+    return _table(
+        "the longest way between two registers, in levels of logic",
+        ("node", "LUTs", "carry cells", "from", "to"),
+        rows,
+        text=["node", "from", "to"],
+        note="LUTs one behind the other after Yosys' mapping, and the carry cells on that way, four of which count as "
+        "one LUT. A node's ends at its ports, too; TREADY passes several nodes, which the last line joins. What cells "
+        "and wires take, and whether the clock is met, only Vivado knows: `cxrflow synth EXPERIMENT --tool vivado`.",
+    )
+
+
 _SYNTH_HEADINGS = (
     "node", "LUT", "LUT\nours", "LUT\nerror", "FF", "CARRY", "LUT\nRAM", "SRL", "RAMB36", "BRAM18", "BRAM18\nours",
     "BRAM18\nerror", "DSP", "DSP\nours", "DSP\nerror",

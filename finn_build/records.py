@@ -231,6 +231,27 @@ class CountedNode(Counted):
     name: Text
 
 
+class LongestWay(Record):
+    """The longest way between two registers, in cells of Yosys' netlist."""
+
+    luts: Count
+    carries: Count
+    start: Text
+    end: Text
+
+
+class NodesWay(LongestWay):
+    """That of one node, from its registers or ports to its registers or ports."""
+
+    name: Text
+
+
+class DesignsWay(LongestWay):
+    """That of the whole design."""
+
+    through: Annotated[list[Text], Layers]  # the nodes that it passes
+
+
 class Available(Record):
     """What there is of a resource."""
 
@@ -250,6 +271,8 @@ class Synthesis(Record):
     part: Text
     layers: Annotated[list[CountedNode], Layers]
     total: Counted
+    levels: Annotated[list[NodesWay], Field(max_length=MOST_NODES, default_factory=list)]  # none of earlier versions
+    longest: DesignsWay | None = None
     board: Available
     usable: Available  # the budget
 

@@ -26,6 +26,7 @@ from contract.errors import ToolError
 from contract.files import write_whole
 from finn_build import child
 from finn_build.costs import Family
+from finn_build.levels import Way, Ways, longest_of_chain, longest_ways
 from finn_build.ops import image_last, op_of
 from finn_build.ops.op import Node
 from finn_build.stitch import LOGIT_BITS, TOP, Design, load_design
@@ -35,7 +36,7 @@ from finn_build.targets.families.family import DeviceFamily
 
 Report = Callable[[str], None]  # told about every node that is done
 MOST_UNITS = 12  # in one process: what is done is kept when it ends
-FLOW = 4  # part of every cache key: raise it when the flow or the counting changes
+FLOW = 5  # part of every cache key: raise it when the flow or the counting changes
 
 _PROGRAM = """\
 import sys
@@ -73,6 +74,7 @@ class Part:
 
     name: str  # as in design.json
     usage: Usage
+    ways: Ways
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def synthesise(
     """
     units = [unit_of(rtl, design, name) for name in (*(node.name for node in design.nodes), image_last.NAME)]
     usages = synthesise_units(units, family=family, scratch=scratch, cache=cache, report=report)
-    return tuple(Part(unit.name, usage) for unit, usage in zip(units, usages, strict=True))
+    ways = [_load_ways(_ways_file(cache, unit.key(family, tool_version()))) or {} for unit in units]
+    return tuple(Part(unit.name, used, way) for unit, used, way in zip(units, usages, ways, strict=True))
 
 
 def synthesise_units(
@@ -131,7 +134,11 @@ def synthesise_units(
     """Synthesise units, each by itself, whose files of one name are equal; arguments as for `synthesise`."""
     version = tool_version()
     keys = [unit.key(family, version) for unit in units]
-    known = {key: usage for key in keys if (usage := _load(cache / f"{key}.json")) is not None}
+    known = {
+        key: usage
+        for key in keys
+        if _load_ways(_ways_file(cache, key)) is not None and (usage := _load(cache / f"{key}.json")) is not None
+    }
     missing = {key: unit for key, unit in zip(keys, units, strict=True) if key not in known}
     if report is not None and known:
         report(f"{sum(key in known for key in keys)} of {len(keys)} nodes are known from before")
@@ -140,6 +147,7 @@ def synthesise_units(
         for key, unit in batches[folder].items():
             known[key] = count(folder / "stat.json", unit.top, family)
             _save(cache / f"{key}.json", known[key])
+            _save_ways(_ways_file(cache, key), unit, longest_ways(_module(folder / "paths.json", unit.top)))
             if report is not None:
                 report(f"{unit.name}: {known[key].lut} LUT, {known[key].dsp} DSP")
 
@@ -203,11 +211,31 @@ def synthesise_build(
         "part": board.part,
         "layers": [{"name": part.name, **_counts(part.usage)} for part in parts],
         "total": _counts(total(parts)),
+        "levels": [_level(part) for part in parts],
+        "longest": _longest(parts),
         "board": {name: getattr(board, name) for name in ("lut", "ff", "bram18", "dsp")},
         "usable": {name: board.usable[name] for name in ("lut", "ff", "bram18", "dsp")},
     }
     (out / "synth.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     return content
+
+
+def _level(part: Part) -> dict[str, object]:
+    """Return the longest way of a node by itself; none that ends elsewhere counts, as if every port were a register."""
+    longest = max(part.ways.values(), key=lambda way: way.weight, default=Way())
+    return {"name": part.name, **asdict(longest)}
+
+
+def _longest(parts: Sequence[Part]) -> dict[str, object]:
+    """Return the longest way of the whole design, and the nodes that it passes without a register."""
+    *nodes, ends = parts
+    units = {
+        part.name: (part.ways, {"stream0": f"stream{i}", "stream1": f"stream{i + 1}"}) for i, part in enumerate(nodes)
+    }
+    around = {"s_axis": "outside in", "m_axis": "outside out", "m_axis_core": "stream0"}
+    units[ends.name] = ends.ways, {**around, "s_axis_core": f"stream{len(nodes)}"}
+    way, through = longest_of_chain(units)
+    return {**asdict(way), "through": through}
 
 
 def _counts(usage: Usage) -> dict[str, int]:
@@ -287,6 +315,11 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
             *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
             *target.synthesis(top),
             "tee -q -o stat.json stat -json",
+            *(
+                [f"select {' '.join(u.top for u in units)}", "write_json -selected paths.json"]
+                if netlist is None
+                else []
+            ),
             # Verilator takes a third less time for wires of one bit.
             *([] if netlist is None else ["splitnets", f"write_verilog -noattr {netlist}"]),
         )
@@ -367,6 +400,39 @@ def _count(cells: dict[str, int], family: DeviceFamily) -> Usage:
         for field, each in family.cells[name].items():
             usage[field] += each * number
     return Usage(**usage)
+
+
+def _module(path: Path, name: str) -> dict[str, Any]:
+    """Return one module that Yosys wrote as JSON. Raises ToolError."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["modules"][name])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
+        raise ToolError(f"Yosys' netlist {path} is not readable ({err}). Reinstall requirements.lock.") from err
+
+
+def _ways_file(cache: Path, key: str) -> Path:
+    return cache / f"{key}.ways.json"
+
+
+def _save_ways(path: Path, unit: Unit, ways: Ways) -> None:
+    """Keep a unit's ways, for all that are equal: without its name, which is in those of registers."""
+    rows = [
+        [start, end, way.luts, way.carries, *(name.replace(f"u_{unit.name}.", "") for name in (way.start, way.end))]
+        for (start, end), way in ways.items()
+    ]
+    write_whole(path, json.dumps(rows) + "\n")
+
+
+def _load_ways(path: Path) -> Ways | None:
+    """Read kept ways; None if there are none or they are damaged."""
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        kinds = [str, str, int, int, str, str]
+        if not isinstance(rows, list) or any(list(map(type, row)) != kinds or min(row[2:4]) < 0 for row in rows):
+            return None
+    except (OSError, ValueError, RecursionError, TypeError):
+        return None
+    return {(start, end): Way(*way) for start, end, *way in rows}
 
 
 def _load(path: Path) -> Usage | None:
