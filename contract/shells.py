@@ -54,6 +54,37 @@ class EngineReg(Register):
 START, DONE, ENGINE_IDLE = 1 << 0, 1 << 1, 1 << 2  # control
 
 
+# What starts a transfer, in this order: cell, register, what is written. The receiver comes first: nothing may come out
+# that nobody waits for.
+_BUFFERS = (("S2MM", "DA", "results"), ("MM2S", "SA", "images"))
+STARTS = {
+    "axi_dma": [
+        ("axi_dma_0", f"{channel}_{register}", value)
+        for channel, address, what in _BUFFERS
+        for register, value in (
+            (address, f"address of the {what}, low half"),
+            (f"{address}_MSB", f"address of the {what}, high half"),
+            ("LENGTH", f"bytes of all {what}"),
+        )
+    ],
+    "finn_iodma": [
+        (CELLS["finn_iodma"][role], register, value)
+        for role, what in (("output", "results"), ("input", "images"))
+        for register, value in (
+            ("ADDRESS_LOW", f"address of the {what}, low half"),
+            ("ADDRESS_HIGH", f"address of the {what}, high half"),
+            ("REPS", "images"),
+            ("CTRL", "START"),
+        )
+    ],
+}
+ENDS = {
+    "axi_dma": "both status registers have IDLE, and neither HALTED nor one of ERRORS; then S2MM_LENGTH holds the "
+    "bytes that came",
+    "finn_iodma": "CTRL of odma0 has DONE, which reading clears, and CTRL of idma0 has IDLE",
+}
+
+
 def register_bits(shell: str) -> dict[str, int]:
     """Return name and mask of the bits that software sets and looks at, in control and status."""
     if shell == "finn_iodma":

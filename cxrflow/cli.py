@@ -868,6 +868,23 @@ def schema(
 
 
 @app.command()
+def registers(
+    shell: Annotated[str | None, typer.Option("--shell", help="axi_dma or finn_iodma; both if not given.")] = None,
+    header: Annotated[bool, typer.Option("--header", help="A C header instead of the page; needs --shell.")] = False,
+) -> None:
+    """Print the register map of the shells around an accelerator, as a page or as a C header."""
+    from cxrflow.c_header import shell_header
+    from cxrflow.register_page import page, section
+    from cxrflow.stages import require_shell
+
+    if shell is not None:
+        require_shell(shell)
+    elif header:
+        raise ConfigError("--header is of one shell. Give --shell axi_dma or --shell finn_iodma, too.")
+    print(page() if shell is None else shell_header(shell) if header else section(shell), end="")
+
+
+@app.command()
 def doctor() -> None:
     """Show what is installed, what is missing and what it would enable."""
     from cxrflow import summary
