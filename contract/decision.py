@@ -265,6 +265,27 @@ def golden_answers(
     return decision.probability(logits), decision.classes(logits)
 
 
+MEANING = "meaning.npz"  # of a deploy folder of K classes
+
+
+def meaning(decision: Choice, class_names: Sequence[str], outputs: NDArray[np.int64]) -> dict[str, NDArray[np.generic]]:
+    """Return what meaning.npz says, so that a decision or a name that is changed later is found.
+
+    Args:
+        decision: what the integers mean, its P operating points beside the own one included.
+        class_names: what people call each class.
+        outputs: (N, K) golden integers.
+
+    Returns:
+        names, UTF-8 lines of the classes and then of the points; classes_at, (N, P).
+    """
+    points = list(decision.points)[1:]
+    lines = "\n".join([*class_names, *points]).encode(errors="backslashreplace")
+    at = [decision.classes(outputs, point) for point in points]
+    none = np.zeros((len(outputs), 0), dtype=np.int64)
+    return {"names": np.frombuffer(lines, dtype=np.uint8), "classes_at": np.stack(at, axis=1) if at else none}
+
+
 def _level(value: float, shift: int, bits: int, what: str) -> int:
     """Return a real number as a level, of so many bits. Raises ConfigError."""
     found = round(Fraction(value) * Fraction(2) ** shift)

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from contract.decision import Choice, Decision, integer_threshold, with_points
+from contract.decision import MEANING, Choice, Decision, integer_threshold, meaning, with_points
 from contract.errors import ArtifactError, MismatchError
 from contract.files import hash_file, replacing
 from contract.golden import load_golden
 from contract.likeness import FILE
 from contract.manifest import DISCLAIMER, RESULT, SCHEMA, Hardware, Manifest, Stream, save_manifest
 from contract.network import Input, IntegerNetwork
+from contract.npz import save_npz
 from contract.preprocess import describe
 from contract.record import Count, Record, Share, Text, Versions, read_record
 from cxrflow.c_header import c_header
@@ -95,6 +96,12 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
         shutil.copyfile(parts.export / FILE, out / FILE)
     reference = Reference.load(out / "reference.npz")
     checked = _check_reference(reference, out)
+    exported = read_record(parts.export / "export.json", Exported)
+    metrics = None if parts.train is None else read_record(parts.train / "metrics.json", Metrics)
+    decision = None if metrics is None else _decision(exported, metrics)
+    if metrics is not None and isinstance(decision, Choice):
+        outputs = load_golden(out / "golden.npz").outputs
+        save_npz(out / MEANING, meaning(decision, metrics.class_names, outputs))
     if parts.sim is not None:
         _copy_simulator(parts.sim, parts.build / "rtl", out / "sim")
     if parts.bitstream is not None:
@@ -102,7 +109,8 @@ def package_run(experiment: Experiment, parts: Parts, out: Path) -> None:
             shutil.copyfile(parts.bitstream / name, out / name)
     # What answers are made of. Not the code, which checks it, and not the notebook, which Jupyter saves.
     vouched = {str(p.relative_to(out)): hash_file(p) for p in sorted(out.rglob("*")) if p.is_file()}
-    manifest = _manifest(experiment, parts, reference.network, vouched, golden_images=checked)
+    sources = exported, metrics, decision
+    manifest = _manifest(experiment, parts, reference.network, vouched, *sources, golden_images=checked)
     save_manifest(out / "accelerator.json", manifest)
     (out / "cxrflow_accel.h").write_text(c_header(manifest), encoding="utf-8")
     copy_code(out)
@@ -157,10 +165,16 @@ def _copy_simulator(sim: Path, rtl: Path, out: Path) -> None:
 
 
 def _manifest(
-    experiment: Experiment, parts: Parts, network: IntegerNetwork, vouched: dict[str, str], *, golden_images: int
+    experiment: Experiment,
+    parts: Parts,
+    network: IntegerNetwork,
+    vouched: dict[str, str],
+    exported: Exported,
+    metrics: Metrics | None,
+    decision: Decision | Choice | None,
+    *,
+    golden_images: int,
 ) -> Manifest:
-    exported = read_record(parts.export / "export.json", Exported)
-    metrics = None if parts.train is None else read_record(parts.train / "metrics.json", Metrics)
     source = network.input
     return Manifest(
         schema=SCHEMA,
@@ -173,7 +187,7 @@ def _manifest(
         channels=source.channels,
         datatype=source.datatype,
         outputs=network.output_size,
-        decision=None if metrics is None else _decision(exported, metrics),
+        decision=decision,
         hardware=_hardware(source, parts),
         sha256=vouched,
         versions={tool: version(tool) for tool in STAGES["package"].tools},

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.decision import Choice, Decision, Head, golden_answers, logits_of, require_point
+from contract.decision import (
+    MEANING,
+    Choice,
+    Decision,
+    Head,
+    golden_answers,
+    logits_of,
+    meaning,
+    require_point,
+)
 from contract.errors import (
     ArtifactError,
     ConfigError,
@@ -584,24 +593,46 @@ def _require_meaning(package: Package, golden: Mapping[str, NDArray[Any]], outpu
     if decision is None:
         return
     probability, classes = golden_answers(decision, outputs)
-    for name, got, rtol in (("probability", probability, 1e-9), ("classes", classes, 0.0)):
-        want = golden.get(name)
-        if want is None:
-            continue
-        if want.dtype != got.dtype or want.shape != got.shape:
-            raise ArtifactError(
-                f"{package.folder / 'golden.npz'} has {name} of {want.dtype} of shape {want.shape}, expected "
-                f"{got.dtype} of shape {got.shape}. Package the run again."
-            )
-        # Relative, since saturated probabilities would hide everything; numbers below the smallest normal one are 0.
-        differing = ~np.isclose(got, want, rtol=rtol, atol=1e-300 if rtol else 0.0)
-        if differing.any():
-            n = int(np.argwhere(differing)[0][0])
-            raise ArtifactError(
-                f"{package.folder}: the decision in accelerator.json contradicts golden.npz: for the golden image {n} "
-                f"it gives {name} {got[n].tolist()}, expected {want[n].tolist()}. The file was changed or is of "
-                "another run: copy the whole folder again, or package the run again."
-            )
+    _require_same(package, "golden.npz", golden, "probability", probability, rtol=1e-9)
+    _require_same(package, "golden.npz", golden, "classes", classes)
+    path = package.path(MEANING)
+    if path is None or not isinstance(decision, Choice):
+        return
+    saved, said = load_npz(path), meaning(decision, package.manifest.class_names, outputs)
+    package.prove(MEANING)
+    if "names" in saved and not np.array_equal(saved["names"], said["names"]):
+        classes = ", ".join(package.manifest.class_names)[:200]
+        points = ", ".join(decision.operating_points)[:200] or "-"
+        raise ArtifactError(
+            f"{package.folder}: accelerator.json calls the classes {classes}, with operating points {points}, and "
+            f"{MEANING} has other names or another order. {_CHANGED}"
+        )
+    _require_same(package, MEANING, saved, "classes_at", said["classes_at"])
+
+
+_CHANGED = "The file was changed or is of another run: copy the whole folder again, or package the run again."
+
+
+def _require_same(
+    package: Package, file: str, arrays: Mapping[str, NDArray[Any]], name: str, got: NDArray[Any], *, rtol: float = 0.0
+) -> None:
+    """Raise ArtifactError unless an array that a file may have is what accelerator.json says of the golden images."""
+    want = arrays.get(name)
+    if want is None:
+        return
+    if want.dtype != got.dtype or want.shape != got.shape:
+        raise ArtifactError(
+            f"{package.folder / file} has {name} of {want.dtype} of shape {want.shape}, expected "
+            f"{got.dtype} of shape {got.shape}. Package the run again."
+        )
+    # Relative, since saturated probabilities would hide everything; numbers below the smallest normal one are 0.
+    differing = ~np.isclose(got, want, rtol=rtol, atol=1e-300 if rtol else 0.0)
+    if differing.any():
+        n = int(np.argwhere(differing)[0][0])
+        raise ArtifactError(
+            f"{package.folder}: the decision in accelerator.json contradicts {file}: for the golden image {n} "
+            f"it gives {name} {got[n].tolist()}, expected {want[n].tolist()}. {_CHANGED}"
+        )
 
 
 def _likeness(package: Package) -> Likeness | None:

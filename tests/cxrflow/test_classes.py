@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.decision import Choice
+from contract.decision import MEANING, Choice
 from contract.errors import CxrflowError
 from contract.golden import load_labelled
 from contract.manifest import load_manifest
@@ -70,7 +70,7 @@ def test_the_same_integers_from_training_to_rtl_and_what_they_mean(three: Place)
     manifest = load_manifest(three.run / "deploy" / "pynq-z2" / "accelerator.json")
     golden = load_labelled(three.run / "export" / "golden.npz")
     assert isinstance(manifest.decision, Choice) and manifest.class_names == list(THREE)
-    assert golden.outputs.shape == (24, 3) and manifest.outputs == 3
+    assert golden.outputs.shape == (24, 3) and manifest.outputs == 3 and MEANING in manifest.sha256
     np.testing.assert_array_equal(manifest.decision.probabilities(golden.outputs), golden.probability)
     test = read_record(three.run / "train" / "metrics.json", Metrics).test
     assert isinstance(test, MeasuredClasses) and test.accuracy > 0.8

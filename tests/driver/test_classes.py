@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from contract.decision import Choice, Decision, Head
+from contract.decision import MEANING, Choice, Decision, Head, meaning
 from contract.errors import ArtifactError, ConfigError
 from contract.manifest import load_manifest, save_manifest
 from contract.network import Input
@@ -236,6 +236,38 @@ def test_a_name_that_nobody_can_read_is_refused(tmp_path: Path, names: list[str]
     path.write_text(json.dumps(raw | {"class_names": names}), encoding="utf-8")
     with pytest.raises(ArtifactError, match=message):
         load_manifest(path)
+
+
+def test_names_and_operating_points_that_contradict_the_folder_are_refused(tmp_path: Path) -> None:
+    """The kind: what no golden integer shows, a name beside another class, or a margin that nobody compared."""
+    write_classes(tmp_path, NAMES)
+    whole = load_manifest(tmp_path / "accelerator.json")
+    decision = whole.decision
+    assert isinstance(decision, Choice)
+    outputs: Any = load_npz(tmp_path / "golden.npz", advice="")["outputs"]
+    save_npz(tmp_path / MEANING, meaning(decision, NAMES, outputs))
+    digest = hashlib.sha256((tmp_path / MEANING).read_bytes()).hexdigest()
+    whole = replace(whole, sha256={**whole.sha256, MEANING: digest})
+    save_manifest(tmp_path / "accelerator.json", whole)
+    Accelerator(tmp_path, "cpu").close()
+    point = decision.operating_points["careful"]
+    renamed = replace(decision, operating_points={"youden": point})
+    for changes, words in (
+        ({"class_names": [NAMES[1], NAMES[0], NAMES[2]]}, r"calls the classes BACTERIA, NORMAL, VIRUS, .* other names"),
+        ({"decision": renamed}, "operating points youden, and .* other names"),
+        ({"decision": replace(decision, operating_points={})}, "operating points -, and"),
+        (
+            {"decision": replace(decision, operating_points={"careful": replace(point, margin=-point.margin)})},
+            r"contradicts meaning\.npz: for the golden image \d+ it gives classes_at",
+        ),
+        (
+            {"decision": replace(decision, operating_points={"careful": replace(point, label=0)})},
+            r"contradicts meaning\.npz",
+        ),
+    ):
+        save_manifest(tmp_path / "accelerator.json", replace(whole, **changes))  # type: ignore[arg-type]
+        with pytest.raises(ArtifactError, match=words):
+            Accelerator(tmp_path, "cpu")
 
 
 def _vouch(folder: Path, **arrays: Any) -> None:
