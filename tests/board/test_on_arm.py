@@ -105,6 +105,8 @@ def test_the_c_header_packs_and_unpacks_as_the_driver_does(board: Board, manifes
     (tmp_path / "cxrflow_accel.h").write_text(c_header(manifest))
     flags = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic", "-O2", "-static", f"-I{tmp_path}"]
     subprocess.run([compiler, *flags, HERE / "pack.c", "-o", tmp_path / "pack"], check=True)
+    example = ROOT / "cxrflow" / "deploy" / "c" / "infer.c"  # runs in tests/driver, on the simulated device
+    subprocess.run([compiler, *flags, example, "-o", tmp_path / "infer"], check=True)
     assert manifest.hardware is not None and isinstance(manifest.decision, Decision)
     size = manifest.hardware.output.packed_bytes
     top = 1 << (8 * size - 1)
