@@ -79,6 +79,7 @@ class Patients:
 
     keys: NDArray[np.int64]  # (N,) equal for images of one patient
     known: tuple[bool, ...]  # (N,) whether anything tells whose the image is
+    sure: NDArray[np.bool_]  # (N,) whether an id does; the public release's names count anew in each of its splits
     notes: tuple[str, ...]
     warnings: tuple[str, ...]  # those of the notes that are about ids that look wrong, or about some images only
 
@@ -104,7 +105,8 @@ def know_patients(files: Sequence[XrayFile], people: NDArray[np.int64]) -> Patie
     keys = _linked([table, headers, names])
     known = tuple(any(ids) for ids in zip(table, headers, names, strict=True))
     said = (*in_table, *in_headers, *_said(known, keys))
-    return Patients(keys, known, said, said if any(known) else (*in_table, *in_headers))
+    sure = np.array([any(ids) for ids in zip(table, headers, strict=True)], dtype=np.bool_)
+    return Patients(keys, known, sure, said, said if any(known) else (*in_table, *in_headers))
 
 
 def _from_table(files: Sequence[XrayFile]) -> tuple[list[str | None], tuple[str, ...]]:

@@ -235,6 +235,7 @@ def load_xrays(
             listing, own, every, val_fraction=val_fraction, seed=seed, class_names=class_names
         )
         train, val, test = (every.take(splits == name) for name in ("train", "val", "test"))
+        leaks = _overlap(splits, copies, np.where(who.sure, every.patients, -1))
         unread, named = left_out_note(listing.left_out), _named_splits(listing, names)
         overlooked = unread if set(listing.left_out) - {HIDDEN} else ()
         return XrayData(
@@ -252,8 +253,8 @@ def load_xrays(
                 test,
                 duplicates=duplicates(names, copies),
                 unreadable=unreadable,
-                warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings, *named),
-                notes=(*listing.notes, *unread, *label_notes, *who.notes, *named, *notes, *val_notes),
+                warnings=(*overlooked, *dark_note(names, every.pixels), *who.warnings, *named, *leaks),
+                notes=(*listing.notes, *unread, *label_notes, *who.notes, *named, *notes, *val_notes, *leaks),
                 class_names=class_names,
             ),
             class_names=class_names,
@@ -358,6 +359,26 @@ def _with_validation(
     if "val" in listing.emptied:
         return splits, ("All validation images of the source were left out, for their labels: others were drawn.",)
     return splits, ()
+
+
+def _overlap(splits: NDArray[np.str_], copies: NDArray[np.int64], patients: NDArray[np.int64]) -> tuple[str, ...]:
+    """Say how a source's own splits overlap, which flatters every metric.
+
+    Args:
+        splits: (N,) train, val or test.
+        copies: (N,) equal numbers where the files or the pixels are identical.
+        patients: (N,) group numbers of patients and copies, -1 where no id says whose the image is.
+    """
+    said = []
+    for name, others, where in (("val", ["train"], "train"), ("test", ["train", "val"], "train or val")):
+        here, there = splits == name, np.isin(splits, others)
+        same = here & np.isin(copies, copies[there])
+        people = here & ~same & np.isin(patients, patients[there & (patients != -1)])
+        for count, what in ((same.sum(), "are"), (people.sum(), "are of patients who are")):
+            if count:
+                shared = f"{count:,} of {here.sum():,} {name} images {what} in {where}, too"
+                said.append(f"{shared}: {name} metrics flatter the network.")
+    return tuple(said)
 
 
 def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: Sequence[str], *, named: bool) -> None:

@@ -446,7 +446,28 @@ class TestTable:
     def test_a_patient_on_both_sides_is_counted(self, images: Path) -> None:
         rows = [(*row[:3], "valid" if i < 8 else row[3]) for i, row in enumerate(twenty_rows())]
         rows[0] = (*rows[0][:2], "p19", "val")  # a patient on both sides is the table's decision, but is reported
-        assert load(table(images / "labels.csv", rows)).report.patients_in_train_and_test == 1
+        report = load(table(images / "labels.csv", rows)).report
+        assert report.patients_in_train_and_test == 1
+        assert "2 of 8 test images are of patients who are in train or val, too" in " ".join(report.warnings)
+
+    def test_an_image_on_both_sides_is_a_warning(self, images: Path) -> None:
+        """The kind of fault: test metrics on images that were trained on, without a word."""
+        rows = [
+            (*row[:3], ("train", "train", "test", "train", "val")[i // 4 % 5]) for i, row in enumerate(twenty_rows())
+        ]
+        assert not any("too: " in note for note in load(table(images / "labels.csv", rows)).report.notes)
+        path = images / rows[0][0]
+        path.with_name("copy.png").write_bytes(path.read_bytes())
+        for split, where in (("test", "train or val"), ("val", "train")):
+            for labels in (rows, [(*row[:2], "", row[3]) for row in rows]):  # with patients, and without
+                copy = (f"{Path(rows[0][0]).parent}/copy.png", rows[0][1], labels[0][2] and "p99", split)
+                report = load(table(images / "labels.csv", [*labels, copy])).report
+                said = f"1 of 9 {split} images are in {where}, too: {split} metrics flatter the network."
+                assert (
+                    said in report.warnings
+                    and said in report.notes
+                    and not any("who" in note for note in report.warnings)
+                )
 
     @pytest.mark.parametrize(
         ("change", "words"),
