@@ -349,10 +349,11 @@ def _noise(reals: Floats, matrix: Floats, *, exact: bool) -> Floats:
     inputs, weights = integer_rows(reals.reshape(1, -1)), integer_rows(matrix)
     if inputs is None or weights is None:
         return NOISE * size
-    most = np.abs(inputs[0]).reshape(reals.shape).max(axis=1).astype(np.float64)
-    digits = odd_part(weights[1]) * odd_part(inputs[1])
-    whole = (np.abs(weights[0]) * most).sum(axis=1, keepdims=True) * digits < 2.0**53
-    return np.where(whole, 0.0, NOISE * size)
+    integers = inputs[0].reshape(reals.shape).astype(np.float64)
+    ends = [weights[0] * end for end in (integers.min(axis=1), integers.max(axis=1))]
+    top, bottom = np.maximum(np.maximum(*ends), 0), np.minimum(np.minimum(*ends), 0)
+    most = np.maximum(top.sum(axis=1, keepdims=True), -bottom.sum(axis=1, keepdims=True))  # of any partial sum
+    return np.where(most * odd_part(weights[1]) * odd_part(inputs[1]) <= 2.0**53, 0.0, NOISE * size)
 
 
 def _apply(steps: Steps, x: Floats) -> Floats:
