@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.errors import ConfigError, CxrflowError, DataError
 from contract.npz import save_npz
@@ -183,6 +183,55 @@ def test_attributes_are_those_of_the_operator(tmp_path: Path) -> None:
             graph.nodes[-1].attribute.append(helper.make_attribute(name, value))
         with pytest.raises(ConfigError, match=f"node '{kind}_t2' .{kind}. {why}"):
             imported(graph, tmp_path, "int3")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_a_node_or_a_constant_becomes_is_a_sentence_or_proven(tmp_path: Path, seed: int) -> None:
+    """One or two changes to a legal file, which stays a whole one: inputs, attributes, kinds, types, shapes, values."""
+    rng = np.random.default_rng(seed)
+    graph = Graph((1, 4)).add("Reshape", "shape").quant(0.5, 4).add("Gemm", np.eye(4), np.ones(4))
+    graph.constants.append(numpy_helper.from_array(np.array([1, -1]), "shape"))
+    graph.add("BatchNormalization", *[np.ones(4)] * 4).add("Clip", -3.0, 3.0).add("BipolarQuant", 1.0, domain=DOMAIN)
+    graph.add("MatMul", graph.weights(np.eye(4)[:, :3], 0.5, 2)).add("Transpose", perm=[0, 1]).add("ArgMax", axis=1)
+    import_file(graph.save(tmp_path / "m.onnx"), tmp_path / "whole")
+    content = graph.model().SerializeToString()
+    kinds = [node.op_type for node in graph.nodes] + ["Add", "Trunc", "MultiThreshold", "TopK", "Softmax", "Squeeze"]
+    values: list[Any] = ["a", 1.5, -7, 10**9, [1, 2], [1.5], ""]
+
+    def change(model: ModelProto) -> None:
+        node, tensor = rng.choice(list(model.graph.node)), rng.choice(list(model.graph.initializer))
+        array, what = numpy_helper.to_array(tensor), rng.integers(0, 7)
+        others = [
+            array * np.nan, array * 0, array * 1e38, array[None], array.ravel(), np.zeros((0,)), np.zeros((2, 0)),
+            np.asarray(-1), array.astype(np.int64), array.astype(np.complex64), array > 0, array.astype(np.float16),
+        ]  # fmt: skip
+        if what == 0:
+            del node.input[rng.integers(0, len(node.input))]
+        elif what == 1:
+            node.input[rng.integers(0, len(node.input))] = ""
+        elif what == 2:
+            node.input.append(tensor.name)
+        elif what == 3:
+            name = str(rng.choice([*(one.name for one in node.attribute), "axis", "to", "perm", "signed", "min"]))
+            kept = [one for one in node.attribute if one.name != name]
+            del node.attribute[:]
+            node.attribute.extend([*kept, helper.make_attribute(name, values[rng.integers(0, len(values))])])
+        elif what == 4:
+            node.op_type = str(rng.choice(kinds))
+        else:
+            tensor.CopyFrom(numpy_helper.from_array(others[rng.integers(0, len(others))], tensor.name))
+
+    for i in range(40):
+        model = ModelProto.FromString(content)
+        for _ in range(rng.integers(1, 3)):
+            change(model)
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with np.errstate(all="ignore"):
+            try:
+                import_file(tmp_path / "m.onnx", tmp_path / f"e{i}")
+            except CxrflowError as err:
+                assert str(err).isprintable() and "This is a bug" not in str(err)
+                assert not (tmp_path / f"e{i}").exists()
 
 
 def test_constants_of_nothing_are_refused_by_name(tmp_path: Path) -> None:
