@@ -70,7 +70,7 @@ def random_requantization(
     steepest = np.log2(largest_factors(least, greatest) + 1.0)
     near = np.log2(levels * 2.0**shift / (1.0 + greatest - least)) + rng.normal(0, 2, len(least))
     bits = np.where(rng.random(len(least)) < 0.7, near, rng.uniform(0, 1, len(least)) * steepest)
-    factor = np.minimum(2.0 ** bits.clip(-1, 61), largest_factors(least, greatest)).astype(np.int64)
+    factor = np.minimum((2.0 ** bits.clip(-1, 61)).astype(np.int64), largest_factors(least, greatest))
     factor[rng.random(len(least)) < 0.2] = rng.integers(0, 2)
     begins = rng.integers(least, greatest + 1)  # about the sum at which some level begins
     addend = (rng.integers(0, levels + 1, len(least)) << shift) - factor * begins

@@ -32,7 +32,7 @@ def defined(acc: int, m: int, b: int, shift: int, levels: int) -> int:
 def test_the_definition_and_its_thresholds_are_those_of_unlimited_integers(
     seed: int, levels: int, spans: list[tuple[int, int]]
 ) -> None:
-    least, greatest = np.array([low for low, _ in spans]), np.array([low + span for low, span in spans])
+    least, greatest = np.array([[low, low + span] for low, span in spans], dtype=np.int64).T
     found = random_requantization(np.random.default_rng(seed), least, greatest, levels=levels)
     found.require_fitting(least, greatest)
     thresholds = found.thresholds(least, greatest)
@@ -50,7 +50,7 @@ def test_the_definition_and_its_thresholds_are_those_of_unlimited_integers(
 @settings(max_examples=80, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 3, 7, 255]), st.integers(-500, 500), st.integers(0, 300))
 def test_thresholds_count_the_answer_of_every_sum(seed: int, levels: int, low: int, span: int) -> None:
-    least, greatest = np.array([low]), np.array([low + span])
+    least, greatest = np.array([[low], [low + span]], dtype=np.int64)
     found = random_requantization(np.random.default_rng(seed), least, greatest, levels=levels)
     (thresholds,) = found.thresholds(least, greatest).tolist()
     assert all(low <= t <= low + span + 1 for t in thresholds) and thresholds == sorted(thresholds)
@@ -75,5 +75,5 @@ def test_a_layer_that_falls_is_one_that_rises_with_the_signs_of_its_weights_chan
     weights = np.array([[3, -5]], dtype=np.int8)
     x = np.array(np.meshgrid(range(0, 256, 15), range(0, 256, 15))).reshape(2, -1).T
     falling = [min(max((-7 * (3 * int(a) - 5 * int(b)) + 900) >> 5, 0), 15) for a, b in x]
-    found = Requantization(np.array([7]), np.array([900]), 5, 15)
+    found = Requantization(np.array([7], dtype=np.int64), np.array([900], dtype=np.int64), 5, 15)
     assert Dense(-weights, None).requantized(found, 0, 255)(x)[:, 0].tolist() == falling

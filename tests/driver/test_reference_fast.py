@@ -392,7 +392,8 @@ def test_products_around_2_to_the_53(factor: int) -> None:
     head = Dense(np.array([[1]], dtype=np.int8), None)
     for begin, short, level in itertools.product((1, 128, 255), (0, 1, 2), (1, 3)):
         addend = (level << 40) - factor * begin - short
-        found = Requantization(np.array([factor]), np.array([addend]), 40, 3)
+        m, b = np.array([[factor], [addend]], dtype=np.int64)
+        found = Requantization(m, b, 40, 3)
         layer = Dense(np.array([[1]], dtype=np.int8), None).requantized(found, 0, 255)
         run = Reference(IntegerNetwork(Input(1, 1), (layer, head)))
         want = [[min(max((x * factor + addend) >> 40, 0), 3)] for x in range(256)]
