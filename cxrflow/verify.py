@@ -267,13 +267,15 @@ class _RunChecks:
         from finn_build.finn_session import finn_session
         from finn_build.graph import execute
         from finn_build.ops import OPS
+        from finn_build.ops.op import DOMAIN
 
         files = sorted(self.run.place("build").glob(f"steps/??_{step}.onnx"))
         if len(files) != 1:
             raise ArtifactError(f"{self.run.place('build') / 'steps'} holds {len(files)} graphs {step}, expected one.")
         golden, file = self._golden(), load_onnx(files[0], advice="Run `cxrflow build` again.")
-        # Others of FINN's nodes run the program that an attribute names.
-        if foreign := sorted({node.op_type for node in file.graph.node} - OPS.keys()):
+        # Others of FINN's nodes run the program that an attribute names, and qonnx imports a domain as a module.
+        ours = {(DOMAIN, kind) for kind in OPS}
+        if foreign := sorted({f"{n.domain}.{n.op_type}" for n in file.graph.node if (n.domain, n.op_type) not in ours}):
             raise ArtifactError(
                 f"{files[0]} holds {', '.join(foreign)[:200]}, expected nodes of cxrflow's designs only."
             )
@@ -400,7 +402,15 @@ class _RunChecks:
 
         rtl = self.run.place("build") / "rtl"
         design = load_design(rtl)
-        return rtl, design, verilate(rtl, design, self.work / "verilator", quick=True)
+        try:
+            return rtl, design, verilate(rtl, design, self.work / "verilator", quick=True)
+        except ToolError as err:
+            log = self.work / "verilator" / "verilator.log"
+            if not log.is_file():
+                raise
+            with self._kept("simulate") as folder:
+                shutil.copyfile(log, folder / log.name)
+            raise ToolError(str(err).replace(str(log), str(folder / log.name))) from err
 
     def _require_tools(self) -> None:
         from finn_build.simulate import missing_tools

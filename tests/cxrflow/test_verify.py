@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 from onnx import load, numpy_helper, save
+from onnx.helper import make_attribute
 
 from contract.files import hash_file
 from contract.npz import load_npz, save_npz
@@ -212,6 +213,16 @@ def test_of_a_deploy_folder_every_device_is_held_and_a_file_that_is_none_fails(p
     assert len(failed(called)) == 4 and called.code == 2
 
 
+def test_what_verilator_refuses_keeps_its_log(place: Place) -> None:
+    top = place.run / BUILD / "rtl" / "accelerator.v"
+    top.write_text("module accelerator (input wire; endmodule\n")
+    restamp(place.run, str(top.relative_to(place.run)))
+    called = place("verify", "tiny")
+    assert failed(called) == {"simulate", "simulate/stalls"} and called.code == 2
+    assert "verify-failed/simulate/verilator.log" in lines(called)["simulate"][1]
+    assert "accelerator.v" in (place.folder / "verify-failed" / "simulate" / "verilator.log").read_text()
+
+
 @pytest.mark.usefixtures("_without_simulator")
 def test_without_golden_integers_nothing_passes(place: Place) -> None:
     golden = place.run / "export" / "golden.npz"
@@ -258,8 +269,11 @@ def test_what_is_no_run_and_no_stage_is_refused(place: Place) -> None:
     place("verify", "tiny", "--artifacts", "runs/tiny/export").assert_refused("--artifacts")
 
 
-def test_a_foreign_node_in_a_graph_is_never_executed(place: Place, tmp_path: Path) -> None:
-    """FINN's HLS nodes run the program that an attribute names."""
+@pytest.mark.parametrize("domain", ["finn.custom_op.fpgadataflow.hls", "evil"])
+def test_a_foreign_node_in_a_graph_is_never_executed(
+    place: Place, tmp_path: Path, domain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FINN's HLS nodes run the program that an attribute names; qonnx imports the module that a domain names."""
     name = graph_of(place.run, "fold")
     model = load(place.run / name)
     mark = tmp_path / "executed"
@@ -267,15 +281,18 @@ def test_a_foreign_node_in_a_graph_is_never_executed(place: Place, tmp_path: Pat
     program.write_text(f"#!/bin/sh\ntouch {mark}\n")
     program.chmod(0o755)
     node = model.graph.node[0]
-    node.op_type, node.domain = "Thresholding_hls", "finn.custom_op.fpgadataflow.hls"
-    from onnx.helper import make_attribute
-
+    node.domain = domain
+    if domain == "evil":
+        (tmp_path / "evil.py").write_text(f"open({str(mark)!r}, 'w')")
+        monkeypatch.syspath_prepend(tmp_path)
+    else:
+        node.op_type = "Thresholding_hls"
     node.attribute.extend([make_attribute("executable_path", str(program)), make_attribute("exec_mode", "cppsim")])
     save(model, place.run / name)
     restamp(place.run, name)
     with mock.patch("finn_build.simulate.missing_tools", lambda: ["verilator"]):
         called = place("verify", "tiny")
-    assert failed(called) == {"build/fold"} and "Thresholding_hls" in lines(called)["build/fold"][1]
+    assert failed(called) == {"build/fold"} and domain in lines(called)["build/fold"][1]
     assert not mark.exists()
 
 
