@@ -17,6 +17,7 @@ from contract.onnx_file import load_onnx as load_model
 from finn_build.chain import Chain
 
 OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
+DOMAINS = ("", "qonnx.custom_op.general")  # qonnx imports any other as a module
 # What may follow what on the way of the data; both ends of the graph are None.
 NEXT: dict[str | None, tuple[str | None, ...]] = {
     None: ("MatMul",),
@@ -33,7 +34,11 @@ def load_onnx(path: Path) -> ModelWrapper:
     try:
         model = ModelWrapper(load_model(path, advice="Export the run again."))
         shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
-        foreign = [f"{_name(node)} ({node.op_type})" for node in model.graph.node if node.op_type not in OPERATORS]
+        foreign = [
+            f"{_name(node)} ({node.domain}{'.' if node.domain else ''}{node.op_type})"
+            for node in model.graph.node
+            if node.op_type not in OPERATORS or node.domain not in DOMAINS
+        ]
     except ArtifactError:
         raise
     except Exception as err:  # qonnx raises many kinds for damaged graphs

@@ -401,6 +401,13 @@ def insert_operator(export: Path) -> None:
     onnx.save(model, export / "model.onnx")
 
 
+def name_a_module(export: Path) -> None:
+    """qonnx imports a domain that it does not know as a module, whatever that does."""
+    model = onnx.load(export / "model.onnx")
+    next(n for n in model.graph.node if n.op_type == "Quant").domain = "antigravity"
+    onnx.save(model, export / "model.onnx")
+
+
 def drop_quant(export: Path) -> None:
     model = onnx.load(export / "model.onnx")
     relu, quant = (next(n for n in model.graph.node if n.name == name) for name in ("Relu_0", "Quant_3"))
@@ -475,6 +482,7 @@ def other_logits(export: Path) -> None:
     [
         (damage_model, ArtifactError, r"model\.onnx is not a whole ONNX model"),
         (insert_operator, ArtifactError, r"holds the operators \w+ \(Tanh\), but only BatchNorm.* can be built"),
+        (name_a_module, ArtifactError, r"holds the operators \w+ \(antigravity\.Quant\), but only BatchNorm"),
         (drop_quant, ArtifactError, r"Quant_3_out0 is followed by MatMul_1 \(MatMul\), expected Quant\. A layer is"),
         (append_relu, ArtifactError, r"before is followed by Relu_7 \(Relu\), expected BatchNormalization or the end"),
         (skip_connection, ArtifactError, r"followed by Relu_0 \(Relu\) and Relu_1 \(Relu\), expected Relu or Bip"),
