@@ -136,7 +136,7 @@ def _require_form(node: NodeProto, opset: int) -> None:
         return  # refused as unknown
     if not least <= len(node.input) <= most:
         wanted = f"{least}" if least == most else f"{least} or more" if most > 9 else f"{least}, or {most}"
-        raise UnsupportedError(f"has {len(node.input)} inputs, expected {wanted}")
+        raise UnsupportedError(f"has {len(node.input)} input{'s' * (len(node.input) != 1)}, expected {wanted}")
     if not all(node.input[:needed]):
         raise UnsupportedError(f"lacks its input {list(node.input).index('')}, expected its name")
     if not node.output or (not node.output[0] and not (kind == "TopK" and len(node.output) > 1)):
@@ -208,6 +208,11 @@ class _Reader:
         found = [name for name in names if name in self.data]
         if len(self.data) != 1 or not found or (len(names) > 1 and not set(names) <= set(self.best)):
             shown = ", ".join(_shown(name, 60) for name in names[:5])
+            if len(names) == 1:
+                raise ConfigError(
+                    f"the file's output {shown} is not what the chain of its layers ends with: other nodes go on from "
+                    "there, or it does not depend on the input. Cut the graph at its output."
+                )
             raise ConfigError(f"the file has the outputs {shown}, expected one, at the end of the chain.")
         (data,) = self.data.values()
         if not data.in_order():

@@ -136,6 +136,7 @@ def test_ends_that_are_others_are_refused(tmp_path: Path) -> None:
     refused("ArgMax.*takes the last of equal", (), three().add("ArgMax", axis=1, select_last_index=1))
     refused("LogSoftmax.*works along axis 0", (), three().add("LogSoftmax", axis=0))
     refused("has the outputs t1, t2, expected one", ("t1", "t2"), three().add("ArgMax", axis=1))
+    refused("the file's output t1 is not what the chain of its layers ends with", ("t1",), three().add("Relu"))
     refused("Mul.*stands behind the max of the head", (), (best(net := three(), "values"), net.add("Mul", 2.0))[1])
 
 
@@ -150,12 +151,12 @@ def test_a_softmax_that_rounds_differences_away_is_named(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "inputs", "message"),
     [
-        ("Reshape", 1, "has 1 inputs, expected 2"), ("MatMul", 1, "has 1 inputs, expected 2"),
-        ("Quant", 1, "has 1 inputs, expected 4"), ("Quant", 9, "has 9 inputs, expected 4"),
-        ("BipolarQuant", 1, "has 1 inputs, expected 2"), ("MultiThreshold", 1, "has 1 inputs, expected 2"),
-        ("Add", 1, "has 1 inputs, expected 2"), ("Gemm", 1, "has 1 inputs, expected 2, or 3"),
-        ("BatchNormalization", 2, "has 2 inputs, expected 5"), ("QuantizeLinear", 1, "has 1 inputs, expected 2, or 3"),
-        ("TopK", 1, "has 1 inputs, expected 2"), ("Relu", 2, "has 2 inputs, expected 1"),
+        ("Reshape", 1, "has 1 input, expected 2"), ("MatMul", 1, "has 1 input, expected 2"),
+        ("Quant", 1, "has 1 input, expected 4"), ("Quant", 9, "has 9 inputs, expected 4"),
+        ("BipolarQuant", 1, "has 1 input, expected 2"), ("MultiThreshold", 1, "has 1 input, expected 2"),
+        ("Add", 1, "has 1 input, expected 2"), ("Gemm", 1, "has 1 input, expected 2, or 3"),
+        ("BatchNormalization", 2, "has 2 inputs, expected 5"), ("QuantizeLinear", 1, "has 1 input, expected 2, or 3"),
+        ("TopK", 1, "has 1 input, expected 2"), ("Relu", 2, "has 2 inputs, expected 1"),
     ],
 )  # fmt: skip
 def test_a_node_of_another_form_than_its_operator(tmp_path: Path, kind: str, inputs: int, message: str) -> None:
