@@ -190,11 +190,13 @@ static void compute(const struct registers *shell, uint64_t in, uint64_t out) {
 
 #define WINDOWS 1
 
-/* Wait until the bits `mask` of both channels' statuses are `wanted`. An error of either stops. */
+/* Wait until the bits `mask` of both channels' statuses are `wanted`. An error of either stops, and a halt, too, unless
+   that is what is to end. */
 static void wait_until(const struct registers *dma, uint32_t mask, uint32_t wanted, const char *what) {
+    const uint32_t bad = CXRFLOW_AXI_DMA_ERRORS | (mask & CXRFLOW_AXI_DMA_HALTED ? 0u : CXRFLOW_AXI_DMA_HALTED);
     for (double end = now_s() + TIMEOUT_S;;) {
         uint32_t send = get(dma, CXRFLOW_AXI_DMA_MM2S_DMASR), receive = get(dma, CXRFLOW_AXI_DMA_S2MM_DMASR);
-        int failed = ((send | receive) & CXRFLOW_AXI_DMA_ERRORS) != 0;
+        int failed = ((send | receive) & bad) != 0;
         if (failed || now_s() > end)
             stop("%s: MM2S status 0x%08lX, S2MM status 0x%08lX. Load the bitstream again.",
                  failed ? "the DMA failed" : what, (unsigned long)send, (unsigned long)receive);
