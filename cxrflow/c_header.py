@@ -172,7 +172,7 @@ def _hardware(hardware: Hardware) -> list[str]:
     return [
         "",
         f"/* {hardware.board} ({hardware.part}) at {hardware.clock_mhz:g} MHz */",
-        f"#define CXRFLOW_CYCLES_PER_IMAGE {hardware.cycles_per_image}u",
+        f"#define CXRFLOW_CYCLES_PER_IMAGE {hardware.cycles_per_image}u /* measured in simulation */",
         f"#define CXRFLOW_IN_STREAM_BITS {source.width_bits}u",
         f"#define CXRFLOW_IN_BYTES {source.packed_bytes}u /* per image, pixels in order */",
         f"#define CXRFLOW_OUT_STREAM_BITS {sink.width_bits}u",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from contract.drawing import ENDINGS
 from contract.errors import ConfigError, CxrflowError
 from contract.files import output, refuses, spare
 from contract.manifest import DISCLAIMER
@@ -147,7 +148,7 @@ def data_check(
     runs: Runs = Path("runs"),
     strict: Strict = False,
     fields: Fields = None,
-    figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this PNG file.")] = None,
+    figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this file: .png, .svg or .pdf.")] = None,
 ) -> None:
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
     from cxrflow import summary
@@ -181,7 +182,8 @@ def data_check(
     if figure is None:
         figure = runs / "data-check" / f"{loaded.fingerprint[:12]}.png"
     with output(figure, parents=True, option=option) as partial:
-        draw(partial, loaded, survey)
+        ending = figure.suffix.lower()
+        draw(partial, loaded, survey, ending=ending if ending in ENDINGS else ".png")
     print(f"Figure: {figure}. {DISCLAIMER}")
 
 

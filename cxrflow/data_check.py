@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from contract.drawing import save_figure
 from contract.manifest import DISCLAIMER
 from contract.table import shown
 from cxrflow.console import Console
@@ -29,8 +30,11 @@ def survey_source(path: Path, rules: "LabelRules", console: Console) -> "Survey"
         return survey(listing, progress=progress)
 
 
-def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
-    """Write a figure: samples of the classes, gray levels, mean brightness, and image sizes or class balance."""
+def draw(path: Path, data: "XrayData", survey: "Survey | None", *, ending: str = ".png") -> Path:
+    """Write a figure: samples of the classes, gray levels, mean brightness, and image sizes or class balance.
+
+    `ending` is one of contract.drawing's.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,7 +61,7 @@ def draw(path: Path, data: "XrayData", survey: "Survey | None") -> Path:
         axes.spines[["top", "right"]].set_visible(False)
     title = f"{shown(data.source)}, fingerprint {data.fingerprint[:12]}. {DISCLAIMER}"
     figure.suptitle(title, fontsize=8, parse_math=False)  # a name may have $ in it
-    figure.savefig(path, format="png", metadata={"Software": None})  # the bytes depend on the content only
+    save_figure(figure, path, ending=ending)
     return path
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from contract.drawing import save_in_every_form
 from finn_build.records import Estimates, Synthesis
 from finn_build.resources import FORMULAS, TITLES, YOSYS, of_source, sourced
 
@@ -12,11 +13,11 @@ PANELS = ("lut", "bram18", "dsp")
 
 
 def plot_synthesis(synthesis: Synthesis, estimates: Estimates, path: Path) -> None:
-    """Draw what Yosys counted beside what our formulas say, as bars per node, into the PNG file `path`."""
+    """Draw Yosys' counts beside our formulas', as bars per node, into `path`, which ends in .png, and beside it."""
     known = sourced(estimates, synthesis)
     shown = [one for source in (YOSYS, FORMULAS) if (one := of_source(known, source)) is not None]
     nodes = list(shown[0].nodes)
-    figure = Figure(figsize=(11, 0.35 * len(nodes) + 1.6), layout="constrained")
+    figure = Figure(figsize=(11, 0.35 * len(nodes) + 1.6), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(PANELS), sharey=True)
     places = range(len(nodes))
@@ -31,4 +32,4 @@ def plot_synthesis(synthesis: Synthesis, estimates: Estimates, path: Path) -> No
     axes[0].invert_yaxis()
     axes[-1].legend()
     figure.suptitle(f"{synthesis.tool} {synthesis.version}, {synthesis.part}: {synthesis.kind}")
-    figure.savefig(path, dpi=120)
+    save_in_every_form(figure, path)

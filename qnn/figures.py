@@ -1,7 +1,8 @@
 """Pictures of a training, for people: loss curves, ROC, confusion matrices and the images that were classified wrongly.
 
 Images are labelled with their position and probability only. File names of medical images can carry patient numbers.
-Drawn without pyplot, so nothing global changes and no display is needed.
+Each is a PNG file, with the same as SVG and PDF beside it. Drawn without pyplot, so nothing global changes and no
+display is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from contract.decision import log_odds, sigmoid, softmax
+from contract.drawing import save_in_every_form
 from qnn.calibration import Reliability
 from qnn.metrics import Labels, Logits, auc, classification_metrics
 from qnn.records import FOOTER
@@ -36,9 +38,7 @@ def _save(figure: Figure, path: Path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
     figure.supxlabel(FOOTER, fontsize=7, color=GRAY)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without the version in it, the file's bytes depend on the content only.
-    figure.savefig(path, format="png", metadata={"Software": None})
-    return path
+    return save_in_every_form(figure, path)
 
 
 def plot_history(path: Path, history: Sequence[Mapping[str, float]], *, best_epoch: int) -> Path:

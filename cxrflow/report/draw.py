@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
+from contract.drawing import save_figure
 from contract.files import replacing
 from contract.manifest import DISCLAIMER
 
@@ -111,11 +112,9 @@ class Plot:
         figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
         stem = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
         paths = [folder / f"{stem}{ending}" for ending in VECTOR]
-        # The same content gives the same bytes, but for what the two formats say of the day.
-        with mpl.rc_context({"svg.hashsalt": self.title, "svg.fonttype": "none"}):
-            for path, day in zip(paths, ("Date", "CreationDate"), strict=True):
-                with replacing(path) as partial:
-                    figure.savefig(partial, format=path.suffix[1:], metadata={day: None})
+        for path in paths:
+            with replacing(path) as partial:
+                save_figure(figure, partial, ending=path.suffix)
         return paths
 
     def _draw(self, axes: Any, colours: Sequence[str], soft: str, paper: str) -> None:

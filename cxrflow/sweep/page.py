@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from contract.drawing import save_in_every_form
 from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from cxrflow.formats import Figures
@@ -69,15 +70,13 @@ def figures(points: Points, front: Points, folder: Path) -> list[Path]:
 
 def draw(path: Path, plot: Any) -> Path:
     """Draw what `plot` does to axes as PNG and SVG, with the disclaimer; return the PNG file."""
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.4), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     plot(axes)
     axes.grid(alpha=0.3)
     figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
-    for ending in (".svg", ".pdf", ".png"):
-        figure.savefig(path.with_suffix(ending), dpi=160)
-    return path.with_suffix(".png")
+    return save_in_every_form(figure, path.with_suffix(".png"))
 
 
 def _pareto(axes: Axes, points: Points, front: Points) -> None:

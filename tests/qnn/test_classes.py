@@ -15,6 +15,7 @@ from sklearn import metrics as sk
 from torch.nn import functional
 
 from contract.decision import choice, log_odds, softmax, with_points
+from contract.drawing import ENDINGS
 from contract.errors import ConfigError, DataError
 from datasets.xray import Split, XrayData, make_report
 from qnn import class_metrics as module
@@ -195,7 +196,8 @@ def test_three_classes_are_learned_measured_and_drawn(tmp_path: Path) -> None:
     history = read_history(tmp_path / "train" / "history.csv")
     draw_training(net, DATA, CONFIG, found, history, tmp_path / "figures")
     drawn = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert drawn == {"history.png", "roc.png", "reliability.png", "confusion.png", "mistakes.png"}
+    names = ("history", "roc", "reliability", "confusion", "mistakes")
+    assert drawn == {f"{name}{ending}" for name in names for ending in ENDINGS}
 
     source = Source(net, split_fingerprint(DATA), "teacher", "0" * 64, DATA.class_names)
     config = CONFIG.model_copy(update={"epochs": 2, "distill": Distillation(teacher=Path("t")), "init_from": Path("t")})

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import qnn.training
+from contract.drawing import ENDINGS
 from contract.errors import ArtifactError, ConfigError, DataError
 from datasets.xray import Split, XrayData, make_report
 from qnn.augment import augment
@@ -226,7 +227,8 @@ def test_finish_writes_everything(whole: TrainResult, tmp_path: Path) -> None:
     for name, content in (("figures", metrics), ("untested", metrics | {"test": None})):
         draw_training(read.net, DATA, CONFIG, content, history, tmp_path / name)
     pictures = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert pictures == ["confusion.png", "history.png", "mistakes.png", "reliability.png", "roc.png"]
-    assert [path.name for path in (tmp_path / "untested").iterdir()] == ["history.png"]
+    names = ["confusion", "history", "mistakes", "reliability", "roc"]
+    assert pictures == [f"{name}{ending}" for name in names for ending in sorted(ENDINGS)]
+    assert {path.name for path in (tmp_path / "untested").iterdir()} == {f"history{ending}" for ending in ENDINGS}
     for path in tmp_path.rglob("*"):  # file names of X-rays carry patient numbers
         assert path.is_dir() or b"person" not in path.read_bytes()
