@@ -4,6 +4,7 @@ Every step keeps the order of values or turns it round, in floating point too, b
 correctly. So where a chain of steps reaches a level is found by bisection, exactly, ties included.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 MAX_LEVELS = 256  # of an activation: 8 bits
 MAX_NEAR = 128  # the greatest integer of 8 bits
+NEAR_BLOCK = 1 << 16  # weights that are looked at together
 
 
 class UnsupportedError(Exception):
@@ -247,6 +249,17 @@ def near_rows(values: Floats) -> tuple[Integers, Floats] | None:
     """
     if not np.isfinite(values).all():
         return None
+    block, parts = max(1, NEAR_BLOCK // values.shape[1]), []
+    for start in range(0, len(values), block):  # float weights are known by their first rows
+        part = _near_rows(values[start : start + block])
+        if part is None:
+            return None
+        parts.append(part)
+    integers, units = zip(*parts, strict=True)
+    return np.concatenate(integers), np.concatenate(units)
+
+
+def _near_rows(values: Floats) -> tuple[Integers, Floats] | None:
     size = np.abs(values).max(axis=1, keepdims=True)
     ratios = values / np.where(size == 0, 1.0, size)
     quotients, denominators = _quotients()
@@ -262,6 +275,7 @@ def near_rows(values: Floats) -> tuple[Integers, Floats] | None:
     return integers.astype(np.int64), size / divisors
 
 
+@functools.cache
 def _quotients() -> tuple[Floats, Integers]:
     """Return all quotients from 0 to 1 of two integers up to MAX_NEAR, ascending, and their smallest denominators."""
     below = np.arange(1, MAX_NEAR + 1)
