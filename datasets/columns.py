@@ -36,7 +36,8 @@ _PERHAPS_PATHS = (
     "patientid",
 )  # RSNA calls its images by patientId; elsewhere they are numbers of lines, or people
 _MAX_PAIRS = 20  # of a label and another cell of its line
-_FOLDER = -1  # in the place of a column: the folders of the paths
+_PATH = -1  # in the place of a column: what paths say, by folders and by names such as Normal-12.png
+_NUMBERED = re.compile(r"[A-Za-z]{0,3}[\d._-]*")  # p10000032, as folders of patients and studies are called
 _MOST = 0.75  # of the lines; what has nothing to do with the label contradicts it in half of them
 _CLASSES = {Verdict.NEGATIVE, Verdict.POSITIVE}
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
@@ -169,15 +170,15 @@ def healthy_says(heading: Sequence[str], columns: Sequence[int], cells: Sequence
 class OtherNames:
     """What names the classes beside the label, which 0 and 1 may be the numbers of, instead of no and yes.
 
-    That is a column of words, a column of yes and no that is called by a class, and the folders of the paths.
+    That is a column of words, a column of yes and no that is called by a class, and the paths.
     """
 
     def __init__(self, heading: Sequence[str], label: int) -> None:
         """Take the heading of a table and where its labels are."""
         self._heading, self._label = heading, label
-        # How often a label stands beside a cell, or beside a folder, at _FOLDER.
+        # How often a label stands beside a cell, or in a path, at _PATH.
         self._pairs: dict[int, Counter[tuple[str, str]]] = {
-            at: Counter() for at in (_FOLDER, *range(len(heading))) if at != label
+            at: Counter() for at in (_PATH, *range(len(heading))) if at != label
         }
         general = not names_any_finding(heading[label])  # else the two columns are of two findings
         self._called = {
@@ -194,9 +195,13 @@ class OtherNames:
                 self._count(at, label, cells[at].strip()[:MAX_LABEL])
 
     def add_path(self, label: str, path: str) -> None:
-        """Look at the folders of an image's path."""
-        if _FOLDER in self._pairs and (folder := _class_folder(path.replace("\\", "/").rpartition("/")[0])):
-            self._count(_FOLDER, label.strip(), folder)
+        """Look at an image's path."""
+        if _PATH in self._pairs:
+            folder, _, name = path.replace("\\", "/").rpartition("/")
+            stem = re.sub(r"[\W\d_]+$", "", without_suffix(name)[:MAX_LABEL])
+            word = "" if any(map(str.isdigit, stem)) else _class_in(stem)  # most names are ids: not one by one
+            if word := word or _class_in(folder):
+                self._count(_PATH, label.strip(), word)
 
     def _count(self, at: int, label: str, cell: str) -> None:
         self._pairs[at][label, cell] += 1
@@ -217,15 +222,16 @@ class OtherNames:
             lines, of = (sum(pairs[pair] for pair in some) for some in (other, known))
             if {both[0] for both in other.values()} == _CLASSES and lines >= _MOST * of:
                 label, cell = next(iter(sorted(other)))
-                where = "a folder of the path" if at == _FOLDER else repr(self._heading[at].strip()[:80])
+                where = "in the path" if at == _PATH else f"as {self._heading[at].strip()[:80]!r}"
                 else_ = "else" if lines == of else f"in most lines ({lines:,} of {of:,} contradict the label)"
                 raise DataError(
-                    f"{table}: has {cell[:40]!r} as {where} where the label is {label[:40]!r}, and the opposite "
+                    f"{table}: has {cell[:40]!r} {where} where the label is {label[:40]!r}, and the opposite "
                     f"{else_}, expected them to agree; set 'data.positive' to the label that counts as PNEUMONIA."
                 )
 
 
 @lru_cache(maxsize=10_000)
-def _class_folder(folder: str) -> str:
-    """Return the last part of a folder's path that names a class, empty where none does."""
-    return next((part for part in reversed(folder.split("/")) if says_class(part) is not None), "")[:MAX_LABEL]
+def _class_in(folder: str) -> str:
+    """Return the last part of a path that names a class, empty where none does."""
+    parts = (part for part in reversed(folder.split("/")) if _NUMBERED.fullmatch(part) is None)
+    return next((part for part in parts if says_class(part) is not None), "")[:MAX_LABEL]

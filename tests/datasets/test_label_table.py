@@ -198,14 +198,15 @@ def test_a_column_called_by_a_class_that_says_the_opposite(images: Path, column:
     assert own(load(table(images / "x.csv", said, f"path,label,{column}")))
 
 
-def test_folders_that_say_the_opposite_of_the_labels(tmp_path: Path) -> None:
-    names = [f"xrays/{('PNEUMONIA', 'normal')[i % 2]}/{i}x.png" for i in range(40)]
+@pytest.mark.parametrize("form", ["xrays/{}/{}x.png", "xrays/{}-{}.png", "{} ({}).png"])
+def test_paths_that_say_the_opposite_of_the_labels(tmp_path: Path, form: str) -> None:
+    names = [form.format(("PNEUMONIA", "normal")[i % 2], i) for i in range(40)]
     write(tmp_path, {name: png(i) for i, name in enumerate(names)})
     said = [(name, i % 2) for i, name in enumerate(names)]
     path, labels = table(tmp_path / "x.csv", said, "path,label"), table(tmp_path / "labels.csv", said, "path,label")
     alone = table(tmp_path / "alone.csv", said, "path")
     for options in ({}, {"label_table": labels}):
-        words = ("has 'PNEUMONIA' as a folder of the path where the label is '0', and the opposite else",)
+        words = ("has 'PNEUMONIA' in the path where the label is '0', and the opposite else",)
         refused(alone if options else path, *words, where=options.get("label_table", path), **options)
         load(alone if options else path, positive="0", **options)
 
