@@ -24,6 +24,7 @@ from contract.manifest import load_manifest
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import save_npz
 from contract.preprocess import area_average
+from contract.requantization import Requantization
 from driver.accelerator import Accelerator
 from driver.explain import Windows, explain, occlude, windows_of
 from driver.link import signed
@@ -86,6 +87,40 @@ def test_accumulators_and_logits_beyond_32_bits(levels: int) -> None:
     signs = Dense(weights, thresholds[:, :1], bipolar=True)
     bipolar = IntegerNetwork(Input(SIDE, SIDE), (signs, network.layers[1]))
     assert_same(bipolar.outputs(pixels)[0], np.array([[1, 1], [-1, 1]]))
+
+
+@pytest.mark.parametrize(("factor", "shift"), [(2**20 + 1, 32), (2**28 + 1, 40)])
+def test_a_layer_that_multiplies_beyond_32_bits(factor: int, shift: int, tmp_path: Path) -> None:
+    """The first one's products are below 2**53, the second one's are not. Files are the same on every processor."""
+    weights = np.array([[-128], [-127]], dtype=np.int8).repeat(SIDE * SIDE, axis=1)
+    white = [-128 * 255 * SIDE**2, -127 * 255 * SIDE**2]
+    assert white[0] < -(2**31)
+    # Of a white image the sums are one unit short of the next level.
+    addends = [(level << shift) - factor * acc - 1 for level, acc in zip((2, 3), white, strict=True)]
+    first = Dense(weights, None).requantized(Requantization(wide(factor, factor), wide(*addends), shift, 3), 0, 255)
+    assert first.thresholds is not None
+    lines = zip(addends, white, strict=True)
+    wanted = [[min(max(-((b - (n << shift)) // factor), acc), 1) for n in (1, 2, 3)] for b, acc in lines]
+    assert_same(first.thresholds, np.array(wanted, dtype=np.int64))
+    network = IntegerNetwork(Input(SIDE, SIDE), (first, Dense(np.array([[100, 1]], dtype=np.int8), None)))
+    save_network(tmp_path / "n.npz", network)
+    with np.load(tmp_path / "n.npz") as arrays:
+        for name in ("factor_0", "addend_0", "shift_0", "clip_0"):
+            assert arrays[name].dtype == np.int64
+    loaded = load_network(tmp_path / "n.npz")
+    pixels = np.full((2, SIDE, SIDE), 255, dtype=np.uint8)
+    pixels[1, 3, 4] = 254
+    hidden, logits = loaded.outputs(pixels)
+    assert_same(hidden, np.array([[1, 2], [2, 3]]))
+    assert_same(Reference(loaded).outputs(pixels), logits)
+
+
+def test_one_row_of_thresholds_beyond_32_bits() -> None:
+    """The first channel's sums are all 0: it takes any threshold below, and any above, that the second one has."""
+    layer = Dense(np.array([[0], [8]], dtype=np.int8), np.array([[0, 1], [-(2**32), 2**32]], dtype=np.int64))
+    row = layer.one_row(-FAR, FAR)
+    assert row is not None
+    assert_same(row, wide(-(2**32), 2**32)[None])
 
 
 @pytest.mark.parametrize("shape", [(320_000, 29), (29, 320_000)], ids=str)
