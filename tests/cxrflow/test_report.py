@@ -151,7 +151,9 @@ class TestInTheBrowser:
         outcome = reported("compare", "tiny", "other")
         assert outcome.code == 0, outcome.err
         accuracy = read(reported.run / "train" / "metrics.json")["test"]["accuracy"]
-        assert ["test", "accuracy", f"{accuracy:.4f}", "0.1000"] in [line.split() for line in outcome.out.splitlines()]
+        assert ["test", "accuracy", f"{accuracy:.4f}", "*", "0.1000"] in [
+            line.split() for line in outcome.out.splitlines()
+        ]
         for theme in ("light", "dark"):
             page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
             page.goto((reported.folder / "runs" / "compare.html").as_uri())
