@@ -36,12 +36,13 @@ def _table(
     """Return a table in which nothing is ever cut off: columns named in `text` fold, the others hold numbers."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in headings:
+        header = Text("\n".join(map(shown, heading.split("\n"))))  # "[us]" is a unit, and not one of Rich's styles
         if heading in text:
-            table.add_column(heading, overflow="fold")
+            table.add_column(header, overflow="fold")
         else:
             cells = [word for row in rows for word in row[headings.index(heading)].split()]
             width = max(map(len, [*heading.split(), *cells]))
-            table.add_column(heading, justify="right", min_width=width)
+            table.add_column(header, justify="right", min_width=width)
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))
     above, below = Text(title, style="bold"), Text(note, style="dim")

@@ -70,11 +70,12 @@ def figures(runs: Sequence[Facts]) -> Figures:
     """Return the table of `rows`; for programs one record per run, with the names of its figures that are the best."""
     found = rows(runs)
     best = frozenset((at, 1 + run) for at, row in enumerate(found) for run, marked in enumerate(row.best) if marked)
+    names = [row.name.replace("µs", "us") for row in found]  # as the other tables' records have it
     records = [
         {
             "run": facts.name,
-            **{row.name: row.values[number] for row in found},
-            "best": [row.name for row in found if row.best[number]],
+            **{name: row.values[number] for name, row in zip(names, found, strict=True)},
+            "best": [name for name, row in zip(names, found, strict=True) if row.best[number]],
         }
         for number, facts in enumerate(runs)
     ]

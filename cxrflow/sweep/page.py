@@ -216,7 +216,7 @@ def cell(value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, float):
-        return plain(value)
+        return plain(value) if isinstance(value, list | tuple | dict) else str(value)
     if abs(value) >= 100 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.4f}" if 1e-2 <= abs(value) < 1 else f"{value:.4g}" if abs(value) < 1e-2 else f"{value:.1f}"

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console as RichConsole
 
 from cxrflow import console, summary
+from cxrflow.formats import Figures
 from cxrflow.report.facts import collect
 from cxrflow.report.hardware import parts
 from finn_build.records import Simulated
@@ -63,6 +64,15 @@ def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> N
         assert piece in folded
     if width >= 80:
         assert "Thresholding_rtl_0" in text and "brevitas_float64" in text
+
+
+def test_a_unit_in_a_heading_is_no_markup() -> None:
+    """Rich takes [us] for a style, and shows nothing of it; a class may be called [bold], too."""
+    out = io.StringIO()
+    headings = ("says [bold]x", "first logit [us] (bound)", "[/]\n[ms]")
+    table = summary.figures_table(Figures(headings, [("[red]", "8.2", "1")], [], text=headings[:1]))
+    RichConsole(file=out, width=10_000).print(table)
+    assert all(word in out.getvalue() for heading in (*headings, "[red]") for word in heading.split())
 
 
 def test_the_star_stands_where_the_report_has_its_badge_and_its_100_percent(finished: Any) -> None:

@@ -225,7 +225,11 @@ def test_every_field_of_an_experiment_can_vary(field: str, tmp_path: Path, monke
         results = page.Results(found, together, table.front(together, sweep.limits), model.load(tmp_path))
         drawn = page.figures(results.points, results.front, tmp_path / "figures")
         text = page.write_page(sweep, results, drawn, tmp_path).read_text(encoding="utf-8")
-        assert "not a medical device" in text and (field in text or field.startswith("network."))
+        assert (
+            "not a medical device" in text
+            and FINISHED["network"] in text
+            and (field in text or field.startswith("network."))
+        )
 
 
 @pytest.mark.parametrize(
