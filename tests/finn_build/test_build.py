@@ -17,7 +17,7 @@ from contract.golden import load_golden
 from contract.network import Dense, Input, IntegerNetwork, load_network, save_network
 from contract.npz import load_npz, save_npz
 from finn_build import wave_view
-from finn_build.build import build, build_network
+from finn_build.build import build, build_network, estimate_network
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
 from finn_build.simulate import simulate, verilate
@@ -81,6 +81,14 @@ def make_case(name: str, folder: Path, *, simulated: bool = True) -> Built:
     summary = build(folder / "export", folder / "build", BuildConfig(folding=path), quiet)
     sim = simulate_build(folder / "build", folder / "export", folder / "sim", quiet) if simulated else {}
     return Built(folder / "export", folder / "build", summary, sim, slowest, path)
+
+
+def test_estimates_without_a_build_are_the_builds(one: Built) -> None:
+    """With width converters, which count, too."""
+    written = json.loads((one.build / "estimates.json").read_text(encoding="utf-8"))
+    assert "StreamingDataWidthConverter_rtl" in {node["kind"] for node in written["formulas"]["layers"]}
+    network = load_network(one.export / "reference.npz")
+    assert estimate_network(network, BuildConfig(folding=one.folding)) == written
 
 
 @pytest.mark.slow
