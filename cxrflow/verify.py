@@ -353,7 +353,7 @@ class _RunChecks:
             name = path.relative_to(again)
             if not (place / name).is_file() or hash_file(place / name) != hash_file(path):
                 raise MismatchError(f"{place / name} is not what the build gives. Run `cxrflow ip` again.")
-        return f"{len(files)} files of RTL and golden vectors are those of the build, which is simulated above"
+        return f"{len(files)} files of RTL and golden vectors are those of the build"
 
     def packaged(self, work: Callable[[], str]) -> Callable[[], str]:
         """Return a check of the deploy folder, which must be that of this run."""

@@ -27,6 +27,7 @@ from qnn.checkpoint import load_checkpoint, save_checkpoint
 from tests.cxrflow.conftest import Outcome as Called
 from tests.cxrflow.conftest import Place
 from tests.cxrflow.test_damage import restamp
+from tests.cxrflow.test_import import small_file
 
 BUILD, DEPLOY = "build/pynq-z2", "deploy/pynq-z2"
 STAGES = [
@@ -330,3 +331,25 @@ def test_ctrl_c_leaves_nothing(place: Place) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in err
     assert not list(place.folder.glob("cxrflow-*")) and not (place.folder / "v.xml").exists()
+
+
+@pytest.mark.usefixtures("_without_simulator")
+def test_an_imported_network_is_held_against_its_file(tmp_path: Path) -> None:
+    """With samples, and an input that the host rounds; the file decides, so another file fails, by its stage."""
+    place, file = Place(tmp_path), small_file(tmp_path)
+    save_npz(tmp_path / "s.npz", {"x": np.random.default_rng(1).normal(size=(10, 1, 8, 8))})
+    assert place("import", file, "--name", "net", "--samples", "s.npz").code == 0
+    assert place("build", "runs/net/experiment.yaml").code == 0
+    called = place("verify", "net")
+    assert called.code == 0, called.out
+    passed = [stage for stage, (result, _) in lines(called).items() if result == "passed"]
+    assert passed == ["golden", "import", "integers", "cpu", "build/hardware_graph", "build/fold"]
+    assert "110 images equal" in lines(called)["import"][1]
+    own = place.folder / "runs" / "net" / "export" / "imported.onnx"
+    change_onnx(own)
+    restamp(place.folder / "runs" / "net", "export/imported.onnx")
+    assert failed(place("verify", "net")) == {"import"}
+    own.write_bytes(b"none")
+    restamp(place.folder / "runs" / "net", "export/imported.onnx")
+    called = place("verify", "net")
+    assert failed(called) == {"import"} and "imported.onnx" in lines(called)["import"][1] and called.code == 2
