@@ -601,10 +601,10 @@ def _require_meaning(package: Package, golden: Mapping[str, NDArray[Any]], outpu
     saved, said = load_npz(path), meaning(decision, package.manifest.class_names, outputs)
     package.prove(MEANING)
     if "names" in saved and not np.array_equal(saved["names"], said["names"]):
-        classes = ", ".join(package.manifest.class_names)[:200]
+        names = ", ".join(package.manifest.class_names)[:200]
         points = ", ".join(decision.operating_points)[:200] or "-"
         raise ArtifactError(
-            f"{package.folder}: accelerator.json calls the classes {classes}, with operating points {points}, and "
+            f"{package.folder}: accelerator.json calls the classes {names}, with operating points {points}, and "
             f"{MEANING} has other names or another order. {_CHANGED}"
         )
     _require_same(package, MEANING, saved, "classes_at", said["classes_at"])

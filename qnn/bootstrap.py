@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import sigmoid
-from qnn.calibration import BINS, bin_of
 from qnn.metrics import KINDS, Labels, Logits
+from qnn.reliability import BINS, bin_of
 
 DRAWS = 2000
 SEED = 0xB007

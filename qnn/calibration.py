@@ -19,8 +19,8 @@ from contract.decision import sigmoid, softmax
 from contract.errors import DataError
 from qnn.metrics import Labels, Logits, choose_operating_point
 from qnn.network import PixelMLP
+from qnn.reliability import Reliability, reliability_of
 
-BINS = 10  # of the reliability diagram, equally wide
 SENSITIVITY = 0.95
 
 
@@ -38,16 +38,6 @@ class Scaling:
 
     slope: float
     intercept: tuple[float, ...]  # (K,), of sum 0
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """What was predicted and what was found, per bin that is not empty; all (B,)."""
-
-    predicted: NDArray[np.float64]  # mean probability of pneumonia; of K classes, of the answer
-    observed: NDArray[np.float64]  # share of pneumonia; of K classes, of right answers
-    weight: NDArray[np.float64]  # share of the images in the bin, sums to 1
-    ece: float  # expected calibration error: mean |predicted - observed|, by weight
 
 
 def fit_platt(logits: Logits, labels: Labels) -> Platt:
@@ -143,28 +133,6 @@ def answers_at(logits: Logits, label: int, margin: float) -> Labels:
     return np.where(margins(logits, label) > margin, np.int64(label), others.argmax(axis=1))
 
 
-def bin_of(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return (N,) which of BINS equal bins each probability lies in."""
-    return np.minimum((probabilities * BINS).astype(np.int64), BINS - 1)
-
-
 def reliability(logits: Logits, labels: Labels) -> Reliability:
     """Compare calibrated probabilities with labels, both (N,), as if both classes had the same size."""
     return reliability_of(sigmoid(logits), labels, labels)
-
-
-def reliability_of(
-    probability: NDArray[np.float64], happened: NDArray[np.int64] | NDArray[np.bool_], labels: Labels
-) -> Reliability:
-    """Compare the probability of something with whether it happened, both (N,), as if all classes had the same size."""
-    weight = 1 / np.maximum(np.bincount(labels), 1)[labels]
-    weight /= weight.sum()
-    bins = bin_of(probability)
-    sums = [
-        np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), probability, happened)
-    ]
-    used = sums[0] > 0
-    total = sums[0][used]
-    predicted, observed = sums[1][used] / total, sums[2][used] / total
-    return Reliability(predicted, observed, total, float((total * np.abs(predicted - observed)).sum()))

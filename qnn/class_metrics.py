@@ -6,6 +6,7 @@ classes of which one is absent.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from numpy.typing import NDArray
 from contract.decision import log_odds, softmax
 from contract.errors import DataError
 from qnn.bootstrap import Interval, over_patients, weighted_auc
-from qnn.calibration import BINS, Reliability, bin_of, reliability_of
 from qnn.metrics import Labels, Logits, auc
 from qnn.records import OF_EACH as OF_EACH
+from qnn.reliability import BINS, Reliability, bin_of, reliability_of
 
 OF_ALL = ("accuracy", "balanced_accuracy", "auc", "kappa", "brier", "ece")
 Figures = dict[str, NDArray[np.float64]]
@@ -60,7 +61,7 @@ def class_metrics(
     """
     _check(logits, labels)
     ones, answers = np.ones((1, len(labels))), _answers(logits, called)
-    found = weighted_figures(ones, logits, labels, answers)
+    found = weighted_figures(ones, scores_of(logits), labels, answers)
     counts = _confusion(ones, labels, answers, logits.shape[1])[0]
     return {
         "n": len(labels),
@@ -81,10 +82,10 @@ def class_intervals(
     logits: Logits, labels: Labels, patients: NDArray[np.int64], *, called: Labels | None = None
 ) -> tuple[dict[str, Interval], list[dict[str, Interval]]]:
     """Return the 95 % intervals over patients of OF_ALL, and of OF_EACH for each class. Arguments: `class_metrics`."""
-    answers, classes = _answers(logits, called), logits.shape[1]
+    answers, scores, classes = _answers(logits, called), scores_of(logits), logits.shape[1]
 
     def measure(weights: NDArray[np.float64]) -> Figures:
-        found = weighted_figures(weights, logits, labels, answers)
+        found = weighted_figures(weights, scores, labels, answers)
         flat = {name: found[name] for name in OF_ALL}
         for figure in OF_EACH:
             flat |= {f"{k} {figure}": found[f"{figure}_each"][:, k] for k in range(classes)}
@@ -95,18 +96,30 @@ def class_intervals(
     return {name: every[name] for name in OF_ALL if name in every}, each
 
 
-def weighted_figures(weights: NDArray[np.float64], logits: Logits, labels: Labels, answers: Labels) -> Figures:
+@dataclass(frozen=True)
+class Scores:
+    """What the figures need of logits (N, K), computed once for all draws."""
+
+    odds: NDArray[np.float64]  # (N, K) log-odds of each class
+    probabilities: NDArray[np.float64]  # (N, K)
+
+
+def scores_of(logits: Logits) -> Scores:
+    """Return the scores of (N, K) calibrated logits."""
+    return Scores(log_odds(logits), softmax(logits))
+
+
+def weighted_figures(weights: NDArray[np.float64], scores: Scores, labels: Labels, answers: Labels) -> Figures:
     """Return OF_ALL, (D,), and each of OF_EACH as NAME_each, (D, K), for weights (D, N); NaN where undefined."""
-    table = _confusion(weights, labels, answers, logits.shape[1])
+    probabilities, classes = scores.probabilities, scores.odds.shape[1]
+    table, truth = _confusion(weights, labels, answers, classes), np.eye(classes)[labels]
     right, size, said = np.einsum("dkk->dk", table), table.sum(axis=2), table.sum(axis=1)
     total = size.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):  # a draw may lack a class
         sensitivity = right / size
         others = total[:, None] - size
         agreed, chance = right.sum(axis=1) / total, (size * said).sum(axis=1) / total**2
-        aucs = _aucs(weights, log_odds(logits), labels)
-        probabilities = softmax(logits)
-        truth = np.eye(logits.shape[1])[labels]
+        aucs = _aucs(weights, scores.odds, labels)
         return {
             "accuracy": agreed,
             "balanced_accuracy": sensitivity.mean(axis=1),

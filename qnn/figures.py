@@ -17,9 +17,9 @@ from sklearn.metrics import roc_curve
 
 from contract.decision import log_odds, sigmoid, softmax
 from contract.drawing import save_in_every_form
-from qnn.calibration import Reliability
 from qnn.metrics import Labels, Logits, auc, classification_metrics
 from qnn.records import FOOTER
+from qnn.reliability import Reliability
 
 DPI = 150
 BLUE, ORANGE, GRAY = "#2563a8", "#d9742b", "#8a8f98"

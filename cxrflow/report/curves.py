@@ -1,4 +1,4 @@
-"""ROC, precision-recall and reliability from the integers that the accelerator gives.
+"""ROC and precision-recall from the integers that the accelerator gives.
 
 NumPy alone: a report is written in a second, and importing PyTorch and scikit-learn for the same numbers takes longer.
 """
@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-BINS = 10  # of the reliability diagram, equally wide
 
 
 @dataclass(frozen=True)
@@ -34,28 +33,3 @@ def curves(logits: NDArray[np.int64] | Floats, labels: NDArray[np.int64]) -> Cur
     precision = np.divide(true, called, out=np.ones(len(called)), where=called > 0)
     recall = true / positives
     return Curves((called - true) / negatives, recall, precision, float((np.diff(recall) * precision[1:]).sum()))
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Predicted and observed shares of pneumonia per bin that is not empty, at equal class sizes; B bins."""
-
-    predicted: Floats  # (B,) mean probability
-    observed: Floats  # (B,)
-    weight: Floats  # (B,) share of the images, sums to 1
-
-
-def reliability(probability: Floats, labels: NDArray[np.int64], right: NDArray[np.bool_] | None = None) -> Reliability:
-    """Compare probabilities with labels, both (N,), with all classes weighing the same.
-
-    With `right`, (N,), probabilities are those of the answers, and it says which answers are right.
-    """
-    weight = 1 / np.maximum(np.bincount(labels, minlength=2), 1)[labels]
-    weight /= weight.sum()
-    bins = np.minimum((probability * BINS).astype(np.int64), BINS - 1)
-    total, predicted, observed = (
-        np.bincount(bins, weights=weight * values, minlength=BINS).astype(np.float64)
-        for values in (np.ones(len(labels)), probability, labels if right is None else right)
-    )
-    used = total > 0
-    return Reliability(predicted[used] / total[used], observed[used] / total[used], total[used])

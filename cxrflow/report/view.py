@@ -11,12 +11,13 @@ from contract.decision import log_odds, sigmoid
 from contract.errors import ArtifactError
 from contract.record import WITNESSES
 from contract.yaml_text import written
-from cxrflow.report.curves import Curves, curves, reliability
+from cxrflow.report.curves import Curves, curves
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts, import_sentences
 from cxrflow.report.hardware import meters, parts, resource_table, timeline
 from cxrflow.runs import git_commit
 from qnn.records import OF_EACH, Measured, MeasuredClasses
+from qnn.reliability import reliability_of
 
 SAMPLES = 8  # of each class
 METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity", "f1")
@@ -318,12 +319,11 @@ def reliability_plot(facts: Facts) -> Plot | None:
     if golden is None:
         return None
     if golden.outputs.shape[1] == 1:
-        found = reliability(golden.probability, golden.labels)
+        found = reliability_of(golden.probability, golden.labels, golden.labels)
     else:
-        found = reliability(golden.probability.max(axis=1), golden.labels, _answers(facts) == golden.labels)
+        found = reliability_of(golden.probability.max(axis=1), _answers(facts) == golden.labels, golden.labels)
     plot = Plot("Reliability", "predicted probability", "observed share", (0, 1), (0, 1), diagonal=True)
-    error = float((found.weight * np.abs(found.predicted - found.observed)).sum())
-    plot.line(f"test, calibration error {error:.3f}", found.predicted, found.observed, 0)
+    plot.line(f"test, calibration error {found.ece:.3f}", found.predicted, found.observed, 0)
     plot.scatter("images in the bin, by area", found.predicted, found.observed, 0, 2 + 12 * np.sqrt(found.weight))
     return plot
 

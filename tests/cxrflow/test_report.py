@@ -15,11 +15,10 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from contract.errors import CxrflowError
 from contract.files import hash_file
-from cxrflow.report.curves import curves, reliability
+from cxrflow.report.curves import curves
 from cxrflow.report.page import write_report
 from finn_build.simulate import simulate
 from finn_build.stitch import load_design
-from qnn import calibration
 from tests.browser import accessibility_findings, requests_of, screenshot
 from tests.cxrflow.conftest import Place, reads_of
 
@@ -262,13 +261,6 @@ def test_curves_are_those_of_scikit_learn(seed: int) -> None:
     np.testing.assert_allclose(found.precision[: len(precision)][::-1], precision)
     np.testing.assert_allclose(found.sensitivity[: len(recall)][::-1], recall)
     assert found.average_precision == pytest.approx(average_precision_score(labels, logits))
-    probability = 1 / (1 + np.exp(-rng.normal(labels, 1.0)))
-    ours, theirs = (
-        reliability(probability, labels),
-        calibration.reliability(np.log(probability / (1 - probability)), labels),
-    )
-    for name in ("predicted", "observed", "weight"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name))
 
 
 def test_one_class_has_no_curve() -> None:

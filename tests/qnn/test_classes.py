@@ -26,6 +26,7 @@ from qnn.class_metrics import (
     class_metrics,
     class_reliability,
     macro_auc,
+    scores_of,
     weighted_figures,
 )
 from qnn.drawn import draw_training
@@ -50,7 +51,7 @@ PATIENTS = RNG.integers(0, 50, N)
 def test_weighted_figures_equal_sklearn_on_repeated_images() -> None:
     weights = np.random.default_rng(0).integers(0, 4, (12, N))
     answers = LOGITS.argmax(axis=1)
-    found = weighted_figures(weights.astype(float), LOGITS, LABELS, answers)
+    found = weighted_figures(weights.astype(float), scores_of(LOGITS), LABELS, answers)
     for i, row in enumerate(weights):
         labels, called, logits = np.repeat(LABELS, row), np.repeat(answers, row), np.repeat(LOGITS, row, axis=0)
         p = softmax(logits)
