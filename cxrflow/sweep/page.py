@@ -1,6 +1,7 @@
 """Figures of a sweep and sweep.html, which holds them: accuracy against bits and against hardware."""
 
 import base64
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,7 @@ COLUMNS = {
     "test_accuracy": "test accuracy",
     "test_auc": "test AUC (of K classes macro)",
 }
+LABEL = 45  # letters beside an axis
 MOST_LINES = 12  # with a legend
 NAMED = "network."  # begins the fields that a network's name says
 Points = Sequence[dict[str, Any]]
@@ -69,12 +71,14 @@ def figures(points: Points, front: Points, folder: Path) -> list[Path]:
 
 
 def draw(path: Path, plot: Any) -> Path:
-    """Draw what `plot` does to axes as PNG and SVG, with the disclaimer; return the PNG file."""
+    """Draw what `plot` does to axes as PNG, SVG and PDF, with the disclaimer; return the PNG file."""
     figure = Figure(figsize=(6.4, 4.4), dpi=160, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     plot(axes)
     axes.grid(alpha=0.3)
+    for one in figure.axes:  # a colour bar is one, too
+        one.set_ylabel(textwrap.fill(one.get_ylabel(), LABEL))
     figure.supxlabel(DISCLAIMER, fontsize=7, color="gray")
     return save_in_every_form(figure, path.with_suffix(".png"))
 

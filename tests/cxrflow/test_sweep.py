@@ -232,6 +232,21 @@ def test_every_field_of_an_experiment_can_vary(field: str, tmp_path: Path, monke
         )
 
 
+def test_what_stands_beside_an_axis_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **_: drawn.append(figure))
+    values = {"network.weight_bits": 4, "network.act_bits": 2}
+    found = table.points([FINISHED | {"experiment": str(bits), "values": values} for bits in (1, 2)])
+    page.figures(found, found, tmp_path)
+    assert len({id(figure) for figure in drawn}) == 4
+    for figure in drawn:
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            for label in (axes.xaxis.label, axes.yaxis.label):
+                box = label.get_window_extent()
+                assert box.x0 >= 0 <= box.y0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, label
+
+
 @pytest.mark.parametrize(
     "fields",
     [
