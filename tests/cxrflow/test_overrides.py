@@ -21,7 +21,12 @@ from cxrflow.overrides import apply, overrides
 from cxrflow.stage_table import STAGES
 from tests.cxrflow.conftest import Place
 
-BASE: dict[str, Any] = {"name": "x", "network": {"hidden": [8]}, "build": {"target_fps": 1000}}
+BASE: dict[str, Any] = {
+    "name": "x",
+    "data": {"source": "xrays"},
+    "network": {"hidden": [8]},
+    "build": {"target_fps": 1000},
+}
 
 
 def load(folder: Path, content: dict[str, Any], *fields: str, **options: Any) -> Experiment:
