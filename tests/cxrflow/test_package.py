@@ -118,6 +118,8 @@ class TestElsewhere:
             "sim",
         }  # fmt: skip
         require_licences(unpacked)
+        manifest = json.loads((unpacked / "accelerator.json").read_text(encoding="utf-8"))
+        assert manifest["provenance"]["activations"] == ["requantize", "none"]
         for path in unpacked.rglob("*"):
             if path.is_file() and path.suffix in (".py", ".sh", ".md", ".json", ".h", ".ipynb", ".dat"):
                 assert str(REPOSITORY) not in path.read_text(encoding="utf-8"), path

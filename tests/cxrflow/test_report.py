@@ -96,7 +96,7 @@ class TestInTheBrowser:
         for figure in (
             f"{metrics['test']['accuracy']:.4f}", f"{metrics['test']['auc']:.4f}", f"{low:.3f} to {high:.3f}",
             metrics["fingerprint"], f"{sim['first_latency_us']:.1f} µs", f"{sim['images_per_s']:,.0f}",
-            "cxrflow run tiny.yaml --data path/to/xrays",
+            "cxrflow run tiny.yaml --data path/to/xrays", "Activations, layer by layer: requantize, none.",
         ):  # fmt: skip
             assert figure in shown, figure
         stages = page.locator("#chain tbody tr").count()
