@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from contract.decision import MEANING, Choice
+from contract.drawing import ENDINGS
 from contract.errors import CxrflowError
 from contract.golden import load_labelled
 from contract.manifest import load_manifest
@@ -199,7 +200,8 @@ def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: 
     folder = three.folder / outcome.out.strip().splitlines()[-1]
     found: dict[str, Any] = json.loads((folder / "evaluation.json").read_text())
     assert [sum(row) for row in found["confusion"]] == [12, 12, 12]
-    assert {path.name for path in folder.iterdir()} == {"evaluation.json", "roc.png", "reliability.png", "shifts.png"}
+    drawn = {f"{name}{ending}" for name in ("roc", "reliability", "shifts") for ending in ENDINGS}
+    assert {path.name for path in folder.iterdir()} == {"evaluation.json", *drawn}
     order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=VIRUS,NORMAL,BACTERIA")
     order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order, and call the labels so")
 
