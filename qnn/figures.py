@@ -202,10 +202,9 @@ def plot_class_mistakes(
 def _plot_wrong(path: Path, pixels: NDArray[np.uint8], titles: Mapping[int, str]) -> Path:
     """Write a page of the first of some misclassified images; `titles` has all of them, the worst first."""
     figure = _figure(1.45 * PAGE_COLUMNS, 1.85 * PAGE_ROWS)
-    cells = figure.subplots(PAGE_ROWS, PAGE_COLUMNS).ravel()
-    for axes in cells:
+    for cell, (i, title) in zip(range(PAGE_ROWS * PAGE_COLUMNS), titles.items(), strict=False):
+        axes = figure.add_subplot(PAGE_ROWS, PAGE_COLUMNS, cell + 1)
         axes.axis("off")
-    for axes, (i, title) in zip(cells, titles.items(), strict=False):
         axes.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=6.5)
     figure.suptitle(f"{len(titles)} of {len(pixels)} misclassified, worst first", fontsize=10)
