@@ -29,3 +29,12 @@ def keep(objects: Iterable[Path], folder: Path) -> None:
         new.rename(folder)
     except OSError:
         shutil.rmtree(new)
+
+
+def for_simulators_of_a_process() -> str:
+    """Return code that lets another process find Verilator's code compiled for our simulators."""
+    return f"""\
+from pathlib import Path
+from finn_build import simulate
+simulate._runtime = lambda: Path({str(place("simulate"))!r})
+"""

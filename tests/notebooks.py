@@ -6,14 +6,17 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
+from tests import compiled
 
-def execute(notebook: Path, folder: Path, *, device: str | None = None) -> tuple[str, int]:
+
+def execute(notebook: Path, folder: Path, *, device: str | None = None, simulates: bool = False) -> tuple[str, int]:
     """Run all cells with `folder` as the working folder; return all text that they gave, and how many pictures.
 
     Args:
         notebook: as committed, without outputs.
         folder: where the kernel runs.
         device: replaces the notebook's "auto".
+        simulates: it compiles simulators, which find Verilator's code compiled.
     """
     text = notebook.read_text(encoding="utf-8")
     if device is not None:
@@ -23,6 +26,8 @@ def execute(notebook: Path, folder: Path, *, device: str | None = None) -> tuple
     nbformat.validate(content)  # type: ignore[no-untyped-call]
     code = [cell for cell in content.cells if cell.cell_type == "code"]
     assert not any(cell.outputs for cell in code), "committed with outputs"
+    if simulates:
+        content.cells.insert(0, nbformat.v4.new_code_cell(compiled.for_simulators_of_a_process()))  # type: ignore[no-untyped-call]
     NotebookClient(content, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
     outputs: list[Any] = [output for cell in code for output in cell.outputs]
     said = "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)

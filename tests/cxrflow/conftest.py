@@ -4,10 +4,11 @@ import contextlib
 import io
 import os
 import pickle
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import yaml
+from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.text import Text
 from PIL import Image
 
 from cxrflow import cli
 from cxrflow.report.draw import Plot
 from cxrflow.runs import matching, read_stamp
 from cxrflow.stage_table import STAGES
+from tests import compiled
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {
@@ -95,10 +100,18 @@ class Place:
                 code = stop.code
         return Outcome(code or 0, out.getvalue(), err.getvalue())
 
-    def start(self, *args: str, env: Mapping[str, str] | None = None, **options: Any) -> "subprocess.Popen[str]":
-        """Start the real thing in its own process, for what happens to processes."""
+    def start(
+        self, *args: str, env: Mapping[str, str] | None = None, simulates: bool = False, **options: Any
+    ) -> "subprocess.Popen[str]":
+        """Start the real thing in its own process, for what happens to processes.
+
+        With `simulates`, it finds Verilator's code compiled.
+        """
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
-        command = [sys.executable, "-m", "cxrflow.cli", *args]
+        program = ["-m", "cxrflow.cli"]
+        if simulates:
+            program = ["-c", f"{compiled.for_simulators_of_a_process()}from cxrflow.cli import main\nmain()\n"]
+        command = [sys.executable, *program, *args]
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, **options
@@ -150,6 +163,36 @@ def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return _DRAWN[content]
 
     monkeypatch.setattr(Plot, "svg", property(svg))
+
+
+_PICTURES = dict[Any, bytes]()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _pictures_of_a_kind_drawn_once() -> Iterator[None]:
+    """Draw pictures that differ in their numbers only once: drawing those of a training takes longer than it.
+
+    Every picture is composed; Matplotlib draws what has other words or parts than those before. tests/qnn draws all.
+    """
+    draw = Figure.savefig
+
+    def savefig(self: Figure, fname: Any, **options: Any) -> None:
+        if not isinstance(fname, Path):
+            return draw(self, fname, **options)
+        parts = [part for axes in self.axes for part in axes.get_children()]
+        words = {part.get_text() for part in (*self.texts, *parts) if isinstance(part, Text)}
+        words |= {word for axes in self.axes for word in (axes.get_xlabel(), axes.get_ylabel())}
+        words |= {text.get_text() for part in parts if isinstance(part, Legend) for text in part.get_texts()}
+        said = frozenset(re.sub(r"[\d.]+", "0", word) for word in words)
+        kind = (fname.suffix, tuple(self.get_size_inches()), said, frozenset(map(type, parts)))
+        if kind not in _PICTURES:
+            draw(self, fname, **options)
+            _PICTURES[kind] = fname.read_bytes()
+        fname.write_bytes(_PICTURES[kind])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
 
 
 @pytest.fixture

@@ -63,12 +63,17 @@ def test_a_changed_teacher_retrains_and_an_unchanged_one_does_not(taught: Place)
 
 @pytest.mark.slow
 def test_two_processes_give_the_same_weights_and_figures_bit_for_bit(taught: Place) -> None:
-    """Nothing of the process may matter: neither its hash seed, nor its threads, nor what ran before."""
+    """Nothing of the process may matter: neither its hash seed, nor its threads, nor what ran before: here, all tests.
+
+    A process of its own also says nothing of the packages that it imports.
+    """
+    write(taught, "same", train={"seed": 7})
+    process = taught.start("train", "same.yaml", "--runs", "one", env={"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "1"})
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and "Warning" not in err and "fast_hadamard" not in err, err
+    assert taught("train", "same.yaml", "--runs", "two").code == 0
     found = []
-    for name, variables in (("one", {"PYTHONHASHSEED": "1"}), ("two", {"PYTHONHASHSEED": "2", "OMP_NUM_THREADS": "1"})):
-        write(taught, "same", train={"seed": 7})
-        process = taught.start("train", "same.yaml", "--runs", name, env=variables)
-        assert process.wait(120) == 0, process.stderr and process.stderr.read()
+    for name in ("one", "two"):
         stage = taught.folder / name / "same" / "train"
         content = json.loads((stage / "metrics.json").read_text())
         del content["seconds"]
