@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from textwrap import fill
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -245,5 +244,5 @@ def _plot(axes: Axes, *, what: str, label: str, names: Sequence[str], options: O
         style = "--" if name.endswith("activations") else "-"
         axes.plot(bits, [rows[b][what] for b in bits], style, marker="o", ms=4, label=name)
     ticks = sorted({bits for rows in options for bits in rows})
-    axes.set(xlabel="width [bit], the other layers as they are", ylabel=fill(label, 50), xticks=ticks)
+    axes.set(xlabel="width [bit], the other layers as they are", ylabel=label, xticks=ticks)
     axes.legend(fontsize=7)
