@@ -185,12 +185,14 @@ def test_a_sum_below_all_thresholds_stays_below(lowest: int) -> None:
     np.testing.assert_array_equal(compared(node, model, values), want)
 
 
-def alike(count: int, *, inputs: int = 15, levels: int = 15, odd: bool = False) -> Dense:
-    """`count` channels of very different reach that have the same thresholds; one of `odd` has another one."""
+def alike(count: int, *, inputs: int = 15, levels: int = 15, most: int = 255, odd: bool = False) -> Dense:
+    """`count` channels of very different reach, from inputs of 0..most, that have the same thresholds; one of `odd` has
+    another one.
+    """
     signs = np.where(np.arange(inputs) % 4, 1, -1)
     weights = np.outer(np.arange(1, count + 1) * [(-1) ** c for c in range(count)], signs).astype(np.int8)
     layer = Dense(weights, None)
-    least, greatest = (v[:, None] for v in layer.accumulator_range(0, 255))
+    least, greatest = (v[:, None] for v in layer.accumulator_range(0, most))
     row = (np.arange(levels) - levels // 2) * (greatest.max() // levels)
     thresholds = np.repeat(row[None], count, axis=0).clip(least, greatest + 1)
     if odd:
@@ -232,7 +234,7 @@ def test_all_sums_of_one_channel_may_lie_between_two_thresholds_of_another() -> 
 @pytest.mark.slow
 def test_the_rtl_and_the_gates_of_channels_that_are_alike(tmp_path: Path) -> None:
     """A layer of each unit; several lanes and several passes."""
-    hidden = [alike(6, levels=255), alike(4, inputs=6, levels=255), alike(4, inputs=4, levels=255)]
+    hidden = [alike(6, levels=31), alike(4, inputs=6, levels=31, most=31), alike(4, inputs=4, levels=31, most=31)]
     network = IntegerNetwork(Input(3, 5), (*hidden, Dense(np.array([[3, -2, 1, 1]], dtype=np.int8), None)))
     pixels = np.random.default_rng(0).integers(0, 256, (12, 3, 5)).astype(np.uint8)
     golden = Golden(pixels, network.outputs(pixels)[-1])
@@ -242,9 +244,9 @@ def test_the_rtl_and_the_gates_of_channels_that_are_alike(tmp_path: Path) -> Non
     (tmp_path / "folding.json").write_text(json.dumps(wanted), encoding="utf-8")
     build, rtl = tmp_path / "build", tmp_path / "build" / "rtl"
     build_network(network, golden, build, BuildConfig(folding=tmp_path / "folding.json"), lambda _: None)
-    names = ("0_threshs_2_7", "1_addends", "2_addends")  # the last stage of a lane; a word for all passes
+    names = ("0_threshs_2_4", "1_addends", "2_addends")  # the last stage of a lane; a word for all passes
     lines = [len((rtl / f"Thresholding_rtl_{name}.dat").read_text(encoding="ascii").split()) for name in names]
-    assert lines == [128, 1, 1]
+    assert lines == [16, 1, 1]
     sim = simulate_network(build, network, golden, tmp_path / "sim", lambda _: None)
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (12, 0, 12)
     design = load_design(rtl)
