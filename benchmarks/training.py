@@ -87,7 +87,7 @@ def main() -> None:
         experiment = load_experiment(folder / f"{name}.yaml")
         # An untrained teacher costs as much as a trained one.
         floats = experiment.network.model_copy(update={"weight_bits": "float", "act_bits": "float"})
-        teacher = Source(PixelMLP(floats).eval(), split_fingerprint(data), "untrained", "")
+        teacher = Source(PixelMLP(floats).eval(), split_fingerprint(data), "untrained", "", data.class_names)
         train_config = experiment.train.model_copy(update={"epochs": EPOCHS, "init_from": None})
         ends: list[float] = []
         with tempfile.TemporaryDirectory() as workdir:

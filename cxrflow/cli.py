@@ -8,7 +8,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -110,6 +110,18 @@ def _show(run: "Run", *tables: Any) -> None:
     for table in tables:
         if table is not None:
             run.console.out.print(table)
+
+
+@contextlib.contextmanager
+def _extra(name: str, whose: str) -> Iterator[None]:
+    """Say which extra has the packages that the imports inside miss."""
+    try:
+        yield
+    except ImportError as err:
+        raise ConfigError(
+            f"{whose} packages are missing ({err.name}), expected the extra '{name}'. "
+            f"Run `pip install cxrflow[{name}]`."
+        ) from err
 
 
 def _print(figures: Figures, form: str, *, title: str = "", made: str = "") -> None:
@@ -617,9 +629,11 @@ def sensitivity(
     form: Format = "table",
 ) -> None:
     """How many bits each layer needs: validation AUC, LUTs, BRAM and DSPs of each in other widths, and a proposal."""
-    from cxrflow.sensitivity import command
     from cxrflow.stages import referred_run
     from cxrflow.sweep.spec import Limits
+
+    with _extra("sweep", "a sweep's"):
+        from cxrflow.sensitivity import command
 
     require(form)
     limits = Limits(lut=lut, bram18=bram18, dsp=dsp)
@@ -673,7 +687,8 @@ def sweep_run(
     form: Format = "table",
 ) -> None:
     """Run what is left of a sweep: train, compile, then Yosys for the front; table, figures and sweep.html."""
-    from cxrflow.sweep import command
+    with _extra("sweep", "a sweep's"):
+        from cxrflow.sweep import command
 
     require(form)
     console = Console()
@@ -684,7 +699,8 @@ def sweep_run(
 @sweep_app.command("show")
 def sweep_show(folder: SweepFolder, form: Format = "table") -> None:
     """Make table, figures and page again from what is in a sweep's folder: nothing is trained or synthesised."""
-    from cxrflow.sweep import command
+    with _extra("sweep", "a sweep's"):
+        from cxrflow.sweep import command
 
     require(form)
     _show_points(folder, *command.show(folder), form)
@@ -698,7 +714,8 @@ def sweep_select(
     form: Format = "table",
 ) -> None:
     """Look at the test images, for the points that validation images chose: those on the front."""
-    from cxrflow.sweep import command
+    with _extra("sweep", "a sweep's"):
+        from cxrflow.sweep import command
 
     if on != "validation":
         raise ConfigError(f"--on is {on}, expected validation: test images choose nothing.")
@@ -709,7 +726,8 @@ def sweep_select(
 @sweep_app.command("refit")
 def sweep_refit(folder: SweepFolder) -> None:
     """Fit the cost model again on all layers of a sweep that Yosys has synthesised, and print its error."""
-    from cxrflow.sweep import command
+    with _extra("sweep", "a sweep's"):
+        from cxrflow.sweep import command
 
     print(command.refit(folder).sentence())
 
@@ -837,13 +855,8 @@ def serve(
     token: Annotated[str | None, typer.Option(help="What the API asks for; 16 characters or more.")] = None,
 ) -> None:
     """A page and an API for X-rays, in the browser: nothing uploaded is written to disk or logged."""
-    try:
+    with _extra("serve", "the web server's"):
         from cxrflow.serve.start import serve as run_server
-    except ImportError as err:
-        raise ConfigError(
-            f"the web server's packages are missing ({err.name}), expected the extra 'serve'. "
-            "Run `pip install cxrflow[serve]`."
-        ) from err
     console = Console()
 
     def say(address: str) -> None:

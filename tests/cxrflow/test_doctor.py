@@ -1,3 +1,4 @@
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,22 @@ def test_a_missing_package_names_its_remedy(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_broken_gpu_driver_is_no_gpu(script: str, found: str | None, programs: Path) -> None:
     add_program(programs, "nvidia-smi", script)
     assert next(finding for finding in doctor.examine() if finding.name == "GPU").found == found
+
+
+@pytest.mark.parametrize(
+    ("words", "rooms", "package", "extra"),
+    [
+        ("sweep show runs/x", ("cxrflow.sweep",), "ray", "sweep"),
+        ("sensitivity x", ("cxrflow.sweep", "cxrflow.sensitivity"), "optuna", "sweep"),
+        ("serve", ("cxrflow.serve",), "uvicorn", "serve"),
+    ],
+)
+def test_a_package_of_an_extra_that_is_missing_is_named_with_the_extra(
+    words: str, rooms: tuple[str, ...], package: str, extra: str, bare: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith((*rooms, "ray.tune.search.optuna"))]:
+        monkeypatch.delitem(sys.modules, name)  # imported by another test
+    monkeypatch.setitem(sys.modules, package, None)
+    outcome = bare(*words.split())
+    assert outcome.code == 2 and f"packages are missing ({package}" in outcome.err
+    assert f"pip install cxrflow[{extra}]" in outcome.err
