@@ -25,9 +25,13 @@ SIGNALS: dict[int, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
 
 
 def pytest_configure() -> None:
-    """Let processes of the tests heed Ctrl-C and a hang-up, which are ignored where the tests run in the background."""
+    """Let processes of the tests heed Ctrl-C and a hang-up, which are ignored where the tests run in the background.
+
+    Ray's workers have a low priority by default and would wait for all other tests.
+    """
     for number, handler in SIGNALS.items():
         signal.signal(number, handler)
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's own spelling
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
