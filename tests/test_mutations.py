@@ -39,7 +39,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.decision", "offset <= operating_point:", "offset < operating_point:", DECISION),
     ("contract.decision", "        threshold += 1\n", "        break\n", DECISION),
     ("contract.decision", "        threshold -= 1\n", "        break\n", DECISION),
-    ("contract.decision", "(logits > self.threshold)", "(logits >= self.threshold)", CLASSES),
+    ("contract.decision", "(logits > threshold)", "(logits >= threshold)", CLASSES),
     ("contract.decision", "1 / (1 + np.exp(-np", "1 / (1 + np.exp(np", CLASSES),
     ("contract.decision", "others[:, one.label] = np.iinfo", "others[:, 0] = np.iinfo", CHOICE),
     ("contract.decision", "levels[:, one.label] > others", "levels[:, one.label] >= others", CHOICE),

@@ -184,7 +184,7 @@ def _pictures_of_a_kind_drawn_once() -> Iterator[None]:
         words |= {word for axes in self.axes for word in (axes.get_xlabel(), axes.get_ylabel())}
         words |= {text.get_text() for part in parts if isinstance(part, Legend) for text in part.get_texts()}
         said = frozenset(re.sub(r"[\d.]+", "0", word) for word in words)
-        kind = (fname.suffix, tuple(self.get_size_inches()), said, frozenset(map(type, parts)))
+        kind = (options.get("format", fname.suffix), tuple(self.get_size_inches()), said, frozenset(map(type, parts)))
         if kind not in _PICTURES:
             draw(self, fname, **options)
             _PICTURES[kind] = fname.read_bytes()

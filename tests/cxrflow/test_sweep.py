@@ -171,7 +171,8 @@ def test_points_are_compared_with_their_like_only(fields: dict[str, Any]) -> Non
 VALUES: dict[str, list[Any]] = {
     "data.source": ["phantom", "xrays"], "data.label": ["Finding", None], "data.label_table": [None, "labels.csv"],
     "data.positive": ["PNEUMONIA", None], "data.negative": ["NORMAL", "*"], "data.uncertain": ["drop", "negative"],
-    "data.blank": ["drop", "refuse"], "data.classes": [["NORMAL", "BACTERIA", "VIRUS"], None],
+    "data.blank": ["drop", "refuse"], "data.colour": ["refuse", "gray"],
+    "data.classes": [["NORMAL", "BACTERIA", "VIRUS"], None],
     "data.val_fraction": [0.1, 0.25], "data.seed": [1, 2], "data.strict": [True, False],
     "network.height": [8, 9], "network.width": [8, 9], "network.convolutions": [[], [4]],
     "network.hidden": [[8], [8, 4]], "network.weight_bits": [[8, 4], 1], "network.act_bits": [[2], 4],
