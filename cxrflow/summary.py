@@ -524,7 +524,7 @@ def result_record(facts: Facts) -> dict[str, Any]:
         "cycles per image (simulated)": None if sim is None else sim.initiation_interval,
         "images/s (simulated)": None if sim is None else sim.images_per_s,
         "first logit [us] (simulated)": None if sim is None else sim.first_latency_us,
-        "clock [MHz] (asked for)": 1000 / facts.experiment.build.clk_ns,
+        "clock [MHz] (asked for)": facts.clock_mhz,
         **resources_record(facts),
         "commit": provenance.git_commit,
     }

@@ -1,4 +1,9 @@
-"""Several runs side by side: the rows of the table, on the terminal and on the page, and what differs between them."""
+"""Several runs side by side: the rows of the table, on the terminal and on the page, and what differs between them.
+
+The best of a row is marked where all in it are alike. Metrics are on the same test images; counts of resources by one
+source on one family of parts; images/s and times at one clock on one family, for it is a clock that was asked for, and
+of two no tool has said that both can be had. Cycles are alike on every board and at every clock.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -42,6 +47,7 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
         _text("images", [run.metrics.source if run.metrics else "" for run in runs]),
         *_classes(runs),
         _text("board", [run.board.name for run in runs]),
+        _row("clock [MHz] (asked for)", [run.clock_mhz for run in runs], "{:g}".format, marked=False),
     ]
     # A macro AUC is no AUC, whatever the images.
     same_images = len({(run.metrics.fingerprint, run.class_names) for run in runs if run.metrics}) == 1
@@ -57,10 +63,11 @@ def rows(runs: Sequence[Facts]) -> list[Row]:
         )
     )
     found.append(_text("differing integers", [_chain(run) for run in runs]))
+    same_clock = _one_family(runs) and len({run.clock_mhz for run in runs}) == 1
     found += [
         _simulated("cycles per image", "initiation_interval", runs, "{:,.1f}".format, least=True),
-        _simulated("images/s", "images_per_s", runs, "{:,.0f}".format),
-        _simulated("first logit [µs]", "first_latency_us", runs, "{:.1f}".format, least=True),
+        _simulated("images/s", "images_per_s", runs, "{:,.0f}".format, marked=same_clock),
+        _simulated("first logit [µs]", "first_latency_us", runs, "{:.1f}".format, least=True, marked=same_clock),
         *_resources(runs),
     ]
     return [row for row in found if any(row.cells)]
@@ -109,10 +116,11 @@ def _row(
 
 
 def _simulated(
-    name: str, field: str, runs: Sequence[Facts], write: Callable[[float], str], *, least: bool = False
-) -> Row:
+    name: str, field: str, runs: Sequence[Facts], write: Callable[[float], str], *, least: bool = False,
+    marked: bool = True,
+) -> Row:  # fmt: skip
     values = [None if run.simulated is None else getattr(run.simulated, field) for run in runs]
-    return _row(f"{name} (simulated)", values, write, least=least)
+    return _row(f"{name} (simulated)", values, write, least=least, marked=marked)
 
 
 def _metric(name: str, runs: Sequence[Facts], *, marked: bool) -> Row:
@@ -133,7 +141,7 @@ def _chain(run: Facts) -> str:
 
 def _resources(runs: Sequence[Facts]) -> list[Row]:
     """Return a row per resource and source: what one tool counted is not beside what another one did."""
-    alike = len({run.board.vivado_family for run in runs}) == 1  # a LUT or a DSP of another family holds another amount
+    alike = _one_family(runs)
     found = []
     for source in SOURCES:
         known = [of_source(run.resources, source) for run in runs]
@@ -146,6 +154,11 @@ def _resources(runs: Sequence[Facts]) -> list[Row]:
             heading = f"{title} ({source.name})"
             found.append(_row(heading, values, "{:,.0f}".format, least=True, marked=alike, notes=notes))
     return found
+
+
+def _one_family(runs: Sequence[Facts]) -> bool:
+    """Whether a LUT or a DSP of every run holds the same amount, and is as fast."""
+    return len({run.board.vivado_family for run in runs}) == 1
 
 
 def differences(runs: Sequence[Facts]) -> list[Row]:

@@ -90,6 +90,11 @@ class Facts:
         return self.experiment.network.describe() if model is None else shown(model.file.name)
 
     @property
+    def clock_mhz(self) -> float:
+        """The clock that was asked for [MHz]: cycles times its period are the times; whether it can be had is open."""
+        return 1e3 / self.experiment.build.clk_ns if self.simulated is None else self.simulated.clock_mhz
+
+    @property
     def outputs(self) -> int:
         """Integers per image."""
         return self.exported.layers[-1].outputs if self.exported is not None and self.exported.layers else 1

@@ -24,7 +24,8 @@ from qnn.records import Metrics
 
 # What a point is judged by: column, and whether more of it is better.
 JUDGED = (("monitor", True), ("lut_equivalents", False), ("images_per_s", True))
-MEASURED_ON = ("data.", "train.validation_augment")  # fields with which a validation AUC is one of other images
+# Fields with which a validation AUC is one of other images, or a rate one at a clock that perhaps cannot be had.
+APART = ("data.", "train.validation_augment", "build.clk_ns")
 LIMITED = ("lut", "bram18", "dsp", "latency_us")
 DAMAGED = "damaged"  # the status of a row that stands for a trial whose files cannot be believed
 
@@ -128,8 +129,8 @@ def _taken(point: dict[str, Any], name: str) -> float:
 
 
 def kind(point: dict[str, Any]) -> tuple[str, ...]:
-    """Return what two points must have in common to be compared: a family of parts, and validation images."""
-    on = {name: value for name, value in point["values"].items() if name.startswith(MEASURED_ON)}
+    """Return what two points must have in common to be compared: a family of parts, validation images, and a clock."""
+    on = {name: value for name, value in point["values"].items() if name.startswith(APART)}
     return BOARDS[point["board"]].vivado_family, *(f"{name} {plain(value)}" for name, value in on.items())
 
 

@@ -228,6 +228,29 @@ def test_a_smaller_design_is_the_best_of_its_family_only(forged: Place) -> None:
     assert next(row for row in compare.rows(elsewhere) if row.name == name).best == [False, False]
 
 
+def test_a_rate_is_the_best_at_one_clock_on_one_family_only(forged: Place) -> None:
+    """The kind: what depends on a clock that was only asked for was marked across clocks, and no row said which."""
+    run = collect(forged.run)
+    assert run.simulated is not None and run.simulated.images_per_s is not None
+    fast = run.simulated.model_copy(update={"clock_mhz": 200.0, "images_per_s": 2 * run.simulated.images_per_s})
+    few = run.simulated.model_copy(update={"initiation_interval": 1.0, "images_per_s": 1e8, "first_latency_us": 0.1})
+    zcu104 = replace(run, board=BOARDS["zcu104"])
+    times, cycles = {"images/s (simulated)", "first logit [µs] (simulated)"}, {"cycles per image (simulated)"}
+    for other, best in (
+        (replace(run, simulated=fast), set[str]()),
+        (replace(run, simulated=few), cycles | times),
+        (replace(zcu104, simulated=few), cycles),
+        (replace(run, simulated=few.model_copy(update={"clock_mhz": 200.0})), cycles),
+    ):
+        rows = compare.rows([run, other])
+        assert {row.name for row in rows if row.best == [False, True]} == best
+        clock = next(row for row in rows if row.name == "clock [MHz] (asked for)")
+        assert other.simulated is not None and list(clock.values) == [100.0, other.simulated.clock_mhz]
+        records = compare.figures([run, other]).records
+        assert [record["clock [MHz] (asked for)"] for record in records] == list(clock.values)
+        assert not any(clock.best)
+
+
 def test_what_was_counted_of_an_earlier_build_is_not_shown(forged: Place) -> None:
     """The results, too, once showed Yosys' counts beside a newer build's estimate."""
     stage = forged.run / "synth" / "pynq-z2"

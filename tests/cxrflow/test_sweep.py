@@ -158,10 +158,11 @@ def test_the_front_is_what_nothing_beats() -> None:
         {"board": "zcu104"},
         {"values": {"data.source": "other"}},
         {"values": {"train.validation_augment.scale": 0.1}},
+        {"values": {"build.clk_ns": 1}},
     ],
 )
 def test_points_are_compared_with_their_like_only(fields: dict[str, Any]) -> None:
-    """What beats in every figure beats nothing on another family of parts, or measured on other images."""
+    """What beats in every figure beats nothing on another family of parts, at another clock, or on other images."""
     one, other = point(0.9, 100, 10), point(0.95, 50, 20, **fields)
     assert table.front([one, other], Limits()) == [other, one]
     assert set(page.columns([one, other])) >= set(fields.get("values", {"board"}))  # and it is said why
