@@ -10,6 +10,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":
+    from driver.needed import require_packages
+
+    require_packages()
+
 from contract.decision import Choice, point_names, require_point
 from contract.errors import ConfigError, CxrflowError, DataError
 from contract.files import refuses, spare

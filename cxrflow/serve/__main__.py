@@ -4,6 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    from driver.needed import require_packages
+
+    require_packages()
+
 from contract.errors import CxrflowError
 from contract.manifest import DISCLAIMER
 from driver.accelerator import DEVICES

@@ -20,6 +20,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+if __name__ == "__main__":
+    from driver.needed import require_packages
+
+    require_packages()
+
 from contract.errors import ConfigError, CxrflowError, MismatchError, ToolError
 from contract.manifest import Hardware
 from contract.npz import load_npz

@@ -8,6 +8,7 @@ import ast
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,6 +77,29 @@ def test_the_pages_line_makes_an_image_for_c(folder: Path) -> None:
     command = line.replace("python3", str(OLDEST / "bin" / "python"), 1)
     subprocess.run(["sh", "-c", command], cwd=folder, check=True, timeout=60)
     assert (folder / "xray.raw").read_bytes() == load_pixels(folder / "a.jpeg", height=28, width=28).tobytes()
+
+
+@pytest.mark.parametrize(("missing", "package"), [(("numpy", "PIL"), "numpy"), (("PIL",), "Pillow")])
+def test_a_package_that_is_missing_is_named_with_the_way_to_get_it(
+    folder: Path, tmp_path: Path, missing: tuple[str, ...], package: str
+) -> None:
+    """The kind: what the folder needs of a machine and does not bring, found by a traceback of its first import."""
+    for name in missing:
+        text = f"raise ModuleNotFoundError('No module named {name}', name={name!r})\n"
+        (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for name in ("cxrflow_accel.h", "c/infer"):  # as if it were compiled
+        (folder / name).touch()
+    for command in (
+        [sys.executable, "-m", "driver", "verify"],
+        [sys.executable, "-m", "driver.simulated.bridge", ".", "c/infer"],
+        [sys.executable, "-m", "cxrflow.serve"],
+        ["make", "-s", "-C", "c", "simulate", f"PYTHON={sys.executable}"],
+    ):
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+        said = f"error: {package} is missing, expected "
+        assert done.stderr.startswith(said) and f"-m pip install {package}`." in done.stderr
 
 
 def messages(path: Path) -> Iterator[str]:
