@@ -703,7 +703,7 @@ def sweep_show(folder: SweepFolder, form: Format = "table") -> None:
         from cxrflow.sweep import command
 
     require(form)
-    _show_points(folder, *command.show(folder), form)
+    _show_points(folder, *command.show(folder, Console()), form)
 
 
 @sweep_app.command("select")

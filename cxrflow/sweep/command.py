@@ -50,14 +50,17 @@ def _read(sweep: Sweep, base: Experiment, folder: Path, console: Console) -> str
     return found[0] if len(found) == 1 else fingerprint(dict(zip(sets, found, strict=True)))
 
 
-def show(folder: Path) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
+def show(folder: Path, console: Console) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
     """Write table, figures and page again from what is in a sweep's folder; return its front, and what is damaged.
 
+    The console is told what an unfinished sweep lacks.
     Points that wait for Yosys stay as the cost model has them, which their columns say.
     """
     sweep = _sweep(folder)
     with locked(folder), writing(folder):
         results = _results(sweep, folder)
+        if left := page.unfinished(sweep, results.rows):
+            console.warn(f"{left}.")
         publish(sweep, results, folder)
         return list(results.front), _damaged(results)
 
@@ -128,7 +131,10 @@ def select(folder: Path, *, top: int | None, console: Console) -> tuple[list[dic
     """
     sweep = _sweep(folder)
     with locked(folder), writing(folder):
-        front = settle(sweep, folder, console).front
+        settled = settle(sweep, folder, console)
+        if left := page.unfinished(sweep, settled.rows):
+            console.warn(f"{left}.")
+        front = settled.front
         chosen = sorted(front, key=lambda point: -float(point["monitor"]))[:top]
         for name in [name for point in chosen for name in point["runs"]]:
             _trial(folder, name).train()

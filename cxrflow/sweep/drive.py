@@ -9,13 +9,16 @@ import json
 import logging
 import os
 import shutil
+import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # we have our own progress
+os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")  # which prints C++ stacks where somebody ends us
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the rows are in the run folders
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # what hardware costs is known at a trial's end only
 
@@ -41,7 +44,7 @@ INDEX = "choice "  # before the name of a field whose proposal is the number of 
 
 
 class SweepInterruptedError(CxrflowError):
-    """Ctrl-C; what has ended is kept."""
+    """Ctrl-C, or being terminated; what has ended is kept."""
 
     exit_code = 130
 
@@ -62,7 +65,7 @@ def drive(
 
     Raises:
         ConfigError: the cluster cannot be reached.
-        SweepInterruptedError: Ctrl-C.
+        SweepInterruptedError: Ctrl-C, or being terminated.
     """
     runs = runs.resolve()
 
@@ -254,21 +257,36 @@ def _cluster(workers: int, address: str | None) -> Iterator[None]:
     """Start Ray here, or connect to a cluster."""
     # Without "local" Ray joins whatever another program of this user has started here.
     here: dict[str, Any] = {"address": "local", "num_cpus": workers, "include_dashboard": False}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         if address is not None:
             _knock(address)
         ray.init(
             **(here if address is None else {"address": address}), log_to_driver=False, logging_level=logging.ERROR
         )
+    except SystemExit as stop:  # what Ray's own handler makes of SIGTERM, which it puts in the place of ours
+        raise KeyboardInterrupt from stop
     except (OSError, ValueError, RuntimeError) as err:
         raise ConfigError(
             f"no Ray cluster answers at '{address}' ({' '.join(str(err).split())[:120]}). Start one with `ray start "
             "--head`, or leave --address out to work on this machine."
         ) from err
     try:
+        _take_like_ctrl_c(handlers)
         yield
     finally:
         ray.shutdown()
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+def _take_like_ctrl_c(handlers: dict[signal.Signals, Any]) -> None:
+    """Make Ctrl-C, which Tune knows how to end at, of the other signals that `handlers` takes."""
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            ignored = handler is signal.SIG_IGN  # as by nohup
+            signal.signal(number, handler if ignored else lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _knock(address: str) -> None:

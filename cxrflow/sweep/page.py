@@ -59,6 +59,22 @@ class Results:
     model: CostModel
 
 
+def unfinished(sweep: Sweep, rows: Points) -> str:
+    """Say how many of a sweep's trials have ended, and how to go on; nothing where all have.
+
+    Rows of an earlier grid may lie in the folder, too; of a search any trial is one of those that it asks for.
+    """
+    ended = {row["run"] for row in rows if row["status"] in ENDED}
+    if sweep.search is None:
+        ended &= {f"{point.name}-seed{point.seed}" for point in sweep.points()}
+    if len(ended) >= sweep.size:
+        return ""
+    return (
+        f"{len(ended)} of {sweep.size:,} trials have ended: the front is that of those. `cxrflow sweep` with the "
+        "sweep's file does the others"
+    )
+
+
 def figures(points: Points, front: Points, folder: Path) -> list[Path]:
     """Draw what the points allow as PNG, SVG and PDF in the new folder; return the PNG files."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +184,7 @@ def write_page(sweep: Sweep, results: Results, pictures: Sequence[Path], folder:
     content = {
         "name": sweep.name,
         "counts": {status: sum(row["status"] == status for row in results.rows) for status in (*ENDED, DAMAGED)},
+        "unfinished": unfinished(sweep, results.rows),
         "columns": shown,
         "front": cells(results.front, shown),
         "points": cells(ordered, shown),

@@ -331,6 +331,25 @@ RUNNING = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("what", ["grid", "search"])
+def test_an_unfinished_sweep_says_how_much_of_it_is_there(what: str, tmp_path: Path) -> None:
+    """On the terminal, for `show`, and on the page; a row of an earlier grid is not one of this one's."""
+    content = {"grid": {"network.weight_bits": [1, 2, 4]}, "seeds": 1}
+    if what == "search":
+        content = {"grid": None, "search": {"trials": 3, "space": {"network.weight_bits": {"choice": [1, 2, 4]}}}}
+    sweep, _ = load_sweep(written(tmp_path, **content))
+    found = [
+        FINISHED | {"experiment": point.name, "run": f"{point.name}-seed0", "values": dict(point.values)}
+        for point in sweep.points()
+    ]
+    assert page.unfinished(sweep, found) == ""
+    left = [found[0], found[1] | {"status": "running"}, found[2] | {"status": "failed"}]
+    assert page.unfinished(sweep, left).startswith("2 of 3 trials have ended")
+    assert page.unfinished(sweep, [*left[:1], FINISHED]).startswith(f"{1 + (what == 'search')} of 3")
+    results = page.Results(left, left[:1], left[:1], model.load(tmp_path))
+    assert "2 of 3 trials have ended" in page.write_page(sweep, results, [], tmp_path).read_text(encoding="utf-8")
+
+
 def test_every_section_of_an_experiment_is_in_the_key_of_a_trial(tmp_path: Path) -> None:
     assert set(Experiment.model_fields) == {"name", *BUILT}
     base = load_experiment(written(tmp_path).parent / "tiny.yaml")
@@ -395,6 +414,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         "pareto.png", "auc-weights.png", "latency.png"
     }  # fmt: skip
     shown = (folder / "sweep.html").read_text(encoding="utf-8")
+    assert "trials have ended" not in shown
     assert "not a medical device" in shown and "http" not in shown.replace("http-equiv", "")
     (folder / "sweep.html").unlink()
     for words, printed in (
@@ -405,6 +425,20 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         answer = CliRunner().invoke(app, ["sweep", *words])
         assert answer.exit_code == 0 and printed in answer.output, answer.output
     assert (folder / "sweep.html").is_file() and sum("test_auc" in row for row in table.rows(folder)) == 1
+
+
+@pytest.mark.slow
+def test_a_sweep_that_is_terminated_says_so_as_after_ctrl_c(tmp_path: Path) -> None:
+    """Ray puts handlers of its own in the place of ours: a stack of C++ was all that a log had."""
+    (file := written(tmp_path)).write_text(file.read_text().replace("tiny.yaml", "long.yaml"), encoding="utf-8")
+    (tmp_path / "long.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("epochs: 2", "epochs: 90000"))
+    process = cxrflow("sweep", file, "--runs", tmp_path / "runs", "--workers", "1")
+    _until(lambda: table.rows(tmp_path / "runs" / "tiny-sweep"), process)
+    process.terminate()
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "error: the sweep was interrupted; 0 of 2 trials have ended and are kept." in said
+    assert "SIGTERM" not in said and "Traceback" not in said
 
 
 @pytest.mark.slow
