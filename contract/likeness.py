@@ -34,6 +34,11 @@ _LONGEST = 1 << (2 * SCALE_BITS + 1)  # of a component's squared length, which i
 _BLOCK = 1 << 20  # pixels that are looked at at a time
 
 
+def is_unlike(times: float) -> bool:
+    """Return whether an image of this `Likeness.unlikeness` is unlike the training images."""
+    return times > 1
+
+
 @dataclass(frozen=True)
 class Likeness:
     """What the training images look like."""

@@ -8,7 +8,7 @@ import csv
 import io
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from contract.files import output
@@ -20,6 +20,11 @@ BLANK = "\u115f\u1160\u2800"  # letters and signs without ink: two fillers (NFKD
 def shown(text: str) -> str:
     """Return `text` with a backslash escape for what is not printable, and for bytes that were no UTF-8."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Return names, as of classes, between commas; one that holds a comma is quoted, so that it is not read as two."""
+    return ", ".join(repr(name) if "," in name else name for name in names)
 
 
 def print_anything() -> None:

@@ -793,20 +793,28 @@ def infer(
 
     if csv is not None:
         spare_for_table(csv, folder, images)
-    results, failures, used, points = infer_files(folder, images, device=device, point=point)
+    results, failures, used, at, points = infer_files(folder, images, device=device, point=point)
     if csv is not None:
         write_answers(csv, results)
     table = partial(summary.infer_table, points=points)
-    _show_answers(results, failures, used, table=table, as_json=as_json)
+    _show_answers(results, failures, used, table=table, as_json=as_json, operating_point=at)
 
 
 def _show_answers(
-    rows: list[dict[str, Any]], failures: dict[str, str], used: str, *, table: Callable[..., Any], as_json: bool
+    rows: list[dict[str, Any]],
+    failures: dict[str, str],
+    used: str,
+    *,
+    table: Callable[..., Any],
+    as_json: bool,
+    **beside: object,
 ) -> None:
-    """Show a row per image that a device answered for, and an error per file that could not be used."""
+    """Show a row per image that a device answered for, and an error per file; JSON has what is `beside` them, too."""
     console = Console()
     if as_json:
-        print(json.dumps({"note": DISCLAIMER, "device": used, "results": rows, "failures": failures}, indent=2))
+        print(
+            json.dumps({"note": DISCLAIMER, "device": used, **beside, "results": rows, "failures": failures}, indent=2)
+        )
     elif rows:
         console.out.print(table(rows, device=used))
     for message in failures.values():

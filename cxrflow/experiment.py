@@ -219,6 +219,15 @@ class Experiment(Fields):
             )
         return raw
 
+    @model_validator(mode="after")
+    def _training_knows_the_classes(self) -> Self:
+        from datasets.xray import CLASS_NAMES  # here, so that `cxrflow --help` stays quick
+
+        classes = self.data.classes or CLASS_NAMES
+        if self.model is None and (conflict := self.train.conflict(self.network.outputs, classes)) is not None:
+            raise ValueError(conflict)
+        return self
+
     @property
     def files(self) -> list[Path]:
         """What is read: files, and folders."""

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from driver.__main__ import about_points, answer, expand
+from driver.__main__ import about_points, answer, described_point, expand
 from driver.accelerator import Accelerator
 
 
 def infer_files(
     folder: Path, paths: list[Path], *, device: str, point: str | None = None
-) -> tuple[list[dict[str, Any]], dict[str, str], str, str]:
-    """Return one row per readable image, a message per unreadable file, the device, and what to say of its points.
+) -> tuple[list[dict[str, Any]], dict[str, str], str, dict[str, Any], str]:
+    """Return a row per readable image, a message per unreadable file, the device, its point, and what to say of points.
 
     A path that is a folder stands for the files in it; `point` names an operating point, None is the folder's own.
 
@@ -21,4 +21,5 @@ def infer_files(
     """
     with Accelerator(folder, device) as accelerator:
         rows, failures = answer(accelerator, expand(paths), point=point)
-        return rows, failures, accelerator.device, about_points(accelerator, point)
+        described = described_point(accelerator.manifest, point)
+        return rows, failures, accelerator.device, described, about_points(accelerator, point)

@@ -49,6 +49,8 @@ REFUSED = (  # what fields say together, which no schema does
     "build: {target_fps: 1000}\ntrain: {epochs: 50, patience: 50}",
     "build: {target_fps: 1000}\ndata: {classes: [NORMAL, BACTERIA, VIRUS], positive: VIRUS}",
     "build: {target_fps: 1000}\ndata: {classes: [NORMAL, BACTERIA, VIRUS], blank: negative}",
+    "build: {target_fps: 1000}\ndata: {classes: [NORMAL, BACTERIA, VIRUS]}\ntrain: {operating_point: youden}",
+    "build: {target_fps: 1000}\ndata: {classes: [NORMAL, BACTERIA, VIRUS]}\ntrain: {one_class: PNEUMONIA}",
     "build: {target_fps: 1000}\nmodel: {file: network.onnx}\nexport: {factor_bits: 12}",
 )
 

@@ -15,10 +15,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contract.errors import ArtifactError, ConfigError, CxrflowError
+from contract.errors import ArtifactError, ConfigError, CxrflowError, DataError
 from contract.files import hash_file, output, read_json, spare
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
+from contract.table import join_names
 from cxrflow.code import bytes_key, code_key, function_key
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, Experiment, read_fields, save_experiment
@@ -382,6 +383,7 @@ class Run:
         """
         self.require_trained()
         self._recognise_source()
+        from datasets.classes import ClassesError
         from datasets.seen import count_seen
         from qnn.checkpoint import load_checkpoint
         from qnn.drawn import report_evaluation
@@ -396,12 +398,18 @@ class Run:
                 "Run `cxrflow train` again."
             )
         checkpoint = load_checkpoint(self.place("train") / "checkpoint.pt", expected=self.experiment.network)
-        data = self.data()
+        trained = f"{self.experiment.name} was trained for {join_names(metrics.class_names)[:200]}"
+        try:
+            data = self.data()
+        except ClassesError as err:  # whose advice, to list others, would only lead to the refusal below
+            raise DataError(
+                f"{err.found}. {trained}, and only images of all these can be measured: keep 'data.classes' so, and "
+                "give a source that has them, or one in which the labels are renamed to them."
+            ) from err
         if data.class_names != metrics.class_names:
             raise ConfigError(
-                f"{data.source} is read in the classes {', '.join(data.class_names)[:200]}, but {self.experiment.name} "
-                f"was trained for {', '.join(metrics.class_names)[:200]}. Give 'data.classes' these, in this order, "
-                "and call the labels so in the source, too."
+                f"{data.source} is read in the classes {join_names(data.class_names)[:200]}, but {trained}. Give "
+                "'data.classes' these, in this order, and call the labels so in the source, too."
             )
         split = merge([data.train, data.val, data.test]) if everything else data.test
         seen = count_seen(self.place("train") / SEEN, split.pixels)

@@ -24,6 +24,16 @@ _KINDS = {  # what the list may call each kind
     "virus": {"virus", "viral", "viral pneumonia"},
 }
 
+
+class ClassesError(DataError):
+    """The source has not the classes that 'data.classes' lists."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        """Take both parts of the message; where the list has to stay as it is, what was found needs other advice."""
+        super().__init__(found + advice)
+        self.found = found
+
+
 Why = Literal["", "blank", "uncertain", "conflict", "other"]
 
 
@@ -43,7 +53,8 @@ def pneumonia_kind(name: str) -> str:
     return (match[1] or match[2]).lower() if match else ""
 
 
-def _healthy(name: str) -> bool:
+def means_healthy(name: str) -> bool:
+    """Return whether a class's name is known to say that nothing was found."""
     return says_class(name) == Verdict.NEGATIVE
 
 
@@ -55,9 +66,9 @@ class NamedClasses:
         self.names = tuple(names)
         self._labels = {plain(name): label for label, name in enumerate(names)}
         self._kinds: dict[str, int] = {}
+        self._claimed = {kind: [name for name in self.names if plain(name) in _KINDS[kind]] for kind in _KINDS}
         if _DIVIDED not in self._labels:
-            named = ((kind, label) for name, label in self._labels.items() for kind in _KINDS if name in _KINDS[kind])
-            self._kinds = dict(named)
+            self._kinds = {kind: self._labels[plain(named[0])] for kind, named in self._claimed.items() if named}
 
     @property
     def note(self) -> tuple[str, ...]:
@@ -67,6 +78,13 @@ class NamedClasses:
         said = " and ".join(f"{kind} as {self.names[label]}" for kind, label in self._kinds.items())
         return (f"PNEUMONIA is divided by what file names say: {said}.",)
 
+    def undivided(self, name: str) -> str:
+        """Say why PNEUMONIA is not divided, if `name` is one of its kinds and the list has PNEUMONIA; else nothing."""
+        if _DIVIDED not in self._labels or not any(name in named for named in self._claimed.values()):
+            return ""
+        whole = self.names[self._labels[_DIVIDED]]
+        return f"As {whole} is listed, file names do not divide it: leave {whole} out to have them do so."
+
     def read(self, texts: Iterable[str], *, file: str, place: str, healthy: str = "") -> Reading:
         """Return what one reading of an image, which may name several classes, makes of it.
 
@@ -75,6 +93,9 @@ class NamedClasses:
             file: the image's path or name.
             place: where the labels are, for messages.
             healthy: another column there that says that there is nothing; empty: none does.
+
+        Raises:
+            DataError: the file's name says a kind of pneumonia that two of the classes are called by.
         """
         labels, why = set[int](), set[Why]()
         written = tuple(texts)
@@ -84,6 +105,11 @@ class NamedClasses:
                 labels.add(self._labels[known])
             elif known == _DIVIDED and self._kinds:
                 kind = pneumonia_kind(file)
+                if len(claimed := self._claimed.get(kind, ())) > 1:
+                    raise DataError(
+                        f"{place} is a {text[:40]} of which its file's name says {kind}, and 'data.classes' lists "
+                        f"{' and '.join(claimed)}, which both are that; keep one of them."
+                    )
                 if kind in self._kinds:
                     labels.add(self._kinds[kind])
                 else:
@@ -96,19 +122,19 @@ class NamedClasses:
             return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
         if "uncertain" in why:
             return Reading(None, "uncertain", place, text)
-        if labels and _healthy(self.names[min(labels)]):
+        if labels and means_healthy(self.names[min(labels)]):
             other = next(
                 (
                     one
                     for one in written
-                    if plain(one) not in self._labels and self._no_class(one) == "other" and not _healthy(one)
+                    if plain(one) not in self._labels and self._no_class(one) == "other" and not means_healthy(one)
                 ),
                 None,
             )
             if other is not None:
                 both = f"{self.names[min(labels)]} and {other[:40]!r}"
                 return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
-        if labels and healthy and not _healthy(self.names[min(labels)]):
+        if labels and healthy and not means_healthy(self.names[min(labels)]):
             said = f"{place} has the label {self.names[min(labels)]} and says yes to {healthy!r}"
             return Reading(None, "conflict", place, f"{said}, expected one class per image")
         if labels:
@@ -118,7 +144,7 @@ class NamedClasses:
     def _no_class(self, text: str) -> Why:
         """Return what a label is that is none of the classes."""
         if says_uncertain(text):
-            ill = [name for name in self.names if not _healthy(name)]
+            ill = [name for name in self.names if not means_healthy(name)]
             return "other" if ill and all(doubts_another(text, name) for name in ill) else "uncertain"
         return "blank" if says_nothing(text) else "other"
 

@@ -1,4 +1,4 @@
-"""Read MedMNIST's 2-D .npz files, in any of their sizes, with their official splits.
+"""Read MedMNIST's 2-D .npz files, in any of their sizes, with their official splits, and others made like them.
 
 Sets in colour are refused unless the user asks for their gray, which is that of a colour file (`luma`).
 
@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from contract.errors import DataError
 from contract.images.gray import luma
 from contract.npz import MAX_UNPACKED_BYTES
+from contract.table import join_names
 from datasets.archive import checked_members, damaged, open_zip
-from datasets.classes import NamedClasses
+from datasets.classes import ClassesError, NamedClasses
 from datasets.labels import REST, Classes, LabelRules
 from datasets.listing import Listing, XrayFile, file_state
 
@@ -83,7 +84,7 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
         said = classes.note if rules.positive or rules.negative else ()
     else:
         meant, said = _named(path, NamedClasses(rules.classes))
-    files = []
+    files, own = [], _set_of(path)
     for split in SPLITS:
         images, labels = shapes[f"{split}_images"], _labels(path, split, two=rules.classes is None)
         if images[0] != len(labels):
@@ -98,15 +99,16 @@ def list_medmnist(path: Path, *, rules: LabelRules) -> Listing:
             for i, label in enumerate(labels)
             if (at := meant[int(label)]) is not None
         ]
+    splits = "The file's own splits" if own is None else "MedMNIST's official splits"
     return Listing(
         path,
-        f"MedMNIST {path.name}",
+        path.name if own is None else f"MedMNIST {path.name}",
         tuple(files),
         splits=SPLITS,
         notes=(
             *said,
             *([COLOUR_NOTE] if rules.colour == "gray" else []),
-            "MedMNIST's official splits are used as they are; it does not say whether they share patients.",
+            f"{splits} are used as they are; it does not say whether they share patients.",
             *unread,
         ),
     )
@@ -146,15 +148,14 @@ def _named(path: Path, named: NamedClasses) -> tuple[dict[int, int | None], tupl
     missing = [name for label, name in enumerate(named.names) if label not in meant.values()]
     if missing:
         names = [own.get(number, str(number)) for number in numbers]
-        have, how = ", ".join(map(repr, names)), f" ({_option(names)})" if any("," in name for name in names) else ""
-        raise DataError(
-            f"{path}: has no class {missing[0]!r}, which 'data.classes' lists; its classes are {have[:400]}, so list "
-            f"these{how}."
-        )
-    said = ", ".join(f"{number} is {named.names[label]}" for number, label in meant.items() if label is not None)
+        how = f" ({_option(names)})" if any("," in name for name in names) else ""
+        found = f"{path}: has no class {missing[0]!r}, which 'data.classes' lists; its classes are "
+        found += join_names(names)[:400]
+        raise ClassesError(found, f", so list these{how}.")
+    said = join_names(f"{number} is {named.names[label]}" for number, label in meant.items() if label is not None)
     others = [own.get(number, str(number)) for number, label in meant.items() if label is None]
     left = (
-        (f"Images of classes that 'data.classes' does not list were left out: {', '.join(others)}.",) if others else ()
+        (f"Images of classes that 'data.classes' does not list were left out: {join_names(others)}.",) if others else ()
     )
     return meant, (f"By the numbers in the file, {said}.", *left)
 

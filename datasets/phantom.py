@@ -22,6 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
+from contract.table import join_names
+from datasets.classes import means_healthy
+from datasets.labels import Verdict, says_class
 from datasets.split import validation_mask
 from datasets.xray import CLASS_NAMES, Split, XrayData, fingerprint, known_as, make_report
 
@@ -59,12 +62,23 @@ def make_phantoms(
         val_fraction: share of the training images, by whole patients, that becomes validation.
         seed: chooses everything; the same seed gives the same bytes.
         classes: names for the normal images and for those of one or of two kinds of opacity; None: CLASS_NAMES.
+
+    Raises:
+        ConfigError: there are too many classes or too few patients, or a class is called what is drawn for another one.
     """
     names = tuple(classes or CLASS_NAMES)
     if not 2 <= len(names) <= KINDS:
         raise ConfigError(
             f"'data.classes' lists {len(names)} classes, but phantoms are drawn in two or three: normal, broad "
             "opacities, and many small ones. List as many, or give other X-rays."
+        )
+    strange = [name for name in names[1:] if means_healthy(name)]
+    if strange or (classes and says_class(names[0]) == Verdict.POSITIVE):
+        kinds = ("normal", "broad opacities", "many small opacities")
+        drawn = join_names(f"{name} as {kind}" for name, kind in zip(names, kinds, strict=False))
+        raise ConfigError(
+            f"'data.classes' lists {join_names(names)[:200]}, and phantoms are drawn in that order: {drawn[:400]}. "
+            "List the name that means healthy first, and only there."
         )
     for name, count in (("n_train_patients", n_train_patients), ("n_test_patients", n_test_patients)):
         if count < len(names):

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import DataError, ImageError
+from contract.table import join_names
 from datasets.archive import list_zip
-from datasets.classes import LEFT_OUT, Reading, settle_named
+from datasets.classes import LEFT_OUT, ClassesError, NamedClasses, Reading, settle_named
 from datasets.csv_rows import is_text
 from datasets.decode import Progress, dark_note, decode_all
 from datasets.folder import FolderTree, list_folder
@@ -111,7 +112,12 @@ FORMATS = (  # the first that recognises a path reads it
         lambda path: path.is_dir(),
         _list_folder,
     ),
-    Format("MedMNIST .npz", _is_npz, lambda path, rules: list_medmnist(path, rules=rules), fields=("colour",)),
+    Format(
+        "MedMNIST .npz or one like it",
+        _is_npz,
+        lambda path, rules: list_medmnist(path, rules=rules),
+        fields=("colour",),
+    ),
     Format("zip of the release", _starts_like_zip, lambda path, rules: list_zip(path, rules=rules)),
     Format(
         "table (CSV) of paths and labels",
@@ -401,11 +407,12 @@ def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: S
             if named:
                 have = (f"{name} ({found[split, at]:,})" for at, name in enumerate(class_names) if (split, at) in found)
                 left = " ".join(note for note in listing.notes if LEFT_OUT in note)
-                raise DataError(
+                raise ClassesError(
                     f"{listing.root}: of {class_name} there is none{'' if split is None else f' in {split}'} among the "
-                    f"usable images, which are of {', '.join(have)[:200] or 'no listed class'}; expected images of all "
-                    f"classes, {', '.join(class_names)[:200]}{where}. {left}{' ' if left else ''}Correct "
-                    "'data.classes' or the labels in the source, which have to be the same names, or add images."
+                    f"usable images, which are of {join_names(have)[:200] or 'no listed class'}",
+                    f"; expected images of all classes, {join_names(class_names)[:200]}{where}. "
+                    f"{' '.join(filter(None, (left, NamedClasses(class_names).undivided(class_name), '')))}Correct "
+                    "'data.classes' or the labels in the source, which have to be the same names, or add images.",
                 )
             place = listing.root / class_name if split is None else listing.root / split / class_name
             raise DataError(

@@ -18,7 +18,8 @@ if __name__ == "__main__":
 from contract.decision import Choice, point_names, require_point
 from contract.errors import ConfigError, CxrflowError, DataError
 from contract.files import refuses, spare
-from contract.manifest import DISCLAIMER
+from contract.likeness import is_unlike
+from contract.manifest import DISCLAIMER, Manifest
 from contract.npz import load_npz
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
@@ -177,7 +178,22 @@ def about_points(accelerator: Accelerator, point: str | None) -> str:
     own, *others = point_names(accelerator.manifest.decision)
     at = own if point is None else point
     rest = ", ".join(name for name in (own, *others) if name != at)
-    return f"Operating point: {at}; --point takes {rest}, too." if others else ""
+    found = described_point(accelerator.manifest, at)
+    what = f" ({found['class']} against the rest, margin {found['margin']:.4g})" if "class" in found else ""
+    return f"Operating point: {at}{what}; --point takes {rest}, too." if others else ""
+
+
+def described_point(manifest: Manifest, point: str | None) -> dict[str, Any]:
+    """Return what an operating point is, JSON-able, None the run's own: its name, and the class and the margin by which
+    that real logit must exceed all others, or the integer threshold of one logit.
+    """
+    decision = manifest.decision
+    at = point_names(decision)[0] if point is None else point
+    if isinstance(decision, Choice):
+        one = decision.points[at]
+        rule = {} if one is None else {"class": manifest.class_names[one.label], "margin": decision.real_margin(one)}
+        return {"name": at, **rule}
+    return {"name": at} if decision is None else {"name": at, "threshold": decision.points[at]}
 
 
 def answer(
@@ -213,7 +229,7 @@ def answer_rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:
     rows = _rows(answers, names)
     if answers.unlikeness is not None:
         for row, times in zip(rows, answers.unlikeness.tolist(), strict=True):
-            row.update(unlike=times > 1, unlikeness=times)
+            row.update(unlike=is_unlike(times), unlikeness=times)
     if answers.point is not None:
         for row in rows:
             row["operating_point"] = answers.point

@@ -40,6 +40,7 @@ from contract.network import ADVICE
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
 from contract.processors import processors_of
+from contract.table import join_names
 from contract.values import PIXELS
 from driver.axi_dma import AxiDmaLink
 from driver.finn_iodma import FinnIodmaLink
@@ -601,7 +602,7 @@ def _require_meaning(package: Package, golden: Mapping[str, NDArray[Any]], outpu
     saved, said = load_npz(path), meaning(decision, package.manifest.class_names, outputs)
     package.prove(MEANING)
     if "names" in saved and not np.array_equal(saved["names"], said["names"]):
-        names = ", ".join(package.manifest.class_names)[:200]
+        names = join_names(package.manifest.class_names)[:200]
         points = ", ".join(decision.operating_points)[:200] or "-"
         raise ArtifactError(
             f"{package.folder}: accelerator.json calls the classes {names}, with operating points {points}, and "

@@ -20,6 +20,7 @@ Adebayo et al., "Sanity Checks for Saliency Maps", arXiv:1810.03292.
 """
 
 import io
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from contract.files import write_whole
 from contract.manifest import DISCLAIMER
 from contract.npz import save_npz
 from contract.preprocess import area_average, load_gray
+from contract.table import join_names
 from driver.accelerator import Accelerator, Answers
 
 MAPS = ("png", "npz")  # endings of the overlay and of its array, behind the image's whole name
@@ -204,13 +206,24 @@ def _of_one_class(answers: Answers, target: int | None) -> tuple[int, NDArray[np
 
 
 def class_number(names: Sequence[str], name: str) -> int:
-    """Return the class, of these, that a name, or else a number, means. Raises ConfigError."""
+    """Return the class, of these, that a name, or else a number, means. Raises ConfigError.
+
+    As in the data's labels, case does not matter, nor whether words have a blank, a dash or an underscore between them;
+    the very spelling counts first.
+    """
     if name in names:
         return names.index(name)
+    alike = [at for at, one in enumerate(names) if _spelled(one) == _spelled(name)]
+    if len(alike) == 1:
+        return alike[0]
     if name.isascii() and name.isdigit() and len(name) < 6 and int(name) < len(names):
         return int(name)
-    few = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    few = join_names(names[:8]) + (", ..." if len(names) > 8 else "")
     raise ConfigError(f"the class is {name[:60]!r}, expected one of {few}, or its number.")
+
+
+def _spelled(name: str) -> str:
+    return " ".join(re.sub("[-_]", " ", name.casefold()).split())
 
 
 def overlay(explanation: Explanation) -> NDArray[np.uint8]:

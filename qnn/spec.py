@@ -4,7 +4,7 @@ A spec describes hardware as well as software: bit widths per layer and layer si
 hold; what a certain board cannot is refused before a run by `finn_build.foresight`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from contract.fields import Fields
+from contract.table import join_names
 
 MAX_BITS = 8
 MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
@@ -255,6 +256,21 @@ class TrainConfig(Fields):
     J, or the highest that still finds 95 % of the pneumonias."""
     one_class: str | None = Field(default=None, examples=["VIRUS"])
     """Of K classes, the one that has operating points, against the rest. null: there are none."""
+
+    def conflict(self, outputs: int, classes: Sequence[str]) -> str | None:
+        """Say what cannot be chosen of a network of so many logits for these classes; None: all can."""
+        if outputs > 1 and self.operating_point != "balanced":
+            return (
+                f"'train.operating_point' is {self.operating_point}, a threshold of one logit, but the network has "
+                f"{outputs}, of which the greatest is the class. Leave 'train.operating_point' out; 'train.one_class' "
+                "names a class that is to have such points."
+            )
+        if self.one_class is not None and (outputs == 1 or self.one_class not in classes):
+            return (
+                f"'train.one_class' is {self.one_class[:60]!r}, expected one of more than two classes in "
+                f"'data.classes'; here are {join_names(classes)[:200]}."
+            )
+        return None
 
     @model_serializer(mode="wrap")
     def _leave_out_no_class(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

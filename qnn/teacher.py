@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from contract.errors import ConfigError
+from contract.table import join_names
 from datasets.xray import XrayData
 from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP
 from qnn.spec import NetworkSpec
@@ -66,8 +67,8 @@ def check_source(source: Source, field: str, spec: NetworkSpec, data: XrayData) 
         same = sorted(source.class_names) == sorted(data.class_names)
         why = ": in another order, a label is another class" if same else ""
         raise ConfigError(
-            f"'{field}' is {source.name}, whose classes are {', '.join(source.class_names)[:200]}, but this run's are "
-            f"{', '.join(data.class_names)[:200]}{why}. Give both the same "
+            f"'{field}' is {source.name}, whose classes are {join_names(source.class_names)[:200]}, but this run's are "
+            f"{join_names(data.class_names)[:200]}{why}. Give both the same "
             "'data.classes', in the same order."
         )
     if source.split != split_fingerprint(data):

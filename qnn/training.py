@@ -35,6 +35,7 @@ from torch.nn import functional
 
 from contract.errors import ArtifactError, ConfigError, DataError
 from contract.files import replacing
+from contract.table import join_names
 from datasets.xray import Split, XrayData
 from qnn.augment import augment
 from qnn.calibration import (
@@ -539,20 +540,11 @@ def _identity(
 def _check_data(data: XrayData, spec: NetworkSpec, config: TrainConfig) -> None:
     if len(data.class_names) != spec.classes:
         raise DataError(
-            f"the data set has {len(data.class_names)} classes, {', '.join(data.class_names)[:200]}, but the network "
+            f"the data set has {len(data.class_names)} classes, {join_names(data.class_names)[:200]}, but the network "
             f"tells {spec.classes} apart. Give 'data.classes' the classes of the data set."
         )
-    if spec.outputs > 1 and config.operating_point != "balanced":
-        raise ConfigError(
-            f"'train.operating_point' is {config.operating_point}, a threshold of one logit, but the network has "
-            f"{spec.outputs}, of which the greatest is the class. Leave 'train.operating_point' out; 'train.one_class' "
-            "names a class that is to have such points."
-        )
-    if config.one_class is not None and (spec.outputs == 1 or config.one_class not in data.class_names):
-        raise ConfigError(
-            f"'train.one_class' is {config.one_class[:60]!r}, expected one of more than two classes in 'data.classes'; "
-            f"here are {', '.join(data.class_names)[:200]}."
-        )
+    if (conflict := config.conflict(spec.outputs, data.class_names)) is not None:
+        raise ConfigError(conflict)
     for name, split in (("train", data.train), ("val", data.val)):
         if split.pixels.dtype != np.uint8 or split.pixels.shape[1:] != (spec.height, spec.width):
             raise DataError(

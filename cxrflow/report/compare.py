@@ -11,6 +11,7 @@ from typing import Any
 
 from contract.errors import ConfigError
 from contract.record import WITNESSES
+from contract.table import join_names
 from cxrflow.formats import Figures
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
@@ -95,7 +96,7 @@ def _classes(runs: Sequence[Facts]) -> list[Row]:
     names = [run.class_names if run.metrics else () for run in runs]
     if len(set(names)) < 2 and not any(len(each) > 2 for each in names):
         return []
-    return [_text("classes", [", ".join(each[:MOST]) + (", ..." if len(each) > MOST else "") for each in names])]
+    return [_text("classes", [join_names(each[:MOST]) + (", ..." if len(each) > MOST else "") for each in names])]
 
 
 def _text(name: str, cells: list[str]) -> Row:

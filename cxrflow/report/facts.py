@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import read_text
 from contract.golden import Labelled, load_labelled
-from contract.likeness import FILE, load_likeness
+from contract.likeness import FILE, is_unlike, load_likeness
 from contract.record import Chain, Link, Record, read_record
 from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
@@ -181,7 +181,8 @@ def _unlike(path: Path, golden: Labelled) -> int | None:
     if not path.is_file():
         return None
     height, width = golden.pixels.shape[1:]
-    return int((load_likeness(path, height=height, width=width).unlikeness(golden.pixels) > 1).sum())
+    times = load_likeness(path, height=height, width=width).unlikeness(golden.pixels)
+    return sum(map(is_unlike, times.tolist()))
 
 
 def import_sentences(facts: Facts) -> list[str]:

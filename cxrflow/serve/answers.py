@@ -43,8 +43,8 @@ class Answer(BaseModel):
     height: int
     preprocess_ms: float
     device_ms: float  # its share of the batch
-    # How many times its limit the worst measure is: above 1 it is unlike the training images. Null: nobody knows these.
-    unlikeness: float | None
+    unlike: bool | None  # the training images; null: nobody knows these
+    unlikeness: float | None  # how many times its limit the worst measure is; above 1 it is unlike
 
 
 class Classified(BaseModel):
@@ -60,8 +60,8 @@ class Classified(BaseModel):
     height: int
     preprocess_ms: float
     device_ms: float  # its share of the batch
-    # How many times its limit the worst measure is: above 1 it is unlike the training images. Null: nobody knows these.
-    unlikeness: float | None
+    unlike: bool | None  # the training images; null: nobody knows these
+    unlikeness: float | None  # how many times its limit the worst measure is; above 1 it is unlike
 
 
 class Failure(Problem):

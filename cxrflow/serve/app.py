@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from contract.decision import OWN, Choice, Decision
 from contract.errors import ConfigError
+from contract.likeness import is_unlike
 from contract.manifest import DISCLAIMER
 from cxrflow.serve.answers import (
     Answer,
@@ -277,6 +278,7 @@ def _result(
         height=decoded.height,
         preprocess_ms=round(1e3 * decoded.seconds, 3),
         device_ms=round(1e3 * device_s, 3),
+        unlike=None if unlikeness is None else is_unlike(unlikeness),
         unlikeness=unlikeness,
     )
     if isinstance(point, OperatingPoint):

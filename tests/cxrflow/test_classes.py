@@ -83,6 +83,12 @@ def test_the_same_integers_from_training_to_rtl_and_what_they_mean(three: Place)
     assert np.mean(manifest.decision.classes(golden.outputs) == golden.labels) == pytest.approx(test.accuracy)
 
 
+def choice_of(deploy: Path) -> Choice:
+    decision = load_manifest(deploy / "accelerator.json").decision
+    assert isinstance(decision, Choice)
+    return decision
+
+
 def test_the_deploy_folder_answers_with_classes(three: Place) -> None:
     """On the simulated board, too; and the page serves it."""
     deploy, golden = three.run / "deploy" / "pynq-z2", load_labelled(three.run / "export" / "golden.npz")
@@ -100,11 +106,15 @@ def test_the_deploy_folder_answers_with_classes(three: Place) -> None:
             )
             assert list(row["probabilities"].values()) == golden.probability[i].tolist()
             assert row["unlike"] == (row["unlikeness"] > 1)
+    point = json.loads(three("infer", deploy, images[0], "--device", "cpu", "--point", "youden", "--json").out)
+    margin = choice_of(deploy).real_margin(choice_of(deploy).operating_points["youden"])
+    assert point["operating_point"] == {"name": "youden", "class": "VIRUS", "margin": margin}
     explained = three("explain", deploy, images[0], "--device", "cpu", "--class", "VIRUS", "--json")
     assert explained.code == 0 and json.loads(explained.out)["results"][0]["map_of"] == "VIRUS"
     with serving(deploy, devices=("cpu",)) as served:
         answer = served.post("/api/predict", File(images[0].read_bytes())).json()["results"][0]
         assert answer["outputs"] == golden.outputs[at[0]].tolist() and answer["unlikeness"] == rows[0]["unlikeness"]
+        assert answer["unlike"] == rows[0]["unlike"]
 
 
 def test_the_report_shows_each_class(three: Place) -> None:
@@ -204,6 +214,10 @@ def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: 
     assert {path.name for path in folder.iterdir()} == {"evaluation.json", *drawn}
     order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=VIRUS,NORMAL,BACTERIA")
     order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order, and call the labels so")
+    (tmp_path / "new" / "VIRUS").rename(tmp_path / "new" / "fungus")
+    other = three("evaluate", "tiny", "--data", tmp_path / "new", "--all")
+    other.assert_refused("of VIRUS there is none", "was trained for NORMAL, BACTERIA, VIRUS", "keep 'data.classes' so")
+    assert "Correct 'data.classes'" not in other.err
 
 
 def test_another_order_or_number_of_classes_is_another_run(three: Place) -> None:

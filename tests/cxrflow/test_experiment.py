@@ -234,6 +234,16 @@ def test_the_network_has_a_logit_for_each_of_several_classes(tmp_path: Path) -> 
         ("", ", outputs: 4", ["e.yaml: 'network.outputs' is 4, but 'data.classes' names 3 classes, which needs 3"]),
         (", positive: VIRUS", "", ["'classes' names the classes, so 'positive' and 'negative' say nothing"]),
         (", blank: negative", "", ["'blank' is negative, but with 'classes' it can only be refuse or drop"]),
+        (
+            "",
+            "}\ntrain: {operating_point: youden",
+            ["e.yaml: 'train.operating_point' is youden, a threshold of one logit"],
+        ),
+        (
+            "",
+            "}\ntrain: {one_class: FUNGUS",
+            ["'train.one_class' is 'FUNGUS', expected one", "here are NORMAL, BACTERIA"],
+        ),
     ],
 )
 def test_classes_that_contradict_another_field(data: str, network: str, words: list[str], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from driver.accelerator import Accelerator
 from driver.explain import explain
 from tests import dicom_files
 from tests.cxrflow.conftest import Place
-from tests.deploy_folder import write_classes, write_deploy, write_integers
+from tests.deploy_folder import write_classes, write_deploy, write_integers, write_likeness
 from tests.integer_networks import random_integer_network
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
 
@@ -203,6 +203,23 @@ class TestAnswers:
                 asked = list(pool.map(lambda path: served.post(path, File(png(noise()))), paths))
         for i, reply in enumerate(asked):
             assert reply.json()["results"][0]["logit"] == want[i % 2]
+
+
+def test_an_answer_says_whether_its_image_is_unlike(tmp_path: Path) -> None:
+    """Of one logit, of classes, and of a folder that does not know."""
+    write_deploy(tmp_path / "one")
+    write_deploy(tmp_path / "none")
+    write_classes(tmp_path / "three", ["a", "b", "c"])
+    plain = np.random.default_rng(0).integers(90, 110, (9, 28, 28), dtype=np.uint8)
+    files = [File(png(plain[0])), File(png(noise(28, 7)))]
+    for name in ("one", "three"):
+        write_likeness(tmp_path / name, plain)
+    with serving(*(tmp_path / name for name in ("one", "three", "none")), devices=("cpu",)) as served:
+        for name in ("one", "three"):
+            rows = served.post(f"/api/predict?run={name}", *files).json()["results"]
+            assert [row["unlike"] for row in rows] == [False, True] == [row["unlikeness"] > 1 for row in rows]
+        (row,) = served.post("/api/predict?run=none", files[1]).json()["results"]
+        assert row["unlike"] is None and row["unlikeness"] is None
 
 
 class TestClasses:

@@ -100,6 +100,18 @@ def test_classes_that_are_not_listed_are_left_out_and_counted(tmp_path: Path) ->
     refused(root, "all classes, NORMAL, BACTERIA, FUNGUS", "of FUNGUS there is none", classes=(*THREE[:2], "FUNGUS"))
 
 
+def test_what_the_list_does_to_the_division_is_said(tmp_path: Path) -> None:
+    """PNEUMONIA in the list switches it off; two names for one kind leave it open which is meant."""
+    root = write(tmp_path / "r", release_files())
+    words = "As PNEUMONIA is listed, file names do not divide it: leave PNEUMONIA out"
+    refused(root, "of BACTERIA there is none", words, classes=(*THREE, "PNEUMONIA"))
+    for listed in (("normal", "bacteria", "Bacterial", "virus"), ("normal", "virus", "Viral Pneumonia")):
+        with pytest.raises(DataError, match=rf"'data.classes' lists {listed[1]} and {listed[2]}, which both are that"):
+            load(root, classes=listed)
+    names = ("bacteria", "bacterial", "x")  # where nothing is divided, labels may be called so
+    assert load(kinds_folder(tmp_path / "f", names), classes=names).class_names == names
+
+
 def kinds_folder(root: Path, names: tuple[str, ...]) -> Path:
     files = {f"{name}/p{at}{i}.png": png(100 * at + i) for at, name in enumerate(names) for i in range(20)}
     return write(root, files)
@@ -205,7 +217,7 @@ class TestMedMnist:
         with pytest.raises(DataError, match=r"expected pneumoniamnist: .*; list its own classes, ") as caught:
             load(path)
         assert "data.positive" not in str(caught.value)  # which would be refused: there are four
-        refused(path, "no class 'retina'", "'drusen', 'normal', so list these", classes=("drusen", "normal", "retina"))
+        refused(path, "no class 'retina'", "drusen, normal, so list these", classes=("drusen", "normal", "retina"))
 
     def test_breast_has_its_own_two(self, tmp_path: Path) -> None:
         path = self.set_of(tmp_path, "breastmnist", 2)
@@ -215,6 +227,14 @@ class TestMedMnist:
         refused(path, how, classes=("normal", "malignant"))
         data = load(path, classes=("normal, benign", "malignant"))
         assert data.class_names == ("normal, benign", "malignant") and data.test.labels.tolist() == [1, 0] * 4
+
+    def test_a_file_of_ones_own_is_not_called_official(self, tmp_path: Path) -> None:
+        mine = load(self.set_of(tmp_path, "mine", 5), classes=tuple("01234"))
+        assert mine.source == "mine.npz" and "MedMNIST" not in " ".join(mine.report.notes)
+        assert any(note.startswith("The file's own splits are used as they are") for note in mine.report.notes)
+        known = load(self.set_of(tmp_path, "tissuemnist_64", 8), classes=("Leukocytes", "Podocytes"))
+        assert known.source == "MedMNIST tissuemnist_64.npz"
+        assert "'Collecting Duct, Connecting Tubule', Distal Convoluted Tubule" in " ".join(known.report.notes)
 
     def test_colour_becomes_gray_where_that_is_asked_for(self, tmp_path: Path) -> None:
         """The gray of a colour file; the set has its own names."""
@@ -325,6 +345,9 @@ def test_phantoms_of_two_named_classes_are_those_of_ever_and_of_four_are_refused
     np.testing.assert_array_equal(plain.val.labels, named.val.labels)
     with pytest.raises(ConfigError, match="lists 4 classes, but phantoms are drawn in two or three"):
         make_phantoms(**few, classes=("a", "b", "c", "d"))  # type: ignore[arg-type]
+    for wrong in (("VIRUS", "BACTERIA", "NORMAL"), ("ill", "no finding"), ("PNEUMONIA", "other", "more")):
+        with pytest.raises(ConfigError, match=rf"in that order: {wrong[0]} as normal, .* means healthy first"):
+            make_phantoms(**few, classes=wrong)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="n_test_patients is 2, but every class needs a patient; give at least 3"):
         make_phantoms(**{**few, "n_test_patients": 2}, classes=THREE)  # type: ignore[arg-type]
 

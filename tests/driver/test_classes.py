@@ -97,6 +97,10 @@ class TestMaps:
                 assert found.differences.ravel().tolist() == (outputs[0, k] - outputs[1:, k]).tolist()
             assert set(found.arrays()) > {"outputs", "target", "logit"}
             assert [class_number(NAMES, text) for text in ("VIRUS", "2", "0")] == [2, 2, 0]
+            assert [class_number(["a b", "Virus", "virus"], text) for text in ("A_B", "virus", "Virus")] == [0, 2, 1]
+            assert class_number(NAMES, "bacteria") == 1
+            with pytest.raises(ConfigError, match="expected one of 'normal, benign', x, X, or its number"):
+                class_number(["normal, benign", "x", "X"], "VIRUS")
             for text in ("3", "-1", "viral", "\u0663", "9" * 5000):
                 with pytest.raises(ConfigError, match="expected one of NORMAL, BACTERIA, VIRUS, or its number"):
                     class_number(NAMES, text)
@@ -192,7 +196,14 @@ def test_an_operating_point_that_is_asked_for(
             assert explain(accelerator, PIXELS[at], point=other).target == want[at]
     paths, given = files(tmp_path, at + 1), ["--folder", str(folder), "--device", "cpu"]
     assert main(["infer", *given, *paths, "--point", other, "--csv", str(table)]) == 0
-    assert f"Operating point: {other}; --point takes {own}, too." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    if several:
+        assert isinstance(decision, Choice)
+        point = decision.operating_points[other]
+        what = f"{NAMES[point.label]} against the rest, margin {decision.real_margin(point):.4g}"
+        assert f"Operating point: {other} ({what}); --point takes {own}, too." in said
+    else:
+        assert f"Operating point: {other}; --point takes {own}, too." in said
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["class"] for row in rows] == answers.names[: at + 1]

@@ -144,7 +144,7 @@ const share = (result) => {
 };
 const logit = (result) => (several(result) ? result.outputs[result.label] ?? result.outputs[0] : result.logit);
 const unlike = (result) =>
-  result.unlikeness > 1
+  result.unlike
     ? `It is unlike the training images (${result.unlikeness.toPrecision(3)} times the limit): the answer may mean nothing.`
     : "";
 const real = (value) => value?.toPrecision(4).replace("-", "\u2212") ?? "not finite";
