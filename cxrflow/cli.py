@@ -61,14 +61,24 @@ Fields = Annotated[
 ]
 Name = Annotated[str | None, typer.Option("--name", help="Name of the run; replaces the experiment's.")]
 AnotherBoard = Annotated[str | None, typer.Option("--board", help="Board to build for; replaces the experiment's.")]
+
+
+def _clock(value: float | None) -> float | None:
+    """Refuse what is no clock; of nan, a range of Typer's says that it is too great."""
+    if value is not None and not 1 <= value <= 1000:
+        raise ConfigError(f"--clock-mhz is {value:g}, expected 1 to 1000 MHz.")
+    return value
+
+
 Clock = Annotated[
-    float | None, typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", min=1, max=1000)
+    float | None,
+    typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", callback=_clock),
 ]
 Format = Annotated[str, typer.Option("--format", help=HELP)]
 Vector = Annotated[
     Path | None, typer.Option("--figures", help="Also write the curves as SVG and PDF into this folder.")
 ]
-Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001)]
+Idle = Annotated[float, typer.Option("--idle-minutes", help="How long Vivado may be silent.", min=0.001, max=1e6)]
 Wave = Annotated[
     Path | None, typer.Option("--wave", help="Waveform of the first images, FST, and views for GTKWave, Surfer.")
 ]
@@ -533,8 +543,9 @@ def verify(
     from cxrflow.verify import FAILED, NOT_RUN, checks_of, exit_code, write_junit
     from cxrflow.verify import verify as outcomes_of
 
-    if not (folder / "accelerator.json").exists():
-        folder = referred_run(folder, runs)
+    named = referred_run(folder, runs)
+    if not (folder / "accelerator.json").exists() and (named.exists() or not folder.exists()):
+        folder = named
     spare([artifacts, *([] if junit is None else [junit])], [folder], option="--artifacts or --junit")
     outcomes = []
     with checks_of(folder, keep=artifacts, gates=gates) as checks:
@@ -684,6 +695,7 @@ def sweep_run(
     workers: Annotated[int, typer.Option(min=1, help="Trials at a time, each on one thread.")] = os.cpu_count() or 1,
     address: Annotated[str | None, typer.Option(help="Ray cluster to run on, as in `ray start`.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Also a grid of more than 10,000 runs.")] = False,
+    fields: Fields = None,
     form: Format = "table",
 ) -> None:
     """Run what is left of a sweep: train, compile, then Yosys for the front; table, figures and sweep.html."""
@@ -692,7 +704,16 @@ def sweep_run(
 
     require(form)
     console = Console()
-    found = command.run(file, runs=runs, data=data, workers=workers, address=address, yes=yes, console=console)
+    found = command.run(
+        file,
+        runs=runs,
+        data=data,
+        workers=workers,
+        address=address,
+        yes=yes,
+        fields=fields or (),
+        console=console,
+    )
     _show_points(*found, form)
 
 

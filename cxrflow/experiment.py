@@ -8,7 +8,7 @@ import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -42,6 +42,7 @@ MAX_CLASS_NAME = 60  # letters
 READ_BY_SOURCES = ("label", "label_table", "positive", "negative", "uncertain", "blank", "classes", "colour")
 EXAMPLE = "Compare with experiments/w8a8.yaml."
 REFERENCE = "docs/experiment-file.md"
+ROOTS = {"Experiment": "the-experiment-file", "Sweep": "the-sweep-file"}  # class of a file -> its part of the reference
 
 
 PLAIN_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -387,25 +388,33 @@ def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAM
     """Say of one thing that is wrong what was found, what was expected and what to do."""
     # A misspelled field comes first: it is also why another one seems to be missing.
     first = min(err.errors(), key=lambda error: error["type"] != "extra_forbidden")
-    location, section = _known_location(model, [str(part) for part in first["loc"]])
-    known = (part if part.isidentifier() and len(part) <= 60 else _shortened(part) for part in location)
+    location, section, heading = _known_location(model, [str(part) for part in first["loc"]])
+    plain = (all(map(str.isidentifier, part.split("."))) and len(part) <= 60 for part in location)
+    known = (part if is_plain else _shortened(part) for part, is_plain in zip(location, plain, strict=True))
     where = ".".join(known) or "the file"
+    reference = f"{REFERENCE}{_anchor(model, heading)}"
     if first["type"] == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], section.model_fields, n=1, cutoff=0.5)
         advice = f"did you mean '{near[0]}'?" if near else f"valid here are {', '.join(section.model_fields)}."
-        return f"'{where}' is not a known field; {advice} {REFERENCE}{_anchor(model, location[:-1])} has them all."
+        return f"'{where}' is not a known field; {advice} {reference} has them all."
     if first["type"] == "missing":
         return f"'{where}' is missing. {example}"
     if first["type"] == "value_error":
         said = f"{str(first['ctx']['error']).rstrip('.')}."
-        return f"'{where}': {said}" if location else said  # of several fields, which the sentence names
+        if not location:  # of several fields, which the sentence names
+            return said
+        of_one = model.__name__ in ROOTS and len(heading) < len(location)
+        return f"'{where}': {said}" + (f" {reference} has every field." if of_one else "")
     if first["type"] == "model_type":
         expected = f"expected fields such as {', '.join(list(section.model_fields)[:3])}"
+    elif first["type"] == "too_short":
+        expected = f"expected at least {first['ctx']['min_length']} in it"
     else:
         expected = (
             first["msg"].replace("Input should be", "expected").replace("String should have", "expected a text of")
         )
-    return f"'{where}' is {_shortened(first['input'])}, {expected}. {example}"
+    advice = example if model.__name__ not in ROOTS else f"{reference} has every field."
+    return f"'{where}' is {_shortened(first['input'])}, {expected}. {advice}"
 
 
 def refusal(raw: Mapping[str, Any]) -> str | None:
@@ -419,7 +428,7 @@ def refusal(raw: Mapping[str, Any]) -> str | None:
 
 def _anchor(model: type[BaseModel], sections: Sequence[str]) -> str:
     """Return the part of the reference that is about a section of a file."""
-    part = "".join(sections) or {"Experiment": "the-experiment-file", "Sweep": "the-sweep-file"}.get(model.__name__, "")
+    part = "".join(sections) or ROOTS.get(model.__name__, "")
     return f"#{part}" if part else ""
 
 
@@ -443,17 +452,33 @@ def _shortened(value: object) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def _known_location(model: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel]]:
-    """Return the path of fields that `location` names, and the section it ends in, without pydantic's own additions."""
-    known = []
-    for part in location:
+def _known_location(model: type[BaseModel], location: list[str]) -> tuple[list[str], type[BaseModel], list[str]]:
+    """Return what `location` names, without pydantic's own additions.
+
+    Returns:
+        The path of fields, and of names in a table, such as a sweep's fields; the section that it ends in; and the
+        path of the sections alone, as the reference has them.
+    """
+    known, heading = [], []
+    parts = iter(location)
+    for part in parts:
         known.append(part)
         field = model.model_fields.get(part)
-        section = None if field is None else _section(field.annotation)
+        if field is None:
+            break
+        if _is_table(field.annotation) and (name := next(parts, None)) is not None:
+            known.append(name)
+        section = _section(field.annotation)
         if section is None:
             break
         model = section
-    return known, model
+        heading.append(part)
+    return known, model, heading
+
+
+def _is_table(annotation: Any) -> bool:
+    """Whether a field holds values by names that are no fields."""
+    return get_origin(annotation) is dict or any(map(_is_table, get_args(annotation)))
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:

@@ -29,7 +29,7 @@ def overrides(fields: Sequence[str], model: type[BaseModel], *, inside: str = "d
         inside: the section that a name without a dot is in, unless it is a field of `model` itself.
 
     Raises:
-        ConfigError: one is no KEY=VALUE, is a field of another section, or two set one field.
+        ConfigError: one is no KEY=VALUE, is a field of another section, has no YAML, or two set one field.
     """
     found: dict[tuple[str, ...], Any] = {}
     for text in fields:
@@ -47,11 +47,12 @@ def overrides(fields: Sequence[str], model: type[BaseModel], *, inside: str = "d
                     f"{other}.{path[-1]}=VALUE."
                 )
         if (earlier := next((one for one in found if one[: len(path)] == path[: len(one)]), None)) is not None:
+            beside = "" if earlier == path else f", with '{'.'.join(earlier)}'"
             raise ConfigError(
-                f"'{'.'.join(path)}' is set twice, beside '{'.'.join(earlier)}': by --set, or by --board, --clock-mhz, "
-                "--name or --data, which set a field, too. Give it once."
+                f"'{'.'.join(path)}' is set twice{beside}: by --set, or by --board, --clock-mhz, --name or --data, "
+                "which set a field, too. Give it once."
             )
-        found[path] = _value(value, _annotation(model, path)) if value else None
+        found[path] = _value(".".join(path), value, _annotation(model, path)) if value else None
     return list(found.items())
 
 
@@ -107,10 +108,13 @@ def _takes_text(annotation: Any) -> bool:
     return annotation in (str, Path)
 
 
-def _value(text: str, annotation: Any) -> Any:
+def _value(name: str, text: str, annotation: Any) -> Any:
     if _takes_text(annotation):
         return text
     try:
         return parsed(text)
-    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError):  # of the library's constructors
-        return text  # refused with what is expected there
+    except (YAMLError, RecursionError, ValueError, TypeError, AttributeError) as err:  # of the library's constructors
+        raise ConfigError(
+            f"--set '{name}' is {text[:60]!r}, which is no YAML, expected what the file would have there. Look whether "
+            "every bracket and quote is closed."
+        ) from err

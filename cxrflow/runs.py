@@ -254,7 +254,7 @@ def require_stage(
     stamp = require_files(folder, row.command)
     if stamp.experiment != experiment:
         raise ConfigError(
-            f"{folder} was made for another experiment: {difference(stamp.experiment, experiment)}. "
+            f"{folder} was made for another experiment: {difference(stamp.experiment, experiment, most=4)}. "
             f"{_another_experiment(run, row.command, stages)}"
         )
     if (before := stale(run, board, name, stages)) is not None:
@@ -376,18 +376,25 @@ def _check_files(folder: Path, stamp: Stamp) -> None:
         )
 
 
-def difference(old: Any, new: Any, where: str = "") -> str:
-    """Name the first thing that differs between two nested dicts, with its values where people can read them."""
+def difference(old: Any, new: Any, *, most: int = 1) -> str:
+    """Name the first things that differ between two nested dicts, with their values where people can read them."""
+    found = list(_differences(old, new, ""))
+    more = f", and {len(found) - most} more" if len(found) > most > 1 else ""
+    return "; ".join(found[:most]) + more
+
+
+def _differences(old: Any, new: Any, where: str) -> Iterator[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
-                return difference(old.get(name), new.get(name), f"{where}.{name}" if where else name)
+                yield from _differences(old.get(name), new.get(name), f"{where}.{name}" if where else name)
+        return
     shown = [str(value) for value in (old, new)]
     unreadable = any(isinstance(value, dict) for value in (old, new)) or any(
         len(text) == 64 or len(text) > LONGEST_TEXT for text in shown
     )
     where = where[:LONGEST_TEXT]
-    return f"{where} has changed" if unreadable else f"{where} was {shown[0]}, now {shown[1]}"
+    yield f"{where} has changed" if unreadable else f"{where} was {shown[0]}, now {shown[1]}"
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:

@@ -31,6 +31,7 @@ from contract.scratch import scratch
 from contract.table import shown
 from cxrflow.runs import MISMATCH, require_layout, require_stage, writing
 from driver.accelerator import TIMEOUT_S, Accelerator, board_missing
+from driver.link import BITSTREAM
 from driver.package import open_package
 from driver.reference import Reference
 
@@ -192,7 +193,13 @@ class _Deploy:
             raise
 
     def board(self) -> str:
-        if why := board_missing(open_package(self.folder)):
+        try:
+            why = board_missing(open_package(self.folder))
+        except ArtifactError as err:
+            if not (self.folder / BITSTREAM).exists():
+                raise NotRunError("the folder has no bitstream") from err
+            raise
+        if why is not None:
             raise NotRunError(why)
         return self.on("board")
 
@@ -498,7 +505,11 @@ def checks_of(folder: Path, *, keep: Path, gates: bool = False) -> Iterator[list
         return
     if not (folder / "experiment.yaml").is_file():
         what = (
-            "is an archive: unpack it first" if folder.is_file() else "has no experiment.yaml and no accelerator.json"
+            "is an archive: unpack it first"
+            if folder.is_file()
+            else "has no experiment.yaml and no accelerator.json"
+            if folder.exists()
+            else "is not there"
         )
         raise ConfigError(f"{folder} {what}, expected a run or a deploy folder. Give one, such as runs/demo.")
     from cxrflow.console import Console

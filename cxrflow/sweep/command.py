@@ -20,10 +20,18 @@ COPY = "sweep.yaml"  # of the file, beside its results
 
 
 def run(
-    file: Path, *, runs: Path, data: Path | None, workers: int, address: str | None, yes: bool, console: Console
+    file: Path,
+    *,
+    runs: Path,
+    data: Path | None,
+    workers: int,
+    address: str | None,
+    yes: bool,
+    fields: Sequence[str],
+    console: Console,
 ) -> tuple[Path, list[dict[str, Any]], list[ArtifactError]]:
     """Do what is left of a sweep; return its folder, its front, and what is wrong with damaged trials."""
-    sweep, base = load_sweep(file, data=data, yes=yes)
+    sweep, base = load_sweep(file, data=data, yes=yes, fields=fields)
     folder = runs / sweep.name
     spare([folder], base.data.files, option="--runs")
     with locked(folder), writing(folder):

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import math
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, Validat
 from contract.errors import ConfigError
 from contract.fields import Fields
 from cxrflow.experiment import REFERENCE, Experiment, PlainName, explain, load_experiment, read_fields, resolved
+from cxrflow.overrides import overrides
 
 EXAMPLE = "Compare with experiments/sweep-bits.yaml."
 MANY = 10_000  # points that nobody asks for by accident
@@ -222,20 +223,27 @@ def plain(value: object) -> str:
     return "".join(c if c.isalnum() or c in ".-" else "-" for c in text)
 
 
-def load_sweep(path: Path, *, data: Path | None = None, yes: bool = False) -> tuple[Sweep, Experiment]:
+def load_sweep(
+    path: Path, *, data: Path | None = None, yes: bool = False, fields: Sequence[str] = ()
+) -> tuple[Sweep, Experiment]:
     """Read a sweep file and its experiment, and check every point: of a search, every choice with every other.
 
     Args:
         path: the YAML file.
         data: replaces the experiment's data source.
         yes: allows a grid of more than MANY points.
+        fields: KEY=VALUE, each of which replaces a field of the experiment that does not vary.
 
     Raises:
-        ConfigError: a field is unknown or wrong, the grid is empty or huge, or a point is not allowed.
+        ConfigError: a field is unknown, wrong, or set and varies, the grid is empty or huge, or a point is not allowed.
     """
     sweep = parse_sweep(path).beside(path.parent)
     beside = path.parent / sweep.experiment
-    base = load_experiment(beside if beside.exists() else sweep.experiment, data=data)
+    for changed, _ in overrides(fields, Experiment):
+        name = ".".join(changed)
+        if any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in sweep.fields):
+            raise ConfigError(f"--set names '{name}', which varies in {path}. Change it there.")
+    base = load_experiment(beside if beside.exists() else sweep.experiment, data=data, fields=fields)
     if base.model is not None:
         raise ConfigError(
             f"{path} is about {sweep.experiment}, an imported network, which is not trained here and so cannot vary. "

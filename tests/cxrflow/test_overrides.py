@@ -77,16 +77,24 @@ def test_nothing_behind_the_sign_leaves_a_field_out(tmp_path: Path) -> None:
     ("fields", "words"),
     [
         (["build.stream_bit=32"], ["'build.stream_bit' is not a known field; did you mean 'stream_bits'?"]),
-        (["build.stream_bits=24"], ["'build.stream_bits' is 24, expected 8, 16, 32, 64 or 128"]),
+        (
+            ["build.stream_bits=24"],
+            ["'build.stream_bits' is 24, expected 8, 16, 32, 64 or 128. docs/experiment-file.md#build"],
+        ),
         (["build.stream_bits=128"], ["DMA of pynq-z2 has 64"]),
         (["stream_bits=32"], ["a field of 'build', not of 'data'. Give it as build.stream_bits=VALUE."]),
         (["build.clk_ns"], ["--set is 'build.clk_ns', expected FIELD=VALUE"]),
         (["=3"], ["--set is '=3'"]),
         (["build..x=3"], ["--set is 'build..x=3'"]),
         (["build.clk_ns.x=3"], ["has no fields"]),
-        (["build.clk_ns=5", "build.clk_ns=6"], ["'build.clk_ns' is set twice"]),
-        (["build.budget.lut=0.5", "build.budget={lut: 0.6}"], ["set twice"]),
+        (["build.clk_ns=5", "build.clk_ns=6"], ["'build.clk_ns' is set twice: by"]),
+        (["build.budget.lut=0.5", "build.budget={lut: 0.6}"], ["'build.budget' is set twice, with 'build.budget.lut'"]),
         (["seed=1", "data.seed=1"], ["'data.seed' is set twice"]),
+        (
+            ["network.hidden=[64, 32"],
+            ["'network.hidden' is '[64, 32', which is no YAML", "bracket and quote is closed"],
+        ),
+        (["build.board=zcu105"], ["known are pynq-z2", "docs/experiment-file.md#build has every field."]),
         (["network.hidden=[1, &a [*a]]"], ["'network.hidden'"]),
         (["network.hidden=" + "[" * 5000], ["'network.hidden'"]),
         (["build.target_fps=" + "9" * 9000], ["'build.target_fps'"]),
@@ -133,6 +141,21 @@ def test_every_command_that_takes_an_experiment_takes_changes() -> None:
         assert wanted <= parameters, name
     commands: Any = typer.main.get_command(app)
     assert "--set" in {o for p in commands.commands["data"].commands["check"].params for o in p.opts}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "build x.yaml --clock-mhz nan", "build x.yaml --clock-mhz inf", "build x.yaml --clock-mhz 0.5",
+        "bitstream x.yaml --idle-minutes nan", "bitstream x.yaml --idle-minutes inf", "sensitivity x --loss nan",
+    ],
+)  # fmt: skip
+def test_what_is_no_number_of_its_range_is_refused_by_its_option(bare: Place, words: str) -> None:
+    option, value = words.split()[2:]
+    done = bare(*words.split())
+    assert done.code == 2 and option in done.err, done.err
+    if option == "--clock-mhz":
+        assert done.err == f"error: --clock-mhz is {value}, expected 1 to 1000 MHz.\n"
 
 
 def test_a_build_from_the_command_line(finished: Place) -> None:

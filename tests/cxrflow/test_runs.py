@@ -322,6 +322,14 @@ def test_difference(old: dict[str, Any], new: dict[str, Any], text: str) -> None
     assert difference(old, new) == text
 
 
+def test_several_differences_are_named_and_many_are_counted() -> None:
+    old, new = {"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 2, "c": 2}, "d": 4}
+    assert difference(old, new) == "a.b was 1, now 2"
+    assert difference(old, new, most=4) == "a.b was 1, now 2; d was 3, now 4"
+    many = {str(n): n for n in range(9)}
+    assert difference(many, {}, most=2) == "0 was 0, now None; 1 was 1, now None, and 7 more"
+
+
 def test_the_stamp_says_what_the_stage_is(tmp_path: Path) -> None:
     make(tmp_path / "stage")
     stamp = json.loads((tmp_path / "stage" / "stage.json").read_text(encoding="utf-8"))

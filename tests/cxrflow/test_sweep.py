@@ -89,7 +89,7 @@ class TestFile:
             ({"grid": {"netwrk.weight_bits": [1]}}, "has no section 'netwrk'"),
             ({"grid": {"network.weight_bits": [1, 9]}}, "weight_bits 9: .*widths are 1..8"),
             ({"grid": {}}, "'grid'.*at least 1"),
-            ({"grid": {"network.act_bits": []}}, "at least 1"),
+            ({"grid": {"network.act_bits": []}}, r"'grid\.network\.act_bits' is \[\], expected at least 1 in it"),
             ({"grid": None}, "exactly one of 'grid' and 'search'"),
             (
                 {"grid": {"train.seed": list(range(101)), "train.epochs": list(range(1, 101))}},
@@ -107,7 +107,12 @@ class TestFile:
                 {"grid": {"network": [{"hidden": [8]}]}},
                 "'network' is no field with its section, such as network.weight_",
             ),
-            ({"grid": {"network.act_bits": 4}}, "found 4, expected a list of values"),
+            (
+                {"grid": None, "search": {"trials": 3, "space": {"train.lr": {"lwo": 1}}}},
+                r"'search\.space\.train\.lr\.lwo' is not a known field; did you mean 'low'\?.*#searchspace has",
+            ),
+            ({"limits": {"lut": -1}}, r"greater than 0\. docs/experiment-file\.md#limits has every field"),
+            ({"grid": {"network.act_bits": 4}}, r"'grid\.network\.act_bits': found 4, expected a list of values"),
             ({"grid": {"train.lr": [date(2020, 1, 2)]}}, "found a date, expected numbers"),
             ({"grid": {"network.act_bits": [4, 2, 4]}}, "4 is there more than once"),
             (
@@ -263,6 +268,17 @@ def test_a_point_that_cannot_be_is_refused_before_anything_is_trained(fields: di
     for content in ({"grid": fields}, {"grid": None, "search": {"trials": 3, "space": space}}):
         with pytest.raises(ConfigError, match=r"the point .*(lists 2 widths|cannot become hardware)"):
             load_sweep(written(tmp_path, **content))
+
+
+def test_a_field_that_does_not_vary_can_be_set(tmp_path: Path) -> None:
+    """In every point; one that varies, in whole or in part, has its values in the file."""
+    sweep, base = load_sweep(written(tmp_path), fields=["train.epochs=7", "val_fraction=0.25"])
+    for point in sweep.points():
+        found = point.experiment(base)
+        assert (found.train.epochs, found.data.val_fraction) == (7, 0.25)
+    for name, grid in (("network.act_bits", GRID), ("build.budget.lut", {"build.budget": [{"lut": 0.5}]})):
+        with pytest.raises(ConfigError, match=f"'{name}', which varies in .*sweep.yaml. Change it there"):
+            load_sweep(written(tmp_path, grid=grid), fields=[f"{name}=0.5"])
 
 
 def test_a_relative_path_is_meant_beside_the_file(tmp_path: Path) -> None:

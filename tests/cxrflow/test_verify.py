@@ -205,13 +205,18 @@ def test_of_a_deploy_folder_every_device_is_held_and_a_file_that_is_none_fails(p
     called = place("verify", alone)
     assert called.code == 0 and list(lines(called)) == [s for s in STAGES if s.startswith("deploy/")]
     change_npz(alone / "reference.npz", "weights")
+    called = place("verify", alone)
+    assert failed(called) == {"deploy/files", "deploy/cpu", "deploy/sim"}
+    assert lines(called)["deploy/board"][0] == "not run"  # without a bitstream there is nothing to run, damaged or not
+    (alone / "accelerator.bit").touch()
     assert failed(place("verify", alone)) == {"deploy/files", "deploy/cpu", "deploy/sim", "deploy/board"}
+    (alone / "accelerator.bit").unlink()
     resealed(alone, "reference.npz")
     called = place("verify", alone)
     assert "deploy/cpu" in failed(called) and called.code == 1
     (alone / "accelerator.json").write_text("[" * 100_000)
     called = place("verify", alone)
-    assert len(failed(called)) == 4 and called.code == 2
+    assert len(failed(called)) == 3 and called.code == 2
 
 
 def test_what_verilator_refuses_keeps_its_log(place: Place) -> None:
@@ -263,7 +268,9 @@ def test_a_missing_tool_is_not_a_pass(place: Place, missing: str) -> None:
 
 
 def test_what_is_no_run_and_no_stage_is_refused(place: Place) -> None:
-    place("verify", "nowhere").assert_refused("nowhere", "a run or a deploy folder")
+    place("verify", "nowhere").assert_refused("runs/nowhere is not there, expected a run or a deploy folder")
+    (place.folder / "here").mkdir()
+    place("verify", "here").assert_refused("error: here has no experiment.yaml and no accelerator.json")
     place("verify", "runs/tiny/deploy/pynq-z2.tar.gz").assert_refused("unpack")
     place("verify", "tiny", "--require", "rtl").assert_refused("rtl", "simulate/stalls")
     place("verify", "tiny", "--junit", "runs/tiny/train/metrics.json").assert_refused("metrics.json")
