@@ -31,6 +31,7 @@ from contract.values import BIPOLAR, PIXELS, VALUES
 
 SCHEMA = 2
 MAX_DIMENSIONS = 4  # of a stream's shape
+MAX_FED_SIDES = 8  # of what an imported file reads
 MAX_NAME = 100  # characters of a class's name
 RESULT = "int32"  # what every result is to software, however few bytes it has on the stream
 DISCLAIMER = "Research use only, not a medical device."
@@ -83,6 +84,7 @@ class Manifest:
     provenance: dict[str, Any]  # run, git commit, dataset fingerprint, test metrics
     rule: InputRule | None = None  # what makes the network's integers of what is fed; None: these are fed
     head: Head | None = None  # what the integers of an imported network stand for; None: it was trained here
+    fed_shape: list[int] | None = None  # of one input, as the imported file has it; None: that of `input`
 
     @property
     def classes(self) -> list[str]:
@@ -243,7 +245,7 @@ def _check_streams(hardware: Hardware, image: Input, outputs: int) -> None:
 
 
 def _manifest(raw: object) -> Manifest:
-    later = {"rule": None, "head": None}  # older folders have none
+    later = {"rule": None, "head": None, "fed_shape": None}  # older folders have none
     record = _record({**later, **raw} if isinstance(raw, dict) else raw, Manifest, "")
     for name, value in record.items():
         _bounded(value, name)
@@ -281,6 +283,7 @@ def _manifest(raw: object) -> Manifest:
         raise _FieldError(f"class_names is {shortened(names)}, expected names that differ")
     record["rule"] = _rule(record["rule"], record)
     record["head"] = _head(record["head"], record)
+    _check_fed_shape(record["fed_shape"], record)
     record["hardware"] = _hardware(record["hardware"])
     manifest = Manifest(**record)
     if manifest.hardware is not None:
@@ -366,6 +369,16 @@ def _rule(raw: object, manifest: dict[str, Any]) -> InputRule | None:
     if (bipolar and count != 1) or not values.low <= record["low"] <= greatest:
         raise _FieldError(f"rule gives {record['low']} and {count} more, expected values of {values}")
     return InputRule(record["reads"], record["datatype"], record["low"], thresholds)
+
+
+def _check_fed_shape(raw: object, manifest: dict[str, Any]) -> None:
+    if raw is None:
+        return
+    _is(raw, list, "fed_shape")
+    sides = _numbers(raw, "fed_shape", None, int)
+    size = manifest["height"] * manifest["width"] * manifest["channels"]
+    if len(sides) > MAX_FED_SIDES or any(side < 1 for side in sides) or prod(sides) != size:
+        raise _FieldError(f"fed_shape is {shortened(raw)}, expected sides with the product {size}")
 
 
 def _head(raw: object, manifest: dict[str, Any]) -> Head | None:

@@ -7,7 +7,7 @@ the order of the data, which no graph with a cycle has. Needs onnx, so no deploy
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,9 +43,9 @@ def load_onnx(path: Path, *, advice: str = "Export the network again.") -> Model
         content = path.read_bytes() if size <= MAX_BYTES else b""
     except OSError as err:
         raise ArtifactError(f"{path} cannot be read ({err.strerror}). {advice}") from err
+    if size > MAX_BYTES:
+        raise ArtifactError(f"{path} has {size:,} bytes, expected {MAX_BYTES:,} at most. {advice}")
     try:
-        if size > MAX_BYTES:
-            raise ValueError(f"it has {size:,} bytes, expected {MAX_BYTES:,} at most")
         _Count().walk(memoryview(content), ModelProto.DESCRIPTOR, 0)
         model = ModelProto.FromString(content)
         _check(model)
@@ -139,6 +139,7 @@ def _check(model: ModelProto) -> None:
     for tensor in graph.initializer:
         _check_tensor(tensor)
     for node in graph.node:
+        _require_once(f"attributes of node {_name(node)}", node.attribute)
         for attribute in node.attribute:
             if attribute.HasField("g") or len(attribute.graphs) or attribute.HasField("sparse_tensor"):
                 raise ValueError(f"node {_name(node)} holds a graph of its own, expected plain numbers")
@@ -181,7 +182,9 @@ _BITS = {
 
 
 def _check_order(graph: GraphProto) -> None:
-    """Stop unless each tensor is made once, and before it is read."""
+    """Stop unless each tensor is made once, and before it is read; a constant may be named as an input, too."""
+    for what, found in (("constants", graph.initializer), ("inputs", graph.input)):
+        _require_once(what, found)
     made = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input} | {""}
     for node in graph.node:
         for name in node.input:
@@ -194,6 +197,15 @@ def _check_order(graph: GraphProto) -> None:
     for value in graph.output:
         if value.name not in made:
             raise ValueError(f"nobody makes the output {value.name[:60]!r}")
+
+
+def _require_once(what: str, found: Iterable[Any]) -> None:
+    """Stop at two of one name: readers differ in which of them they take. Raises ValueError."""
+    names = set[str]()
+    for one in found:
+        if one.name in names:
+            raise ValueError(f"two {what} are called {one.name[:60]!r}, expected different names")
+        names.add(one.name)
 
 
 def _name(node: Any) -> str:

@@ -4,6 +4,7 @@ Where the file has a quantizer in front of its first layer, the host is that qua
 thresholds that a value reaches. They are the file's own decisions in float64, so every value gets the file's integer.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,33 @@ from contract.errors import DataError
 from contract.values import BIPOLAR, VALUES
 
 FLOAT = "float"
+GREATEST = float(np.finfo(np.float32).max)  # magnitude of what is fed, where that is floats: files read float32
 MAX_RULE = 1 << 16  # thresholds of a rule
 MIN_SCALE, MAX_SCALE = 1e-12, 1e6  # by which fed integers are multiplied to give what the file reads
+
+
+def first_beyond(values: NDArray[Any]) -> int | None:
+    """Return the first of (N, ...) inputs that holds what no float32 does, nan and inf among it; None: none does."""
+    if values.dtype.kind != "f":
+        return None
+    good = (np.abs(values.astype(np.float64)) <= GREATEST).all(axis=tuple(range(1, values.ndim)))
+    return None if good.all() else int(good.argmin())
+
+
+def same_order(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Tell whether an input of one shape, read in order, is one of the other: equal but for axes of length 1, or flat.
+
+    The number of values alone does not tell: an image that lies on its side has as many.
+    """
+    sides, wanted = ([side for side in shape if side != 1] for shape in (found, expected))
+    return sides in (wanted, [math.prod(expected)])
+
+
+def expected_shape(shape: tuple[int, ...]) -> str:
+    """Return the shapes of arrays that `same_order` takes, for messages."""
+    whole = f"(N, {', '.join(map(str, shape))})"
+    flat = f"(N, {math.prod(shape)})"
+    return whole if whole == flat else f"{whole} or {flat}"
 
 
 @dataclass(frozen=True)
@@ -25,14 +51,16 @@ class InputRule:
     reads: str  # what is fed: "float", or a name in contract.values.VALUES
     datatype: str  # of the integers, a name in VALUES
     low: int
-    thresholds: tuple[tuple[float, ...], ...]  # (1, L), or a row for each value of an input; ascending
+    # (1, L), or a row for each value of an input; ascending. Of floats, -GREATEST is always reached, one above GREATEST
+    # never.
+    thresholds: tuple[tuple[float, ...], ...]
 
     def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an array of what is fed."""
         if self.reads != FLOAT:
             return VALUES[self.reads].random(rng, shape)
-        low, high = self.thresholds[0][0], self.thresholds[0][-1]
-        return rng.uniform(low - 1, high + 1, shape).astype(np.float32)
+        edges = [edge for row in self.thresholds for edge in row if abs(edge) < GREATEST] or [0.0]
+        return rng.uniform(min(edges) - 1, max(edges) + 1, shape).astype(np.float32)
 
     def fits(self, values: NDArray[Any]) -> bool:
         """Tell whether an array is of what is fed."""
@@ -51,8 +79,8 @@ class InputRule:
             raise DataError(
                 f"values are {values.dtype}{values.shape}, expected {self.reads} as the network was made for."
             )
-        if not np.isfinite(values).all():
-            raise DataError("values hold what is no finite number, expected numbers only.")
+        if (wrong := first_beyond(values)) is not None:
+            raise DataError(f"values hold what is no finite number of float32, first in input {wrong}.")
         flat = values.reshape(len(values), -1)
         if len(self.thresholds) == 1:
             counts = np.searchsorted(self.thresholds[0], flat, side="right")

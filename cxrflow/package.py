@@ -201,6 +201,7 @@ def _manifest(
         },
         rule=exported.rule,
         head=exported.head,
+        fed_shape=None if exported.imported is None else exported.imported.shape,
     )
 
 

@@ -21,6 +21,7 @@ from contract.files import refuses, spare
 from contract.likeness import is_unlike
 from contract.manifest import DISCLAIMER, Manifest
 from contract.npz import load_npz
+from contract.quantizer import expected_shape, first_beyond, same_order
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, MAPS, explain_files, explained_row
@@ -213,13 +214,16 @@ def answer(
 
 
 def _answer_arrays(accelerator: Accelerator, files: list[Path], point: str | None) -> list[dict[str, Any]]:
-    rows, shape = [], accelerator.manifest.input.shape
+    manifest, rows = accelerator.manifest, []
+    shape = tuple(manifest.fed_shape or manifest.input.shape)
     for file in files:
         x = load_npz(file).get("x")
-        if x is None or x.ndim < 2 or not len(x) or x[0].size != accelerator.manifest.input.size:
+        if x is None or x.ndim < 2 or not len(x) or not same_order(x.shape[1:], shape):
             found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
-            raise DataError(f"{file} has {found}, expected 'x' (N, {', '.join(map(str, shape))}).")
-        answers = accelerator.infer(x.reshape(len(x), *shape), point=point)
+            raise DataError(f"{file} has {found}, expected 'x' of {expected_shape(shape)}.")
+        if (wrong := first_beyond(x)) is not None:
+            raise DataError(f"{file} holds what is no finite number of float32, first in sample {wrong}.")
+        answers = accelerator.infer(x.reshape(len(x), *manifest.input.shape), point=point)
         rows += answer_rows(answers, [f"{file}[{i}]" for i in range(len(x))])
     return rows
 

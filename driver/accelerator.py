@@ -40,6 +40,7 @@ from contract.network import ADVICE
 from contract.npz import load_npz
 from contract.preprocess import load_pixels
 from contract.processors import processors_of
+from contract.quantizer import expected_shape, same_order
 from contract.table import join_names
 from contract.values import PIXELS
 from driver.axi_dma import AxiDmaLink
@@ -392,6 +393,7 @@ class Accelerator:
         In `times` is noted how unlike the training images each is, where `likeness` says what these look like.
         """
         if isinstance(images, np.ndarray):
+            images = self._as_the_file_has_them(images)
             self._check_array(images)
             index.extend(range(len(images)))
             for part in _slices(images, self.link.capacity):
@@ -443,6 +445,13 @@ class Accelerator:
             f"one array of {np.dtype(source.values.dtype)} (N, {', '.join(map(str, source.shape))}), or a list of files"
         )
 
+    def _as_the_file_has_them(self, images: NDArray[Any]) -> NDArray[Any]:
+        """Return inputs of the shape that an imported file reads, or flat ones, as the network reads them."""
+        shape = self.manifest.fed_shape
+        if shape is None or images.ndim < 2 or not same_order(images.shape[1:], tuple(shape)):
+            return images
+        return images.reshape(len(images), *self.manifest.input.shape)
+
     def _check_array(self, images: NDArray[Any]) -> None:
         source, rule = self.manifest.input, self.manifest.rule
         dtype = np.dtype(source.values.dtype)
@@ -451,9 +460,10 @@ class Accelerator:
         if rule is not None and rule.fits(images) and images.shape[1:] == source.shape:
             return
         if rule is not None:
+            shapes = expected_shape(tuple(self.manifest.fed_shape or source.shape))
             raise DataError(
-                f"images are {images.dtype}{images.shape}, expected {rule.reads} (N, "
-                f"{', '.join(map(str, source.shape))}), as the file that was imported reads them."
+                f"images are {images.dtype}{images.shape}, expected {rule.reads} {shapes}, as the file that was "
+                "imported reads them."
             )
         if images.dtype != dtype:
             remedy = (

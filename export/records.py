@@ -31,6 +31,7 @@ class ImportedFile(Record):
     file: Text  # its name, without its folder
     sha256: Text
     reads: Text  # what is fed: float, or a datatype
+    shape: Annotated[list[Count], Field(max_length=8)] | None = None  # of one input; an earlier version did not say
     samples: Count  # inputs that were given
     labels: Labels | None = None  # None: no labels were given, so nothing is known of how good it is
 

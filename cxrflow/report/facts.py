@@ -203,7 +203,10 @@ def import_sentences(facts: Facts) -> list[str]:
         if found.labels is None
         else f"{found.labels.correct} of {found.labels.images} samples get the class of their label."
     )
-    return [f"{shown(found.file)}: {exported.network}. {fed}; it gives {outputs} integers{end}.", known]
+    return [
+        f"{shown(found.file)}: {exported.network}. {fed}; it gives {outputs} integer{'s' * (outputs != 1)}{end}.",
+        known,
+    ]
 
 
 T = TypeVar("T")

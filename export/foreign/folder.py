@@ -22,7 +22,7 @@ from contract.files import hash_file, write_whole
 from contract.network import IntegerNetwork, save_network
 from contract.npz import load_npz, save_npz
 from contract.onnx_file import load_onnx
-from contract.quantizer import FLOAT
+from contract.quantizer import FLOAT, expected_shape, first_beyond, same_order
 from contract.values import VALUES
 from export.foreign.execute import Execution
 from export.foreign.graph import Chain, read_graph
@@ -73,7 +73,7 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
     chosen = _chosen(len(proof.fed), count)
     save_npz(out / "golden.npz", {"pixels": proof.inputs[chosen], "outputs": proof.outputs[chosen]})
     _tensors(model, chain, proof.read[chosen]).save(out / "tensors.npz")
-    summary = _summary(path, imported, proof, reads, count, labels)
+    summary = _summary(path, imported, proof, reads, chain.shape, count, labels)
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
@@ -87,7 +87,13 @@ def _require_32_bits(network: IntegerNetwork) -> None:
 
 
 def _summary(
-    path: Path, imported: Imported, proof: Proof, reads: str, samples: int, labels: NDArray[np.int64] | None
+    path: Path,
+    imported: Imported,
+    proof: Proof,
+    reads: str,
+    shape: tuple[int, ...],
+    samples: int,
+    labels: NDArray[np.int64] | None,
 ) -> dict[str, Any]:
     compared = {"stage": "file_float64", "images": len(proof.fed), "differing": 0}
     witness = {"stage": "file_float32", "images": len(proof.fed), "differing": proof.differing_in_float32}
@@ -101,6 +107,7 @@ def _summary(
             "file": path.name[:200],
             "sha256": hash_file(path),
             "reads": reads,
+            "shape": list(shape),
             "samples": samples,
             "labels": measured,
         },
@@ -151,10 +158,10 @@ def _given(
         return None, None
     x = _array(given.samples, "x", "samples")
     size = int(np.prod(chain.shape))
-    if x.ndim < 2 or not len(x) or x[0].size != size or len(x) > MAX_SAMPLES:
+    if x.ndim < 2 or not same_order(x.shape[1:], chain.shape) or not 1 <= len(x) <= MAX_SAMPLES:
         raise DataError(
-            f"{given.samples} has samples of the shape {x.shape}, expected (N, {', '.join(map(str, chain.shape))}), "
-            f"1 to {MAX_SAMPLES:,} of them."
+            f"{given.samples} has samples of the shape {x.shape}, expected {expected_shape(chain.shape)}, 1 to "
+            f"{MAX_SAMPLES:,} of them."
         )
     samples = _as_fed(given.samples, x.reshape(len(x), size), reads)
     if given.labels is None:
@@ -183,9 +190,8 @@ def _as_fed(path: Path, x: NDArray[Any], reads: str) -> NDArray[Any]:
     """Return samples in the type that is fed; nothing is rounded. Raises DataError."""
     if x.dtype.kind not in "biuf":
         raise DataError(f"{path} holds samples of {x.dtype}, expected numbers.")
-    if not np.isfinite(x).all():
-        first = int(np.argmin(np.isfinite(x).all(axis=1)))
-        raise DataError(f"{path} holds what is no finite number, first in sample {first}, expected finite ones.")
+    if (first := first_beyond(x)) is not None:
+        raise DataError(f"{path} holds what is no finite number of float32, first in sample {first}.")
     if reads == FLOAT:
         return x.astype(np.float64)
     values = VALUES[reads]

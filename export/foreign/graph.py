@@ -22,6 +22,7 @@ from export.foreign.steps import Quantizer, Step, UnsupportedError, step
 Constant = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
 ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
+INNER = ("Quant", "BipolarQuant", "QuantizeLinear", "MultiThreshold", "Trunc", "MatMul", "Gemm")  # of hidden layers
 _FORM = {"signed": AttributeProto.INT, "narrow": AttributeProto.INT, "rounding_mode": AttributeProto.STRING}
 OWN = {  # operators of QONNX: fewest and most inputs, and attributes
     "Quant": (4, 4, _FORM), "IntQuant": (4, 4, _FORM), "Trunc": (5, 6, _FORM), "BipolarQuant": (2, 2, {}),
@@ -75,6 +76,7 @@ class _Data:
     ids: NDArray[np.int64]  # its shape is the tensor's
     made_by: str
     steps: list[Step | Quantizer] = field(default_factory=list)
+    whole: bool = False  # whether the file has it as integers here
 
     def column(self, constant: Constant) -> NDArray[np.float64]:
         """Return a constant that is broadcast to the tensor as (E, 1), in the order of the elements."""
@@ -180,14 +182,13 @@ class _Reader:
         self.shape = self._input_shape()
         self.data: dict[str, _Data] = {}
         self.products: list[Product] = []
-        self.end, self.result, self.idle = "", "", ""
+        self.end, self.ended, self.result, self.idle = "", "", "", ""
         self.best: tuple[str, ...] = ()  # what the TopK gives
         self.count = self.computed = self.multiplied = 0  # nodes of the data, elements of constants, of matrices
 
     def read(self) -> Chain:
-        start = _Data(
-            np.arange(math.prod(self.shape)).reshape(self.shape), f"the input '{_shown(self.input.name, 60)}'"
-        )
+        ids = np.arange(math.prod(self.shape)).reshape(self.shape)
+        start = _Data(ids, f"the input '{_shown(self.input.name, 60)}'", whole=self._whole() is not None)
         self.data[self.input.name] = start
         for node in self.graph.node:
             try:
@@ -231,11 +232,16 @@ class _Reader:
         shape = tuple(dim.dim_value for dim in dims)
         if len(shape) > 1 and shape[0] <= 0:
             shape = (1, *shape[1:])  # any batch
-        if not shape or min(shape) <= 0 or (len(shape) > 1 and shape[0] != 1) or math.prod(shape) > MAX_SIZE:
+        if (
+            not 1 <= len(shape) <= MAX_RANK
+            or min(shape) <= 0
+            or (len(shape) > 1 and shape[0] != 1)
+            or math.prod(shape) > MAX_SIZE
+        ):
             named = [_shown(dim.dim_param, 60) or dim.dim_value for dim in dims[:10]]
             raise ConfigError(
-                f"the input '{_shown(self.input.name, 60)}' has the shape {named}, expected a known one of one image: "
-                "(1, ...). Export the network with an example of that shape."
+                f"the input '{_shown(self.input.name, 60)}' has the shape {named}, expected one input and known sizes "
+                "behind it: (1, ...), with the batch first. Export the network with an example of that shape."
             )
         return shape
 
@@ -314,6 +320,11 @@ class _Reader:
             raise UnsupportedError(f"is the {self.count}th node on the way of the data, expected {MAX_NODES} at most")
         data, kind = self.data[name], "Quant" if node.op_type == "IntQuant" else node.op_type
         if self.end and kind not in SHAPES and not (kind in ("ArgMax", "TopK") and self.end.endswith("softmax")):
+            if kind in INNER:
+                raise UnsupportedError(
+                    f"goes on from {self.ended}, and a hidden one is not accepted, expected it as the last of all, or "
+                    "Relu or Clip in its place"
+                )
             raise UnsupportedError(
                 f"stands behind the {self.end} of the head, expected that to be the last, or only other shapes of it"
             )
@@ -331,6 +342,8 @@ class _Reader:
             data.steps.append(STEPS[kind](node, data, constants, attributes, self.opset))
         else:
             raise UnsupportedError(f"is not supported here, expected one of {ACCEPTED}")
+        if kind in ("Cast", "QuantizeLinear", "DequantizeLinear"):
+            data.whole = kind == "QuantizeLinear"
         data.made_by = label(node)
         del self.data[name]  # read once; whoever reads it again is told so
         self.data[self._kept(node) if kind == "TopK" else node.output[0]] = data
@@ -364,7 +377,7 @@ class _Reader:
             self.idle = data.made_by
         else:
             self.result = name
-        self.end = ENDS[kind]
+        self.end, self.ended = ENDS[kind], label(node)
         if self.end == "argmax":
             if not data.in_order():
                 raise UnsupportedError("reads the outputs in another order, expected it as the last layer has it")
@@ -517,6 +530,10 @@ def _binary(
     first = constants[0] is None
     value = constants[1] if first else constants[0]
     assert value is not None  # the data is the other one
+    if data.whole and value.dtype.kind in "iu" and (node.op_type == "Div" or value.dtype.itemsize < 4):
+        raise UnsupportedError(
+            f"computes with {value.dtype}, which rounds towards 0 or wraps around, expected a Cast to float before it"
+        )
     if value.ndim > data.ids.ndim:
         data.ids = data.ids.reshape(np.broadcast_shapes((1,) * value.ndim, data.ids.shape))
     c = data.column(value)
@@ -738,7 +755,19 @@ def _clipped(inputs: list[Constant | None], attributes: dict[str, Any]) -> Const
 
 
 def _power(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
-    return np.asarray(_float(inputs[0]) ** _float(inputs[1]))
+    base, exponent = inputs[0], inputs[1]
+    assert base is not None and exponent is not None
+    if base.dtype.kind in "iu":  # the result is of the same type
+        return np.asarray(np.power(base, exponent)).astype(base.dtype)
+    return np.asarray(_float(base) ** _float(exponent))
+
+
+def _divided(x: Constant, by: Constant) -> Constant:
+    """Divide integers as ONNX does, towards zero: -7 by 2 is -3."""
+    if (by == 0).any():
+        raise UnsupportedError("divides integers by 0, expected other ones")
+    down = x // by
+    return np.asarray(down + ((down < 0) & (down * by != x))).astype(down.dtype)
 
 
 def _arithmetic(function: Callable[..., Any]) -> Callable[..., Constant]:
@@ -746,7 +775,7 @@ def _arithmetic(function: Callable[..., Any]) -> Callable[..., Constant]:
         whole = all(value is not None and value.dtype.kind in "iu" for value in inputs)
         arrays = [np.asarray(value) if whole else _float(value) for value in inputs]
         if whole and function is np.divide:
-            return np.asarray(arrays[0] // arrays[1])
+            return _divided(*arrays)
         return np.asarray(function(*arrays))
 
     return compute
@@ -768,7 +797,7 @@ CONSTANT: dict[str, Callable[[list[Constant | None], dict[str, Any]], Constant]]
     "Add": _arithmetic(np.add), "Sub": _arithmetic(np.subtract), "Mul": _arithmetic(np.multiply),
     "Div": _arithmetic(np.divide), "Pow": _power,
     "Sqrt": lambda inputs, attributes: np.sqrt(_float(inputs[0])),
-    "Neg": lambda inputs, attributes: -_float(inputs[0]),
+    "Neg": lambda inputs, attributes: np.negative(inputs[0]),  # type: ignore[arg-type]
     "Quant": lambda inputs, attributes: _grid(inputs, attributes, lambda v: v).values(_float(inputs[0])),
     "BipolarQuant": lambda inputs, attributes: np.where(_float(inputs[0]) >= 0, _float(inputs[1]), -_float(inputs[1])),
     "QuantizeLinear": _quantized, "DequantizeLinear": _dequantized, "Clip": _clipped,

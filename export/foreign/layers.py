@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from contract.decision import Head
 from contract.errors import ConfigError
 from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
-from contract.quantizer import MAX_RULE, MAX_SCALE, MIN_SCALE, InputRule
+from contract.quantizer import GREATEST, MAX_RULE, MAX_SCALE, MIN_SCALE, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.graph import Chain, Product
 from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, near_rows, odd_part, step
@@ -99,7 +99,12 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
     first = chain.products[0]
     count = int(np.prod(chain.shape))
     quantizer = any(isinstance(one, Quantizer) for one in first.steps)
-    kind = declared or chain.declared or ("float" if quantizer else None)
+    kind = declared or chain.declared or ("float" if quantizer and chain.whole is None else None)
+    if kind is None and chain.whole is not None:
+        raise ConfigError(
+            f"the file's input is integers from {chain.whole[0]} to {chain.whole[1]}, and nothing says which of them "
+            "are fed. Say so, such as --input uint8."
+        )
     if kind is None or (kind == "float" and not quantizer):
         raise ConfigError(
             f"the input of {first.node} is float, and no quantizer stands before it. Say which integers are "
@@ -115,7 +120,7 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
     if kind == "float" and scale != 1:
         raise ConfigError("--input-scale is for integers, and the input is float. Leave it out.")
     if kind == "float":
-        return _ruled(first, np.full((count, 1), _MOST), None)
+        return _ruled(first, np.full((count, 1), GREATEST), None)
     values = VALUES[kind]
     fed = step("multiply", np.array(scale))
     if quantizer:
@@ -132,9 +137,6 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
     return _Codes(reals, offset, pace, values.low, values.high), None, kind
 
 
-_MOST = float(np.finfo(np.float64).max)
-
-
 def _require_whole(ends: tuple[int, int], kind: str, scale: float) -> None:
     """Stop where a file whose input is integers, from one end to the other, could not read what is fed."""
     values = VALUES.get(kind)
@@ -148,21 +150,19 @@ def _require_whole(ends: tuple[int, int], kind: str, scale: float) -> None:
 def _ruled(
     first: Product, high: Floats, kind: str | None, *, low: int = 0, fed: Step | None = None
 ) -> tuple[_Codes, InputRule, str]:
-    """Return the same for an input that the host quantizes, from what is fed to the quantizer's own integers."""
+    """Return the same for an input that the host quantizes, from what is fed to the quantizer's own integers.
+
+    Levels that nothing reaches, for there is a Relu or a Clip before the quantizer, are none of the integers.
+    """
     if kind is None:
-        levels = _levels(first.steps, -high, high, trim=False, middle=_middle_float)
+        levels = _levels(first.steps, -high, high, middle=_middle_float)
     else:
         assert fed is not None
         least = np.full(high.shape, low)
-        levels = _levels((fed, *first.steps), least, high.astype(np.int64), trim=False)
+        levels = _levels((fed, *first.steps), least, high.astype(np.int64))
     thresholds, offset, pace = levels.thresholds, levels.offset, levels.pace
     if (thresholds == thresholds[:1]).all():
         thresholds = thresholds[:1]
-    if not np.isfinite(thresholds.astype(np.float64)).all():
-        raise ConfigError(
-            f"no number reaches the last level of the quantizer before {first.node}, or not for every value: it has "
-            "more bits for some than for others. Expected smaller scales and one width, or integers by --input int8."
-        )
     if thresholds.size > MAX_RULE:
         raise ConfigError(
             f"the input's quantizer differs from value to value and needs {thresholds.size:,} thresholds, expected "
@@ -229,7 +229,7 @@ class _Pending:
         sign = np.where(flip, -1, 1)[:, None]
         turned = (step("multiply", sign), *steps)
         least, greatest = np.where(flip[:, None], -greatest, least), np.where(flip[:, None], -least, greatest)
-        levels = _levels(turned, least, greatest, trim=True)
+        levels = _levels(turned, least, greatest)
         self._require_no_ties((step("multiply", sign), *self.real), following.steps, levels.thresholds, least, greatest)
         offset, pace = levels.offset, levels.pace
         moving = pace != 0
@@ -416,8 +416,7 @@ def _float_of(order: Integers) -> Floats:
 
 def _after(x: NDArray[np.generic]) -> NDArray[np.generic]:
     """Return the next number of the same kind."""
-    with np.errstate(over="ignore"):  # behind the greatest is infinity
-        return x + 1 if x.dtype.kind == "i" else np.nextafter(x, np.inf)  # type: ignore[operator,call-overload,no-any-return]
+    return x + 1 if x.dtype.kind == "i" else np.nextafter(x, np.inf)  # type: ignore[operator,call-overload,no-any-return]
 
 
 def _levels(
@@ -425,13 +424,12 @@ def _levels(
     least: NDArray[np.generic],
     greatest: NDArray[np.generic],
     *,
-    trim: bool,
     middle: Callable[[NDArray[np.generic], NDArray[np.generic]], NDArray[np.generic]] = _middle,
 ) -> _Levels:
     """Return where the levels of the last quantizer begin, for inputs (E, 1) from `least` to `greatest`.
 
     Where the quantizer falls with the input, its levels are numbered from the other end. Levels that no element leaves
-    or reaches are left out with `trim`; so are those that the steps behind the quantizer make equal.
+    or reaches are left out; so are those that the steps behind the quantizer make equal.
     """
     _, quantizer, after = _split(steps)
     elements = len(least)
@@ -444,11 +442,9 @@ def _levels(
 
     reals = _apply(after, np.where(falling, levels[:, ::-1], levels))
     reals = np.broadcast_to(reals, levels.shape)
-    bottom, top = 0, levels.shape[1] - 1
-    if trim:
-        bottom, top = int(index(least).min()), int(index(greatest).max())
-        top = min(max(top, bottom + 1), levels.shape[1] - 1)  # one level alone is no activation
-        bottom = min(bottom, max(top - 1, 0))
+    bottom, top = int(index(least).min()), int(index(greatest).max())
+    top = min(max(top, bottom + 1), levels.shape[1] - 1)  # one level alone is no activation
+    bottom = min(bottom, max(top - 1, 0))
     if top - bottom >= MAX_LEVELS:
         raise ConfigError(f"a Trunc node gives {top - bottom + 1} values, expected 8 bits at most: {MAX_LEVELS}.")
     thresholds = _begin(index, np.arange(bottom + 1, top + 1), least, greatest, middle)

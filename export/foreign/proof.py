@@ -10,7 +10,7 @@ from onnx import ModelProto
 from contract.decision import Head
 from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork
-from contract.quantizer import FLOAT, InputRule
+from contract.quantizer import FLOAT, GREATEST, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.execute import Execution
 from export.foreign.graph import Chain
@@ -77,8 +77,8 @@ def _refuse(wrong: NDArray[np.int64], count: int, got: NDArray[np.float64], want
     k = int(np.abs(got - want).argmax())
     raise MismatchError(
         f"the file's own execution in float64 and its integers differ on {wrong.size} of {count} inputs; first on "
-        f"input {wrong[0]}, output {k}: the file gives {got[k]!r}, the integers stand for {want[k]!r}. Nothing was "
-        "written. This is a bug: please report it with the file."
+        f"input {wrong[0]}, output {k}: the file gives {float(got[k])}, the integers stand for {float(want[k])}. "
+        "Nothing was written. This is a bug: please report it with the file."
     )
 
 
@@ -188,18 +188,24 @@ def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator
 
 
 def _fed(rule: InputRule, codes: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
-    """Return what is fed so that the rule gives such integers, often at a threshold or just below one."""
+    """Return what is fed so that the rule gives such integers, often at a threshold or just below one.
+
+    Where nothing that is fed becomes such an integer, as of a pruned input, it is the nearest that something becomes.
+    """
     rows = np.asarray(rule.thresholds, dtype=np.float64)
+    ends_of_all = (-GREATEST, GREATEST) if rule.reads == FLOAT else (VALUES[rule.reads].low, VALUES[rule.reads].high)
     levels = (codes.astype(np.int64) + 1) // 2 if rule.datatype == BIPOLAR else codes.astype(np.int64) - rule.low
     columns = np.arange(codes.shape[1]) if len(rows) > 1 else np.zeros(codes.shape[1], dtype=np.int64)
-    begins = rows[columns, np.maximum(levels - 1, 0)]
+    lowest, highest = ((rows <= end).sum(axis=1)[columns] for end in ends_of_all)
+    levels = np.clip(levels, lowest, highest)
+    first, last = levels == lowest, levels == highest
     ends = rows[columns, np.minimum(levels, rows.shape[1] - 1)]
-    first, last = levels == 0, levels == rows.shape[1]
+    begins = np.where(first, np.where(last, -1.0, ends - 1), rows[columns, np.maximum(levels - 1, 0)])
+    ends = np.where(last, begins + 1, ends)
     at_start = rng.random(codes.shape) < 0.5
     ties = rng.choice([0, 0.5], (len(codes), 1))  # of half of the inputs, so that others tell of what is behind
     if rule.reads == FLOAT:
-        width = np.where(first | last, 1.0, ends - begins)
-        inside = np.where(first, ends - rng.random(codes.shape), begins + rng.random(codes.shape) * width)
+        inside = begins + rng.random(codes.shape) * (ends - begins)
         exact = np.where(first | (~last & ~at_start), np.nextafter(ends, -np.inf), begins)
         return np.where(rng.random(codes.shape) < ties, exact, inside).astype(
             np.float32

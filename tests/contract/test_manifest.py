@@ -64,7 +64,7 @@ def leaves(raw: object, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 PLACES = leaves(RAW)
 FIELDS = [p for p in PLACES if p[0] not in ("preprocessing", "sha256", "versions") and "dma" not in p[:-1]]
 FIELDS = [p for p in FIELDS if isinstance(p[-1], str) and "operating_points" not in p]
-LATER = [("rule",), ("head",)]  # older folders have none
+LATER = [("rule",), ("head",), ("fed_shape",)]  # older folders have none
 
 
 def replaced(at: tuple[Any, ...], value: object) -> dict[str, Any]:
@@ -121,7 +121,14 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_folders_from_before_networks_of_others_are_read(tmp_path: Path) -> None:
     raw = {key: value for key, value in RAW.items() if (key,) not in LATER}
     manifest = load(tmp_path / "accelerator.json", raw)
-    assert manifest.rule is None and manifest.head is None
+    assert manifest.rule is None and manifest.head is None and manifest.fed_shape is None
+
+
+@pytest.mark.parametrize("wrong", [28, [28], [28, 29], [-28, -28], [1] * 9, [784.0], ["784"], [[784]], [2**40, 2**40]])
+def test_the_shape_of_what_is_fed(tmp_path: Path, wrong: object) -> None:
+    assert load(tmp_path / "accelerator.json", {**RAW, "fed_shape": [7, 4, 28]}).fed_shape == [7, 4, 28]
+    with pytest.raises(ArtifactError, match="fed_shape"):
+        load(tmp_path / "accelerator.json", {**RAW, "fed_shape": wrong})
 
 
 def test_operating_points_may_be_missing(tmp_path: Path) -> None:

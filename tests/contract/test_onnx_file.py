@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from contract.errors import ArtifactError
-from contract.onnx_file import MAX_ITEMS, load_onnx
+from contract.onnx_file import MAX_BYTES, MAX_ITEMS, load_onnx
 
 
 def small_model() -> ModelProto:
@@ -78,6 +78,19 @@ def made_twice(model: ModelProto) -> None:
     model.graph.node[1].output[0] = "xw"
 
 
+def constant_twice(model: ModelProto) -> None:
+    """Readers differ in which of them they take."""
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros(2, dtype=np.float32), "b"))
+
+
+def input_twice(model: ModelProto) -> None:
+    model.graph.input.append(model.graph.input[0])
+
+
+def attribute_twice(model: ModelProto) -> None:
+    model.graph.node[0].attribute.extend([helper.make_attribute("a", 1), helper.make_attribute("a", 2)])
+
+
 def inner_graph(model: ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("body", model.graph))
 
@@ -112,6 +125,9 @@ def unknown_type(model: ModelProto) -> None:
         (two_kinds_of_values, "fewer or more"),
         (cycle, "node 'xw' reads 'y', which no node before it makes"),
         (made_twice, "makes 'xw', which is there already"),
+        (constant_twice, "two constants are called 'b'"),
+        (input_twice, "two inputs are called 'x'"),
+        (attribute_twice, "two attributes of node 'xw' are called 'a'"),
         (inner_graph, "node 'xw' holds a graph of its own"),
         (functions, "functions of its own"),
         (no_output, "nobody makes the output 'nowhere'"),
@@ -129,6 +145,13 @@ def test_what_cannot_be_trusted_is_one_sentence(
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtifactError, match=f"m.onnx is not a whole ONNX model .*{message}.*Give another."):
         load_onnx(tmp_path / "m.onnx", advice="Give another.")
+
+
+def test_a_file_that_is_too_large_is_whole(tmp_path: Path) -> None:
+    with (tmp_path / "m.onnx").open("wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(ArtifactError, match=r"m.onnx has 268,435,457 bytes, expected 268,435,456 at most\. Export"):
+        load_onnx(tmp_path / "m.onnx")
 
 
 def field(number: int, content: bytes) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from contract.errors import ArtifactError, ConfigError, MismatchError
+from contract.errors import ArtifactError, ConfigError, DataError, MismatchError
 from contract.manifest import load_manifest
 from contract.network import Input
 from contract.npz import save_npz
@@ -22,6 +22,7 @@ from cxrflow.imported import import_file, import_module
 from driver.accelerator import Accelerator
 from driver.bench import bench
 from export.foreign.execute import Execution
+from export.records import Exported
 from finn_build.records import Built, Simulated
 from tests.bnn_pynq import bnn_pynq, export_bnn_pynq
 from tests.cxrflow.conftest import Place
@@ -65,6 +66,10 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     for device in ("cpu", "sim"):
         with Accelerator(deploy, device) as accelerator:
             answers = accelerator.infer(x)
+            for same in (x[:, None], x.reshape(12, 64)):
+                np.testing.assert_array_equal(accelerator.infer(same).outputs, answers.outputs)
+            with pytest.raises(DataError, match=r"expected float \(N, 1, 8, 8\) or \(N, 64\), as the file"):
+                accelerator.infer(x.reshape(12, 4, 16))
             np.testing.assert_allclose(answers.results, want, rtol=1e-12)
             np.testing.assert_array_equal(answers.classes, want.argmax(axis=1))
     with Accelerator(deploy, "cpu") as accelerator:
@@ -75,7 +80,8 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     for wrong, why in (
         (x[:0], "of the shape (0, 8, 8), expected"),
         (x.astype("U9"), "expected"),
-        (x * np.nan, "expected"),
+        (x * np.nan, "wrong.npz holds what is no finite number of float32, first in sample 0"),
+        (x.reshape(12, 4, 16), "of the shape (12, 4, 16), expected 'x' of (N, 1, 8, 8) or (N, 64)"),
     ):
         save_npz(here.folder / "wrong.npz", {"x": wrong})
         here("infer", deploy, "wrong.npz", "--device", "cpu").assert_refused(why)
@@ -88,6 +94,7 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     page = (here.folder / "runs" / "net" / "report.html").read_text(encoding="utf-8")
     assert "An imported network: nothing was trained or measured here." in page and "from the file to" in page
     assert str(here.folder) not in page
+    assert "<h2>Training" not in page and "#metrics" not in page and "pixel" not in page.split("</style>")[1]
     here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 8, 8), and the page")
     here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("reads float(N, 8, 8), and a map")
     for command in (("train", file), ("export", file), ("evaluate", "net"), ("data", "check", file)):
@@ -133,6 +140,24 @@ def test_a_run_stays_as_it_was_whatever_stops_an_import(here: Place, monkeypatch
     Graph((1, 4)).quant(1.0, 3).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "other.onnx")
     assert here("import", "other.onnx", "--name", "old").code == 0
     here("simulate", run.folder / "experiment.yaml").assert_refused("Run `cxrflow build` again, or `cxrflow import`")
+
+
+def test_what_an_import_is_measured_on_is_no_input_of_the_build(here: Place) -> None:
+    """Samples and labels that leave the integers as they are leave all that was made of them, too."""
+    net = Graph((1, 4)).quant(1.0, 2).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "net.onnx")
+    samples, runs = here.folder / "s.npz", here.folder / "runs"
+    save_npz(samples, {"x": np.eye(4), "y": np.array([0, 1, 1, 1])})
+    import_file(net, "net", runs=runs, samples=samples).make("build")
+    (here.folder / "t.npz").write_bytes(samples.read_bytes())
+    again = import_file(net, "net", runs=runs, samples=here.folder / "t.npz", labels=samples)
+    exported = read_record(again.place("import") / "export.json", Exported)
+    assert exported.imported is not None and exported.imported.labels is not None
+    assert exported.imported.labels.images == 4
+    assert not again.make("build") and again.inputs("simulate")
+    save_npz(samples, {"x": -np.eye(4), "y": np.array([0, 1, 1, 1])})
+    other = import_file(net, "net", runs=runs, samples=samples)
+    with pytest.raises(ArtifactError, match="was made from an earlier import"):
+        other.inputs("simulate")
 
 
 def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:

@@ -6,6 +6,8 @@ the graph that is computed on another order of outputs, and a file that is belie
 """
 
 import itertools
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -413,6 +415,7 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
         (lambda g: g.add("Mul", np.ones((5, 3))), r"Mul_t3.*constant of the shape \(5, 3\) for values of \(1, 3\)"),
         (lambda g: g.add("Softmax", axis=0), r"Softmax_t3.*works along axis 0 of \(1, 3\)"),
         (lambda g: g.add("Sigmoid").add("Mul", 2.0), "Mul_t4.*stands behind the sigmoid"),
+        (lambda g: finished(g.add("Sigmoid")), r"Quant_t4.*goes on from node 'Sigmoid_t3' .*, and a hidden one is not"),
         (lambda g: g.add("Reshape", g.constant([7, 7], np.int64)), "Reshape_t3.*cannot be read .*a valid node"),
         (lambda g: g.add("Relu", domain="ai.evil"), "Relu_t3.*is of the unknown domain 'ai.evil'"),
         (lambda g: g.add("Trunc", 1.0, 0.0, 4.0, 8.0, domain=DOMAIN), r"Trunc_t3' \(Trunc\) makes 8 bits of 4"),
@@ -434,6 +437,9 @@ def test_an_input_that_nobody_declares(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is float, and no quantizer stands before it.*--input uint8"):
         imported(small(reads_quant=False), tmp_path)
     assert imported(small(reads_quant=False), tmp_path, "int4").rule is None
+    whole = Graph((1, 4), element=TensorProto.INT32).add("Cast", to=TensorProto.FLOAT).quant(0.5, 4)
+    with pytest.raises(ConfigError, match=r"input is integers from -2147483648 to 2147483647, and nothing says which"):
+        imported(whole.add("MatMul", np.ones((4, 2))), tmp_path)
     with pytest.raises(ConfigError, match=r"the input is 'int99', expected float or one of uint8"):
         imported(small(), tmp_path, "int99")
 
@@ -499,6 +505,7 @@ def test_samples_and_labels(tmp_path: Path) -> None:
         ({"a": x}, "has a, expected an array 'x' of samples"),
         ({"x": x[:, :3]}, r"samples of the shape \(20, 3\), expected \(N, 4\)"),
         ({"x": np.full((2, 4), np.nan)}, "no finite number"),
+        ({"x": np.full((2, 4), 1e39)}, "no finite number of float32, first in sample 0"),
         ({"x": x, "y": np.arange(3)}, r"labels int64\(3,\), expected 20 integers"),
     )
     for arrays, message in wrong:
@@ -506,6 +513,87 @@ def test_samples_and_labels(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             import_file(path, tmp_path / "f", Given(samples=tmp_path / "s.npz", labels=tmp_path / "s.npz"))
     assert not (tmp_path / "f").exists()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 3), (1, 2, 3, 2)])
+def test_samples_lie_as_the_file_reads_them(tmp_path: Path, few_probes: None, shape: tuple[int, ...]) -> None:
+    """The kind of fault: an image on its side has as many values, and would be read as another one."""
+    graph = Graph(shape).add("Flatten").quant(0.5, 4)
+    path = graph.add("MatMul", graph.weights(np.linspace(-1, 1, 24).reshape(12, 2), 0.25, 4)).save(tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(3, *shape[1:]))
+    for number, right in enumerate((x, x.reshape(3, 12), x.squeeze(), x[:, None], x[..., None])):
+        save_npz(tmp_path / "s.npz", {"x": right})
+        import_file(path, tmp_path / f"e{number}", Given(samples=tmp_path / "s.npz"))
+        read = load_npz(tmp_path / f"e{number}" / "golden.npz")["pixels"][:3]
+        np.testing.assert_array_equal(read.reshape(3, -1), np.clip(np.round(x / 0.5), -8, 7).reshape(3, -1))
+    expected = re.escape(f"expected (N, {', '.join(map(str, shape[1:]))}) or (N, 12), 1 to")
+    for wrong in (x.T.reshape(3, 6, 2), np.swapaxes(x.squeeze(), 1, 2), x.reshape(3, 1, 2, 6), x.reshape(1, 36)):
+        save_npz(tmp_path / "s.npz", {"x": wrong})
+        with pytest.raises(DataError, match=re.escape(f"samples of the shape {wrong.shape}, ") + expected):
+            import_file(path, tmp_path / "f", Given(samples=tmp_path / "s.npz"))
+
+
+@pytest.mark.parametrize(
+    ("front", "datatype", "low", "levels"),
+    [
+        (lambda g: g.add("Relu").quant(0.25, 4), "uint3", 0, 8),
+        (lambda g: g.add("Clip", -1.0, 1.0).quant(0.0625, 8), "int6", -16, 33),
+        (lambda g: g.add("Clip", 0.0, 1.0).quant(1 / 128, 8, signed=0), "uint8", 0, 129),
+        (lambda g: g.add("Mul", np.array([[1.0, 0, 1, 2]])).quant(0.25, 4), "int4", -8, 16),
+        (lambda g: g.add("Mul", np.zeros((1, 4))).add("Add", 1.0).quant(0.25, 4), None, None, 2),
+        (lambda g: g.quant(1 / 16, 4).quant(1 / 4, 4), "int3", -2, 5),
+        (lambda g: g.quant(0.25, 8).add("Trunc", 0.25, 0.0, 8.0, 4.0, domain=DOMAIN), "int4", -8, 16),
+        (lambda g: g.add("Relu").quant(0.25, np.array([[2.0, 3, 4, 4]]), signed=0), "uint4", 0, 16),
+        (lambda g: g.add("Relu").quant(3e38, 4), None, None, 2),
+    ],
+    ids=["relu", "clip", "clip at 0", "pruned", "all pruned", "wider", "trunc", "bits", "huge"],
+)
+def test_levels_that_no_input_reaches(
+    tmp_path: Path, few_probes: None, front: Any, datatype: str | None, low: int | None, levels: int
+) -> None:
+    """The kind of fault: a quantizer in front with levels that what stands before it cannot give, to some or to any."""
+    graph = front(Graph((1, 4)))
+    graph.add("MatMul", graph.weights([[1.0, -3], [2, 1], [-1, 3], [3, 2]], 0.25, 3))
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(200, 4)) * 3, [[3.4e38] * 4, [-3.4e38] * 4]]).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = imported(graph, tmp_path)
+        assert found.rule is not None
+        read = found.rule(x)
+        assert found.rule.fits(found.rule.random(rng, (5, 4))) and np.isfinite(found.rule.random(rng, (5, 4))).all()
+    assert len(found.rule.thresholds[0]) == levels - 1
+    assert datatype in (None, found.network.input.datatype) and low in (None, found.rule.low)
+    (want,) = Execution(load_onnx(tmp_path / "m.onnx"), graph.last, double=True)(x.astype(np.float64))
+    np.testing.assert_array_equal(found.head.real(found.network.outputs(read.reshape(-1, 1, 4))[-1]), want)
+    with pytest.raises(DataError, match="no finite number of float32, first in input 1"):
+        found.rule(np.array([[0.0] * 4, [1e39] * 4]))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64])
+def test_constants_of_integers_are_computed_as_integers(tmp_path: Path, few_probes: None, kind: type) -> None:
+    """Rounded towards 0, wrapped around, and of the type they were: ONNX has no others."""
+    graph = small()
+    nodes = (("Div", [-7, 7, -1], 2), ("Mul", [100, -3, 0], 2), ("Pow", [2, -3, 1], 3), ("Div", [9, 4, -9], -4))
+    for number, (operator, values, by) in enumerate(nodes):
+        given = [graph.constant(values, kind), graph.constant(by, kind)]
+        cast = helper.make_node("Cast", [f"i{number}"], [f"f{number}"], to=TensorProto.FLOAT)
+        graph.nodes += [helper.make_node(operator, given, [f"i{number}"]), cast]
+        graph.add("Add", f"f{number}")
+    wrapped = -56.0 if kind is np.int8 else 200.0
+    found = imported(graph, tmp_path)
+    added = [float(np.sum(column)) for column in zip(*(p[0] for k, p in found.head.steps if k == "add"), strict=True)]
+    assert added == [-3 + wrapped + 8 - 2, 3 - 6 - 27 - 1, 0 + 0 + 1 + 2]
+
+
+def test_integers_that_a_file_computes_with_before_it_casts(tmp_path: Path) -> None:
+    for operator, element, dtype in (("Div", TensorProto.INT32, np.int32), ("Sub", TensorProto.UINT8, np.uint8)):
+        graph = Graph((1, 4), element=element)
+        graph.add(operator, graph.constant(2, dtype)).add("Cast", to=TensorProto.FLOAT).quant(0.5, 4)
+        with pytest.raises(
+            ConfigError, match=rf"{operator}_t0.*computes with u?int\d+, which rounds towards 0 or wraps"
+        ):
+            imported(graph.add("MatMul", np.ones((4, 2))), tmp_path, "uint4")
 
 
 def test_the_greatest_of_equal_outputs_is_the_files(tmp_path: Path) -> None:
