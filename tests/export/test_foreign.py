@@ -543,7 +543,7 @@ def test_samples_lie_as_the_file_reads_them(tmp_path: Path, few_probes: None, sh
         (lambda g: g.add("Mul", np.zeros((1, 4))).add("Add", 1.0).quant(0.25, 4), None, None, 2),
         (lambda g: g.quant(1 / 16, 4).quant(1 / 4, 4), "int3", -2, 5),
         (lambda g: g.quant(0.25, 8).add("Trunc", 0.25, 0.0, 8.0, 4.0, domain=DOMAIN), "int4", -8, 16),
-        (lambda g: g.add("Relu").quant(0.25, np.array([[2.0, 3, 4, 4]]), signed=0), "uint4", 0, 16),
+        (lambda g: g.add("Quant", 0.25, 0.0, np.array([[2.0, 3, 4, 4]]), domain=DOMAIN, signed=0), "uint4", 0, 16),
         (lambda g: g.add("Relu").quant(3e38, 4), None, None, 2),
     ],
     ids=["relu", "clip", "clip at 0", "pruned", "all pruned", "wider", "trunc", "bits", "huge"],
