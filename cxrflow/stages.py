@@ -582,7 +582,7 @@ def _figures(run: Run, out: Path) -> None:
 @_inputs("export")
 def _export_inputs(run: Run) -> dict[str, Any]:
     run.require_same_xrays()
-    return {"data": run.data().fingerprint}
+    return {"data": run.data().fingerprint, "config": run.experiment.export.model_dump(mode="json")}
 
 
 @_work("export")

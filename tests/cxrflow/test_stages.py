@@ -134,3 +134,13 @@ def test_an_earlier_versions_run_is_told_the_command_and_loses_nothing(earlier: 
             assert path.read_bytes() == content
     for command in (("ip", "tiny.yaml"), ("package", "tiny.yaml"), ("report", "tiny"), ("results",)):
         assert earlier(*command).code == 0
+
+
+def test_an_export_of_other_settings_is_made_again(forged: Place) -> None:
+    exported = forged.folder / "runs" / "tiny" / "export" / "export.json"
+    for bits in (8, 10, None):
+        outcome = forged("export", "tiny.yaml", "--set", f"export.factor_bits={'null' if bits is None else bits}")
+        assert outcome.code == 0, outcome.err
+        narrowed = json.loads(exported.read_text(encoding="utf-8")).get("narrowed")
+        assert (narrowed and narrowed["factor_bits"]) == bits
+    assert "nothing changed" in forged("export", "tiny.yaml").err
