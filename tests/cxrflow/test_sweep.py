@@ -193,7 +193,10 @@ VALUES: dict[str, list[Any]] = {
     "build.activation": ["auto", "requantize"], "build.budget": [{"lut": 0.5}, {}], "build.budget.lut": [0.5, 0.6],
     "build.sample": [1, 16], "build.stream_bits": [None, 8, 32],
 }  # fmt: skip
-ALSO = {"build.folding": {"build.target_fps": [None]}}  # what a field cannot be without
+ALSO: dict[str, dict[str, list[Any]]] = {  # what a field cannot be without
+    "build.folding": {"build.target_fps": [None]},
+    "train.one_class": {"data.classes": [["NORMAL", "BACTERIA", "VIRUS"]]},
+}
 NEVER_HARDWARE = {"network.convolutions"}  # a teacher's
 
 
