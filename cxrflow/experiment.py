@@ -263,13 +263,26 @@ class Experiment(Fields):
         content["name"] += suffix
         content["data"]["seed"] += number
         train["seed"] += number
-        for section, field in ((train, "init_from"), (train["distill"], "teacher")):
-            if section is not None and section[field] is not None and len(Path(section[field]).parts) == 1:
-                section[field] += suffix
+        for section, field in _named_runs(train):
+            section[field] += suffix
         try:
             return Experiment.model_validate(content)
         except ValidationError as err:
             raise ConfigError(f"with --seeds, {explain(err, Experiment)}") from err
+
+    def with_runs_of(self, runs: Path, number: int | None = None) -> "Experiment":
+        """Return it with the runs that it names as their folders in `runs`, for a run that lies elsewhere.
+
+        Args:
+            runs: folder of run folders.
+            number: of a seed, whose run comes before the one of the bare name.
+        """
+        content = self.model_dump(mode="json")
+        for section, field in _named_runs(content["train"]):
+            folder = runs / section[field]
+            seeded = folder.with_name(f"{folder.name}-seed{number}")
+            section[field] = str((seeded if number is not None and (seeded.exists() or number) else folder).resolve())
+        return Experiment.model_validate(content)
 
 
 def load_experiment(
@@ -476,6 +489,12 @@ def _known_location(model: type[BaseModel], location: list[str]) -> tuple[list[s
         model = section
         heading.append(part)
     return known, model, heading
+
+
+def _named_runs(train: dict[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Return the sections and fields of a training that hold the name of a run, and not the path of its folder."""
+    fields = ((train, "init_from"), (train["distill"], "teacher"))
+    return [(of, field) for of, field in fields if of and of[field] and len(Path(of[field]).parts) == 1]
 
 
 def _is_table(annotation: Any) -> bool:

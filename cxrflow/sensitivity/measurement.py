@@ -16,7 +16,7 @@ from cxrflow.console import Console
 from cxrflow.experiment import Experiment
 from cxrflow.runs import fingerprint
 from cxrflow.stage_table import BUILT
-from cxrflow.stages import Run, referred_run
+from cxrflow.stages import Run
 from cxrflow.sweep.spec import Point
 from cxrflow.sweep.trial import OnEpoch, Trial
 from finn_build.records import Estimates
@@ -51,12 +51,8 @@ class Source:
     @property
     def base(self) -> Experiment:
         """Return the experiment whose points are measured: with retraining, that begins where the run ended."""
-        content = self.experiment.model_dump(mode="json")
-        train = content["train"]
-        train |= {"init_from": str(self.folder), "epochs": max(1, self.epochs), "patience": None}
-        if train["distill"] is not None:  # a run by its name lies beside this one, not beside the points
-            teacher = referred_run(Path(train["distill"]["teacher"]), self.folder.parent)
-            train["distill"]["teacher"] = str(teacher.resolve())
+        content = self.experiment.with_runs_of(self.folder.parent).model_dump(mode="json")
+        content["train"] |= {"init_from": str(self.folder), "epochs": max(1, self.epochs), "patience": None}
         return Experiment.model_validate(content)
 
     def in_widths(self, widths: Widths) -> dict[str, tuple[int, ...]]:

@@ -71,7 +71,7 @@ def drive(
 
     def trial(config: dict[str, Any]) -> Trial:
         point = config["point"] if sweep.search is None else _proposed(sweep.search, config)
-        return Trial(point, point.experiment(base), runs, data)
+        return Trial(point, point.experiment(base, runs.parent), runs, data)
 
     if sweep.search is None:
         drive_points(list(sweep.points()), lambda point: trial({"point": point}), runs, workers, address, console)

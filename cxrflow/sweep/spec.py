@@ -180,8 +180,12 @@ class Point:
         digest = hashlib.sha256(repr(self.values).encode()).hexdigest()[:8]
         return f"{words[:READABLE]}_{digest}"
 
-    def experiment(self, base: Experiment) -> Experiment:
-        """Return the trial's experiment. Raises ConfigError, in a sentence, where a value is not allowed."""
+    def experiment(self, base: Experiment, runs: Path | None = None) -> Experiment:
+        """Return the trial's experiment; the runs that it names lie in `runs`, beside the sweep and not in it.
+
+        Raises:
+            ConfigError: a value is not allowed.
+        """
         content = base.model_dump(mode="json")
         content["network"].pop("outputs", None)  # as many as the classes need, which may be among the values
         for field, value in self.values:
@@ -198,7 +202,10 @@ class Point:
             section[last] = value
         content["name"] = self.name
         try:
-            experiment = Experiment.model_validate(content).seeded(self.seed)
+            experiment = Experiment.model_validate(content)
+            if runs is not None:
+                experiment = experiment.with_runs_of(runs, self.seed)
+            experiment = experiment.seeded(self.seed)
         except ValidationError as err:
             raise ConfigError(f"the point {self}: {explain(err, Experiment)}") from err
         if not experiment.network.is_quantized:

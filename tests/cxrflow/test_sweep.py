@@ -296,6 +296,24 @@ def test_a_relative_path_is_meant_beside_the_file(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("there", "found"), [
+    ((), ("start", "start-seed1")), (("start",), ("start", "start-seed1")),
+    (("start", "start-seed0", "start-seed1"), ("start-seed0", "start-seed1")),
+])  # fmt: skip
+def test_the_name_of_a_run_is_one_beside_the_sweep(
+    tmp_path: Path, there: tuple[str, ...], found: tuple[str, ...]
+) -> None:
+    """The sweep's own runs lie one folder deeper; seed 0 is content with a run that was trained alone."""
+    runs = tmp_path / "runs"
+    for name in there:
+        (runs / name).mkdir(parents=True)
+    grid = {"train.init_from": ["start"], "train.distill": [{"teacher": "start"}]}
+    sweep, base = load_sweep(written(tmp_path, grid=grid, seeds=2))
+    trains = [point.experiment(base, runs).train for point in sweep.points()]
+    assert tuple(train.init_from for train in trains) == tuple(runs / name for name in found)
+    assert all(train.distill is not None and train.distill.teacher == train.init_from for train in trains)
+
+
 def test_a_field_may_have_values_of_several_kinds(tmp_path: Path) -> None:
     found = [{"key": "", "run": str(i), "values": {"bits": bits}} for i, bits in enumerate(("float", 4, [4, 2], None))]
     table.save([*found, {"key": "", "run": "4", "values": {}}], tmp_path)
