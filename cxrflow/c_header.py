@@ -47,15 +47,12 @@ def c_header(manifest: Manifest) -> str:
         *(_decision(manifest.decision) if isinstance(manifest.decision, Decision) else []),
         *(_choice(manifest.decision) if isinstance(manifest.decision, Choice) else []),
         *(_hardware(manifest.hardware) if manifest.hardware is not None else []),
-        *(["", _CLASS] if isinstance(manifest.decision, Decision) else []),
+        *(_one_logit(manifest.decision) if isinstance(manifest.decision, Decision) else []),
         *(_classes(manifest.decision, manifest.class_names) if isinstance(manifest.decision, Choice) else []),
         "",
         "#endif",
     ]
     return "\n".join(lines) + "\n"
-
-
-_CLASS = "static inline int cxrflow_class(int32_t logit) { return logit > CXRFLOW_THRESHOLD; }"
 
 
 def _gray(manifest: Manifest) -> bool:
@@ -82,16 +79,21 @@ def _decision(decision: Decision) -> list[str]:
         f"#define CXRFLOW_THRESHOLD INT32_C({decision.threshold}) /* class 1 where the logit is greater */",
         f"#define CXRFLOW_LOGIT_SCALE {decision.scale!r} /* real logit = scale * logit + offset */",
         f"#define CXRFLOW_LOGIT_OFFSET {decision.offset!r}",
+        *_point_count(decision),
     ]
 
 
 def _choice(choice: Choice) -> list[str]:
-    others = len(choice.points) - 1  # the own one is cxrflow_class
     return [
         f"#define CXRFLOW_CLASSES {len(choice.multipliers)}u",
         f"#define CXRFLOW_LEVEL_SHIFT ({choice.shift}) /* real logit = level / 2 to the power of this */",
-        *([f"#define CXRFLOW_POINTS {others}u /* operating points for one class */"] if others else []),
+        *_point_count(choice),
     ]
+
+
+def _point_count(decision: Decision | Choice) -> list[str]:
+    others = len(decision.points) - 1
+    return [f"#define CXRFLOW_POINTS {others}u /* operating points beside that of cxrflow_class */"] if others else []
 
 
 _CLASSES = """/* The level of class k < CXRFLOW_CLASSES, of its integer `output`: exact, within 63 bits. */
@@ -126,12 +128,33 @@ static inline unsigned cxrflow_class_at(unsigned p, const int32_t outputs[CXRFLO
         if (k != one && cxrflow_level(k, outputs[k]) > cxrflow_level(greatest, outputs[greatest])) greatest = k;
     return cxrflow_level(one, outputs[one]) > cxrflow_level(greatest, outputs[greatest]) + margins[p] ? one : greatest;
 }}
+"""
+
+_POINT_NAMES = """\
 /* What people call operating point p < CXRFLOW_POINTS, in UTF-8. */
 static inline const char *cxrflow_point_name(unsigned p) {{
     static const char *const names[] = {{{names}}};
     return names[p];
 }}
 """
+
+_CLASS = "static inline int cxrflow_class(int32_t logit) { return logit > CXRFLOW_THRESHOLD; }"
+_THRESHOLDS = """\
+/* The class at operating point p < CXRFLOW_POINTS. */
+static inline int cxrflow_class_at(unsigned p, int32_t logit) {{
+    static const int32_t thresholds[] = {{{thresholds}}};
+    return logit > thresholds[p];
+}}
+"""
+
+
+def _one_logit(decision: Decision) -> list[str]:
+    _, *others = decision.points.items()
+    if not others:
+        return ["", _CLASS]
+    thresholds = ", ".join(f"INT32_C({threshold})" for _, threshold in others)
+    names = _POINT_NAMES.format(names=", ".join(_c_string(name) for name, _ in others))
+    return ["", _CLASS, f"{_THRESHOLDS.format(thresholds=thresholds)}{names}".rstrip()]
 
 
 def _classes(choice: Choice, names: list[str]) -> list[str]:
@@ -148,8 +171,7 @@ def _points(choice: Choice) -> str:
     return _POINTS.format(
         labels=", ".join(f"{one.label}u" for one in points.values()),
         margins=_int64s(one.margin for one in points.values()),
-        names=", ".join(map(_c_string, points)),
-    )
+    ) + _POINT_NAMES.format(names=", ".join(map(_c_string, points)))
 
 
 def _int64s(values: Iterable[int]) -> str:

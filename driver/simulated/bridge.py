@@ -140,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="deploy folder")
     parser.add_argument("program", help="such as c/infer; compiled with the folder's cxrflow_accel.h")
     parser.add_argument("images", nargs="*", type=Path, help="for the program (default: golden ones, compared)")
+    parser.add_argument("--point", help="operating point of the class, which the program is given as -p")
     options = parser.parse_args(arguments)
     try:
         package = open_package(options.folder)
@@ -147,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ConfigError(f"{options.folder} has no hardware, expected a folder that was built. Package it again.")
         hardware = with_shell(package.manifest.hardware)
         device = SimulatedDevice(hardware, _core(package, hardware))
-        program = [str(Path(options.program).resolve())]
+        program = [str(Path(options.program).resolve()), *(["-p", options.point] if options.point else [])]
         try:
             if options.images:
                 print(run(device, program, options.images), end="")

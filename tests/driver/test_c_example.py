@@ -55,14 +55,19 @@ class Example:
     def golden(self, count: int = 4) -> int:
         return bridge.compare(self.package, self.device, [str(self.program)], count=count)
 
-    def run(self, *images: Path) -> str:
-        return bridge.run(self.device, [str(self.program)], images)
+    def run(self, *images: Path, point: str | None = None) -> str:
+        return bridge.run(self.device, [str(self.program), *(() if point is None else ("-p", point))], images)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_golden_images_and_pictures_on_every_shell(tmp_path: Path, shell: str) -> None:
     write_deploy(tmp_path)
-    example = Example(tmp_path, shell)
+
+    def lower(manifest: Manifest) -> Manifest:
+        points = {"balanced": 128, "all ill": -(2**31)}
+        return replace(manifest, decision=replace(manifest.decision, operating_points=points))  # type: ignore[type-var]
+
+    example = Example(tmp_path, shell, lower)
     assert example.golden() == 4
     golden = load_npz(tmp_path / "golden.npz")
     pixels, outputs = golden["pixels"], golden["outputs"][:, 0]
@@ -72,6 +77,9 @@ def test_golden_images_and_pictures_on_every_shell(tmp_path: Path, shell: str) -
     label = int(outputs[5] > 128)
     assert said.splitlines()[:2] == [f"{picture}  outputs {outputs[5]}  class {label}"] * 2
     assert said.endswith("not a medical device.\n")
+    assert label == 0 and "  class 1\n" in example.run(picture, point="all ill")
+    with pytest.raises(ToolError, match=r"no operating point youden beside the own one.* Others: all ill"):
+        example.run(picture, point="youden")
     for content, words in (
         (b"P5 28 29 255\n" + bytes(28 * 29), "is 28 x 29 pixels of 0..255, expected 28 x 28"),
         (b"P5 28 28 65535\n" + bytes(2 * 784), "0..65535"),
@@ -124,8 +132,10 @@ def test_the_class_of_several_has_its_name(tmp_path: Path) -> None:
     (tmp_path / "a.raw").write_bytes(golden["pixels"][0].tobytes())
     decision = load_manifest(tmp_path / "accelerator.json").decision
     assert decision is not None
-    label = int(decision.classes(golden["outputs"][:1])[0])
-    assert f"class {label} {['NORMAL', 'BACTERIA', 'VIRUS'][label]}\n" in example.run(tmp_path / "a.raw")
+    for point in (None, "careful"):
+        label = int(decision.classes(golden["outputs"][:1], point)[0])
+        said = example.run(tmp_path / "a.raw", point=point)
+        assert f"class {label} {['NORMAL', 'BACTERIA', 'VIRUS'][label]}\n" in said
 
 
 @pytest.mark.parametrize(
@@ -180,7 +190,7 @@ def test_what_is_no_device_is_a_message(tmp_path: Path) -> None:
     plain = tmp_path / "memory"
     plain.write_bytes(bytes(8192))
     for arguments, code, words in (
-        ([], 2, "usage: infer -r PATH@ADDRESS -b PATH@ADDRESS IMAGE..."),
+        ([], 2, "usage: infer -r PATH@ADDRESS -b PATH@ADDRESS [-p POINT] IMAGE..."),
         (["-r", "/dev/mem", "-b", "x@0", "a"], 1, "/dev/mem is no PATH@ADDRESS"),
         (["-r", "/dev/mem@x", "-b", "x@0", "a"], 1, "has no address behind the @"),
         (["-r", f"{tmp_path}/none@0", "a"], 1, "No such file"),

@@ -1,13 +1,14 @@
 /* infer.c: X-rays through the accelerator in C alone, one after the other.
  * Research use only, not a medical device.
  *
- *     infer -r REGISTERS [-r REGISTERS] -b BUFFER IMAGE...
+ *     infer -r REGISTERS [-r REGISTERS] -b BUFFER [-p POINT] IMAGE...
  *
  * IMAGE      PGM (P5, 255) of the network's own size, or raw: CXRFLOW_IN_BYTES bytes as the stream has them.
  * REGISTERS  PATH@ADDRESS of the DMA, of FINN's shell those of the input and then of the output engine:
  *            /dev/mem@0x40400000, or /dev/uio0@0. The address is the cell's BASEVALUE in accelerator.hwh.
  * BUFFER     PATH@ADDRESS of memory that the DMA reaches, that nobody else uses and that no cache keeps, ADDRESS being
  *            the DMA's: /dev/mem@0x1F000000 where the kernel leaves it alone, or /dev/udmabuf0@ADDRESS (u-dma-buf).
+ * POINT      the operating point of the class, by its name in cxrflow_accel.h; the accelerator's own if not given.
  *
  * Of /dev/mem the address is also where it is mapped; other files are mapped from their beginning. A path that is a
  * socket is a simulated device: driver/simulated/bridge.py. The bitstream must be loaded and the clock set, as
@@ -277,9 +278,34 @@ static void load(const char *path, uint8_t packed[CXRFLOW_IN_BYTES]) {
     fclose(file);
 }
 
+/* The number of an operating point: CXRFLOW_POINTS is the own one, which cxrflow_class answers for. */
+
+#ifdef CXRFLOW_POINTS
+#define CLASS_AT(p, outputs) (p < CXRFLOW_POINTS ? cxrflow_class_at(p, outputs) : cxrflow_class(outputs))
+#else
+#define CXRFLOW_POINTS 0u
+#define CLASS_AT(p, outputs) ((void)p, cxrflow_class(outputs))
+#endif
+
+static unsigned point_called(const char *name) {
+    unsigned p = 0;
+#if CXRFLOW_POINTS
+    while (p < CXRFLOW_POINTS && strcmp(name, cxrflow_point_name(p))) p++;
+#endif
+    if (p == CXRFLOW_POINTS) {
+        fprintf(stderr, "error: there is no operating point %s beside the own one, which is taken without -p.", name);
+#if CXRFLOW_POINTS
+        for (p = 0; p < CXRFLOW_POINTS; p++) fprintf(stderr, "%s%s", p ? ", " : " Others: ", cxrflow_point_name(p));
+#endif
+        fprintf(stderr, "\n");
+        exit(2);
+    }
+    return p;
+}
+
 /* A result, unpacked. */
 
-static void show(const char *path, const uint8_t result[CXRFLOW_OUT_BYTES]) {
+static void show(const char *path, const uint8_t result[CXRFLOW_OUT_BYTES], unsigned point) {
     int32_t outputs[OUTPUTS];
     printf("%s  outputs", path);
     for (unsigned k = 0; k < OUTPUTS; k++) {
@@ -291,9 +317,12 @@ static void show(const char *path, const uint8_t result[CXRFLOW_OUT_BYTES]) {
         printf(" %ld", (long)outputs[k]);
     }
 #if defined CXRFLOW_CLASSES
-    printf("  class %u %s", cxrflow_class(outputs), cxrflow_class_name(cxrflow_class(outputs)));
+    unsigned label = CLASS_AT(point, outputs);
+    printf("  class %u %s", label, cxrflow_class_name(label));
 #elif defined CXRFLOW_THRESHOLD
-    printf("  class %d", cxrflow_class(outputs[0]));
+    printf("  class %d", CLASS_AT(point, outputs[0]));
+#else
+    (void)point;
 #endif
     printf("\n");
     fflush(stdout);
@@ -303,15 +332,17 @@ int main(int count, char *arguments[]) {
     static uint8_t packed[CXRFLOW_IN_BYTES], result[CXRFLOW_OUT_BYTES];
     struct registers shell[2];
     struct buffer memory = {NULL, 0};
+    unsigned point = CXRFLOW_POINTS;
     int option, windows = 0;
-    while ((option = getopt(count, arguments, "r:b:")) != -1) {
+    while ((option = getopt(count, arguments, "r:b:p:")) != -1) {
         if (option == 'r' && windows < WINDOWS) shell[windows++] = open_registers(optarg);
         else if (option == 'b' && !memory.bytes) memory = open_buffer(optarg);
+        else if (option == 'p') point = point_called(optarg);
         else break;
     }
     if (option != -1 || windows != WINDOWS || !memory.bytes || optind == count) {
         const char *second = WINDOWS == 2 ? "-r PATH@ADDRESS " : "";
-        fprintf(stderr, "usage: infer %s-r PATH@ADDRESS -b PATH@ADDRESS IMAGE...\n", second);
+        fprintf(stderr, "usage: infer %s-r PATH@ADDRESS -b PATH@ADDRESS [-p POINT] IMAGE...\n", second);
         return 2;
     }
     prepare(shell);
@@ -321,7 +352,7 @@ int main(int count, char *arguments[]) {
         for (size_t j = 0; j < CXRFLOW_IN_BYTES; j++) memory.bytes[j] = packed[j];
         compute(shell, memory.address, memory.address + OUT_AT);
         for (size_t j = 0; j < CXRFLOW_OUT_BYTES; j++) result[j] = memory.bytes[OUT_AT + j];
-        show(arguments[i], result);
+        show(arguments[i], result, point);
     }
     printf("Research use only, not a medical device.\n");
     return 0;
