@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class Ifd:
         """Where the next directory is, 0 if there is none."""
         return self._integer(self._end, 4)
 
+    def __iter__(self) -> Iterator[int]:
+        """Yield the tags."""
+        return iter(self._entries)
+
     def __contains__(self, tag: int) -> bool:
         """Return whether the directory has a tag."""
         return tag in self._entries
@@ -61,10 +65,6 @@ class Ifd:
     def integers(self, tag: int) -> bool:
         """Return whether the values of a tag are unsigned integers."""
         return self._value(tag)[0] in _INTEGERS
-
-    def count(self, tag: int) -> int:
-        """Return how many values a tag has."""
-        return self._value(tag)[2]
 
     def number(self, tag: int, default: int | None = None) -> int:
         """Return the one integer of a tag, or the default where there is no such tag."""
@@ -125,18 +125,16 @@ def orientation(directory: Ifd) -> int:
 
 def require_display_gamma(directory: Ifd) -> None:
     """Stop at EXIF data that name another gamma than a screen's: then the values are not for display as they are."""
-    try:
-        inner = directory.within(_EXIF) if _EXIF in directory else directory
-        if _GAMMA not in inner:
-            return
-        above, below = inner.ratio(_GAMMA)
-    except ValueError:  # nobody reads a gamma from damaged data
-        return
-    if (above or below) and not DISPLAY_GAMMA[0] * above <= 100_000 * below <= DISPLAY_GAMMA[-1] * above:
-        raise ImageError(
-            f"has a gamma of {above / below if below else math.inf:g} (EXIF), expected about 2.2: its values are not "
-            "for display as they are; save it without metadata."
-        )
+    for where in (lambda: directory, lambda: directory.within(_EXIF)):
+        try:
+            above, below = where().ratio(_GAMMA)
+        except ValueError:  # there is none; nobody reads a gamma from damaged data
+            continue
+        if (above or below) and not DISPLAY_GAMMA[0] * above <= 100_000 * below <= DISPLAY_GAMMA[-1] * above:
+            raise ImageError(
+                f"has a gamma of {above / below if below else math.inf:g} (EXIF), expected about 2.2: its values are "
+                "not for display as they are; save it without metadata."
+            )
 
 
 def exif_orientation(exif: bytes) -> int:

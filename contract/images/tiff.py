@@ -10,8 +10,8 @@ value that occur: that says nothing. Any other range, or one that leaves the upp
 in 8 bits, too.
 
 Refused, because nothing we could make of them would be sure to be right: several pages, reduced copies, samples
-beside gray or colour that are no alpha, signed and floating-point samples, other compressions and colours, and tags
-that bend the ramp between black and white.
+beside gray or colour that are no alpha, signed and floating-point samples, other compressions and colours, and tags of
+which contract.images.tiff_tags does not say that they are obeyed or change nothing.
 """
 
 import math
@@ -39,15 +39,16 @@ from contract.images.ifd import (
 )
 from contract.images.packbits import packbits
 from contract.images.samples import unpack_bits
+from contract.images.tiff_tags import NEVER, NOTHING, OBEYED, ONLY
 
 MAGICS = (b"II*\0", b"MM\0*")
 BIG = (b"II+\0", b"MM\0+")  # BigTIFF, for files over 4 GB
-_NEW_SUBFILE, _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 255, 256, 257, 258, 259, 262
-_FILL_ORDER, _STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 266, 273, 277, 278, 279, 281, 284
+_NEW_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_STRIPS, _SAMPLES, _ROWS, _STRIP_SIZES, _LARGEST, _PLANES = 273, 277, 278, 279, 281, 284
 _PREDICTOR, _COLOURS, _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES, _EXTRA = 317, 320, 322, 323, 324, 325, 338
 _FORMAT, _PROFILE = 339, 34675
 _DESCRIPTION, _SMALLEST_SAMPLE, _LARGEST_SAMPLE, _XMP, _GDAL = 270, 340, 341, 700, 42112
-_SMALLEST, _MICRO_MANAGER, _PLANE_COUNT = 280, 51123, 33629
+_SMALLEST, _MICRO_MANAGER = 280, 51123
 _IMAGEJ_SIZES, _IMAGEJ = 50838, 50839  # of the items, and a list of their kinds with the items behind it
 _MAX_ITEMS = 10_000
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK = 0, 1, 2, 3, 5
@@ -67,29 +68,6 @@ _DIFFERENCE = 2  # the predictor of TIFF 6.0
 _PREMULTIPLIED, _STRAIGHT = 1, 2
 _MAX_SEGMENTS = 100_000  # strips or tiles
 _BATCH = 1 << 22  # unpacked LZW data that are asked for at a time [byte]
-_ONLY = {  # tags that must have one of these values, or be absent
-    _SUBFILE: ((1, 3), "a reduced copy of another image"),
-    _FILL_ORDER: ((1,), "bits in reversed order"),
-    346: ((0,), "samples that are colours of a palette (Indexed)"),
-    332: ((1,), "inks that are not CMYK"),
-    32997: ((1,), "a volume of several slices"),
-    32998: ((1,), "a volume of several slices"),
-}
-_NEVER = {
-    291: "a curve of gray levels (GrayResponseCurve)",
-    301: "a curve of its values (TransferFunction)",
-    330: "further images (SubIFDs)",
-    336: "a range of its own for its inks (DotRange)",
-    342: "a range of its own for its curve (TransferRange)",
-    433: "a range of its own for its samples (Decode)",
-    532: "a range of its own for black and white (ReferenceBlackWhite)",
-    33445: "values that may be square roots (Molecular Dynamics)",
-    34361: "further planes (FluoView)",
-    34412: "further planes (LSM)",
-    37439: "a scale of its own for brightness (StoNits)",
-    43314: "further planes, or a scale of its values (NIH Image)",
-    50706: "raw values of a camera (DNG)",
-}
 
 
 @dataclass(frozen=True)
@@ -153,12 +131,21 @@ def _require_single(tags: Ifd) -> None:
         raise ImageError("holds several pages, expected exactly one image; save the one that is meant.")
     if tags.number(_NEW_SUBFILE, 0) not in (0, 2):  # 2: a page of a document
         raise ImageError("is a reduced copy or a mask of another image; save the image that is meant.")
-    for tag, (allowed, what) in _ONLY.items():
-        if tags.number(tag, allowed[0]) not in allowed:
-            raise ImageError(f"has {what}, which is not read; save it as plain gray.")
-    for tag, what in _NEVER.items():
+    for tag, (name, what) in NEVER.items():
         if tag in tags:
-            raise ImageError(f"has {what}, which is not read; save it as plain gray.")
+            raise ImageError(f"has {what} ({name}, tag {tag}), which is not read; save it as plain gray.")
+    for tag, (allowed, name, what) in ONLY.items():
+        if (found := tags.number(tag, allowed[0])) not in allowed:
+            raise ImageError(
+                f"has {what} ({name}, tag {tag}, is {found}, expected {allowed[0]}), which is not read; save it as "
+                "plain gray."
+            )
+    for tag in tags:
+        if not (tag in OBEYED or tag in ONLY or tag in NOTHING):
+            raise ImageError(
+                f"has the tag {tag}, of which nothing here says that its pixels stay as they are; save it as plain "
+                "gray, without it."
+            )
 
 
 def _require_described(tags: Ifd, layout: _Layout) -> None:
@@ -172,10 +159,9 @@ def _require_described(tags: Ifd, layout: _Layout) -> None:
             several |= int(count) > (layout.samples if axis == b"C" else 1)
     elif shape := _SHAPE.match(text):
         several = math.prod(map(int, shape[1].split(b","))) != layout.width * layout.height * layout.samples
-    if several or (_PLANE_COUNT in tags and tags.count(_PLANE_COUNT) > 1):
+    if several:
         raise ImageError(
-            "is described as several images (ImageJ, OME, tifffile, MetaMorph), expected exactly one; save the one "
-            "that is meant."
+            "is described as several images (ImageJ, OME, tifffile), expected exactly one; save the one that is meant."
         )
     _require_described_range(tags, text, layout.bits)
     if _GDAL in tags and re.search(rb"role\s*=\s*[\"'](?:scale|offset)", tags.content(_GDAL)):
@@ -275,6 +261,11 @@ def _layout(tags: Ifd, content: bytes) -> _Layout:
     photometric = tags.number(_PHOTOMETRIC)
     if photometric not in _COLOUR_SAMPLES:
         raise ImageError(f"is a TIFF of colours {photometric}, expected gray, palette, RGB or CMYK; save it as gray.")
+    if _COLOURS in tags and photometric != _PALETTE:
+        raise ImageError(
+            f"has a palette (ColorMap, tag {_COLOURS}), but says that its values are no colours of it "
+            f"(PhotometricInterpretation {photometric}); save it as plain gray."
+        )
     colours = _COLOUR_SAMPLES[photometric]
     if samples < colours:
         raise ImageError(f"has {samples} samples per pixel, expected {colours} of such colours; save it as gray.")

@@ -24,13 +24,14 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin, TiffTags
 
 from contract.errors import ImageError, ImageTooLargeError
 from contract.images import jpeg
 from contract.images.icc import _lights, require_display
 from contract.images.ifd import xmp_orientations
 from contract.images.packbits import packbits
+from contract.images.tiff_tags import NEVER, NOTHING, OBEYED, ONLY
 from contract.preprocess import load_gray, load_pixels, look
 from tests.image_files import (
     ALPHA,
@@ -211,6 +212,31 @@ class TestTiffRamp:
         np.testing.assert_array_equal(gray(tiff(GRAY * np.uint16(257), 16, tags={281: (SHORT, [65535])})), GRAY)
 
 
+def other_tags() -> list[tuple[int, Tag]]:
+    """Return every tag that anyone has named and the reader does not ask for, and some that nobody has."""
+    everyone = {*(code for code, _ in tifffile.TIFF.TAGS.items()), *TiffTags.TAGS_V2, *NOTHING, *ONLY, *NEVER}
+    everyone |= {1, 260, 33999, 65000}
+    return [
+        (tag, (SHORT, [value]))
+        for tag in sorted(everyone - OBEYED)
+        for value in (ONLY[tag][0] if tag in ONLY else (2,))
+    ]
+
+
+def test_any_other_tag_changes_nothing_or_is_refused_by_its_number() -> None:
+    """The kind of fault: a tag that bends or cuts the picture, ignored in silence. Two readers are the witnesses."""
+    assert not NOTHING & (ONLY.keys() | NEVER.keys() | OBEYED) and not OBEYED & (ONLY.keys() | NEVER.keys())
+    plain = tiff(GRAY, 8)
+    for tag, value in other_tags():
+        content = tiff(GRAY, 8, tags={tag: value})
+        if tag not in NOTHING | ONLY.keys():
+            assert re.search(rf"\btag {tag}\b", refusal(content)), tag
+            continue
+        np.testing.assert_array_equal(gray(content), GRAY, str(tag))
+        for read in (lambda file: tifffile.imread(io.BytesIO(file)), imagecodecs.tiff_decode):
+            np.testing.assert_array_equal(read(content), read(plain), str(tag))
+
+
 def described(text: bytes, tags: dict[int, Tag | None] | None = None) -> bytes:
     return tiff(GRAY * np.uint16(257), 16, tags={270: (UNDEFINED, text + b"\0"), **(tags or {})})
 
@@ -280,12 +306,15 @@ def test_the_gamma_of_exif(order: str) -> None:
 def test_the_gamma_of_exif_in_a_tiff() -> None:
     content = save(Image.fromarray(GRAY), "TIFF", tiffinfo=gamma_tags(2.2))
     np.testing.assert_array_equal(gray(content), GRAY)
-    assert "has a gamma of 1 (EXIF)" in refusal(save(Image.fromarray(GRAY), "TIFF", tiffinfo=gamma_tags(1.0)))
+    for tags in (gamma_tags(1.0), gamma_tags(2.2, outside=1.0)):
+        assert "has a gamma of 1 (EXIF)" in refusal(save(Image.fromarray(GRAY), "TIFF", tiffinfo=tags))
 
 
-def gamma_tags(value: float) -> Any:
+def gamma_tags(value: float, outside: float = 0.0) -> Any:
     directory = TiffImagePlugin.ImageFileDirectory_v2()
     directory[34665] = {42240: TiffImagePlugin.IFDRational(round(value * 10), 10)}
+    if outside:
+        directory[42240] = TiffImagePlugin.IFDRational(round(outside * 10), 10)
     return directory
 
 
@@ -357,7 +386,7 @@ def test_the_orientation_of_xmp_under_any_prefix(packet: bytes) -> None:
 
 TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("pages", lambda: tiff(GRAY, 8, next_at=8), "holds several pages, expected exactly one image"),
-    ("SubIFDs", lambda: tiff(GRAY, 8, tags={330: (LONG, [8])}), "has further images (SubIFDs)"),
+    ("SubIFDs", lambda: tiff(GRAY, 8, tags={330: (LONG, [8])}), "has further images (SubIFDs, tag 330)"),
     ("reduced", lambda: tiff(GRAY, 8, tags={254: (LONG, [1])}), "is a reduced copy"),
     ("mask", lambda: tiff(GRAY, 8, tags={254: (LONG, [4])}), "is a reduced copy or a mask"),
     ("old reduced", lambda: tiff(GRAY, 8, tags={255: (SHORT, [2])}), "has a reduced copy"),
@@ -379,14 +408,18 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("from 3000", lambda: tiff(GRAY, 16, tags={280: (SHORT, [3000])}), "its smallest value is 3000 (MinSampleValue"),
     ("square roots", lambda: tiff(GRAY, 8, tags={33445: (LONG, [2])}), "values that may be square roots"),
     ("NIH Image", lambda: tiff(GRAY, 8, tags={43314: (UNDEFINED, bytes(40))}), "has further planes, or a scale of its"),
-    ("MetaMorph", lambda: tiff(GRAY, 8, tags={33629: (LONG, [0] * 18)}), "described as several images"),
+    ("MetaMorph", lambda: tiff(GRAY, 8, tags={33629: (LONG, [0] * 18)}), "has further planes (UIC2tag, tag 33629)"),
     ("tifffile, old", lambda: described(b"shape=(3, 37, 45)"), "described as several images"),
     ("sample range", lambda: tiff(GRAY, 8, tags={341: (SHORT, [127])}), "a range of its own for black and white (SMin"),
     ("from 9", lambda: tiff(GRAY, 8, tags={340: (SHORT, [9])}), "a range of its own for black and white (SMin"),
-    ("transfer range", lambda: tiff(GRAY, 8, tags={342: (SHORT, [0, 255] * 3)}), "for its curve (TransferRange)"),
-    ("decode", lambda: tiff(GRAY, 8, tags={433: (LONG, [0, 1])}), "a range of its own for its samples (Decode)"),
-    ("indexed", lambda: tiff(GRAY, 8, tags={346: (SHORT, [1])}), "samples that are colours of a palette (Indexed)"),
-    ("nits", lambda: tiff(GRAY, 8, tags={37439: (LONG, [2, 0])}), "a scale of its own for brightness (StoNits)"),
+    ("gray palette", lambda: tiff(GRAY, 8, tags={320: (SHORT, [*range(256)] * 3)}), "a palette (ColorMap, tag 320)"),
+    ("dithered", lambda: tiff(GRAY, 8, tags={263: (SHORT, [3])}), "gray levels (Threshholding, tag 263, is 3, expecte"),
+    ("old signed", lambda: tiff(GRAY, 8, tags={32996: (SHORT, [1])}), "are no unsigned integers (DataType, tag 32996"),
+    ("white level", lambda: tiff(GRAY, 16, tags={50717: (SHORT, [255])}), "a white of its own (WhiteLevel, tag 50717)"),
+    ("transfer range", lambda: tiff(GRAY, 8, tags={342: (SHORT, [0, 255] * 3)}), "its curve (TransferRange, tag 342)"),
+    ("decode", lambda: tiff(GRAY, 8, tags={433: (LONG, [0, 1])}), "range of its own for its samples (Decode, tag 433)"),
+    ("indexed", lambda: tiff(GRAY, 8, tags={346: (SHORT, [1])}), "are colours of a palette (Indexed, tag 346, is 1, e"),
+    ("nits", lambda: tiff(GRAY, 8, tags={37439: (LONG, [2, 0])}), "its own for brightness (StoNits, tag 37439"),
     ("GDAL", lambda: tiff(GRAY, 8, tags={42112: (UNDEFINED, b'<Item role="scale">2</Item>')}), "a scale or offset of"),
     ("ImageJ", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b"ImageJ=1.53\nimages=3\n\0")}), "described as several"),
     ("OME", lambda: tiff(GRAY, 8, tags={270: (UNDEFINED, b'<OME><Pixels SizeZ="3"/></OME>')}), "described as several"),
@@ -406,7 +439,7 @@ TIFF_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("gray curve", lambda: tiff(GRAY, 8, tags={291: (SHORT, [0] * 256)}), "has a curve of gray levels"),
     ("transfer", lambda: tiff(GRAY, 8, tags={301: (SHORT, [0] * 256)}), "has a curve of its values"),
     ("black and white", lambda: tiff(COLOUR, 8, photometric=2, tags={532: (LONG, [16])}), "has a range of its own for"),
-    ("DNG", lambda: tiff(GRAY, 8, tags={50706: (LONG, [1])}), "has raw values of a camera (DNG)"),
+    ("DNG", lambda: tiff(GRAY, 8, tags={50706: (LONG, [1])}), "has raw values of a camera (DNGVersion, tag 50706)"),
     ("inks", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={332: (SHORT, [2])}), "has inks that are"),
     ("ink range", lambda: tiff(np.dstack([COLOUR, GRAY]), 8, photometric=5, tags={336: (SHORT, [9, 99])}), "for its i"),
     ("unsaid extra", lambda: tiff(np.dstack([COLOUR, ALPHA]), 8, photometric=2), "has 4 samples per pixel, but says o"),
