@@ -19,10 +19,10 @@ has K results, one after the other; where K is 1, a result is its logit.
   poison that differs in every byte. A byte that is the same both times was written at least once.
 - A result that the network cannot give, whatever the image, is garbage.
 
-Not found: a wrong but possible result in the right place, as from a flipped bit in a pixel or a result; two results of
-one transfer that changed places; two faults that make up for each other within one transfer. The golden images,
-compared when a device is opened and after every fault, find these where they persist; `Accelerator(twice=True)` finds
-them where they do not.
+Not found (docs/board.md says so to users): a wrong but possible result in the right place, as from a flipped bit in a
+pixel or a result; two results of one transfer that changed places; two faults that make up for each other within one
+transfer. The golden images, compared when a device is opened and after every fault, find these where they persist;
+`Accelerator(twice=True)` finds them where they do not.
 
 Where no noise and no golden image makes this network give another result, a shift shows in no witness:
 `Witness.shifts_show`. Then every image goes through twice, as with `Accelerator(twice=True)`.

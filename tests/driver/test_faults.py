@@ -89,6 +89,17 @@ def right_or_refused(board: Bench, accelerator: Accelerator, pixels: NDArray[np.
     return False
 
 
+def works(board: Bench, accelerator: Accelerator, pixels: NDArray[np.uint8]) -> bool:
+    """Whether a healthy device gives the right logits; on a busy machine it may be late, but hardly again and again."""
+    for _ in range(5):
+        try:
+            np.testing.assert_array_equal(accelerator.infer(pixels).logits, board.reference(pixels))
+            return True
+        except DeviceTimeoutError:
+            pass
+    return False
+
+
 def keeps_its_promise(board: Bench, accelerator: Accelerator, faults: Faults, calls: list[NDArray[np.uint8]]) -> bool:
     """Let a fault happen during some calls; return whether any of them raised."""
     board.device.faults = Faults()
@@ -100,7 +111,7 @@ def keeps_its_promise(board: Bench, accelerator: Accelerator, faults: Faults, ca
         refused = refused or raised
         if raised:  # the reset has mended it
             board.device.faults = Faults()
-            assert not right_or_refused(board, accelerator, pixels)
+            assert works(board, accelerator, pixels)
     board.device.faults = Faults()
     return refused
 
@@ -152,12 +163,16 @@ def test_any_fault_during_any_calls(
 
 
 def test_what_is_not_found_is_as_documented(board: Bench, accelerator: Accelerator) -> None:
-    """driver/witness.py says so: a possible logit in the right place, and results that changed places in a transfer."""
+    """docs/board.md: a possible logit in the right place, results that changed places, two faults that cancel out."""
     accelerator.prepare()
     pixels = some_pixels(99)
     pixels = pixels[np.unique(board.reference(pixels), return_index=True)[1]][:9]  # of 9 different logits
     want = board.reference(pixels)
-    for faults, wrong in ((Faults(flip_result=3, flip_bit=0), [3]), (Faults(swap_result=5), [5, 6])):
+    for faults, wrong in (
+        (Faults(flip_result=3, flip_bit=0), [3]),
+        (Faults(swap_result=5), [5, 6]),
+        (Faults(add_result=2, drop_result=6), [3, 4, 5, 6]),
+    ):
         board.device.faults = faults
         assert np.flatnonzero(accelerator.infer(pixels).logits != want).tolist() == wrong
     for swap in (8, 9):  # with the witness's first, and the witness's two
@@ -199,7 +214,7 @@ class TestTwice:
         board.device.faults = faults
         assert right_or_refused(board, twice, pixels)
         board.device.faults = Faults()
-        assert not right_or_refused(board, twice, pixels)
+        assert works(board, twice, pixels)
 
 
 class TestOpening:
@@ -224,7 +239,7 @@ class TestOpening:
                     opened.infer(some_pixels(3))
             board.device.faults = Faults()
             assert right_or_refused(board, opened, some_pixels(3))  # it is still there
-            assert not right_or_refused(board, opened, some_pixels(3))
+            assert works(board, opened, some_pixels(3))
 
 
 class Hanging(StandIn):
@@ -284,7 +299,7 @@ class TestCallsThatDoNotComeBack:
             runtime.overlays = 99
             runtime.go.set()
             time.sleep(0.2)
-            assert not right_or_refused(board, opened, pixels)
+            assert works(board, opened, pixels)
 
     @pytest.mark.parametrize("timeout_s", [0.0, -1.0, float("inf"), float("nan")])
     def test_a_timeout_is_a_number_of_seconds(self, board: Bench, timeout_s: float) -> None:
