@@ -751,12 +751,16 @@ def test_profiles_of_displays(space: str) -> None:
     for good in right:
         require_display(profile(good, names))
     wrong = [curve(), curve(256), parametric(0, 1), parametric(0, 0.45), curve(*range(65535, -1, -655)),
-             curve(0, 65535),
+             curve(0, 65535), curve(0, 40000, 14000, 14000, 65535), curve(0, 0, 14000, 14000, 65535),
              parametric(4, *srgb, 0.3, 0), parametric(2, 2.2, 1, 0, 0.5)]  # fmt: skip
     for bad in wrong:
         with pytest.raises(ImageError, match=r"in which black, middle and white are"):
             require_display(profile(bad, names))
-    assert _lights(parametric(4, 2, 1, 0, 0.25, 0.5, 0.25, 0.125)) == (0.125, 0.5, 1.25)  # ICC.1, 10.18: g a b c d e f
+    lights = _lights(parametric(4, 2, 1, 0, 0.25, 0.5, 0.25, 0.125))  # ICC.1, 10.18: g a b c d e f
+    assert lights[[0, 16, 32]].tolist() == [0.125, 0.5, 1.25]
+    table = profile(curve(round(2.2 * 256)), (*names, b"A2B0"))
+    with pytest.raises(ImageError, match=r"cannot be read \(it has a table \(A2B0\) in place of its curves\)"):
+        require_display(table[:16] + (b"GRAY" if space == "kTRC" else b"RGB ") + table[20:])
     for broken in (
         curve(1, 2)[:-2],
         b"mft2" + bytes(40),
@@ -767,6 +771,13 @@ def test_profiles_of_displays(space: str) -> None:
     ):
         with pytest.raises(ImageError, match=r"profile that cannot be read"):
             require_display(profile(broken, names))
+
+
+def test_a_gray_curve_to_lightness() -> None:
+    """A straight one is that of a display, and one like a gamma's is not: nobody here computes light of it."""
+    right = profile(curve(round(2.2 * 256)))
+    with pytest.raises(ImageError, match="its curve gives lightness"):
+        require_display(right[:20] + b"Lab " + right[24:])
 
 
 class TestBmp:
