@@ -24,8 +24,10 @@ class Fields(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if (found := _boolean_in(value)) is None:  # first, as it takes the least time
+            return value
         kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
-        if kinds & {int, float} and bool not in kinds and (found := _boolean_in(value)) is not None:
+        if kinds & {int, float} and bool not in kinds:
             raise ValueError(f"found {found}, expected a number")
         return value
 
@@ -41,5 +43,8 @@ def _boolean_in(value: object) -> bool | None:
     """Return the first boolean of a value, or of what a list or the values of a table hold."""
     if isinstance(value, bool):
         return value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return next((found for one in inner if (found := _boolean_in(one)) is not None), None)
+    if isinstance(value, dict | list | tuple):
+        for one in value.values() if isinstance(value, dict) else value:
+            if (found := _boolean_in(one)) is not None:
+                return found
+    return None
