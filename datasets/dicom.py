@@ -12,6 +12,8 @@ header is taken as the rational number that it is written as.
    nothing           the ramp over all values that BitsStored allows, as for 16-bit PNG
 3. gray = floor(y + 1/2), and 255 - gray for MONOCHROME1.
 
+Raw values of a detector (FOR PROCESSING) are refused unless a window or LUT says how they are shown.
+
 Of several windows or LUTs the first is taken. Pixel padding, overlays and shutters are not looked at. Bits of a word
 above BitsStored are no part of a value that is stored as it is, or in run lengths (PS3.5, 8.1.1; they may be an old
 overlay); a compressed value beyond BitsStored is refused, because nothing says what it would mean.
@@ -58,6 +60,7 @@ _TAGS = [
     "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept",
     "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence", "PresentationLUTShape",
     "PresentationLUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PresentationIntentType", "SOPClassUID",
 ]  # fmt: skip
 # One decoder per transfer syntax, whatever else is installed: two JPEG decoders may differ in the last bit.
 _PLAIN, _PILLOW, _LIBJPEG, _OPENJPEG, _RLE = "", "pillow", "pylibjpeg-libjpeg", "pylibjpeg-openjpeg", "rle"
@@ -76,6 +79,8 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.91": _OPENJPEG,  # JPEG 2000
     "1.2.840.10008.1.2.5": _RLE,
 }
+_DIGITAL_X_RAY = "1.2.840.10008.5.1.4.1.1.1"  # SOP classes: .1 X-rays, .2 mammography, .3 dental; then .1 is raw
+_RAW = {f"{_DIGITAL_X_RAY}.{kind}.1" for kind in (1, 2, 3)}
 _NOBODY = {
     "anon", "anonym", "anonymised", "anonymized", "anonymous", "anonymouspatient", "anonpatient", "deidentified",
     "missing", "na", "nan", "nil", "none", "null", "patient", "patientid", "removed", "unknown", "unspecified",
@@ -274,6 +279,12 @@ def _problem(header: Any) -> str:
     expected = "IDENTITY" if photometric == "MONOCHROME2" else "INVERSE"
     if looks not in ("", expected) or "PresentationLUTSequence" in header:
         return f"is {photometric} with another presentation LUT than {expected}; convert it."
+    raw = _text(header, "PresentationIntentType") == "FOR PROCESSING" or _text(header, "SOPClassUID") in _RAW
+    if raw and not _says_white(header):
+        return (
+            "has raw values of a detector (PresentationIntentType FOR PROCESSING), and no window that says what is "
+            "white; use the image for presentation."
+        )
     return ""
 
 

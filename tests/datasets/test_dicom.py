@@ -470,6 +470,14 @@ def delete(ds: Dataset, tag: str) -> None:
     del ds[tag]
 
 
+def raw(ds: Dataset, tag: str, value: str) -> None:
+    """Say that the values are raw; with the window that there was, they are shown as it says."""
+    shown = gray(ds)
+    setattr(ds, tag, value)
+    np.testing.assert_array_equal(gray(ds), shown)
+    del ds["WindowCenter"], ds["WindowWidth"]
+
+
 REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("high bit", lambda ds: set_to(ds, "HighBit", 15), "has its 12 bits per pixel up to bit 15, expected up to 11 (Hi"),
     ("sign", lambda ds: set_to(ds, "PixelRepresentation", 2), "has pixels that are neither unsigned nor signed"),
@@ -480,6 +488,8 @@ REFUSED: list[tuple[str, Callable[[Dataset], Any], str]] = [
     ("no first slope", lambda ds: set_to(ds, "RescaleSlope", ["", "2"]), "several values as RescaleSlope, of which th"),
     ("no first shape", lambda ds: set_to(ds, "PresentationLUTShape", ["", "INVERSE"]), "several values as Presentatio"),
     ("inverse", lambda ds: set_to(ds, "PresentationLUTShape", "INVERSE"), "is MONOCHROME2 with another presentation L"),
+    ("raw", lambda ds: raw(ds, "PresentationIntentType", "FOR PROCESSING"), "has raw values of a detector (Pre"),
+    ("raw class", lambda ds: raw(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.1.1.1"), "has raw values of"),
     ("print LUT", lambda ds: set_to(ds, "PresentationLUTSequence", [Dataset()]), "is MONOCHROME2 with another present"),
     ("enhanced", lambda ds: set_to(ds, "SharedFunctionalGroupsSequence", [Dataset()]), "is an enhanced multi-frame im"),
     ("too many pixels", lambda ds: set_to(ds, "Rows", H - 1), "has 234 bytes of pixels, expected 208 for its rows, co"),
