@@ -30,7 +30,7 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")  # but for those within
 _FRAMES = {marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC)}
 _READ = {0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive"}  # the frames that are read
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP2, _APP8, _APP14 = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xE2, 0xE8, 0xEE
-_DRI, _PROGRESSIVE, _LOSSLESS = 0xDD, 0xC2, 0xC3
+_DRI, _PROGRESSIVE, _LOSSLESS, _LS = 0xDD, 0xC2, 0xC3, 0xF7
 _SPIFF = {1: 8, 3: 3}  # the colours of a SPIFF header that are read, by components: gray, and YCbCr as JFIF has it
 _IMAGES = 0xB001  # tag of the index of a multi-picture file: how many there are
 
@@ -73,7 +73,7 @@ def segments(content: bytes) -> Segments:
     """Walk through a stream, the scans included.
 
     Raises:
-        ImageError: it has absurdly many scans or segments, or holds several images.
+        ImageError: it has absurdly many scans or segments, holds several images, or is JPEG-LS.
         ValueError: it is damaged.
     """
     found = Segments()
@@ -90,6 +90,8 @@ def segments(content: bytes) -> Segments:
         if marker == _SOI or len(body) != size - 2:
             raise ValueError("a segment is cut off")
         at += size
+        if marker == _LS:  # its scans are made in another way, and would look damaged
+            raise ImageError("is a JPEG-LS file, expected a JPEG, baseline or progressive; save it as PNG.")
         if marker == _SOS:
             _scan(found, body, content, at)
         elif marker in _FRAMES:

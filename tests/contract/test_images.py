@@ -582,6 +582,7 @@ JPEG_REFUSED: list[tuple[str, Callable[[], bytes], str]] = [
     ("real 12 bits", lambda: bytes(imagecodecs.jpeg_encode(SMOOTH * np.uint16(9), bitspersample=12)), "with 12 bits p"),
     ("lossless", lambda: other_frame(0xC3), "is a JPEG with arithmetic, lossless or hierarchical coding, expected"),
     ("real lossless", lambda: bytes(imagecodecs.jpeg_encode(SMOOTH, lossless=True)), "is a JPEG with arithmetic, loss"),
+    ("JPEG-LS", lambda: bytes(imagecodecs.jpegls_encode(SMOOTH)), "is a JPEG-LS file, expected a JPEG, baseline or"),
     ("arithmetic", lambda: other_frame(0xC9), "is a JPEG with arithmetic, lossless or hierarchical coding"),
     ("hierarchical", lambda: other_frame(0xC5), "is a JPEG with arithmetic, lossless or hierarchical coding"),
     ("unsaid CMYK", lambda: CMYK_JPEG.replace(b"Adobe", b"Adobo"), "of four components and does not say of which"),
