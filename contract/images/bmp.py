@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ImageError
-from contract.images.gray import Stored, bands, look_up, luma, palette_table
+from contract.images.gray import ANOTHER, Stored, bands, look_up, luma, palette_table
 from contract.images.samples import unpack_bits
 
 MAGIC = b"BM"
@@ -34,6 +34,8 @@ def look(content: bytes) -> Stored:
     height, stride = abs(rows), (width * bits + 31) // 32 * 4
     if width < 1 or not height or start < 14 + size or start + stride * height > len(content):
         raise ValueError("it ends early")
+    if ANOTHER.match(content, start + stride * height):
+        raise ImageError("holds several images, expected exactly one; save the one that is meant.")
     table = _palette(content, 14 + size, used or 2**bits, 3 if size == 12 else 4, start) if bits <= 8 else None
 
     def decode() -> NDArray[np.uint8]:

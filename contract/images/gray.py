@@ -4,6 +4,7 @@ Whole images are never held twice: they are converted in bands of a quarter of a
 """
 
 import io
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+ANOTHER = re.compile(  # image, of any of the formats, behind the end of one
+    rb"[\0\s\xff]*(?:\xff\xd8\xff|\x89PNG\r\n\x1a\n|II\*\0|MM\0\*|BM.{4}\0{4})", re.DOTALL
+)
 _BAND = 1 << 18  # pixels that are converted at a time
 _QUIET = threading.Lock()  # warnings.catch_warnings is not thread-safe
 

@@ -16,12 +16,11 @@ from PIL import Image
 
 from contract.errors import ImageError
 from contract.images.coded import RESTART, exact_pixels
-from contract.images.gray import Stored, gray_of, unpack
+from contract.images.gray import ANOTHER, Stored, gray_of, unpack
 from contract.images.icc import require_display
 from contract.images.ifd import MOST_XMP, exif_orientation, read_ifd, require_agreement, xmp_orientations
 
 MAGIC = b"\xff\xd8\xff"
-_ANOTHER = re.compile(rb"[\0\s\xff]*\xff\xd8\xff")  # behind the end
 _MAX_SCANS = 100  # a progressive file has about ten
 _MAX_SCANNED = 1_000_000_000  # pixels times scans: each scan may cost a pass over all pixels
 _MAX_SEGMENTS = 10_000
@@ -81,7 +80,7 @@ def segments(content: bytes) -> Segments:
     for _ in range(_MAX_SEGMENTS):
         match = _MARKER.search(content, at)
         if match is None or match[1][0] == _EOI:  # an end is not asked for: what is missing is noticed by the decoder
-            if match is not None and _ANOTHER.match(content, match.end()):
+            if match is not None and ANOTHER.match(content, match.end()):
                 found.images = max(found.images, 2)
             return found
         marker, at = match[1][0], match.end()

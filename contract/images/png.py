@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from contract.errors import ImageError
-from contract.images.gray import Stored, full_scale, gray_of, look_up, palette_table, unpack
+from contract.images.gray import ANOTHER, Stored, full_scale, gray_of, look_up, palette_table, unpack
 from contract.images.icc import require_display
 from contract.images.ifd import DISPLAY_GAMMA, exif_orientation, require_agreement, xmp_orientations
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
-_ANOTHER = re.compile(rb"[\0\s]*" + re.escape(MAGIC))  # behind the end
 _MAX_CHUNKS = 200_000
 _MAX_PROFILE = 1 << 24  # of a colour profile or text, unpacked [byte]
 _PIECE = 1 << 20  # unpacked at a time [byte]
@@ -120,7 +119,7 @@ def _walk(content: bytes) -> _Chunks:
         if kind == b"IEND":
             if len(found.header) != 13:
                 raise ValueError("its header is not one of a PNG")
-            if _ANOTHER.match(content, at):
+            if ANOTHER.match(content, at):
                 raise _several()
             return found
     raise ImageError(f"has more than {_MAX_CHUNKS} PNG chunks; save it again.")

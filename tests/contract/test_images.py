@@ -341,8 +341,10 @@ def test_planes_that_tifffile_writes_behind_the_first(several: bool) -> None:
 
 @pytest.mark.parametrize("between", [b"", b"\0\0", b"\n"])
 def test_another_image_behind_the_end(between: bytes) -> None:
-    for content in (png(GRAY, 8, 0), JPEG):
-        assert "images, expected exactly one" in refusal(content + between + content)
+    files = (png(GRAY, 8, 0), JPEG, bmp(bmp_rows(COLOUR, 8), 24))
+    for content in files:
+        for other in (*files, tiff(GRAY, 8)):
+            assert "images, expected exactly one" in refusal(content + between + other)
         np.testing.assert_array_equal(gray(content + between), gray(content))
 
 
