@@ -38,7 +38,7 @@ class Chain:
         return model
 
     def witness(self, name: str, make: Callable[[], ModelWrapper]) -> ModelWrapper | None:
-        """Add a graph whose differing images are counted. Returns it; None where FINN can't make or execute it."""
+        """Add a graph whose differing images are counted. Returns it; None where that cannot be."""
         try:
             model, got = self._execute(name, make, None)
         except Exception as err:  # FINN's and qonnx's transformations raise anything
@@ -54,7 +54,7 @@ class Chain:
         first: Callable[[ModelWrapper], NDArray[np.int64]],
         places: int,
     ) -> ModelWrapper | None:
-        """Add FINN's own graph of a file that others made. Returns it; None where FINN can't make or execute it.
+        """Add a graph that qonnx or FINN makes of a file that others made. Returns it; None where that cannot be.
 
         Args:
             name: of the stage.
@@ -85,7 +85,8 @@ class Chain:
 
     def _cannot(self, name: str, err: Exception) -> None:
         reason = " ".join(str(err).split())[:200] or type(err).__name__
-        note = f"FINN cannot treat this network: {reason.rstrip('.')}"
+        who = "qonnx" if name == "qonnx_float32" else "FINN"
+        note = f"{who} cannot treat this network: {reason.rstrip('.')}"
         self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
         self.report(f"{name}, a witness: {note}")
 

@@ -1,11 +1,12 @@
-"""FINN's own way from a file of somebody else's to integers, as a second opinion that is counted, not required.
+"""A file of somebody else's as qonnx executes it in float32, and as FINN converts it: counted, not required.
 
 FINN makes thresholds of quantizers in float32 and rounds ties up, where Quant rounds them to even; then it moves scales
-and biases into them. Inputs are counted by the first place at which FINN's graph has another value than the file in
+and biases into them. Inputs are counted by the first place at which a graph has another value than the file in
 float64: what a layer reads, or the result. Nothing here is shared with what made the hardware's integers.
 """
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ Array = NDArray[np.float64]
 
 
 def hear(path: Path, tensors: FileTensors, chain: Chain, work: Path) -> None:
-    """Count on which of the inputs FINN's conversion and streamlining of a file differ from it, and where first.
+    """Count the inputs on which qonnx' execution of a file, FINN's conversion and streamlining differ, and where first.
 
     Args:
         path: the ONNX file.
@@ -39,23 +40,29 @@ def hear(path: Path, tensors: FileTensors, chain: Chain, work: Path) -> None:
         work: folder for FINN's own files.
     """
     file = load_onnx(path, advice="Import it again.")
-    listeners: list[_Graph] = []
+    listeners: dict[str, _Graph] = {}
+
+    def tidied() -> ModelWrapper:
+        return cleanup_model(ModelWrapper(_single(file)))
 
     def convert() -> ModelWrapper:
-        model = cleanup_model(ModelWrapper(_single(file))).transform(QCDQToQuant())
-        model = witness.qonnx_to_finn(model, work)
+        model = witness.qonnx_to_finn(tidied().transform(QCDQToQuant()), work)
         left = [node.op_type for node in model.graph.node if node.op_type in LEFT]
         if left:
             raise ValueError(f"it leaves {', '.join(dict.fromkeys(left))} as it is")
         return model
 
-    def places(model: ModelWrapper) -> NDArray[np.int64]:
-        listeners.append(_Graph(model, tensors))
-        return _first(listeners[-1].differing(tensors, listeners[0]))
+    def hear_one(stage: str, make: Callable[[], ModelWrapper], *, after: str = "") -> ModelWrapper | None:
+        def places(model: ModelWrapper) -> NDArray[np.int64]:
+            listeners[stage] = _Graph(model, tensors)
+            return _first(listeners[stage].differing(tensors, listeners[after or stage]))
 
-    converted = chain.opinion("qonnx_to_finn", convert, places, len(tensors.values))
+        return chain.opinion(stage, make, places, len(tensors.values))
+
+    hear_one("qonnx_float32", tidied)
+    converted = hear_one("qonnx_to_finn", convert)
     if converted is not None:
-        chain.opinion("streamline", lambda: witness.streamline(copy.deepcopy(converted)), places, len(tensors.values))
+        hear_one("streamline", lambda: witness.streamline(copy.deepcopy(converted)), after="qonnx_to_finn")
 
 
 def _single(file: ModelProto) -> ModelProto:
@@ -77,7 +84,7 @@ def _first(differing: list[NDArray[np.bool_]]) -> NDArray[np.int64]:
 
 
 class _Graph:
-    """One of FINN's graphs, executed: what its products read, its result, and the levels of its activations."""
+    """A graph as qonnx executes it: what its products read, its result, and the levels of its activations."""
 
     def __init__(self, model: ModelWrapper, tensors: FileTensors) -> None:
         """Execute it. Raises ValueError where its products are not as many as the file's, and what qonnx raises."""
@@ -85,7 +92,9 @@ class _Graph:
         read: list[str] = []
         thresholds: list[tuple[int, Any]] = []  # place, node
         for node in model.graph.node:
-            if node.op_type == "MatMul":
+            if constants.issuperset(node.input):
+                constants.update(node.output)
+            elif node.op_type in ("MatMul", "Gemm"):
                 read += [name for name in node.input if name not in constants]
             elif node.op_type == "MultiThreshold":
                 thresholds.append((len(read), node))

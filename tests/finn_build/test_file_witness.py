@@ -59,28 +59,30 @@ def test_ties_are_counted_where_they_are(tmp_path: Path) -> None:
     path = graph(act=1.0).save(tmp_path / "m.onnx")
     ties = int((X.sum(axis=1) % 2 == 0.5).sum())
     assert 5 < ties < 30
-    for link in links(tmp_path, path, X):
+    exact, *converted = links(tmp_path, path, X)
+    assert (exact["stage"], exact["images"], exact["differing"]) == ("qonnx_float32", 60, 0)
+    for link in converted:
         assert (link["images"], link["differing"], link["places"]) == (60, ties, {"layer 0": ties}), link["stage"]
 
 
 def test_no_tie_no_difference(tmp_path: Path) -> None:
     found = links(tmp_path, graph(act=0.5).save(tmp_path / "m.onnx"), X)
     assert [(link["stage"], link["differing"], link["places"]) for link in found] == [
-        ("qonnx_to_finn", 0, {}), ("streamline", 0, {})
+        ("qonnx_float32", 0, {}), ("qonnx_to_finn", 0, {}), ("streamline", 0, {})
     ]  # fmt: skip
 
 
 def test_the_inputs_own_ties(tmp_path: Path) -> None:
     found = links(tmp_path, graph(act=0.5, front=1.0).save(tmp_path / "m.onnx"), X)
     ties = int((X % 2 == 0.5).any(axis=1).sum())
-    assert [link["places"] for link in found] == [{"input": ties}, {"input": ties}]
+    assert [link["places"] for link in found] == [{}, {"input": ties}, {"input": ties}]
 
 
 def test_scales_of_float64_as_qkeras_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(qkeras((4, 5, 3), 4, norm=True).SerializeToString())
     found = links(tmp_path, path, X)
-    assert [link["images"] for link in found] == [60, 60]
+    assert [link["images"] for link in found] == [60, 60, 60] and found[0]["differing"] == 0
 
 
 def test_a_threshold_that_streamlining_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,7 +94,7 @@ def test_a_threshold_that_streamlining_moves(tmp_path: Path, monkeypatch: pytest
         return model
 
     monkeypatch.setattr("finn_build.witness.streamline", moved)
-    first, second = links(tmp_path, graph(act=0.5).save(tmp_path / "m.onnx"), X)
+    _, first, second = links(tmp_path, graph(act=0.5).save(tmp_path / "m.onnx"), X)
     assert first["differing"] == 0 and second["differing"] > 50 and set(second["places"]) == {"layer 1"}
 
 
@@ -107,9 +109,10 @@ def test_what_finn_cannot_take_is_said(tmp_path: Path) -> None:
     (tmp_path / "steps").mkdir()
     with finn_session(tmp_path / "finn"):
         file_witness.hear(path, tensors, told, tmp_path / "finn")
-    (link,) = told.links
-    assert link["stage"] == "qonnx_to_finn" and link["differing"] is None
-    assert link["note"] == "FINN cannot treat this network: it has 3 matrix products, the file 2"
+    assert [(link["stage"], link["differing"], link["note"]) for link in told.links] == [
+        (stage, None, f"{who} cannot treat this network: it has 3 matrix products, the file 2")
+        for stage, who in (("qonnx_float32", "qonnx"), ("qonnx_to_finn", "FINN"))
+    ]
 
 
 @pytest.mark.parametrize(
