@@ -35,7 +35,7 @@ class Difference(Record):
 
 
 # Stages that are counted for information: float32 cannot hold every sum, and FINN computes thresholds in it.
-WITNESSES = ("file_float32", "qonnx_float32", "qonnx_to_finn", "streamline")
+WITNESSES = ("file_float32", "file_rational", "qonnx_float32", "qonnx_to_finn", "streamline")
 
 
 class Link(Record):

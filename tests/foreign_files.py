@@ -1,4 +1,4 @@
-"""ONNX files such as others make, and what they compute in rational arithmetic: nothing of the importer is used."""
+"""ONNX files such as others make, and what they compute in rational arithmetic."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from export.foreign.rational import compute
 
 MODELS = Path(__file__).parents[2] / "shared" / "models"
 DOMAIN = "qonnx.custom_op.general"
@@ -167,18 +169,6 @@ def qkeras(
     return helper.make_model(graph, opset_imports=opsets, ir_version=7, producer_name="tf2onnx")
 
 
-def rounded(x: Fraction, mode: str = "ROUND") -> Fraction:
-    """Round exactly."""
-    down = x.numerator // x.denominator
-    if mode == "FLOOR":
-        return Fraction(down)
-    if mode == "CEIL":
-        return Fraction(-(-x.numerator // x.denominator))
-    if mode == "ROUND_TO_ZERO":
-        return Fraction(int(x))
-    return Fraction(round(x))  # half to even
-
-
 class Rational:
     """Executes a file in rational arithmetic, one vector at a time; square roots are those of float64."""
 
@@ -207,10 +197,6 @@ class Rational:
     def compute(self, node: NodeProto, attributes: dict[str, Any], inputs: list[NDArray[Any]]) -> NDArray[Any]:
         """Return what one node gives."""
         kind, x = node.op_type, inputs[0]
-        if kind in ("Add", "Sub", "Mul", "Div"):
-            return np.asarray(
-                {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}[kind](x, inputs[1])
-            )
         if kind == "MatMul":
             return np.asarray(x.dot(inputs[1]))
         if kind == "Gemm":
@@ -219,29 +205,10 @@ class Rational:
             return np.asarray(
                 product + inputs[2] * Fraction(float(attributes.get("beta", 1))) if len(inputs) > 2 else product
             )
-        if kind == "Relu":
-            return np.asarray(np.where(x > 0, x, Fraction(0)))  # type: ignore[call-overload]
         if kind in ("Identity", "Dropout"):
             return x
         if kind in ("Reshape", "Flatten"):
             return x.reshape(1, -1)
         if kind == "Transpose":
             return np.transpose(x, attributes.get("perm"))
-        if kind == "BatchNormalization":
-            gain, bias, mean, variance = inputs[1:]
-            std = np.array([Fraction(float(np.sqrt(float(v) + attributes["epsilon"]))) for v in variance])
-            return np.asarray((x - mean) / std * gain + bias)
-        if kind == "BipolarQuant":
-            return np.asarray(np.where(x >= 0, 1, -1) * inputs[1])
-        if kind == "Quant":
-            bits, signed, narrow = int(inputs[3]), attributes["signed"], attributes["narrow"]
-            low, high = (-(2 ** (bits - 1)) + narrow, 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1 - narrow)
-            mode = attributes.get("rounding_mode", b"ROUND").decode()
-            scale, zero = np.broadcast_to(inputs[1], x.shape), np.broadcast_to(inputs[2], x.shape)
-            result = np.empty(x.shape, dtype=object)
-            for i, value in np.ndenumerate(x):
-                y = value / scale[i] + zero[i]
-                level = (1 if y >= 0 else -1) if bits == 1 and signed else rounded(min(max(y, low), high), mode)
-                result[i] = (level - zero[i]) * scale[i]
-            return result
-        raise NotImplementedError(kind)
+        return compute(node, list(inputs))

@@ -31,6 +31,7 @@ WORDS = {
     "rtl": "RTL, simulated cycle by cycle", "rtl_with_random_stalls": "RTL with random stalls",
     "netlist": "netlist after Yosys, simulated", "brevitas_float64": "Brevitas in float64",
     "file_float64": "the file's own execution in float64", "file_float32": "the file's own execution",
+    "file_rational": "thresholds in rational arithmetic: accumulators",
     "qonnx_float64": "QONNX in float64", "qonnx_float32": "QONNX in plain float32",
     "qonnx_to_finn": "FINN's own conversion of QONNX", "streamline": "FINN's own streamlining",
     "hardware_graph": "graph written from the integers", "fold": "folded graph",

@@ -36,6 +36,7 @@ class Execution:
 
     def __init__(self, model: ModelProto, *results: str, double: bool) -> None:
         """Prepare a checked model to give the tensors `results`, in float64 with `double`. Raises ConfigError."""
+        self.results = results
         try:
             self._prepare(model, results, double=double)
         except Exception as err:  # the evaluator and its operators raise anything
@@ -54,12 +55,26 @@ class Execution:
         copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results)
         set_floats(copy, TensorProto.DOUBLE if double else TensorProto.FLOAT)
         _fold_constants(copy)
+        self.model = copy  # all constants computed
         self._session = _session(copy)
         constants = {tensor.name for tensor in copy.graph.initializer}
         (source,) = (value for value in copy.graph.input if value.name not in constants)
         dims = source.type.tensor_type.shape.dim
-        self._input, self._shape = source.name, tuple(dim.dim_value or 1 for dim in dims)
+        self.source, self._shape = source.name, tuple(dim.dim_value or 1 for dim in dims)
         self._dtype = helper.tensor_dtype_to_np_dtype(source.type.tensor_type.elem_type)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shape of the input and of each of the tensors. Raises ConfigError."""
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            found = self._run(np.zeros(self._shape))
+        return {self.source: self._shape, **dict(zip(self.results, (np.shape(one) for one in found), strict=True))}
+
+    def _run(self, one: NDArray[Any]) -> list[Any]:
+        try:
+            return self._session.run(None, {self.source: one.reshape(self._shape).astype(self._dtype)})  # type: ignore[no-any-return]
+        except Exception as err:
+            raise _unusable(err) from err
 
     def __call__(self, inputs: NDArray[Any]) -> list[NDArray[np.float64]]:
         """Return the tensors, each (N, elements), for inputs (N, ...). Raises ConfigError."""
@@ -67,11 +82,7 @@ class Execution:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             for one in inputs:
-                try:
-                    results = self._session.run(None, {self._input: one.reshape(self._shape).astype(self._dtype)})
-                except Exception as err:
-                    raise _unusable(err) from err
-                found.append([np.asarray(result, dtype=np.float64).ravel() for result in results])
+                found.append([np.asarray(result, dtype=np.float64).ravel() for result in self._run(one)])
         return [np.stack(column) for column in zip(*found, strict=True)]
 
 

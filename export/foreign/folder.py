@@ -28,6 +28,7 @@ from export.foreign.execute import Execution
 from export.foreign.graph import Chain, read_graph
 from export.foreign.layers import Imported, to_integers
 from export.foreign.proof import Proof, prove
+from export.foreign.rational import Decisions, decide
 from export.records import describe_layers
 from export.requantization import requantized
 
@@ -66,6 +67,7 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
     classes = imported.head.class_count(imported.network.output_size)
     samples, labels = _given(given, chain, reads, classes)
     proof = prove(model, chain, imported, scale=given.scale, samples=samples)
+    decisions = decide(model, imported.network, imported.rule, imported.head, scale=given.scale, result=chain.result)
     count = 0 if samples is None else len(samples)
     out.mkdir(parents=True)
     write_whole(out / "imported.onnx", path.read_bytes())
@@ -73,7 +75,7 @@ def import_file(path: Path, out: Path, given: Given = Given()) -> dict[str, Any]
     chosen = _chosen(len(proof.fed), count)
     save_npz(out / "golden.npz", {"pixels": proof.inputs[chosen], "outputs": proof.outputs[chosen]})
     _tensors(model, chain, proof.read[chosen]).save(out / "tensors.npz")
-    summary = _summary(path, imported, proof, reads, chain.shape, count, labels)
+    summary = _summary(path, imported, proof, decisions, reads, chain.shape, count, labels)
     (out / "export.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
 
@@ -90,6 +92,7 @@ def _summary(
     path: Path,
     imported: Imported,
     proof: Proof,
+    decisions: Decisions,
     reads: str,
     shape: tuple[int, ...],
     samples: int,
@@ -97,6 +100,8 @@ def _summary(
 ) -> dict[str, Any]:
     compared = {"stage": "file_float64", "images": len(proof.fed), "differing": 0}
     witness = {"stage": "file_float32", "images": len(proof.fed), "differing": proof.differing_in_float32}
+    exact: dict[str, Any] = {"stage": "file_rational", "images": decisions.count}
+    exact |= {"differing": None, "note": decisions.note} if decisions.note else {"differing": decisions.differing}
     measured = None
     if labels is not None:
         correct = int((imported.head.classes(proof.outputs[:samples]) == labels).sum())
@@ -113,7 +118,7 @@ def _summary(
         },
         "rule": None if imported.rule is None else asdict(imported.rule),
         "head": asdict(imported.head),
-        "chain": [compared, witness],
+        "chain": [compared, witness, exact],
         "layers": describe_layers(imported.network),
     }
 

@@ -8,6 +8,7 @@ the graph that is computed on another order of outputs, and a file that is belie
 import itertools
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from export.foreign.execute import Execution
 from export.foreign.folder import Given, import_file
 from export.foreign.graph import read_graph
 from export.foreign.layers import Imported, to_integers
+from export.foreign.rational import Decisions, decide
 from export.foreign.steps import integer_rows
 from export.records import Exported
 from tests.bnn_pynq import export_bnn_pynq
@@ -60,6 +62,8 @@ def test_public_files(tmp_path: Path, name: str) -> None:
     summary = import_file(path, tmp_path / "export", Given("uint8" if name == "tfc_w1a1_topk" else None))
     assert summary["chain"][0] == {"stage": "file_float64", "images": summary["chain"][0]["images"], "differing": 0}
     assert summary["chain"][0]["images"] >= 1000
+    assert summary["chain"][2]["stage"] == "file_rational"
+    assert summary["chain"][2]["images"] >= 960 and summary["chain"][2]["differing"] == 0
     assert (
         summary["network"]
         == {
@@ -145,56 +149,65 @@ def test_every_input_in_rational_arithmetic(tmp_path_factory: pytest.TempPathFac
     np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A", "kws_w3a3"])
-def test_every_threshold_in_rational_arithmetic(name: str) -> None:
-    """At each threshold of each channel, one below, one above, and at both ends, the file's own tail decides so."""
-    path = MODELS / f"{name}.onnx"
-    if not path.is_file():
-        pytest.skip("the public files are not here")
-    model = load_onnx(path)
-    network = to_integers(read_graph(model), None).network
-    rational, nodes = Rational(model), list(model.graph.node)
-    products = [i for i, node in enumerate(nodes) if node.op_type == "MatMul"]
-    matrices = Execution(model, *(nodes[i].input[1] for i in products), double=True)(np.zeros((1, network.input.size)))
-    scale, base = rational.constants["24"].item() if name == "kws_w3a3" else 1, 0
-    for number, layer in enumerate(network.layers[:-1]):
+def decisions(model: ModelProto, reads: str | None, scale: float, change: int = 0) -> Decisions:
+    """Look at all thresholds of a file in rational arithmetic, one in the middle of a layer moved by `change`."""
+    chain = read_graph(model)
+    found = to_integers(chain, reads, scale)
+    for layer in found.network.layers[:-1]:
         assert layer.thresholds is not None
-        matrix = matrices[number].reshape(layer.weights.shape[::-1]).T
-        least, greatest = layer.accumulator_range(*network.input_ranges()[number])
-        tail = [nodes[i] for i in range(products[number] + 1, products[number + 1]) if nodes[i].op_type in TAIL]
-        tail = [node for node in tail if node.input[0] not in rational.constants]
-        levels = []
-        for c, thresholds in enumerate(layer.thresholds):
-            around = {int(t) + d for t in thresholds for d in (-1, 0, 1)} | {int(least[c]), int(greatest[c])}
-            accs = sorted(acc for acc in around if least[c] <= acc <= greatest[c])
-            j = int(np.flatnonzero(layer.weights[c])[0])
-            lsb = rational._exact(matrix[c, j : j + 1])[0] / int(layer.weights[c, j]) * scale
-            shift = base * int(layer.weights[c].astype(np.int64).sum())
-            reals = np.array([(acc + shift) * lsb for acc in accs], dtype=object)
-            counts = [int((thresholds <= acc).sum()) for acc in accs]
-            levels.append((counts, run_tail(rational, tail, reals, c)))
-        quantizer = tail[-1]
-        step = rational.constants[quantizer.input[1]].item()
-        low = min(min(values) for _, values in levels)
-        pace = 2 * step if layer.bipolar else step
-        for counts, values in levels:
-            assert [low + pace * count for count in counts] == list(values)
-        scale, base = (step, 0) if layer.bipolar else (step, int(low / step))
+        layer.thresholds[len(layer.thresholds) // 2, layer.thresholds.shape[1] // 2] += change
+    return decide(model, found.network, found.rule, found.head, scale=scale, result=chain.result)
 
 
-TAIL = ("BatchNormalization", "Relu", "Quant", "BipolarQuant")
+def tails() -> Iterator[tuple[str, Graph]]:
+    """Yield graphs of two layers with every kind of node between these."""
+    rng = np.random.default_rng(0)
+    for kind in ("norm", "narrow", "scales", "zeros", "qcdq", "multithreshold", "gemm", "transpose", "clip", "bipolar"):
+        graph = Graph((1, 6)).quant(0.25, 2, narrow=1) if kind == "narrow" else Graph((1, 6))
+        weights = graph.weights(rng.integers(-3, 4, (6, 6)) / 2, 0.5, 3)
+        bias = rng.integers(-9, 9, 6) / 8
+        graph.add("Gemm", weights, bias, alpha=0.5, beta=2.0) if kind == "gemm" else graph.add("MatMul", weights)
+        if kind == "narrow":
+            graph.add("Mul", np.array([0.1, 0.2, 0.25, 0.5, 1, -0.1]))
+        if kind == "norm":
+            graph.add("BatchNormalization", [1.0, -1, 0.5, 2, -2, 1], bias, -bias, np.full(6, 4.0), epsilon=0.0)
+        if kind == "transpose":
+            graph.add("Reshape", graph.constant([2, 3], np.int64)).add("Sub", [0.5, 0.25, 1.0], first=True)
+            graph.add("Transpose", perm=[1, 0]).add("Reshape", graph.constant([1, 6], np.int64))
+        if kind == "clip":
+            graph.add("Clip", -1.0, 1.5).add("Div", -0.5)
+        if kind == "bipolar":
+            graph.add("Add", bias).add("BipolarQuant", 0.5, domain=DOMAIN)
+        elif kind == "multithreshold":
+            graph.add(
+                "MultiThreshold", np.sort(rng.integers(-9, 9, (6, 3)) / 2), domain=DOMAIN, out_scale=0.5, out_bias=-1.0
+            )
+        elif kind == "qcdq":
+            zero = graph.constant(7, np.uint8)
+            graph.add("QuantizeLinear", 0.25, zero).add("DequantizeLinear", 0.25, zero)
+        else:
+            scale = rng.choice([0.25, 0.5, 1.0], (1, 6)) if kind == "scales" else 0.5
+            graph.quant(scale, 3, zero=3.0 * (kind == "zeros"), signed=int(kind != "zeros"), mode="FLOOR")
+        graph.add("MatMul", graph.weights(rng.integers(-3, 4, (6, 2)), 0.5, 3))
+        yield kind, graph.quant(0.75, 4, mode="HALF_UP")
 
 
-def run_tail(rational: Rational, nodes: list[Any], reals: NDArray[Any], channel: int) -> list[Any]:
-    """Return what a chain of nodes makes of one channel's values."""
-    x = reals[None]
-    for node in nodes:
-        attributes = rational.attributes[list(rational.graph.node).index(node)]
-        constants = [rational.constants[name] for name in node.input[1:]]
-        if node.op_type == "BatchNormalization":
-            constants = [value[channel : channel + 1] for value in constants]
-        x = rational.compute(node, attributes, [x, *constants])
-    return list(x[0])
+@pytest.mark.parametrize(("name", "graph"), list(tails()), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_threshold_in_rational_arithmetic(name: str, graph: Graph) -> None:
+    """The importer's are right, and one that is one off is seen."""
+    model = graph.model()
+    right, wrong = (decisions(model, "int4", 0.25, change) for change in (0, 1))
+    assert (right.differing, right.note) == (0, "") and right.count >= 6 * 5 + 2 * 47
+    assert wrong.differing >= 1 and not wrong.note
+
+
+def test_what_rational_arithmetic_cannot_follow_is_said() -> None:
+    rounded = Graph((1, 4))
+    scale = np.float64(1) / 3
+    rounded.add("MatMul", rounded.constant(np.arange(8).reshape(4, 2) * scale, np.float64))
+    assert "a scale is rounded" in decisions(rounded.model(), "int4", 1.0).note
+    trunc = finished(small().quant(0.125, 8).add("Trunc", 0.125, 0.0, 8.0, 4.0, domain=DOMAIN))
+    assert decisions(trunc.model(), None, 1.0).note == "a node Trunc is not followed"
 
 
 @settings(max_examples=12, deadline=None)
@@ -258,7 +271,32 @@ def test_qkeras(tmp_path: Path, few_probes: None, model: ModelProto, fed: tuple[
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     summary = import_file(tmp_path / "m.onnx", tmp_path / "e", Given(*fed))
     assert summary["network"] == want
-    assert [link["differing"] for link in summary["chain"]] == [0, 0]
+    assert [link["differing"] for link in summary["chain"]] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "want"), [("jets", "16-16-8-5 W6A6"), ("binary", "24-12-8-1 W1A4")])
+def test_what_qkeras_itself_predicts(tmp_path: Path, few_probes: None, name: str, want: str) -> None:
+    """Networks that QKeras trained, as qonnx' converter wrote them, give what Keras predicted, in float32.
+
+    Made by QKeras 0.9.0 in TensorFlow 2.15.1, after an epoch on random inputs, with qonnx 0.4.0 (the last that has the
+    converter) and tf2onnx 1.16.1:
+
+        q6 = quantized_bits(6, 0, alpha=1)
+        net = Sequential([Input((16,)), QDense(16, q6, bias_quantizer=q6), QActivation(quantized_relu(6)), ...,
+                          QDense(5, q6, bias_quantizer=q6), Activation("softmax")])
+        onnx.save(qonnx.converters.from_keras(net, "jets", opset=13)[0], "jets.onnx")
+
+    `binary` flattens (6, 4, 1), has weights binary(alpha=1), BatchNormalization, quantized_relu(4, 2) and a sigmoid.
+    The .npz has inputs in sixteenths and net.predict of them.
+    """
+    folder = Path(__file__).parent / "qkeras"
+    summary = import_file(folder / f"{name}.onnx", tmp_path / "e", Given("int8", 1 / 16))
+    assert summary["network"] == want and [link["differing"] for link in summary["chain"]] == [0, 0, 0]
+    record, network = read_record(tmp_path / "e" / "export.json", Exported), load_network(tmp_path / "e/reference.npz")
+    predicted = load_npz(folder / f"{name}.npz")
+    assert record.head is not None
+    results = record.head.results(network.outputs(predicted["x"].reshape(-1, *network.input.shape))[-1])
+    np.testing.assert_allclose(results, predicted["y"].astype(np.float64), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
