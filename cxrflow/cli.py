@@ -46,10 +46,23 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at X-rays, or fetch public ones.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 
+
+def _given_path(text: str) -> Path:
+    """Return a path; an empty one, as of a shell's variable that is not set, would mean the current folder."""
+    if not text:
+        raise ConfigError("--data is empty, expected a folder, zip, .npz or table; the current folder is '.'.")
+    return Path(text)
+
+
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", help="Folder, zip, .npz or CSV of X-rays; replaces the experiment's source."),
+    typer.Option(
+        "--data",
+        parser=_given_path,
+        metavar="PATH",
+        help="Folder, zip, .npz or CSV of X-rays; replaces the experiment's source.",
+    ),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Strict = Annotated[bool, typer.Option("--strict", help="An unreadable image is an error.")]

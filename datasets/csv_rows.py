@@ -1,12 +1,13 @@
 """Read a table's lines from a file that may come from anywhere: bounded before anything is allocated.
 
-Text is UTF-8, or UTF-16 with the mark that spreadsheets write; the separator is a comma, a semicolon or a tab; a table
-may be packed by gzip, as PhysioNet's are.
+Text is UTF-8, or UTF-16 with the mark that spreadsheets write; the separator is a comma, a semicolon or a tab, or what
+a first line `sep=;` says, which Excel reads; a table may be packed by gzip, as PhysioNet's are.
 """
 
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Container, Iterator
 from pathlib import Path
@@ -46,10 +47,12 @@ def read_rows(table: Path, known: Container[str]) -> Iterator[tuple[int, list[st
     try:
         lines = _Lines(table, content, encoding)
         first = lines.readline()
-        delimiter = max(",;\t", key=lambda mark: _columns_by(first, mark, known))
-        lines = _Lines(table, content, encoding)
+        told = re.fullmatch(r"\"?sep=([,;\t])\"?", first.strip("\r\n"), re.IGNORECASE)  # for Excel
+        delimiter = told[1] if told else max(",;\t", key=lambda mark: _columns_by(first, mark, known))
+        if not told:
+            lines = _Lines(table, content, encoding)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        yield from _numbered(table, reader, lines)
+        yield from ((line + bool(told), cells) for line, cells in _numbered(table, reader, lines))
     except UnicodeError as err:
         raise DataError(
             f"{table}: is not UTF-8 text, expected a table; save it as CSV in UTF-8."

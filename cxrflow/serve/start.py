@@ -68,8 +68,10 @@ def serve(
 
 def _check_access(host: str, token: str | None) -> None:
     if token is not None and not TOKEN.fullmatch(token):
+        wrong = re.search(r"[^A-Za-z0-9._~+/=-]|=(?!=*$)", token)
+        found = f"holds {wrong[0]!r}" if wrong else f"has {len(token)} characters"
         raise ConfigError(
-            f"--token has {len(token)} characters, expected {SHORTEST_TOKEN} or more, of letters, digits and -._~+/, "
+            f"--token {found}, expected {SHORTEST_TOKEN} or more, of letters, digits and -._~+/, "
             "with = at its end only. Take one from `openssl rand -hex 16`."
         )
     if token is None and not is_loopback(host):

@@ -101,6 +101,7 @@ def test_check_of_any_source(bare: Any, source: Callable[[Any], Any], words: lis
 
 def test_check_of_nothing(bare: Any) -> None:
     bare("data", "check").assert_refused("neither an experiment nor --data was given")
+    bare("data", "check", "--data", "").assert_refused("--data is empty, expected a folder")
 
 
 def test_what_a_source_does_not_say_is_said(bare: Any) -> None:

@@ -13,6 +13,7 @@ from contract.preprocess import load_pixels
 from cxrflow.console import Console
 from cxrflow.experiment import load_experiment
 from cxrflow.stages import Run
+from driver.__main__ import expand
 from driver.__main__ import main as drive
 from tests.cxrflow.conftest import Place
 
@@ -44,6 +45,13 @@ def test_answers_are_the_golden_integers(finished: Any, deployed: Path, images: 
         assert row["file"] == str(image) and row["logit"] == logit
         assert row["probability"] == pytest.approx(chance, abs=1e-12)
         assert row["class"] == ("PNEUMONIA" if logit > threshold else "NORMAL")
+
+
+def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
+    (tmp_path / ".hidden.png").write_bytes(b"")
+    (tmp_path / "inside").mkdir()
+    with pytest.raises(ConfigError, match=r"holds no file, expected images in it; give the images, or the folder"):
+        expand([tmp_path])
 
 
 def test_an_operating_point_that_is_asked_for(finished: Any, deployed: Path, images: list[Path]) -> None:

@@ -733,7 +733,7 @@ class TestAccess:
         place("serve", folder, "--token", "short").assert_refused("--token has 5 characters", "16 or more")
         for letter in "%", "%2F", "&", " ", "#", "?", "\u00e9", "\uff1d", "=a", '"', "\n":
             place("serve", folder, "--token", f"0123456789abcdef{letter}").assert_refused(
-                "--token has", "letters, digits"
+                f"--token holds {'=' if letter == '=a' else letter[0]!r}", "letters, digits"
             )
         place("serve", "none").assert_refused("none is no run or deploy folder")
         place("serve").assert_refused("runs holds no deploy folder")
