@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from contract.errors import DataError
-from datasets.labels import LabelRules, Verdict, doubts_another, plain, says_class, says_nothing, says_uncertain
+from datasets.labels import (
+    LabelRules,
+    Verdict,
+    decided,
+    doubts_another,
+    plain,
+    says_class,
+    says_nothing,
+    says_uncertain,
+)
 
 LEFT_OUT = "are of none of the classes in 'data.classes' and were left out"
 _DIVIDED = "pneumonia"  # the class that file names divide
@@ -45,6 +54,7 @@ class Reading:
     why: Why  # why there is no label; "": there is one
     place: str  # such as "line 3"
     text: str  # the label as it is written; of a conflict, a sentence that says what contradicts what
+    doubt: str = ""  # a sentence on what another column says of a label that is none of doubt itself
 
 
 def pneumonia_kind(name: str) -> str:
@@ -69,6 +79,10 @@ class NamedClasses:
         self._claimed = {kind: [name for name in self.names if plain(name) in _KINDS[kind]] for kind in _KINDS}
         if _DIVIDED not in self._labels:
             self._kinds = {kind: self._labels[plain(named[0])] for kind, named in self._claimed.items() if named}
+
+    def known(self, name: str) -> int | None:
+        """Return the class that a name, in whatever spelling, is; None: it is none of the list."""
+        return self._labels.get(plain(name))
 
     @property
     def note(self) -> tuple[str, ...]:
@@ -176,18 +190,18 @@ def settle_named(
     """
     notes = []
     counts = Counter(image.why for image in found)
-    kinds: tuple[tuple[tuple[Why, ...], str, str], ...] = (
-        (("blank",), "blank", "no label"),
-        (("uncertain", "conflict"), "uncertain", "an uncertain label or two that contradict each other"),
-    )
-    for why, field, words in kinds:
+    kinds: tuple[tuple[tuple[Why, ...], str], ...] = ((("blank",), "blank"), (("uncertain", "conflict"), "uncertain"))
+    for why, field in kinds:
         count = sum(counts[one] for one in why)
         if not count:
             continue
         first = next(image for image in found if image.why in why)
         if getattr(rules, field) == "refuse":
             raise DataError(f"{where}: {_complaint(first, field, count, len(found))}")
-        notes.append(f"{count} of {len(found)} images have {words}: left out, as 'data.{field}' says.")
+        these = [image for image in found if image.why in why]
+        texts = [image.text for image in these if image.why == "conflict"]
+        doubts = [image.doubt for image in these if image.doubt]
+        notes.append(decided(count, len(found), "left out", field, conflicts=texts, doubts=doubts))
     if counts["other"]:
         names = Counter(image.text for image in found if image.why == "other")
         listed = ", ".join(repr(name[:40]) for name, _ in names.most_common(6))
@@ -200,6 +214,8 @@ def _complaint(first: Reading, field: str, count: int, total: int) -> str:
     how = f"set 'data.{field}' to drop ({count} of {total} images are like this)"
     if first.why == "conflict":
         return f"{first.text}; correct one, or {how}."
+    if first.doubt:
+        return f"{first.doubt}, a doubt about its label; correct it, remove the column, or {how}."
     if first.why == "uncertain":
         return f"{first.place} has the uncertain label {first.text[:40]!r}; correct or remove it, or {how}."
     if plain(first.text) == _DIVIDED:

@@ -1,9 +1,7 @@
 """Which column of a table holds what: by its usual names, without regard to case; and whether two of them disagree."""
 
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
 
 from contract.errors import DataError
@@ -12,11 +10,7 @@ from datasets.headings import names_files, names_images, names_patients
 from datasets.labels import (
     REST,
     LabelRules,
-    Verdict,
-    names_any_finding,
     names_healthy,
-    names_pneumonia,
-    says_class,
     says_healthy,
     says_present,
     says_yes,
@@ -35,11 +29,6 @@ _PERHAPS_PATHS = (
     "id",
     "patientid",
 )  # RSNA calls its images by patientId; elsewhere they are numbers of lines, or people
-_MAX_PAIRS = 20  # of a label and another cell of its line
-_PATH = -1  # in the place of a column: what paths say, by folders and by names such as Normal-12.png
-_NUMBERED = re.compile(r"[A-Za-z]{0,3}[\d._-]*")  # p10000032, as folders of patients and studies are called
-_MOST = 0.75  # of the lines; what has nothing to do with the label contradicts it in half of them
-_CLASSES = {Verdict.NEGATIVE, Verdict.POSITIVE}
 _IMAGE_SUFFIXES = {".bmp", ".dcm", ".dib", ".dic", ".dicom", ".ima", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif",
                    ".tiff"}  # fmt: skip
 
@@ -165,73 +154,3 @@ def healthy_columns(heading: Sequence[str], label: int | None, rules: LabelRules
 def healthy_says(heading: Sequence[str], columns: Sequence[int], cells: Sequence[str]) -> str:
     """Return the heading of the first of these columns that says yes in a line, empty where none does."""
     return next((heading[at].strip()[:80] for at in columns if at < len(cells) and says_yes(cells[at])), "")
-
-
-class OtherNames:
-    """What names the classes beside the label, which 0 and 1 may be the numbers of, instead of no and yes.
-
-    That is a column of words, a column of yes and no that is called by a class, and the paths.
-    """
-
-    def __init__(self, heading: Sequence[str], label: int) -> None:
-        """Take the heading of a table and where its labels are."""
-        self._heading, self._label = heading, label
-        # How often a label stands beside a cell, or in a path, at _PATH.
-        self._pairs: dict[int, Counter[tuple[str, str]]] = {
-            at: Counter() for at in (_PATH, *range(len(heading))) if at != label
-        }
-        general = not names_any_finding(heading[label])  # else the two columns are of two findings
-        self._called = {
-            at: called == Verdict.POSITIVE
-            for at, cell in enumerate(heading)
-            if general and (called := names_pneumonia(cell)) is not None
-        }
-
-    def add(self, cells: Sequence[str]) -> None:
-        """Look at the cells of one line."""
-        label = cells[self._label].strip()
-        for at in list(self._pairs):
-            if 0 <= at < len(cells):
-                self._count(at, label, cells[at].strip()[:MAX_LABEL])
-
-    def add_path(self, label: str, path: str) -> None:
-        """Look at an image's path."""
-        if _PATH in self._pairs:
-            folder, _, name = path.replace("\\", "/").rpartition("/")
-            stem = re.sub(r"[\W\d_]+$", "", without_suffix(name)[:MAX_LABEL])
-            word = "" if any(map(str.isdigit, stem)) else _class_in(stem)  # most names are ids: not one by one
-            if word := word or _class_in(folder):
-                self._count(_PATH, label.strip(), word)
-
-    def _count(self, at: int, label: str, cell: str) -> None:
-        self._pairs[at][label, cell] += 1
-        if len(self._pairs[at]) > _MAX_PAIRS:  # no names of classes
-            del self._pairs[at]
-
-    def _says(self, at: int, cell: str) -> Verdict | None:
-        if at in self._called and (yes := says_yes(cell)) is not None:
-            return Verdict(yes == self._called[at])
-        return says_class(cell)
-
-    def check(self, table: Path, verdict: Callable[[str], Verdict]) -> None:
-        """Stop where most lines name the other class than the label does; `verdict` reads labels."""
-        for at, pairs in self._pairs.items():
-            read = {(label, cell): (verdict(label), self._says(at, cell)) for label, cell in pairs}
-            known = {pair: both for pair, both in read.items() if both[1] is not None and both[0] in _CLASSES}
-            other = {pair: both for pair, both in known.items() if both[0] != both[1]}
-            lines, of = (sum(pairs[pair] for pair in some) for some in (other, known))
-            if {both[0] for both in other.values()} == _CLASSES and lines >= _MOST * of:
-                label, cell = next(iter(sorted(other)))
-                where = "in the path" if at == _PATH else f"as {self._heading[at].strip()[:80]!r}"
-                else_ = "else" if lines == of else f"in most lines ({lines:,} of {of:,} contradict the label)"
-                raise DataError(
-                    f"{table}: has {cell[:40]!r} {where} where the label is {label[:40]!r}, and the opposite "
-                    f"{else_}, expected them to agree; set 'data.positive' to the label that counts as PNEUMONIA."
-                )
-
-
-@lru_cache(maxsize=10_000)
-def _class_in(folder: str) -> str:
-    """Return the last part of a path that names a class, empty where none does."""
-    parts = (part for part in reversed(folder.split("/")) if _NUMBERED.fullmatch(part) is None)
-    return next((part for part in parts if says_class(part) is not None), "")[:MAX_LABEL]

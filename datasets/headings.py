@@ -8,19 +8,34 @@ from collections.abc import Collection
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+|\d+")
 _LONGEST = 40  # letters of a word that may be two words
-_PERSON = {"empi", "mrn", "paciente", "pacientes", "participant", "participants", "patient", "patienten", "patients",
-           "person", "pid", "subj", "subject", "subjects"}  # fmt: skip
+_PERSON = {"empi", "mrn", "paciente", "pacientes", "participant", "participants", "patient",
+           "patienten", "patients", "person", "pid", "subj", "subject", "subjects"}  # fmt: skip
 _PERHAPS = {"animal", "case", "child", "donor", "individual", "infant", "pat", "proband", "pt", "sub",
             "volunteer"}  # fmt: skip # only beside a word for an id
-_ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number", "pseudonym", "uid",
-       "uuid"}  # fmt: skip
-_HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed", "identified", "name",
-        "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source",
+_ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number",
+       "pseudonym", "uid", "uuid"}  # fmt: skip
+_HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed",
+        "identified", "name", "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source",
         "x", "y"}  # fmt: skip # pandas writes patient_id_x where it joined two tables
-_FILE = {"dcm", "dicom", "file", "filename", "filepath", "fname", "image", "images", "img", "jpeg", "jpg", "path",
-         "png", "sop", "tif", "tiff"}  # fmt: skip
+_FILE = {"dcm", "dicom", "file", "filename", "filepath", "fname", "image", "images", "img", "jpeg",
+         "jpg", "path", "png", "sop", "tif", "tiff"}  # fmt: skip
 _WHERE = {"abs", "absolute", "full", "local", "rel", "relative"}  # beside a word for a file
 _COUNT = {"idx", "index"}  # a number: an id of what it stands beside, and alone nothing
+_LABEL = {"annotation", "annotations", "category", "class", "classes", "classification", "consensus",
+          "diagnoses", "diagnosis", "dx", "finding", "findings", "groundtruth", "gt", "label", "labels",
+          "relabel", "target", "targets", "truth"}  # fmt: skip
+_READER = {"annotator", "doctor", "dr", "expert", "observer", "physician", "r", "rad", "radiologist",
+           "rater", "reader"}  # fmt: skip # a label of theirs has a number, or a word for a label, beside it
+_WHICH = {"a", "adjudicated", "agreed", "alternative", "another", "b", "binary", "c", "confirmed",
+          "corrected", "cxr", "final", "first", "gold", "ground", "image", "junior", "majority",
+          "manual", "name", "nd", "new", "of", "old", "one", "original", "other", "pneumonia", "raw",
+          "rd", "reference", "report", "reviewed", "s", "second", "senior", "silver", "st", "standard",
+          "text", "third", "true", "two", "value", "verified", "x", "y"}  # fmt: skip
+_CODE = {"code", "id", "idx", "index", "number"}
+_ELSE = {"admission", "ai", "baseline", "before", "cad", "clinical", "family", "follow", "followup",
+         "history", "indication", "model", "past", "pcr", "pred", "predicted", "prediction",
+         "predictions", "previous", "prior", "prob", "probability", "question", "reason", "referral",
+         "score", "suspected", "suspicion", "symptom", "symptoms"}  # fmt: skip # may differ from the label
 _EXAM = {"accession", "exam", "examination", "series", "study", "visit"}
 
 
@@ -66,6 +81,19 @@ def names_exams(heading: str) -> bool:
     """Return whether a column holds the ids of studies, series or visits, of which each may have several images."""
     found = _parts(heading)
     return bool(found & _EXAM) and found <= _EXAM | _ID | _HOW | {"instance"}
+
+
+def names_labels(heading: str) -> bool:
+    """Return whether a column holds labels, perhaps one reader's, such as label_2, radiologist2 or final_diagnosis."""
+    found = [part for word in words(heading) for part in halves(word, _LABEL | _READER | _WHICH)]
+    rest = {part for part in found if not part.isdigit()}
+    several = any(map(str.isdigit, found)) or rest & _WHICH
+    return rest <= _LABEL | _READER | _WHICH | _CODE and bool(rest & _LABEL or (rest & _READER and several))
+
+
+def names_another_time(heading: str) -> bool:
+    """Return whether a column holds what may differ from the label: another time's, a model's, a question's."""
+    return not _ELSE.isdisjoint(words(heading))
 
 
 def names_something(heading: str) -> bool:

@@ -6,7 +6,7 @@ counts for all images that share it. That is right only where nothing tells thes
 key that disagree are refused, and so is a column that is no id and differs within a key, or that holds names of files.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from contract.errors import DataError
 from datasets.columns import (
     COLUMNS,
     KNOWN,
-    OtherNames,
     check_label,
     find_columns,
     healthy_columns,
@@ -26,6 +25,8 @@ from datasets.columns import (
 from datasets.csv_rows import normal, read_rows
 from datasets.headings import joined, names_exams, names_images, names_patients, names_something
 from datasets.labels import LabelRules, plain
+from datasets.other_names import OtherNames
+from datasets.remarks import Remarks
 from datasets.split_columns import SplitColumns
 
 MAX_READINGS = 200  # different labels of one image or study
@@ -70,8 +71,10 @@ class LabelTable:
             own, {i for i, name in enumerate(own) if normal(name) in known} | {*at, columns["label"]}
         )
         self._own, self.names = own, OtherNames(own, columns["label"])
+        self.remarks = Remarks(own, {*at, *columns.values()})
         nothing = healthy_columns(own, columns["label"], rules)
         self._said: dict[_Key, list[Reading]] = {}
+        self._same: dict[int, int] = {}  # a line -> the one before it that says the same
         self._folders = False  # whether a name of an image has one
         self._cells: dict[int, set[str]] = (  # different ones, of what is no key
             {} if self._of_images else {i: set() for i in range(len(own)) if i not in (*at, *columns.values())}
@@ -86,6 +89,7 @@ class LabelTable:
             check_label(table, line, values["label"])
             self.others.add(cells)
             self.names.add(cells)
+            self.remarks.add(line, cells)
             healthy = healthy_says(own, nothing, cells)
             self._add(cells, Reading(line, values["label"], values.get("rater", ""), healthy))
 
@@ -120,7 +124,8 @@ class LabelTable:
                 seen.add(_image(cells[i], keep=False) if i < len(cells) else "")
         said = self._said.setdefault(key, [])
         new = (reading.label, reading.rater, reading.healthy)
-        if any((one.label, one.rater, one.healthy) == new for one in said):
+        if same := next((one for one in said if (one.label, one.rater, one.healthy) == new), None):
+            self._same[reading.line] = same.line
             return
         said.append(reading)
         if len(said) > MAX_READINGS:
@@ -139,6 +144,13 @@ class LabelTable:
         if found:
             self._images.setdefault(key, set()).add(path)
             self._within_first.add(key, [cells[at] for at, _ in self._rest])
+        return found
+
+    def by_reading(self, sentences: Mapping[int, str]) -> dict[int, str]:
+        """Return sentences on lines by the lines of the readings that stand for them."""
+        found: dict[int, str] = {}
+        for line, sentence in sentences.items():
+            found.setdefault(self._same.get(line, line), sentence)
         return found
 
     def check(self) -> tuple[str, ...]:

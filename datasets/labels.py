@@ -134,6 +134,7 @@ class Found:
     verdict: Verdict
     place: str  # such as "line 3"
     text: str  # the label as it is written; of a conflict, a sentence that says what contradicts what
+    doubt: str = ""  # a sentence on what another column says of a label that is none of doubt itself
 
 
 def plain(name: str) -> str:
@@ -189,6 +190,12 @@ def names_pneumonia(column: str) -> Verdict | None:
     if not any(_same_word(word, "pneumonia") for word in _column_words(column)):
         return None
     return Verdict.NEGATIVE if says_healthy(column) else Verdict.POSITIVE if says_present(column) else None
+
+
+def names_illness(column: str) -> bool:
+    """Return whether a column's name says that a 0 in it is no finding at all, such as `abnormal`."""
+    words = {*_column_words(column)} - _COLUMN_WORDS
+    return bool(words) and words <= {"abnormal", "abnormality", "any", "disease", "diseased", "ill", "positive", "sick"}
 
 
 def names_healthy(column: str) -> bool:
@@ -384,8 +391,14 @@ class Classes:
         if not shown:
             raise DataError(f"{where}: no label names a class, expected two classes; fill the labels in.")
         raise DataError(
-            f"{where}: all labels are {_short(shown[0])}, expected images of two classes; add images of the other one."
+            f"{where}: all labels are {self._spellings(shown[0])}, expected images of two classes; add images of the "
+            "other one."
         )
+
+    def _spellings(self, name: str) -> str:
+        """Return a class with what else it is written as: nobody takes -0 for 0 but we."""
+        written = [one for one, known in self._plain.items() if known == plain(name)]
+        return _listed(written) + (", which mean the same" if len(written) > 1 else "")
 
     def _choices(self) -> set[Choice]:
         """Return what is to be done about the labels here that are no class."""
@@ -462,6 +475,12 @@ class Classes:
             return Verdict.BLANK
         return Verdict.NEGATIVE if self.negative in (REST, *classes) else Verdict.OTHER
 
+    def known(self, name: str) -> Verdict | None:
+        """Return the class that a name, in whatever spelling, is; None: it is none of the two."""
+        if (known := plain(name)) in self._spelling and known == self.positive:
+            return Verdict.POSITIVE
+        return Verdict.NEGATIVE if known in self._spelling and self.negative in (REST, known) else None
+
     def meaning(self, names: Sequence[str]) -> Verdict:
         """Return the verdict of names of which some may be on no image."""
         return self.verdict(names) if all(name in self._plain for name in names) else Verdict.OTHER
@@ -516,19 +535,18 @@ def settle(found: Sequence[Found], rules: LabelRules, *, where: str) -> tuple[li
     choice = {Verdict.NEGATIVE: 0, Verdict.POSITIVE: 1, Verdict.OTHER: None}
     notes = []
     counts = Counter(image.verdict for image in found)
-    for kinds, field, words in (
-        ((Verdict.BLANK,), "blank", "no label"),
-        ((Verdict.UNCERTAIN, Verdict.CONFLICT), "uncertain", "an uncertain label or two that contradict each other"),
-    ):
+    for kinds, field in (((Verdict.BLANK,), "blank"), ((Verdict.UNCERTAIN, Verdict.CONFLICT), "uncertain")):
         chosen = rules.blank if field == "blank" else rules.uncertain
         first = next((image for image in found if image.verdict in kinds), None)
         if first is None:
             continue
-        count = sum(counts[kind] for kind in kinds)
         if chosen == "refuse":
-            raise DataError(f"{where}: {_complaint(first, field, count, len(found))}")
+            raise DataError(f"{where}: {_complaint(first, field, sum(counts[kind] for kind in kinds), len(found))}")
         done = {"drop": "left out", "negative": "counted as NORMAL", "positive": "counted as PNEUMONIA"}[chosen]
-        notes.append(f"{count} of {len(found)} images have {words}: {done}, as 'data.{field}' says.")
+        these = [image for image in found if image.verdict in kinds]
+        texts = [image.text for image in these if image.verdict == Verdict.CONFLICT]
+        doubts = [image.doubt for image in these if image.doubt]
+        notes.append(decided(len(these), len(found), done, field, conflicts=texts, doubts=doubts))
         choice |= dict.fromkeys(kinds, {"drop": None, "negative": 0, "positive": 1}[chosen])
     if counts[Verdict.OTHER]:
         names = Counter(image.text for image in found if image.verdict == Verdict.OTHER)
@@ -543,10 +561,32 @@ def _complaint(first: Found, field: str, count: int, total: int) -> str:
     how = f"set 'data.{field}' to drop, negative or positive ({count} of {total} images are like this)"
     if first.verdict == Verdict.CONFLICT:
         return f"{first.text}; correct one, or {how}."
+    if first.doubt:
+        return f"{first.doubt}, a doubt about its label; correct it, remove the column, or {how}."
     if first.verdict == Verdict.BLANK:
         seen = f" ({first.text!r} says nothing)" if first.text.strip() else ""
         return f"{first.place} has no usable label; fill it in or remove it{seen}, or {how}."
     return f"{first.place} has the uncertain label {_short(first.text)}; correct or remove it, or {how}."
+
+
+def decided(count: int, total: int, done: str, field: str, *, conflicts: Sequence[str], doubts: Sequence[str]) -> str:
+    """Say what was done about images without a certain label.
+
+    Args:
+        count: such images.
+        total: all images.
+        done: what was done.
+        field: of the rules, that says so.
+        conflicts: what contradicts what, of those whose labels do.
+        doubts: what another column says, of those whose labels are in doubt by it.
+    """
+    words = "no label" if field == "blank" else "an uncertain label or two that contradict each other"
+    which = ""
+    if conflicts:
+        which += f" Labels of {len(conflicts)} contradict each other: {conflicts[0].partition(', expected')[0]}."
+    if doubts:
+        which += f" Another column doubts those of {len(doubts)}: {doubts[0]}."
+    return f"{count} of {total} images have {words}: {done}, as 'data.{field}' says.{which}"
 
 
 def _short(name: str) -> str:

@@ -244,7 +244,8 @@ def _class_files(tree: Tree, folder: str, split: str | None, label: int) -> list
 def _refuse_folder(tree: Tree, path: str) -> bytes:
     held = sum(1 for _ in walk(tree, path))
     raise ImageError(
-        f"{shown(path)}: is a folder, expected an image file; its {held:,} files were not read, so move them up."
+        f"{shown(path)}: is a folder, expected an image file; its {held:,} files were not read, so move them into "
+        "the class folder that they belong to."
     )
 
 

@@ -230,7 +230,7 @@ def load_xrays(
             replace(file, label=label) for file, label in zip(files, labels, strict=True) if label is not None
         )
         good, copies = [good[i] for i in kept], copies[kept]
-        _check_classes(listing, files, class_names, named=rules.classes is not None)
+        _check_classes(listing, files, class_names, named=rules.classes is not None, unreadable=unreadable)
 
         who = know_patients(files, decoded.people[good])
         names, contents = tuple(file.name for file in files), [decoded.contents[i] for i in good]
@@ -387,7 +387,14 @@ def _overlap(splits: NDArray[np.str_], copies: NDArray[np.int64], patients: NDAr
     return tuple(said)
 
 
-def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: Sequence[str], *, named: bool) -> None:
+def _check_classes(
+    listing: Listing,
+    files: tuple[XrayFile, ...],
+    class_names: Sequence[str],
+    *,
+    named: bool,
+    unreadable: Sequence[tuple[str, str]] = (),
+) -> None:
     """Stop unless every split that the source has, or the whole source, holds images of all classes."""
     if listing.splits and "train" not in listing.splits:  # only a table can say so
         others = " and ".join(listing.splits)
@@ -406,18 +413,20 @@ def _check_classes(listing: Listing, files: tuple[XrayFile, ...], class_names: S
             where = "" if split is None else f", in {' and in '.join(map(str, needed))}"
             if named:
                 have = (f"{name} ({found[split, at]:,})" for at, name in enumerate(class_names) if (split, at) in found)
-                left = " ".join(note for note in listing.notes if LEFT_OUT in note)
+                said = [note for note in listing.notes if LEFT_OUT in note]
+                said += filter(None, [NamedClasses(class_names).undivided(class_name)])
                 raise ClassesError(
                     f"{listing.root}: of {class_name} there is none{'' if split is None else f' in {split}'} among the "
                     f"usable images, which are of {join_names(have)[:200] or 'no listed class'}",
                     f"; expected images of all classes, {join_names(class_names)[:200]}{where}. "
-                    f"{' '.join(filter(None, (left, NamedClasses(class_names).undivided(class_name), '')))}Correct "
-                    "'data.classes' or the labels in the source, which have to be the same names, or add images.",
+                    f"{' '.join([*said, 'Correct'])} 'data.classes' or the labels in the source, which have to be the "
+                    "same names, or add images.",
                 )
             place = listing.root / class_name if split is None else listing.root / split / class_name
+            why = f" ({unreadable[0][0][:80]} {unreadable[0][1].split(';')[0]})" if unreadable else ""
             raise DataError(
-                f"{place}: holds no usable image; expected images of both classes, {' and '.join(class_names)}{where}. "
-                "Add or replace some."
+                f"{place}: holds no usable image{why}; expected images of both classes, {' and '.join(class_names)}"
+                f"{where}. Add or replace some."
             )
 
 

@@ -13,22 +13,28 @@ from datasets.listing import SPLIT_NAMES
 _MAX_CELLS = 200  # different ones of a column; more are no splits
 _FEW = 10  # different cells of a column in which the name of one split makes the others splits, too
 _MAX_WORDS = 3  # between blanks; more are a text
-_TRAIN = {"apprentissage", "development", "entrainement", "entrenamiento", "learning", "train", "training",
-          "treinamento", "treino", "trn"}  # fmt: skip
-_HELD = {"dev", "eval", "evaluation", "heldout", "holdout", "prueba", "test", "teste", "testing", "tst", "val",
-         "validacao", "validacion", "validate", "validation", "valid"}  # fmt: skip
+_TRAIN = {"apprentissage", "development", "discovery", "entrainement", "entrenamiento", "internal",
+          "learning", "seen", "train", "training", "treinamento", "treino", "trn"}  # fmt: skip
+_HELD = {"blind", "dev", "eval", "evaluation", "external", "heldout", "holdout", "locked", "prueba",
+         "reserved", "sequestered", "test", "teste", "testing", "tst", "unseen", "val", "valid",
+         "validacao", "validacion", "validate", "validation"}  # fmt: skip
 _SPLITS = _TRAIN | _HELD | set(SPLIT_NAMES)
-_SURE = {"entrenamiento", "heldout", "holdout", "test", "testing", "train", "training", "treinamento", "treino",
+_SURE = {"entrenamiento", "eval", "evaluation", "external", "heldout", "holdout", "locked", "reserved",
+         "sequestered", "test", "testing", "train", "training", "treinamento", "treino", "unseen",
          "validacao", "validacion", "validation"}  # fmt: skip # "valid" may be no split
 _SHORT = {"tr": "train", "te": "held", "ts": "held", "va": "held", "vl": "held"}  # where all cells are like this
-_BESIDE = {"and", "only", "data", "dataset", "external", "fold", "image", "images", "internal", "official", "part",
-           "partition", "private", "public", "sample", "set", "split", "subset"}  # fmt: skip
-_ASKING = {"flag", "for", "in", "is", "or", "use", "used", "vs"}  # in a heading, beside the name of a split
+_BESIDE = {"and", "data", "dataset", "fold", "image", "images", "official", "only", "part", "partition",
+           "private", "public", "sample", "set", "split", "subset"}  # fmt: skip
+_ASKING = {"exclude", "excluded", "flag", "for", "from", "in", "include", "included", "is", "or", "use",
+           "used", "vs"}  # fmt: skip # in a heading, beside the name of a split
 _USES = {"data", "dataset", "for", "image", "images", "usage", "use", "used"}  # a heading of these words alone
 _LETTERS = {"d", "e", "h", "t", "v"}  # for train and test, val, dev, eval and holdout: where all cells are like this
 _ASSIGNS = {"fold", "folds", "kfold", "partition", "split", "splits"}  # in a heading: whatever the cells are
 _SETS = {"dataset", "set", "subset"}  # in a heading that names a split, whatever else: ConsensusTestset
-_FLAGS = {"", "0", "1", "0.0", "1.0", "false", "true", "f", "t", "no", "yes", "n", "y", "x"}
+_BOARD = {"private", "public"}  # the parts of a competition's test images, and of the sector of hospitals
+_BOARDS = {"competition", "folder", "lb", "leaderboard", "round"}
+_COHORTS = {"cohort", "cohorts"}
+_FLAGS = {"", "0", "0.0", "1", "1.0", "f", "false", "n", "no", "t", "true", "x", "y", "yes"}
 _EMPTY = {"", "-", "n/a", "na", "nan", "none", "null"}
 
 
@@ -54,6 +60,15 @@ class SplitColumns:
                 if len(seen) > _MAX_CELLS:
                     del self._cells[at]
 
+    def cohorts(self) -> tuple[str, ...]:
+        """Return sentences on columns that divide the lines by what may be, and may not be, splits."""
+        return tuple(
+            f"Column {self._heading[at].strip()[:80]!r} ({', '.join(sorted(cell[:40] for cell in cells.values()))}) "
+            "divides the images and is not read: if a part of them is for testing, say so in a column 'split'."
+            for at, cells in self._cells.items()
+            if _COHORTS & {*words(self._heading[at])} and 1 < len(cells) <= _FEW
+        )
+
     def found(self) -> str | None:
         """Return the heading of the first column that looks like splits; None: there is none."""
         return next((self._heading[at].strip() for at, cells in self._cells.items()
@@ -63,13 +78,18 @@ class SplitColumns:
 def split_folders(paths: Iterable[str]) -> list[str] | None:
     """Return the folders of one depth of the paths that look like splits, of both sides; None: there are none."""
     depths: list[dict[str, str]] = []  # folders as they are written, by how they are compared
+    ends = set[int]()
     for path in paths:
-        for depth, name in enumerate(path.replace("\\", "/").split("/")[:-1]):
+        folders = path.replace("\\", "/").split("/")[:-1]
+        ends.add(len(folders))
+        for depth, name in enumerate(folders):
             if depth == len(depths):
                 depths.append({})
             if len(depths[depth]) <= _MAX_CELLS:
                 depths[depth].setdefault(name.casefold()[:_MAX_CELLS], name)
-    return next((sorted(names.values()) for names in depths if _looks_like_split("folder", names)), None)
+    for names in depths[min(ends, default=0) :]:  # some paths end before
+        names.setdefault("", "")
+    return next((sorted(filter(None, names.values())) for names in depths if _looks_like_split("folder", names)), None)
 
 
 def split_names(paths: Iterable[str]) -> tuple[str, str] | None:
@@ -94,11 +114,20 @@ def _looks_like_split(heading: str, found: dict[str, str]) -> bool:
     if len(found) < 2:
         return False
     named = _parts(heading)
+    surely = bool(named & _SURE & _HELD - {"test", "testing"})  # the others may be tests of something
+    numbers = all(map(str.isdigit, found)) and len(found) <= (_FEW if surely else 2)
+    codes = found.keys() <= _FLAGS or numbers
     asks = named & _SPLITS and (named <= _SPLITS | _BESIDE | _ASKING or named & _SETS)
-    if named & _ASSIGNS or (asks and found.keys() <= _FLAGS):
+    if named & _ASSIGNS or (asks and codes):
         return True
     cells = [cell for known, cell in found.items() if known not in _EMPTY]
-    if named & {"usage", "use", "used"} and named <= _USES and set(map(str.casefold, cells)) <= _LETTERS:
+    if named <= _USES | _BESIDE | _BOARDS and {*found} >= _BOARD:
+        return True
+    if (
+        named & {"usage", "use", "used", *_SETS}
+        and named <= _USES | _SETS | {"id", "name", "type"}
+        and set(map(str.casefold, cells)) <= _LETTERS
+    ):
         return len(cells) > 1
     if {"train", "held"} <= set(map(_kind, cells)):
         return True

@@ -21,7 +21,6 @@ from contract.errors import DataError
 from datasets.classes import NamedClasses, Reading, settle_named
 from datasets.columns import (
     KNOWN,
-    OtherNames,
     check_label,
     find_columns,
     healthy_columns,
@@ -41,6 +40,8 @@ from datasets.label_table import LabelTable
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
 from datasets.layout import HIDDEN, is_clutter, walk
 from datasets.listing import SPLIT_NAMES, Listing, XrayFile, read_file, shown, state_of
+from datasets.other_names import OtherNames
+from datasets.remarks import Remarks, folder_notes
 from datasets.split_columns import SplitColumns, split_folders
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
@@ -60,6 +61,10 @@ class _Row:
     rater: str
     said: int  # the line that holds the label, of this table or of the one with the labels
     healthy: str  # a column of that line that says that there is nothing; empty: none does
+    # Sentences on what other columns say of its label or image, empty where they say nothing:
+    other: str = ""  # it is labelled otherwise
+    doubt: str = ""
+    out: str = ""  # it is not to be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class _Read:
     notes: tuple[str, ...]
     splits: tuple[str, ...]  # that any line names, with a label or without
     names: OtherNames
+    by_reading: Callable[[Mapping[int, str]], Mapping[int, str]]  # sentences on lines of labels -> by `said`
     joined: tuple[str, ...]  # a sentence on how many lines the table of labels has no label for
 
 
@@ -111,11 +117,21 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         raise DataError(f"{table}: has no rows, expected paths and labels below its first line; fill it.")
     rows, notes = _listed_splits(table, rows, left_out)
     _check_splits(table, rows)
+    used = [row for row in rows if not row.out]
+    if not used:
+        raise DataError(
+            f"{table}: all its lines are to be left out, the first {rows[0].out}; correct or remove that column."
+        )
     try:
-        classes = _classes(table, rows, rules) if rules.classes is None else NamedClasses(rules.classes)
+        classes = _classes(table, used, rules) if rules.classes is None else NamedClasses(rules.classes)
     except DataError as err:
         raise DataError(" ".join([str(err), *read.joined])) from err
+    rows, other_notes = _with_other_labels(table, rows, read, classes, rules)
     files, path_notes = _find(table, rows, folder)
+    files, unused = (
+        [file for file in files if not any(row.out for row in file.rows)],
+        [file for file in files if any(row.out for row in file.rows)],
+    )
     if isinstance(classes, NamedClasses):
         readings = [_reading(file.rows, classes, rules) for file in files]
         labels, label_notes = settle_named(readings, rules, where=str(rules.label_table or table))
@@ -140,10 +156,22 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
     ]
     splits = tuple(split for split in ("train", "val", "test") if any(file.split == split for file in listed))
     named = {*read.splits, *(row.split for row in rows)}
-    spoken = (f"{len(rows):,} lines name {len(files):,} images.",) if len(files) < len(rows) else ()
-    notes = (*classes.note, *notes, *read.notes, *path_notes, *spoken, *label_notes)
+    count = sum(len(file.rows) for file in files)
+    spoken = (f"{count:,} lines name {len(files):,} images.",) if len(files) < count else ()
+    notes = (
+        *classes.note,
+        *notes,
+        *read.notes,
+        *path_notes,
+        *folder_notes(file.rows[0].path for file in files),
+        *spoken,
+        *label_notes,
+        *other_notes,
+    )
     if folder is not None:
-        left_out |= _unnamed(folder, table, files)
+        left_out |= _unnamed(folder, table, [*files, *unused])
+    for file in unused:
+        left_out.setdefault(next(row.out for row in file.rows if row.out), []).append(file.rows[0].path)
     return Listing(
         table,
         f"table {shown(table.name)}",
@@ -179,6 +207,7 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
     others = SplitColumns(heading, {*known, *patients, *columns.values()})
     names = OtherNames(heading, columns["label"]) if joined is None else joined.names
     nothing = healthy_columns(heading, columns.get("label"), rules)
+    remarks = Remarks(heading, {*known, *patients, *columns.values()})
     repeated = _Repeated(heading, () if patients else others.positions)
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled, splits = [], list[str](), set[str | None]()
@@ -191,6 +220,7 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
             raise DataError(f"{table}: line {line} has no usable path; fill it or remove the line.")
         check_label(table, line, values.get("label", ""))
         others.add(cells)
+        remarks.add(line, cells)
         repeated.add(cells)
         for columns_at, meant in twins:
             _check_twins(table, line, [(heading[at], cells[at].strip()) for at in columns_at], meant)
@@ -214,6 +244,15 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
                 names.add_path(one.label, row.path)
                 healthy = one.healthy or row.healthy
                 rows.append(replace(row, label=one.label, rater=one.rater, said=one.line, healthy=healthy))
+    remarks.settle()
+    doubt, out = [remarks.doubt], [remarks.out]
+    by_reading: Callable[[Mapping[int, str]], Mapping[int, str]] = dict
+    if joined is not None:
+        joined.remarks.settle()
+        by_reading = joined.by_reading
+        doubt, out = [remarks.doubt, by_reading(joined.remarks.doubt)], [remarks.out, by_reading(joined.remarks.out)]
+    if any(doubt) or any(out):
+        rows = [replace(row, doubt=_said(row, doubt), out=_said(row, out)) for row in rows]
     if joined is not None and unlabelled and not rows:
         raise DataError(
             f"{table}: none of its {len(unlabelled):,} lines finds a label, since no {joined.ids} of theirs is in "
@@ -223,7 +262,16 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
         _check_other_splits(table, others)
         if joined is not None and rules.label_table is not None:
             _check_other_splits(rules.label_table, joined.others, of_images=table)
-    notes = (*(joined.check() if joined is not None else ()), *repeated.notes(len({row.path for row in rows})))
+    cohorts = others.cohorts() if splits <= {None} else ()
+    if (other := others.found()) is not None:  # `split` was there
+        cohorts = (f"Column {other[:80]!r} looks like splits and is not read: another column says them.",)
+    notes = (
+        *cohorts,
+        *(joined.check() if joined is not None else ()),
+        *remarks.notes,
+        *(joined.remarks.notes if joined is not None else ()),
+        *repeated.notes(len({row.path for row in rows})),
+    )
     if rules.label_table is not None and (own := label_columns(heading, rules)):
         other = shown(rules.label_table.name)
         notes += (f"Column {own[0][:80]!r} of {shown(table.name)} is not read: {other} has the labels.",)
@@ -231,7 +279,12 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
     found: tuple[str, ...] = ()
     if joined is not None and unlabelled:
         found = (f"Of the lines of {shown(table.name)} {len(unlabelled):,} find no label there by {joined.ids}.",)
-    return _Read(rows, missing, notes, tuple(split for split in splits if split), names, found)
+    return _Read(rows, missing, notes, tuple(split for split in splits if split), names, by_reading, found)
+
+
+def _said(row: _Row, sentences: Sequence[Mapping[int, str]]) -> str:
+    """Return what is said of a line by its own table, or of its label by the table that holds it."""
+    return sentences[0].get(row.line) or (sentences[1].get(row.said, "") if len(sentences) > 1 else "")
 
 
 def _image_column(table: Path, heading: Sequence[str], columns: Mapping[str, int], folder: Path | None) -> int:
@@ -443,6 +496,38 @@ def _classes(table: Path, rows: list[_Row], rules: LabelRules) -> Classes:
     return Classes(names, rules, where=str(rules.label_table or table))
 
 
+def _with_other_labels(
+    table: Path, rows: list[_Row], read: _Read, classes: Classes | NamedClasses, rules: LabelRules
+) -> tuple[list[_Row], tuple[str, ...]]:
+    """Find the lines that another column labels otherwise; where the user names the one that counts, only say so."""
+
+    def label_says(label: str) -> int | None:
+        if isinstance(classes, NamedClasses):
+            said = {classes.known(name) for name in _names(label)}
+            return said.pop() if len(said) == 1 else None
+        verdict = classes.meaning(_names(label))
+        return verdict if verdict in (Verdict.NEGATIVE, Verdict.POSITIVE) else None
+
+    positive = None if isinstance(classes, NamedClasses) else classes.positive or ""
+    notes: tuple[str, ...] = ()
+    if isinstance(classes, Classes) and (strays := read.names.strays(label_says)):
+        notes = (f"{strays:,} paths name the other class than their label, which changes nothing.",)
+    columns = read.names.contradictions(label_says, classes.known, positive, answered=rules.positive is not None)
+    if not columns:
+        return rows, notes
+    found = [*read.names.contradicting(_body(rules.label_table or table), columns)]
+    if rules.label is None:
+        said = read.by_reading({line: sentence for _, line, sentence in found})
+        return [replace(row, other=said.get(row.said, "")) for row in rows], notes
+    counts = Counter(at for at, _, _ in found)
+    first = {at: sentence for at, _, sentence in reversed(found)}
+    return rows, notes + tuple(
+        f"{count:,} lines are labelled otherwise by a column that 'data.label' does not name: "
+        f"{first[at].partition(', expected')[0]}."
+        for at, count in counts.items()
+    )
+
+
 def _names(label: str) -> list[str]:
     return [name.strip() for name in label.split(_FINDINGS)]
 
@@ -458,13 +543,18 @@ def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
         by_rater.setdefault(row.rater, []).append(row)
     verdict = agreed(_opinion(of_one, classes) for of_one in by_rater.values())
     text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
-    return Found(verdict, f"line {rows[0].said}", text)
+    doubt = next((row.doubt for row in rows if row.doubt), "") if verdict == Verdict.UNCERTAIN else ""
+    return Found(verdict, f"line {rows[0].said}", text, doubt)
 
 
 def _opinion(rows: Sequence[_Row], classes: Classes) -> Verdict:
     """Return what one rater says of an image."""
     verdict = classes.verdict([name for row in rows for name in _names(row.label)])
-    return Verdict.CONFLICT if verdict == Verdict.POSITIVE and any(row.healthy for row in rows) else verdict
+    if (verdict == Verdict.POSITIVE and any(row.healthy for row in rows)) or (
+        verdict in (Verdict.NEGATIVE, Verdict.POSITIVE) and any(row.other for row in rows)
+    ):
+        return Verdict.CONFLICT
+    return Verdict.UNCERTAIN if verdict != Verdict.OTHER and any(row.doubt for row in rows) else verdict
 
 
 def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> Reading:
@@ -489,7 +579,12 @@ def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> 
         for of_one in by_rater.values()
     ]
     name = rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
-    return classes.agreed(said, place=repr(name))
+    reading = classes.agreed(said, place=repr(name))
+    if reading.label is not None and (other := next((row.other for row in rows if row.other), "")):
+        return replace(reading, label=None, why="conflict", text=other)
+    if reading.why in ("", "blank") and (doubt := next((row.doubt for row in rows if row.doubt), "")):
+        return replace(reading, label=None, why="uncertain", doubt=doubt)
+    return reading
 
 
 def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
@@ -502,6 +597,8 @@ def _contradiction(rows: Sequence[_Row], classes: Classes) -> str:
             f"line {both.said} has the label {both.label[:40]!r} and says yes to {both.healthy!r}, expected one label "
             "per image"
         )
+    if said := next((row.other for row in rows if row.other), ""):
+        return said
     opinion = classes.verdict(_names(first.label))
     other = next((row for row in rows if classes.verdict(_names(row.label)) != opinion), first)
     if other.said == first.said:
@@ -539,6 +636,7 @@ def _find(table: Path, rows: list[_Row], folder: Path | None) -> tuple[list[_Fil
         before = files.get(identity)
         known = before.rows if before else ()
         files[identity] = _File(before.path if before else path, state_of(state), (*known, *named))
+    missing = [row for row in missing if not any(one.out for one in by_path[row.path])]
     if missing:
         raise _missing(table, missing, len(by_path))
     said = f"All paths begin with {shown(top or '')[:80]!r}, a folder that is not there: it was left out of them."

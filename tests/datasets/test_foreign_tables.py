@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from datasets.split_columns import SplitColumns
+from datasets.split_columns import SplitColumns, split_folders
 from datasets.xray import XrayData
 from tests.datasets.made import everything, load, png, refused, table, write
 
@@ -35,6 +35,10 @@ def rows(*more: Any) -> list[tuple[Any, ...]]:
      ("usage", "modelling hold-out"), ("mode", "train inference"), ("tvt", "train tuning"), ("phase", "tr ts va"),
      ("dataset", "cxr_train cxr_test"), ("source", "nihTrain nihTest"), ("x", "x-train-512x512 x-test-512x512"),
      ("ConsensusTestset", "0 1"), ("in_final_test_set", "no yes"), ("data_use", "T V"), ("Usage", "d v"),
+     ("usage", "Public Private"), ("holdout", "1 2 3"), ("x", "seen unseen"), ("source", "internal external"),
+     ("exclude_from_training", "0 1"), ("test", "1 2"), ("external", "no yes"), ("site", "A B unseen"),
+     ("reserved", "0 1"), ("set_id", "T V"),
+     ("subset_name", "main locked"),
      ("conjunto", "entrenamiento validaci\u00f3n"), ("particao", "treino teste")],
 )  # fmt: skip
 def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: str) -> None:
@@ -55,7 +59,8 @@ def test_splits_in_a_column_of_another_name(images: Path, column: str, cells: st
      ("sex", "F M"), ("device", "1 2"), ("valid_age", "0 1"), ("x", " "), ("quality", "valid invalid"),
      ("country", "TR DE VA"), ("test_result", "positive negative"), ("training_hospital", "yes no"),
      ("notes", "taken before training in sports|pcr test"), ("notes", "no test yet|rest"), ("drug_use", "T V"),
-     ("used", "T F"), ("data_use", "T"), ("view", "T V")],
+     ("used", "T F"), ("hospital", "public private"), ("test", "0 1 2 3"), ("cohort", "A B"),
+     ("data_use", "T"), ("view", "T V")],
 )  # fmt: skip
 def test_a_column_that_divides_by_something_else(column: str, cells: str) -> None:
     columns = SplitColumns(["path", column], {0})
@@ -81,6 +86,17 @@ def test_splits_in_the_folders_of_the_paths(tmp_path: Path, names: tuple[str, st
     assert len(load(table(tmp_path / "x.csv", lines, "path,label,split")).test) == 20
     one = [line[:2] for line in lines if names[0] in line[0]]  # as CheXpert's train.csv has it
     assert load(table(tmp_path / "x.csv", one, "path,label")).report.counts
+
+
+@pytest.mark.parametrize("name", ["evaluation", "eval", "external", "unseen", "holdout", "Hold-Out", "test"])
+def test_a_folder_of_test_images_beside_any_other(name: str) -> None:
+    assert split_folders([f"a/{name}/1.png", "a/b/2.png", "a/c/3.png"]) == sorted([name, "b", "c"])
+    assert split_folders([f"{name}/1.png", "2.png"]) == [name] and split_folders([f"{name}/1.png"]) is None
+
+
+def test_a_cohort_is_told(images: Path) -> None:
+    path = table(images / "x.csv", rows(lambda i: "AB"[i // 4 % 2]), "path,label,cohort")
+    assert "Column 'cohort' (A, B) divides the images and is not read" in str(load(path).report.notes)
 
 
 @pytest.mark.parametrize("names", [("xray_train", "xray_test"), ("imagesTr", "imagesTs"), ("Holdout", "fit")])
@@ -114,6 +130,15 @@ def test_a_line_of_more_cells_than_columns(images: Path) -> None:
         "\n".join(["label,path", *(f"{i},{i // 2 % 2},images/{i}.png" for i in range(40))])
     )  # as R writes it
     refused(path, "line 2 has 3 cells, expected 2")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_excels_first_line_says_the_separator(images: Path, mark: str) -> None:
+    lines = [f"sep={mark}", f"path{mark}label", *(f"images/{i}.png{mark}{i % 2}" for i in range(40))]
+    (images / "x.csv").write_text("\n".join(lines))
+    assert len(everything(load(images / "x.csv"))) == 40
+    (images / "x.csv").write_text(f"sep={mark}\npath{mark}label\nimages/0.png{mark}0\nimages/1.png\n")
+    refused(images / "x.csv", "line 4 has 1 cells, expected 2")
 
 
 def test_splits_in_the_table_of_labels(images: Path) -> None:

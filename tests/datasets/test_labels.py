@@ -36,6 +36,11 @@ def test_spellings_of_one_class(spellings: list[str], same: str) -> None:
     assert {plain(name) for name in spellings} == {same}
 
 
+def test_spellings_of_the_only_class_are_named() -> None:
+    with pytest.raises(DataError, match="all labels are '0', '-0', which mean the same, expected images of two"):
+        Classes({"0": "line 2", "-0": "line 3"}, LabelRules(), where="x")
+
+
 @pytest.mark.parametrize(
     ("negative", "positive"),
     [("0", "1"), ("NORMAL", "PNEUMONIA"), ("No Finding", "Bacterial Pneumonia"), ("normal", "Tuberculosis"),

@@ -383,7 +383,14 @@ class TestTwoClasses:
         root = self.folder(tmp_path / "x")
         for path in (root / "sick").iterdir():
             path.write_bytes(b"")
-        refused(root, "PNEUMONIA: holds no usable image; expected images of both classes")
+        refused(root, "PNEUMONIA: holds no usable image (sick/", "); expected images of both classes")
+
+    def test_a_folder_in_a_class_is_named_and_not_to_be_moved_into_it(self, tmp_path: Path) -> None:
+        root = self.folder(tmp_path / "x")
+        (root / "sick").rename(root / "old")
+        (root / "sick").mkdir()
+        (root / "old").rename(root / "sick" / "old")
+        refused(root, "PNEUMONIA: holds no usable image (sick/old", "is a folder, expected an image file)")
 
     def test_three_folders_or_none(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
