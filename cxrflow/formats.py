@@ -25,7 +25,8 @@ Record = Mapping[str, Any]  # name of a figure, with unit and source -> a number
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "µ": r"\textmu{}","\u00d7": r"$\times$", "→": r"$\to$",
+    "|": r"\textbar{}", '"': r"\symbol{34}", "`": r"\textasciigrave{}",
+    "±": r"$\pm$", "µ": r"\textmu{}", "\u00d7": r"$\times$", "→": r"$\to$",
 })  # fmt: skip
 _MARKDOWN = str.maketrans({"|": r"\|"})
 
@@ -71,7 +72,9 @@ def latex(figures: Figures) -> str:
         [latex_text(name) for name in figures.headings],
         *_marked(figures, latex_text, r"\textbf{{{}}}"),
     ]
-    head, *body = (" & ".join(cells) + r" \\" for cells in lines)
+    # The end of the row above takes a [ or * for its own.
+    guarded = (["{}" + first if first.startswith(("[", "*")) else first, *rest] for first, *rest in lines)
+    head, *body = (" & ".join(cells) + r" \\" for cells in guarded)
     return "\n".join(
         [
             f"% {DISCLAIMER}",
@@ -89,7 +92,7 @@ def latex(figures: Figures) -> str:
 
 def latex_text(text: str) -> str:
     """Return a text as LaTeX sets it, letter by letter."""
-    return shown(text).translate(_LATEX)
+    return shown(text).translate(_LATEX).replace("--", "-{}-")
 
 
 def as_csv(figures: Figures) -> str:
