@@ -829,7 +829,7 @@ def infer(
         spare_for_table(csv, folder, images)
     results, failures, used, at, points = infer_files(folder, images, device=device, point=point)
     if csv is not None:
-        write_answers(csv, results)
+        write_answers(csv, results, at)
     table = partial(summary.infer_table, points=points)
     _show_answers(results, failures, used, table=table, as_json=as_json, operating_point=at)
 

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ if __name__ == "__main__":
     from driver.needed import require_packages
 
     require_packages()
+
+import numpy as np
 
 from contract.decision import Choice, point_names, require_point
 from contract.errors import ConfigError, CxrflowError, DataError
@@ -89,7 +91,7 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
     if points:
         print(shown(points))
     if options.csv is not None:
-        write_answers(options.csv, rows)
+        write_answers(options.csv, rows, described_point(accelerator.manifest, options.point))
     for message in failures.values():
         print(f"error: {shown(message)}", file=sys.stderr)
     return 1 if failures else 0
@@ -189,13 +191,18 @@ def about_points(accelerator: Accelerator, point: str | None) -> str:
     at = own if point is None else point
     rest = ", ".join(name for name in (own, *others) if name != at)
     found = described_point(accelerator.manifest, at)
-    what = f" ({found['class']} against the rest, margin {found['margin']:.4g})" if "class" in found else ""
+    if "class" in found:
+        what = f" ({found['class']} against the rest, margin {found['margin']:.4g})"
+    elif "threshold" in found:
+        what = f" (above a logit of {found['threshold']}, probability {found['probability']:.4f})"
+    else:
+        what = ""
     return f"Operating point: {at}{what}; --point takes {rest}, too." if others else ""
 
 
 def described_point(manifest: Manifest, point: str | None) -> dict[str, Any]:
     """Return what an operating point is, JSON-able, None the run's own: its name, and the class and the margin by which
-    that real logit must exceed all others, or the integer threshold of one logit.
+    that real logit must exceed all others, or of one logit the integer threshold and its probability.
     """
     decision = manifest.decision
     at = point_names(decision)[0] if point is None else point
@@ -203,7 +210,10 @@ def described_point(manifest: Manifest, point: str | None) -> dict[str, Any]:
         one = decision.points[at]
         rule = {} if one is None else {"class": manifest.class_names[one.label], "margin": decision.real_margin(one)}
         return {"name": at, **rule}
-    return {"name": at} if decision is None else {"name": at, "threshold": decision.points[at]}
+    if decision is None:
+        return {"name": at}
+    threshold = decision.points[at]
+    return {"name": at, "threshold": threshold, "probability": float(decision.probability(np.array(threshold)))}
 
 
 def answer(
@@ -292,8 +302,12 @@ def remark(row: dict[str, Any]) -> str:
     return f"unlike the training images ({row['unlikeness']:.3g} times the limit): the answer may mean nothing"
 
 
-def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write a CSV file of answers. Raises ConfigError."""
+def write_answers(path: Path, rows: list[dict[str, Any]], point: Mapping[str, Any]) -> None:
+    """Write a CSV file of answers, and where they were asked for at a `point`, what `described_point` says of it.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
     first = rows[0] if rows else {}
     columns: dict[str, Callable[[dict[str, Any]], object]] = {}  # heading -> what is below it
     if "outputs" not in first:
@@ -308,8 +322,13 @@ def write_answers(path: Path, rows: list[dict[str, Any]]) -> None:
     if "unlike" in first:
         columns |= {"unlike": lambda row: int(row["unlike"]), "unlikeness": itemgetter("unlikeness")}
     if "operating_point" in first:
-        columns |= {"operating_point": itemgetter("operating_point")}
+        rule = {f"operating_point_{name}": value for name, value in point.items() if name != "name"}
+        columns |= {"operating_point": itemgetter("operating_point"), **{name: _always(v) for name, v in rule.items()}}
     write_csv(path, list(columns), [[value(row) for value in columns.values()] for row in rows], option="--csv")
+
+
+def _always(value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda row: value
 
 
 def _item(name: str, key: int | str) -> Callable[[dict[str, Any]], object]:

@@ -61,9 +61,15 @@ def test_an_operating_point_that_is_asked_for(finished: Any, deployed: Path, ima
     for row in json.loads(outcome.out)["results"]:
         assert row["class"] == ("PNEUMONIA" if row["logit"] > points["sensitivity_95"] else "NORMAL")
         assert row["operating_point"] == "sensitivity_95"
-    assert table.read_text().splitlines()[0].endswith("operating_point")
+    assert (
+        table.read_text()
+        .splitlines()[0]
+        .endswith("operating_point,operating_point_threshold,operating_point_probability")
+    )
     out = " ".join(finished("infer", deployed, images[0]).out.split())
-    assert "Operating point: balanced; --point takes youden, sensitivity_95, too." in out
+    assert (
+        "Operating point: balanced (above a logit of" in out and "); --point takes youden, sensitivity_95, too." in out
+    )
     for command in ("infer", "explain"):
         finished(command, deployed, images[0], "--point", "best").assert_refused(
             "no operating point 'best', expected one of balanced, youden, sensitivity_95", code=2

@@ -312,6 +312,7 @@ def test_what_is_unlike_the_training_images_is_said(page: Page, files: Path, tmp
         expect(page.locator("#counts")).to_contain_text(", 1 unlike the training images")
         expect(page.locator("#rows tr").nth(1)).to_contain_text("(unlike the training images)")
         rows = downloaded(page, tmp_path / "table.csv")
+    assert [row["unlike"] for row in rows] == ["0", "1"]
     assert float(rows[0]["unlikeness"]) <= 1 and float(rows[1]["unlikeness"]) == times > 1
 
 

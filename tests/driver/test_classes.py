@@ -203,13 +203,24 @@ def test_an_operating_point_that_is_asked_for(
         what = f"{NAMES[point.label]} against the rest, margin {decision.real_margin(point):.4g}"
         assert f"Operating point: {other} ({what}); --point takes {own}, too." in said
     else:
-        assert f"Operating point: {other}; --point takes {own}, too." in said
+        assert isinstance(decision, Decision)
+        threshold = decision.points[other]
+        chance = float(decision.probability(np.array(threshold)))
+        what = f"above a logit of {threshold}, probability {chance:.4f}"
+        assert f"Operating point: {other} ({what}); --point takes {own}, too." in said
     with table.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert [row["class"] for row in rows] == answers.names[: at + 1]
     assert {row["operating_point"] for row in rows} == {other}
+    if isinstance(decision, Choice):  # whoever has the table alone can do the rule again
+        assert {row["operating_point_class"] for row in rows} == {NAMES[point.label]}
+        assert {float(row["operating_point_margin"]) for row in rows} == {decision.real_margin(point)}
+    else:
+        assert {int(row["operating_point_threshold"]) for row in rows} == {threshold}
+        assert {float(row["operating_point_probability"]) for row in rows} == {chance}
     assert main(["infer", *given, *paths, "--csv", str(table)]) == 0
-    assert f"Operating point: {own}; --point takes {other}, too." in capsys.readouterr().out
+    at_own = own if several else f"{own} (above a logit of 128, probability 0.5000)"
+    assert f"Operating point: {at_own}; --point takes {other}, too." in capsys.readouterr().out
     assert "operating_point" not in table.read_text(encoding="utf-8").partition("\n")[0]
     for command in ("infer", "explain"):
         assert main([command, *given, paths[0], "--point", "x"]) == 2

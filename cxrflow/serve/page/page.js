@@ -311,13 +311,16 @@ export function isFormula(text) {
   return /^[\p{C}\p{Z}\p{M}\u115f\u1160\u2800]*[=+\-\u2212@|%]/u.test(text.normalize("NFKD")) || /^[\t\r\n]/.test(text);
 }
 
+// 1 or 0, as in the table of `infer`; nothing of a network that cannot say.
+const marked = (result) => (typeof result?.unlikeness === "number" ? Number(result.unlike) : "");
+
 function csv() {
   const quote = (value) => `"${typeof value === "string" && isFormula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
   if ("outputs" in run()) return classesCsv(quote);
-  const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "unlikeness", "error", "note"];
+  const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "unlike", "unlikeness", "error", "note"];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
-    point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", result?.unlikeness ?? "", error, $("note").textContent.trim(),
+    point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", marked(result), result?.unlikeness ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
@@ -329,12 +332,12 @@ function classesCsv(quote) {
   const shares = [...Array((found?.results ?? found?.probabilities ?? []).length).keys()];
   const head = [
     "file", "run", "device", "class", ...shares.map((k) => (imported ? `result_${k}` : `probability_${names[k]}`)),
-    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "unlikeness", "error", "note",
+    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "unlike", "unlikeness", "error", "note",
   ];
   const lines = state.items.map(({ file, result, error }) => [
     file.name, run().name, $("device").value, result?.class_name ?? "",
     ...shares.map((k) => (result?.results ?? result?.probabilities)?.[k] ?? ""), ...numbers.map((k) => result?.outputs?.[k] ?? ""),
-    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", result?.unlikeness ?? "", error, $("note").textContent.trim(),
+    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", marked(result), result?.unlikeness ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
