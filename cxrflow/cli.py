@@ -87,6 +87,18 @@ Clock = Annotated[
     float | None,
     typer.Option("--clock-mhz", help="Clock, 1 to 1000 MHz; replaces 'build.clk_ns'.", callback=_clock),
 ]
+
+
+def _about_no_board(param: typer.CallbackParam, value: str | None) -> None:
+    if value is not None:
+        raise ConfigError(
+            f"{param.opts[0]} is about hardware, which this command neither reads nor makes: the same for every "
+            "board and clock. Leave it out here, and give it to `cxrflow build` or `cxrflow run`."
+        )
+
+
+NoBoard = Annotated[str | None, typer.Option("--board", hidden=True, callback=_about_no_board)]
+NoClock = Annotated[str | None, typer.Option("--clock-mhz", hidden=True, callback=_about_no_board)]
 Format = Annotated[str, typer.Option("--format", help=HELP)]
 Vector = Annotated[
     Path | None, typer.Option("--figures", help="Also write the curves as SVG and PDF into this folder.")
@@ -184,6 +196,8 @@ def data_check(
     strict: Strict = False,
     fields: Fields = None,
     figure: Annotated[Path | None, typer.Option("--figure", help="Draw to this file: .png, .svg or .pdf.")] = None,
+    board: NoBoard = None,
+    clock_mhz: NoClock = None,
 ) -> None:
     """Show what is in the data: counts, sizes, modes, duplicates, patient overlap, unreadable images; and draw it."""
     from cxrflow import summary
@@ -313,6 +327,8 @@ def evaluate(
     shifts: Annotated[
         bool, typer.Option("--shifts", help="Also rotated, scaled, brighter, noisy, compressed.")
     ] = False,
+    board: NoBoard = None,
+    clock_mhz: NoClock = None,
 ) -> None:
     """Measure a trained run on any X-rays: intervals over patients, operating points, calibration."""
     from contract.record import read_record
@@ -337,11 +353,13 @@ def export(
     runs: Runs = Path("runs"),
     strict: Strict = False,
     fields: Fields = None,
+    board: AnotherBoard = None,
+    clock_mhz: Clock = None,
 ) -> None:
     """The stage of this name."""
     from cxrflow import summary
 
-    with _run(file, data, runs, strict, fields=fields).locked() as run:
+    with _run(file, data, runs, strict, board=board, fields=fields, clock_mhz=clock_mhz).locked() as run:
         _stage(run, "export")
         _show(run, summary.chain_table(_facts(run, "export")))
 

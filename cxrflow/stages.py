@@ -205,7 +205,12 @@ class Run:
             self.console.warn(f"the build of an earlier version, and all that lay in it, is now {aside}")
         for helper in (before for before in self.stages[stage].reads if STAGES[before].helper):
             self.make(helper)
-        inputs = self.inputs(stage, **chosen)
+        try:
+            inputs = self.inputs(stage, **chosen)
+        except CxrflowError:
+            if "build" in self.stages[stage].reads:
+                self.foresee()  # nobody is sent to make a build that cannot be
+            raise
         if row.front != IMPORT:  # a training's experiment is there from its first epoch on
             self._save_experiment()
         ran = run_stage(

@@ -137,10 +137,15 @@ def test_every_command_that_takes_an_experiment_takes_changes() -> None:
     assert set(takes) >= {"train", "export", "build", "simulate", "synth", "ip", "package", "bitstream", "run"}
     assert set(takes) <= {row.command for row in STAGES.values()} | {"run"}
     for name, parameters in takes.items():
-        wanted = {"fields"} if name == "export" else {"fields", "board", "clock_mhz"}
-        assert wanted <= parameters, name
+        assert {"fields", "board", "clock_mhz"} <= parameters, name
     commands: Any = typer.main.get_command(app)
     assert "--set" in {o for p in commands.commands["data"].commands["check"].params for o in p.opts}
+
+
+@pytest.mark.parametrize("command", ["data check x.yaml", "evaluate x"])
+@pytest.mark.parametrize("option", ["--board", "--clock-mhz"])
+def test_a_command_about_no_hardware_says_so(bare: Place, command: str, option: str) -> None:
+    bare(*command.split(), option, "8").assert_refused(f"{option} is about hardware, which this command neither reads")
 
 
 @pytest.mark.parametrize(
@@ -170,4 +175,9 @@ def test_a_build_from_the_command_line(finished: Place) -> None:
     finished("run", "tiny.yaml", "--set", "build.stream_bits=8", "--set", "build.target_fps=9000000").assert_refused(
         "8 bits of 'build.stream_bits'"
     )
+    # Not that a build of this rate would have to be made first.
+    for stage in ("simulate", "package"):
+        finished(
+            stage, "tiny.yaml", "--set", "build.stream_bits=8", "--set", "build.target_fps=9000000"
+        ).assert_refused("8 bits of 'build.stream_bits'")
     finished("build", "tiny.yaml", "--clock-mhz", "125", "--set", "build.clk_ns=3").assert_refused("set twice")
