@@ -7,7 +7,7 @@ export.json     what the integers mean, and what was compared: of one logit scal
 """
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,9 +104,9 @@ def integers(net: PixelMLP, config: ExportConfig, validation: Split) -> Extracte
     """Return the integers that `export_run` would write of a network, without comparing anything. Raises as it does."""
     net = canonical(net)
     extracted = extract(net)
-    if config.factor_bits is None:
-        return extracted
-    return snapped(net, extracted, config.factor_bits, validation).extracted
+    if config.factor_bits is not None:
+        extracted = snapped(net, extracted, config.factor_bits, validation).extracted
+    return replace(extracted, network=requantized(extracted.network))
 
 
 def _narrowed(found: Snapped, bits: int, before: Extracted, test: Split, operating_point: float) -> dict[str, Any]:
