@@ -42,6 +42,7 @@ seeds: 3
 """
 REFUSED = (  # what fields say together, which no schema does
     "build: {target_fps: 1000, folding: folding.json}",
+    "build: {folding: folding.json, activation: requantize}",
     "build: {clk_ns: 5.0}",
     "build: {target_fps: 1000}\nnetwork: {hidden: [64, 64], weight_bits: [8, 4]}",
     "build: {target_fps: 1000}\nnetwork: {convolutions: [16], weight_bits: 8}",

@@ -10,6 +10,8 @@ from finn_build.targets.boards import BOARDS, Board, Share
 
 Activation = Literal["auto", "thresholds", "requantize"]  # what activations are built of; auto: what costs less
 
+SEARCH_ONLY = ("activation", "budget")  # what only the search for a folding reads
+
 
 class BuildConfig(Fields):
     """One build. Every field can change the hardware."""
@@ -42,6 +44,17 @@ class BuildConfig(Fields):
     def _one_source_of_folding(self) -> Self:
         if (self.target_fps is None) == (self.folding is None):
             raise ValueError("set exactly one of 'target_fps' and 'folding'")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        for name in SEARCH_ONLY:
+            found = getattr(self, name)
+            if self.folding is not None and found != type(self).model_fields[name].get_default():
+                raise ValueError(
+                    f"'{name}' is {found}, which does nothing beside 'folding': that file says what everything "
+                    f"is built of. Leave '{name}' out, or give 'target_fps' in place of 'folding'"
+                )
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ first slow step of a build for good. What an attribute may be is the op's to say
 
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Any
+from typing import Any, NamedTuple
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -14,10 +14,11 @@ from qonnx.custom_op.registry import getCustomOp
 from contract.errors import ArtifactError, ConfigError
 from contract.files import read_json
 from finn_build.ops import layer_op
+from finn_build.ops.op import Attributes
 
 
-def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | str]]:
-    """Return the attributes that a folding file gives to nodes.
+def read_folding(model: ModelWrapper, path: Path) -> dict[str, Attributes]:
+    """Return the attributes that a folding file gives to nodes, by the names that these have in `model`.
 
     Args:
         model: the graph of the layers; without constants, what depends on them is not checked.
@@ -38,30 +39,45 @@ def read_folding(model: ModelWrapper, path: Path) -> dict[str, dict[str, int | s
         )
     if wanted.pop("Defaults", {}):
         raise ConfigError(f"folding file {path} has Defaults, which do nothing here: give every layer its own values.")
-    nodes = {node.name: node for node in model.graph.node}
+    known = {node.name: _Known(node, {}) for node in model.graph.node}
+    for node in model.graph.node:
+        known |= {name: _Known(node, said) for name, said in layer_op(node).built_as(node.name).items()}
+    found: dict[str, Attributes] = {}
     for name, values in wanted.items():
-        if name not in nodes:
+        if name not in known:
+            layers = ", ".join(node.name for node in model.graph.node)
             raise ConfigError(
-                f"folding file {path} names {_readable(name)}, which is no layer; layers are {', '.join(nodes)}. "
+                f"folding file {path} names {_readable(name)}, which is no layer; layers are {layers}. "
                 "Take it out, or give it the name of one."
             )
-        _require_legal(path, model, nodes[name], values)
-    return dict(wanted)
+        node, said = known[name]
+        if node.name in found:
+            raise ConfigError(f"folding file {path} has a layer twice, as {name} too. Take one of them out.")
+        found[node.name] = said | values
+        _require_legal(path, model, node, found[node.name], called=name)
+    return found
 
 
-def _require_legal(path: Path, model: ModelWrapper, node: Any, values: dict[str, Any]) -> None:
+class _Known(NamedTuple):
+    """A layer by one of its names, and what of its folding that name says."""
+
+    node: Any
+    said: Attributes
+
+
+def _require_legal(path: Path, model: ModelWrapper, node: Any, values: dict[str, Any], *, called: str) -> None:
     trained = not node.input[1:] or model.get_initializer(node.input[1]) is not None
     legal = layer_op(node).legal(getCustomOp(node), trained=trained)
     for attribute, value in values.items():
         if attribute not in legal:
             raise ConfigError(
-                f"folding file {path} sets {_readable(attribute)} of {node.name}; settable are {', '.join(legal)}. "
+                f"folding file {path} sets {_readable(attribute)} of {called}; settable are {', '.join(legal)}. "
                 "Take it out."
             )
         may_be = legal[attribute].values
         if type(value) is not type(may_be[0]) or value not in may_be:  # True is no 1, and 2.0 no 2
             raise ConfigError(
-                f"folding file {path}: {node.name} has {attribute} {shortened(value)}{legal[attribute]}. "
+                f"folding file {path}: {called} has {attribute} {shortened(value)}{legal[attribute]}. "
                 "Give a legal one, or take it out."
             )
 

@@ -241,6 +241,10 @@ class LayerOp(Op):
     def build(self, model: "ModelWrapper", node: Any) -> None:
         """Replace a folded node of `model`, where its folding chooses another op."""
 
+    def built_as(self, name: str) -> dict[str, Attributes]:
+        """Return what else a node of this name can be called once it is built, and what of its folding each says."""
+        return {}
+
     # Values
 
     def activates(self, *, bipolar: bool) -> bool:

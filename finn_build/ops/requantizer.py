@@ -75,8 +75,13 @@ def _stored(layer: Layer, pe: int) -> int:
     return pe if layer.one_factor else layer.mh
 
 
+def renamed(name: str) -> str:
+    """Return what a node of thresholds with this name is called when it is built of multipliers."""
+    return f"{Requantizer.op_type}_{name.rpartition('_')[2]}"
+
+
 def replace(model: "ModelWrapper", node: Any) -> None:
-    """Let a node of thresholds be built of multipliers. It keeps its name."""
+    """Let a node of thresholds be built of multipliers."""
     from onnx import helper
     from qonnx.custom_op.registry import getCustomOp
 
@@ -86,8 +91,8 @@ def replace(model: "ModelWrapper", node: Any) -> None:
     values["numInputVectors"] = [int(v) for v in inst.get_nodeattr("numInputVectors")]
     values |= {name: [int(v) for v in values[name]] for name in ("factors", "addends")}
     new = helper.make_node(
-        Requantizer.op_type, node.input[:1], node.output, name=node.name, domain=DOMAIN, backend="fpgadataflow",
-        ActVal=0, **values,
+        Requantizer.op_type, node.input[:1], node.output, name=renamed(node.name), domain=DOMAIN,
+        backend="fpgadataflow", ActVal=0, **values,
     )  # fmt: skip
     index = list(model.graph.node).index(node)
     model.graph.node.remove(node)

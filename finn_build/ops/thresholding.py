@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from finn_build.costs import SMALLEST_BLOCK, Family, Resources, bram18
 from finn_build.ops import requantizer
 from finn_build.ops.activation import ATTRIBUTES, UNITS, ActivationOp
-from finn_build.ops.op import AXILITE_TIES, Folding, Layer, Node, divisors, instance
+from finn_build.ops.op import AXILITE_TIES, Attributes, Folding, Layer, Node, divisors, instance
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
@@ -53,6 +53,9 @@ class Thresholds(ActivationOp):
 
         if getCustomOp(node).get_nodeattr("unit") != UNITS[0]:
             requantizer.replace(model, node)
+
+    def built_as(self, name: str) -> dict[str, Attributes]:
+        return {requantizer.renamed(name): {"unit": "lut"}}
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         widths = layer.guesses or (layer.in_bits,)

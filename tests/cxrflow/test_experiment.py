@@ -60,6 +60,11 @@ def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: 
         (GOOD + "export: {factor_bits: 3}", ["'export.factor_bits' is 3, expected greater than or equal to 4"]),
         (GOOD + "model: {file: x.onnx}\nexport: {factor_bits: 9}", ["an imported one is never changed"]),
         ("name: x\nbuild: {}", ["exactly one of 'target_fps' and 'folding'"]),
+        (
+            "name: x\nbuild: {folding: f.json, activation: requantize}",
+            ["'activation' is requantize, which does nothing beside 'folding'", "Leave 'activation' out"],
+        ),
+        ("name: x\nbuild: {folding: f.json, budget: {lut: 0.5}}", ["'budget' is {'lut': 0.5}, which does nothing"]),
         ("name: x\nbuild: {target_fps: 1, board: de10}", ["'de10' is not a known board", "pynq-z2"]),
         ("name: x\nbuild: {target_fps: 1, clk_ns: .inf}", ["'build.clk_ns' is inf, expected a finite number"]),
         (

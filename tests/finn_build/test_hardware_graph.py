@@ -244,8 +244,9 @@ def test_the_rtl_and_the_gates_of_channels_that_are_alike(tmp_path: Path) -> Non
     (tmp_path / "folding.json").write_text(json.dumps(wanted), encoding="utf-8")
     build, rtl = tmp_path / "build", tmp_path / "build" / "rtl"
     build_network(network, golden, build, BuildConfig(folding=tmp_path / "folding.json"), lambda _: None)
-    names = ("0_threshs_2_4", "1_addends", "2_addends")  # the last stage of a lane; a word for all passes
-    lines = [len((rtl / f"Thresholding_rtl_{name}.dat").read_text(encoding="ascii").split()) for name in names]
+    # The last stage of a lane; a word for all passes.
+    names = ("Thresholding_rtl_0_threshs_2_4", "Requantizer_rtl_1_addends", "Requantizer_rtl_2_addends")
+    lines = [len((rtl / f"{name}.dat").read_text(encoding="ascii").split()) for name in names]
     assert lines == [16, 1, 1]
     sim = simulate_network(build, network, golden, tmp_path / "sim", lambda _: None)
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (12, 0, 12)

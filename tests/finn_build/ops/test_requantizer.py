@@ -16,7 +16,9 @@ from contract.network import Dense, Input, IntegerNetwork
 from export.requantization import requantized
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
+from finn_build.folding_file import read_folding
 from finn_build.gates import simulate_gates
+from finn_build.hardware_graph import hardware_graph
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_network
 from tests.integer_networks import random_pixels
@@ -58,9 +60,15 @@ def made(out: Path, config: BuildConfig, bits: tuple[int, ...] = (8, 2), *, exac
     summary = build_network(*uniform(bits, exact=exact), out, config, told.append)
     assert sum("keeps its thresholds" in line for line in told) == (0 if exact or config.folding else len(bits))
     assert all(link["differing"] in (0, None) for link in summary["chain"])
-    folding = {name: values for name, values in summary["folding"].items() if name.startswith("Thresholding")}
-    assert len(folding) == len(bits)
-    return folding
+    names = [name for name in summary["folding"] if "MVAU" not in name][1:]  # the first is Defaults
+    built = [summary["folding"][name] for name in names]
+    what = ["Thresholding" if values["unit"] == "thresholds" else "Requantizer" for values in built]
+    assert names == [f"{kind}_rtl_{i}" for i, kind in enumerate(what)] and len(names) == len(bits)
+    estimated = json.loads((out / "estimates.json").read_text(encoding="utf-8"))
+    for layers in (estimated["layers"], estimated["formulas"]["layers"]):
+        assert set(names) <= {layer["name"] for layer in layers}
+    assert {name for name in names if (out / "rtl" / f"{name}.v").exists()} == {*names}
+    return dict(zip(names, built, strict=True))
 
 
 def units(folding: Folding) -> list[object]:
@@ -79,10 +87,28 @@ def test_a_layer_without_exact_integers_keeps_its_thresholds(tmp_path: Path) -> 
     config = BuildConfig(target_fps=100_000, activation="requantize")
     assert units(made(tmp_path / "build", config, (8, 4), exact=False)) == ["thresholds", "thresholds"]
     wanted = tmp_path / "folding.json"
-    for values, found in ({"unit": "dsp"}, "unit 'dsp'"), ({"DIGIT": 1}, "DIGIT 1"), ({"DIGIT": -1}, "DIGIT -1"):
-        wanted.write_text(json.dumps({"Thresholding_rtl_1": values}), encoding="utf-8")
-        with pytest.raises(ConfigError, match=f"Thresholding_rtl_1 has {found}, but no multiplication and shift"):
+    compares, multiplies = "Thresholding_rtl_1", "Requantizer_rtl_1"
+    for name, values, found in (
+        (compares, {"unit": "dsp"}, "unit 'dsp'"), (compares, {"DIGIT": 1}, "DIGIT 1"),
+        (compares, {"DIGIT": -1}, "DIGIT -1"), (multiplies, {"PE": 1}, "unit 'lut'"),
+    ):  # fmt: skip
+        wanted.write_text(json.dumps({name: values}), encoding="utf-8")
+        with pytest.raises(ConfigError, match=f"{name} has {found}, but no multiplication and shift"):
             made(tmp_path / found, BuildConfig(folding=wanted), (8, 4), exact=False)
+
+
+def test_a_folding_file_may_call_an_activation_what_it_becomes(tmp_path: Path) -> None:
+    graph, path = hardware_graph(uniform((8, 2))[0]), tmp_path / "folding.json"
+    for given, read in (
+        ({"Requantizer_rtl_1": {"PE": 2}}, {"Thresholding_rtl_1": {"unit": "lut", "PE": 2}}),
+        ({"Requantizer_rtl_1": {"unit": "dsp"}}, {"Thresholding_rtl_1": {"unit": "dsp"}}),
+        ({"Thresholding_rtl_1": {"unit": "lut"}}, {"Thresholding_rtl_1": {"unit": "lut"}}),
+    ):
+        path.write_text(json.dumps(given), encoding="utf-8")
+        assert read_folding(graph, path) == read
+    path.write_text(json.dumps({"Thresholding_rtl_1": {}, "Requantizer_rtl_1": {}}), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"has a layer twice, as Requantizer_rtl_1 too\. Take one of them out\."):
+        read_folding(graph, path)
 
 
 @pytest.mark.parametrize(
@@ -110,9 +136,9 @@ def test_the_rtl_the_gates_and_the_same_again(unit: str, tmp_path: Path) -> None
     network, golden = uniform((8, 5))
     first = made(tmp_path / "first", BuildConfig(target_fps=100_000, activation="requantize"), (8, 5))
     wanted = json.loads((tmp_path / "first" / "folding.json").read_text(encoding="utf-8"))
-    wanted["Thresholding_rtl_0"] |= {"unit": unit, "PE": 1}
-    digit = int(str(first["Thresholding_rtl_1"]["DIGIT"]))
-    wanted["Thresholding_rtl_1"] |= {"unit": unit, "PE": 2, "DIGIT": digit}
+    wanted["Requantizer_rtl_0"] |= {"unit": unit, "PE": 1}
+    digit = int(str(first["Requantizer_rtl_1"]["DIGIT"]))
+    wanted["Requantizer_rtl_1"] |= {"unit": unit, "PE": 2, "DIGIT": digit}
     path = tmp_path / "wanted.json"
     path.write_text(json.dumps(wanted), encoding="utf-8")
     assert units(made(tmp_path / "build", BuildConfig(folding=path), (8, 5))) == [unit, unit]
