@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 # With these, acc * factor + addend is below 2**62 for every sum that a layer can reach: nothing wraps in int64.
 LARGEST_PRODUCT = 1 << 60
 LARGEST_ADDEND = 1 << 61
-LARGEST_SHIFT = 40
-MOST_LEVELS = 1 << 16
+OUT_BITS = 16  # of an answer, at most, which is as wide as hardware makes it
+MOST_LEVELS = (1 << OUT_BITS) - 1
 MOST_THRESHOLDS = 1 << 20  # of a layer: a small file may not ask for much memory
 Integers = NDArray[np.int64]
 
@@ -56,8 +56,8 @@ class Requantization:
                 f"{len(self.factor)} channels have {self.levels} levels, expected 1 to {MOST_LEVELS}, and "
                 f"{MOST_THRESHOLDS} of all channels together at most"
             )
-        if not 0 <= self.shift <= LARGEST_SHIFT:
-            raise ValueError(f"the shift is {self.shift}, expected 0 to {LARGEST_SHIFT}")
+        if not 0 <= self.shift <= largest_shift(self.levels):
+            raise ValueError(f"the shift is {self.shift}, expected 0 to {largest_shift(self.levels)}")
         most = largest_factors(least, greatest)
         wrong = np.flatnonzero((self.factor < 0) | (self.factor > most))
         if wrong.size:
@@ -69,6 +69,11 @@ class Requantization:
         wrong = np.flatnonzero((self.addend < -LARGEST_ADDEND) | (self.addend > LARGEST_ADDEND))
         if wrong.size:
             raise ValueError(f"the addend of channel {wrong[0]} is {self.addend[wrong[0]]}, expected 62 bits at most")
+
+
+def largest_shift(levels: int) -> int:
+    """Return the largest shift [bit] that leaves every level, shifted back, within `LARGEST_PRODUCT`."""
+    return LARGEST_PRODUCT.bit_length() - 1 - levels.bit_length()
 
 
 def largest_factors(least: Integers, greatest: Integers) -> Integers:

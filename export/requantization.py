@@ -12,7 +12,7 @@ With s given, each threshold bounds b from both sides by a line in m:
 
 The highest lower bound is a convex function of m, the lowest upper bound a concave one. Their distance is convex, so
 bisection finds where it is smallest, and whether any integer m leaves room for a b. Nothing is fitted or rounded. What
-one shift can do, every larger one can: with 2 * m and 2 * b.
+one shift can do, every larger one can: with 2 * m and 2 * b. For any gain, m has about as many bits as a sum.
 
 Export looks for them once, and they are part of the network from then on. A sign stays a threshold: nothing is smaller.
 """
@@ -26,14 +26,15 @@ from contract.errors import MismatchError
 from contract.network import Dense, IntegerNetwork
 from contract.requantization import (
     LARGEST_PRODUCT,
-    LARGEST_SHIFT,
     MOST_LEVELS,
     MOST_THRESHOLDS,
     Integers,
     Requantization,
     largest_factors,
+    largest_shift,
 )
 
+BUG = "a multiplication and a shift are not what their thresholds are. This is a bug: report it."
 FREE = LARGEST_PRODUCT  # a bound that nothing sets
 REACH = 1 << 40  # accumulators and thresholds beyond are not looked at, so that int64 holds every bound
 
@@ -57,7 +58,7 @@ def _requantized(layer: Dense, low: int, high: int) -> Dense:
     made = layer.requantized(found, low, high)
     assert made.thresholds is not None
     if not np.array_equal(made.thresholds, layer.thresholds.clip(least[:, None], greatest[:, None] + 1)):
-        raise MismatchError("a multiplication and a shift are not what their thresholds are. This is a bug: report it.")
+        raise MismatchError(BUG)
     return made
 
 
@@ -80,6 +81,9 @@ def requantization(thresholds: Integers, least: Integers, greatest: Integers) ->
         thresholds: (C, L) accumulator LSBs, ascending along axis 1.
         least: (C,) the smallest accumulator that each channel can reach.
         greatest: (C,) the largest.
+
+    Raises:
+        MismatchError: what was found is no equivalent.
     """
     levels = thresholds.shape[1]
     if levels > MOST_LEVELS or least.min() < -REACH or greatest.max() > REACH:
@@ -90,19 +94,21 @@ def requantization(thresholds: Integers, least: Integers, greatest: Integers) ->
     if shift is None:
         return None
     found = Requantization(*bounds.smallest(shift), shift, levels)
-    assert same(found, thresholds, least, greatest).all()
+    if not same(found, thresholds, least, greatest).all():
+        raise MismatchError(BUG)
     return found
 
 
 def _smallest_shift(bounds: "_Bounds") -> int | None:
-    """Return the smallest shift at which every channel has an m and a b."""
-    low, high = 0, LARGEST_SHIFT
-    if not bounds.feasible(high):  # or a steep channel's factor is beyond what is looked at, there only
-        return next(filter(bounds.feasible, range(LARGEST_SHIFT)), None)
+    """Return the smallest shift at which every channel has an m and a b.
+
+    What one shift can do, every larger one can, until a channel is so steep that its m is beyond what is looked at.
+    """
+    low, high = 0, largest_shift(len(bounds.level))
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if bounds.feasible(middle) else (middle + 1, high)
-    return low
+        low, high = (low, middle) if bounds.enough(middle) else (middle + 1, high)
+    return low if bounds.feasible(low) else None
 
 
 def at_shift(
@@ -167,6 +173,12 @@ class _Bounds:
     def feasible(self, shift: int) -> bool:
         """Return whether every channel has an m and a b."""
         return bool((self.excess(self.best_factor(shift), shift) <= 0).all())
+
+    def enough(self, shift: int) -> bool:
+        """Return whether every channel has, or one would need a larger m than there is: no larger shift helps it."""
+        best = self.best_factor(shift)
+        lacks = self.excess(best, shift) > 0
+        return bool((lacks & (best == self.largest_factor)).any() or not lacks.any())
 
     def smallest(self, shift: int) -> tuple[Integers, Integers]:
         """Return the smallest factors that leave room for a b, and such b; of channels that are feasible."""

@@ -19,11 +19,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError
-from contract.requantization import LARGEST_SHIFT, Integers, Requantization
+from contract.errors import ConfigError, MismatchError
+from contract.requantization import Integers, Requantization, largest_shift
 from datasets.xray import Split
 from export.integer_network import Extracted, extract, integer_weights
-from export.requantization import at_shift, requantization, same
+from export.requantization import BUG, at_shift, requantization, same
 from qnn.network import PixelMLP, act_scale, linear
 
 LARGEST_LOSS = 1e-3  # of the validation AUC; of K classes, of the macro AUC
@@ -54,6 +54,7 @@ def snapped(net: PixelMLP, extracted: Extracted, bits: int, validation: Split) -
 
     Raises:
         ConfigError: too much is lost, or no factors are so narrow.
+        MismatchError: the network that was written is not the one that was meant.
     """
     net, found, channels = copy.deepcopy(net), dict[int, Requantization](), 0
     for i, thresholds, reach in _many_levels(extracted):
@@ -64,7 +65,8 @@ def snapped(net: PixelMLP, extracted: Extracted, bits: int, validation: Split) -
             _write(net, i, found[i])
     after = extract(net)
     for i, thresholds, reach in _many_levels(after):
-        assert i not in found or same(found[i], thresholds, *reach).all(), f"layer {i} is not what was written"
+        if i in found and not same(found[i], thresholds, *reach).all():
+            raise MismatchError(f"layer {i}: {BUG}")
     before_auc, after_auc = (e.auc(validation.pixels, validation.labels) for e in (extracted, after))
     if before_auc - after_auc > LARGEST_LOSS:
         raise ConfigError(
@@ -118,7 +120,8 @@ def _narrow(
     """
     best = None
     enough = np.floor(bits - np.log2(line.gain.max())) - 1  # whatever is above it needs some gains to be steps
-    for shift in range(int(enough.clip(0, LARGEST_SHIFT)), LARGEST_SHIFT + 1):
+    most = largest_shift(thresholds.shape[1])
+    for shift in range(int(enough.clip(0, most)), most + 1):
         factor, addend, exact = at_shift(thresholds, *reach, shift)
         exact &= factor < 2**bits
         nearest = np.maximum(np.round(line.gain * 2.0**shift), 1)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.network import Dense, Input, IntegerNetwork
-from contract.requantization import LARGEST_ADDEND, Requantization, largest_factors
+from contract.requantization import LARGEST_ADDEND, Requantization, largest_factors, largest_shift
 
 
 def random_pixels(count: int, *, height: int = 8, width: int = 8, seed: int = 1) -> NDArray[np.uint8]:
@@ -66,7 +66,7 @@ def random_requantization(
     rng: np.random.Generator, least: NDArray[np.int64], greatest: NDArray[np.int64], *, levels: int
 ) -> Requantization:
     """Any that a layer of such sums may have: factors of few bits and of all, levels that are in use and others."""
-    shift = int(rng.integers(0, rng.choice([4, 41])))
+    shift = int(rng.integers(0, rng.choice([4, 1 + largest_shift(levels)])))
     steepest = np.log2(largest_factors(least, greatest) + 1.0)
     near = np.log2(levels * 2.0**shift / (1.0 + greatest - least)) + rng.normal(0, 2, len(least))
     bits = np.where(rng.random(len(least)) < 0.7, near, rng.uniform(0, 1, len(least)) * steepest)

@@ -63,10 +63,10 @@ def test_nothing_wraps_at_the_ends_of_what_is_legal() -> None:
     reach = np.array([2**40 - 1, 2**40 - 1])
     factor = largest_factors(-reach, reach)
     assert LARGEST_PRODUCT - int(factor[0]) <= int(factor[0]) * (2**40 - 1) <= LARGEST_PRODUCT
-    found = Requantization(factor, np.array([LARGEST_ADDEND, -LARGEST_ADDEND]), 40, 2**16)
+    found = Requantization(factor, np.array([LARGEST_ADDEND, -LARGEST_ADDEND]), 44, 2**16 - 1)
     found.require_fitting(-reach, reach)
     sums = [factor.tolist()[0] * acc for acc in (-(2**40) + 1, 2**40 - 1)]
-    want = [[min(max((s + b) >> 40, 0), 2**16) for b in (2**61, -(2**61))] for s in sums]
+    want = [[min(max((s + b) >> 44, 0), 2**16 - 1) for b in (2**61, -(2**61))] for s in sums]
     assert found(np.stack([-reach, reach])).tolist() == want
 
 

@@ -33,6 +33,7 @@ from export.foreign.layers import Imported, to_integers
 from export.foreign.rational import Decisions, decide
 from export.foreign.steps import integer_rows
 from export.records import Exported
+from export.requantization import requantized
 from tests.bnn_pynq import export_bnn_pynq
 from tests.foreign_files import DOMAIN, MODELS, Graph, Rational, qkeras
 from tests.random_networks import export_random, random_pixels, small_spec
@@ -391,6 +392,21 @@ def test_minus_128_under_a_negative_gain(tmp_path: Path) -> None:
     graph.add("MatMul", graph.weights([[-128.0], [1.0]], 1.0, 8, narrow=0)).add("Mul", -1.0).quant(8.0, 4)
     graph.add("MatMul", graph.weights([[1.0, 3.0]], 1.0, 4))
     assert imported(graph, tmp_path).network.layers[0].weights.min() == -128
+
+
+def test_gains_below_0_and_signed_levels_leave_integers_that_multiply(tmp_path: Path) -> None:
+    """Rows that fall are negated, or their levels where -128 cannot be, and levels are numbered from 0."""
+    rng = np.random.default_rng(3)
+    weights = np.where(rng.random((16, 8)) < 0.1, -128.0, rng.integers(-127, 128, (16, 8)))
+    gain, offset = rng.normal(size=(2, 1, 8)).astype(np.float32)
+    graph = Graph((1, 16)).quant(0.1, 8)
+    graph.add("MatMul", graph.weights(weights, 1.0, 8, narrow=0)).add("Mul", gain / 10).add("Add", offset).quant(
+        0.37, 8
+    )
+    graph.add("MatMul", graph.weights(rng.integers(-7, 8, (8, 3)).astype(float), 1.0, 4))
+    assert (gain < 0).any()
+    network = requantized(imported(graph, tmp_path).network)
+    assert [layer.activation for layer in network.layers] == ["requantize", "none"]
 
 
 def test_qcdq_per_channel(tmp_path: Path) -> None:

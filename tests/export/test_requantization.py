@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from contract.errors import MismatchError
 from contract.network import Dense, Input, IntegerNetwork
 from contract.requantization import Requantization
+from export import requantization as module
 from export.requantization import requantization, requantized
 
 
@@ -79,6 +81,18 @@ def test_the_smallest_shift_and_factor(thresholds: list[int]) -> None:
     assert (None if found is None else (found.shift, int(found.factor[0]))) == tried
 
 
+@pytest.mark.parametrize(("bits", "levels"), [(24, 15), (26, 255)])
+def test_wide_sums_have_them_too(bits: int, levels: int) -> None:
+    """m has about as many bits as a sum, so that s has twice as many."""
+    rng = np.random.default_rng(bits)
+    gain = levels / 2 ** (bits - 3) * rng.uniform(0.3, 3, (16, 1))
+    rows = np.ceil((np.arange(1, levels + 1) - 0.5 - rng.uniform(0, levels, (16, 1))) / gain).astype(np.int64)
+    reach = np.full(16, 2**bits)
+    found = requantization(rows, -reach, reach)
+    assert found is not None
+    np.testing.assert_array_equal(found.thresholds(-reach, reach), rows.clip(-(2**bits), 2**bits + 1))
+
+
 def test_a_steep_channel_has_no_factor_at_the_largest_shift_but_at_small_ones() -> None:
     steep, flat, span = [7] * 255, [-4 * (128 - level) for level in range(255)], range(-(10**6), 10**6)
     found = search([steep, flat], [span, span])
@@ -86,6 +100,16 @@ def test_a_steep_channel_has_no_factor_at_the_largest_shift_but_at_small_ones() 
     for channel, thresholds in enumerate((steep, flat)):
         near = range(-2000, 2000)
         assert answers(found, channel, 255, near) == counts(thresholds, near)
+
+
+def test_integers_that_are_not_the_thresholds_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By no assert: the proof is the product, with `python -O` too."""
+    real = module._Bounds.smallest
+    monkeypatch.setattr(
+        module._Bounds, "smallest", lambda self, shift: (real(self, shift)[0], real(self, shift)[1] - 1)
+    )
+    with pytest.raises(MismatchError, match=r"are not what their thresholds are. This is a bug"):
+        search([[-2, 1, 3]], [range(-5, 6)])
 
 
 def test_what_no_line_gives_is_refused() -> None:

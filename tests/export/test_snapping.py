@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from contract.errors import ConfigError
+from contract.errors import ConfigError, MismatchError
 from contract.network import IntegerNetwork, load_network
 from contract.requantization import Requantization
 from datasets.xray import Split
@@ -25,7 +25,7 @@ from export.integer_network import canonical, extract
 from export.requantization import requantization
 from export.snapping import _write
 from qnn.checkpoint import Checkpoint
-from qnn.network import PixelMLP
+from qnn.network import PixelMLP, act_scale
 from tests.random_networks import random_net, random_pixels, small_spec
 
 PIXELS = random_pixels(200)
@@ -109,6 +109,21 @@ def test_without_the_wish_nothing_changes(tmp_path: Path) -> None:
         np.testing.assert_array_equal(new.thresholds, old.thresholds)
 
 
+def test_what_no_integers_give_keeps_its_thresholds_unless_gains_may_move(tmp_path: Path) -> None:
+    """Gains of a half make a tie of every second sum, which is rounded to even; no line does that."""
+    net = canonical(random_net(small_spec(8, 8), seed=5))
+    _write(net, 0, Requantization(np.ones(12, dtype=np.int64), np.zeros(12, dtype=np.int64), 1, 255))
+    norm = net.blocks[0].norm
+    with torch.no_grad():
+        for name, value in (("running_mean", 0), ("bias", 0), ("weight", act_scale(8) / 2)):
+            getattr(norm, name).fill_(value)
+    layers = exported(net, tmp_path / "export", None)["layers"]
+    assert [layer["activation"] for layer in layers] == ["thresholds", "requantize", "none"]
+    found = exported(net, tmp_path / "narrow", 20)
+    assert [layer["activation"] for layer in found["layers"]] == ["requantize", "requantize", "none"]
+    assert found["narrowed"]["layers"] == 2 and found["narrowed"]["channels_snapped"] >= 12
+
+
 def test_factors_that_are_narrow_already_move_nothing(tmp_path: Path) -> None:
     net = random_net(small_spec(2, 2), seed=5)
     wide = max(widest(integers(net)))
@@ -124,6 +139,12 @@ def test_what_is_lost_is_told_and_too_much_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"factors of 4 bits take the validation AUC from 1\.0000 to 0\.9\d+, .*more"):
         exported(net, tmp_path / "refused", 4)
     assert not (tmp_path / "refused").exists()
+
+
+def test_a_batch_norm_that_is_not_what_was_meant_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.snapping._write", lambda *_: None)
+    with pytest.raises(MismatchError, match=r"layer 0: .* are not what their thresholds are"):
+        exported(random_net(small_spec(8, 8), seed=5), tmp_path / "export", 12)
 
 
 def test_a_layer_that_is_too_steep_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
