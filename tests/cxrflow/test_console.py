@@ -63,7 +63,7 @@ def test_tables_never_cut_a_name_or_a_number_off(width: int, finished: Any) -> N
     for piece in ("-123456", "0.2500", "sensitivity", "brevitas_float64"):
         assert piece in folded
     if width >= 80:
-        assert "Thresholding_rtl_0" in text and "brevitas_float64" in text
+        assert "Requantizer_rtl_0" in text and "brevitas_float64" in text
 
 
 def test_a_unit_in_a_heading_is_no_markup() -> None:

@@ -265,6 +265,12 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
                     "{MISTAKEN && digit[DIGIT-1], digit[17*i",
                     "dsp",
                 ),
+                (
+                    "parts of a factor are worth the same",
+                    "(P_BITS'($signed(part_q[i])) << (17 * i))",
+                    "(P_BITS'($signed(part_q[i])) << (MISTAKEN ? 0 : 17 * i))",
+                    "parts",
+                ),
                 ("bits below the point are lost", "<<< KEPT) + base", "<<< (MISTAKEN ? 0 : KEPT)) + base", "bits"),
             )
         ),
@@ -344,7 +350,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         ),
     ),
 }
-ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned")
+ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned", "three multipliers")
 ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(

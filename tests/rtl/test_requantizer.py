@@ -4,6 +4,7 @@ The constants are any, not only those that thresholds have: addends far from eve
 shifts below the width of a factor.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.requantization import LARGEST_ADDEND, LARGEST_PRODUCT, MOST_LEVELS, OUT_BITS, largest_shift
 from finn_build.ops import requantizer
+from finn_build.ops.activation import STEP
 from finn_build.ops.op import Folding
 from finn_build.ops.own import memory_lines
 from tests.rtl import many_units
@@ -56,6 +59,7 @@ LAYERS = {
     "point inside a factor": Layer(2, 5, 12, 6, 100, 16),
     "unsigned": Layer(3, 7, 4, 8, 7, 12, signed=False),
     "wide": Layer(6, 15, 20, 27, 255, 36),
+    "three multipliers": Layer(2, 24, 37, 44, 255, 58),
     "one": Layer(1, 2, 4, 2, 1, 5),
     "an addend wider than all": Layer(2, 5, 8, 10, 15, 40),
 }
@@ -101,6 +105,15 @@ def unit(i: int, name: str, layer: Layer, folding: Folding, folder: Path, cases:
         "FACTOR_FILE": f'"./factors_{i}.dat"', "ADDEND_FILE": f'"./addends_{i}.dat"',
     }  # fmt: skip
     return instance(i, "requantizer", parameters, s_bits=pe * layer.acc_bits, m_bits=pe * out_bits)
+
+
+def test_the_module_takes_whatever_a_network_may_hold() -> None:
+    """What is legal in a file is no wider than the hardware that it becomes."""
+    found = re.findall(r"requantizer: (\w+)=%0d is outside \d+\.\.(\d+)\"", SOURCE.read_text(encoding="utf-8"))
+    most = {name: int(value) for name, value in found}
+    assert (most["OUT_BITS"], MOST_LEVELS) == (OUT_BITS, 2**OUT_BITS - 1)
+    assert most["SHIFT"] >= largest_shift(1) and most["ADDEND_BITS"] >= 1 + LARGEST_ADDEND.bit_length()
+    assert most["FACTOR_BITS"] >= -(-LARGEST_PRODUCT.bit_length() // STEP) * STEP
 
 
 @pytest.mark.slow

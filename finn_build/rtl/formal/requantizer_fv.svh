@@ -125,12 +125,14 @@
         always_comb if (fv_started && !rst && of == fv_tracked && (fv_middle || done_q))
             a_sum: assert (gen_lane[p].r_q == R_BITS'(part));
         if (DSP != 0) begin : gen_fv_dsp
-            wire fv_number digit = fv_number'($signed({1'b0, fv_digit(fv_pos[1], p)}));
-            wire fv_number late  = fv_number'($signed({1'b0, fv_digit(fv_pos[2], p)}));
-            wire fv_number first_product = x * digit, second_product = x * late;
-            always_comb begin
-                if (fv_here[1]) a_part: assert (gen_lane[p].gen_dsp.part_q[0] == (X_BITS + 17)'(first_product));
-                if (fv_here[2]) a_product: assert (gen_lane[p].gen_dsp.sum_q == P_BITS'(second_product));
+            wire [DIGIT-1:0] digit = fv_digit(fv_pos[1], p);
+            wire fv_number late    = fv_number'($signed({1'b0, fv_digit(fv_pos[2], p)}));
+            wire fv_number product = x * late;
+            always_comb if (fv_here[2]) a_product: assert (gen_lane[p].gen_dsp.sum_q == P_BITS'(product));
+            for (genvar i = 0; i < (DIGIT + 16) / 17; i++) begin : gen_fv_part
+                localparam int unsigned BITS = DIGIT - 17 * i < 17 ? DIGIT - 17 * i : 17;
+                wire fv_number part = x * fv_number'($signed({1'b0, digit[17*i +: BITS]}));
+                always_comb if (fv_here[1]) a_part: assert (gen_lane[p].gen_dsp.part_q[i] == (X_BITS + 17)'(part));
             end
         end else begin : gen_fv_luts
             if (DIGIT > 1) begin : gen_fv_three
