@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract.errors import DataError
 from datasets.csv_rows import normal
-from datasets.headings import names_files, names_images, names_patients
+from datasets.headings import names_files, names_images, names_labels, names_patients
 from datasets.labels import (
     REST,
     LabelRules,
@@ -100,9 +100,10 @@ def _label_column(
 
 
 def label_columns(heading: Sequence[str], rules: LabelRules) -> list[str]:
-    """Return the columns that could hold the labels, by their usual names or by the one that the user gives."""
-    wanted = {normal(rules.label)} if rules.label is not None else set(COLUMNS["label"])
-    return [cell.strip() for cell in heading if normal(cell) in wanted]
+    """Return the columns that could hold the labels, by their names or by the one that the user gives."""
+    if rules.label is not None:
+        return [cell.strip() for cell in heading if normal(cell) == normal(rules.label)]
+    return [cell.strip() for cell in heading if normal(cell) in COLUMNS["label"] or names_labels(cell)]
 
 
 def some(heading: Sequence[str]) -> str:

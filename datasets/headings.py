@@ -91,6 +91,11 @@ def names_labels(heading: str) -> bool:
     return rest <= _LABEL | _READER | _WHICH | _CODE and bool(rest & _LABEL or (rest & _READER and several))
 
 
+def ends_in_label(heading: str) -> bool:
+    """Return whether a column may hold labels of a kind that nobody knows, such as auto_label; or sex_class."""
+    return not _LABEL.isdisjoint(words(heading)[-1:])
+
+
 def names_another_time(heading: str) -> bool:
     """Return whether a column holds what may differ from the label: another time's, a model's, a question's."""
     return not _ELSE.isdisjoint(words(heading))

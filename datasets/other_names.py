@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contract.errors import DataError
 from datasets.columns import MAX_LABEL, without_suffix
-from datasets.headings import names_another_time, names_labels
+from datasets.headings import ends_in_label, names_another_time, names_labels
 from datasets.labels import (
     Verdict,
     doubts_another,
@@ -112,7 +112,7 @@ class OtherNames:
         named = not (truth or names_any_finding(heading)) and all(len(cell) > _LETTER for cell in certain)
         if not certain or names_another_time(heading) or names_healthy(heading):  # of the latter each yes is looked at
             return None
-        if (own or named) and all(known(cell) is not None for cell in certain):
+        if all(known(cell) is not None for cell in certain) and (own or named or self._agrees(at, read, known)):
             return known, own
         if positive is None:
             return None
@@ -134,6 +134,14 @@ class OtherNames:
             finding = positive if names_any_finding(positive) else "pneumonia" if len(words) > len(_CLASSES) else ""
             return partial(_class_of, finding=finding), own
         return None
+
+    def _agrees(self, at: int, read: Mapping[str, int | None], known: _Says) -> bool:
+        """Return whether a column that may hold labels, or anything else, says what the label says in most lines."""
+        if not ends_in_label(self._heading[at]) or names_any_finding(self._heading[at]):
+            return False
+        both = {pair: count for pair, count in self._pairs[at].items() if None not in (read[pair[0]], known(pair[1]))}
+        same = sum(count for (label, cell), count in both.items() if read[label] == known(cell))
+        return same >= _MOST * sum(both.values())
 
     def _told(self, at: int, read: Mapping[str, int | None], words: Collection[str]) -> _Says | None:
         """Return which class each of two words stands for in most lines; None: they do not stand for two."""

@@ -248,7 +248,9 @@ def test_a_class_of_many_in_a_line_that_says_there_is_none(images: Path) -> None
     assert len(everything(load(path, classes=("TB", "COVID"), uncertain="drop"))) == 25
 
 
-@pytest.mark.parametrize(("column", "options"), [("label", {}), ("Target", {}), ("Pneumonia", {"label": "Pneumonia"})])
+@pytest.mark.parametrize(
+    ("column", "options"), [("label", {}), ("Target", {}), ("label_2", {}), ("Pneumonia", {"label": "Pneumonia"})]
+)
 def test_labels_that_the_first_table_has_too_are_not_read(images: Path, column: str, options: dict[str, Any]) -> None:
     name = options.get("label", "label")
     labels = table(images / "labels.csv", [(f"images/{i}x.png", i % 2) for i in range(40)], f"path,{name}")

@@ -33,7 +33,8 @@ def turned(i: int, label: int) -> int:
     ("column", "names"),
     [("label_2", "0 1"), ("Labels", "0 1"), ("radiologist2", "no yes"), ("reader_1", "0.0 1.0"), ("2nd reader", "0 1"),
      ("consensus", "negative positive"), ("FinalDiagnosis", "normal pneumonia"), ("gt", "0 1"), ("class_id", "0 1"),
-     ("category", "normal pneumonia"), ("what", "healthy abnormal"), ("r1", "0 1"), ("verified_label", "0 1"),
+     ("category", "normal pneumonia"), ("what", "healthy abnormal"), ("r1", "0 1"), ("auto_label", "0 1"),
+     ("verified_label", "0 1"),
      ("label_text", "N P"), ("text", "no_tb TB")],
 )  # fmt: skip
 def test_a_second_label_that_contradicts_the_first(images: Path, column: str, names: str) -> None:
@@ -70,7 +71,8 @@ def test_labels_that_contradict_and_what_the_user_says(images: Path) -> None:
     [("prediction", "0 1"), ("prior_diagnosis", "normal pneumonia"), ("sex", "0 1"), ("pcr", "negative positive"),
      ("reader", "0 1"), ("grade", "0 1 2"), ("class_id", "0 1 2"), ("effusion", "normal effusion"),
      ("No Finding", "0 1"),
-     ("indication", "normal pneumonia"), ("view", "AP PA"), ("label_2", "bacteria virus"), ("label_2", " n/a")],
+     ("indication", "normal pneumonia"), ("view", "AP PA"), ("label_2", "bacteria virus"), ("sex_class", "0 1"),
+     ("label_2", " n/a")],
 )  # fmt: skip
 def test_a_column_that_may_say_something_else(column: str, cells: str) -> None:
     others = OtherNames(["path", "label", column], 1)
