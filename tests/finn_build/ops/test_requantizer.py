@@ -19,6 +19,7 @@ from finn_build.config import BuildConfig
 from finn_build.folding_file import read_folding
 from finn_build.gates import simulate_gates
 from finn_build.hardware_graph import hardware_graph
+from finn_build.ops import register
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_network
 from tests.integer_networks import random_pixels
@@ -98,6 +99,7 @@ def test_a_layer_without_exact_integers_keeps_its_thresholds(tmp_path: Path) -> 
 
 
 def test_a_folding_file_may_call_an_activation_what_it_becomes(tmp_path: Path) -> None:
+    register()
     graph, path = hardware_graph(uniform((8, 2))[0]), tmp_path / "folding.json"
     for given, read in (
         ({"Requantizer_rtl_1": {"PE": 2}}, {"Thresholding_rtl_1": {"unit": "lut", "PE": 2}}),
