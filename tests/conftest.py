@@ -27,11 +27,13 @@ SIGNALS: dict[int, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
 def pytest_configure() -> None:
     """Let processes of the tests heed Ctrl-C and a hang-up, which are ignored where the tests run in the background.
 
-    Ray's workers have a low priority by default and would wait for all other tests.
+    Ray's workers have a low priority by default and would wait for all other tests. Threads of numpy and torch would
+    wait for each other wherever more of these processes than processors compute: ten times as long, seen at a test.
     """
     for number, handler in SIGNALS.items():
         signal.signal(number, handler)
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  Ray's own spelling
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
