@@ -86,7 +86,7 @@ def exit_code(module: str, old: str, new: str, test: str) -> int:
         assert module not in sys.modules
         sys.meta_path.insert(0, Finder(module, old, new))
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # none is needed, and each is imported in every fork
-        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", test]))
+        os._exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", test]))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
