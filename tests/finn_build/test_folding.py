@@ -1,5 +1,6 @@
 """The folding search against trying everything, and its refusals."""
 
+from functools import cache
 from itertools import product
 from typing import get_args
 
@@ -62,6 +63,11 @@ def everything(layer: Layer) -> list[Folding]:
     ]
 
 
+# Each is asked for in every combination of the other layers' foldings.
+cost_of = cache(lambda layer, folding: layer_op(layer).cost(layer, folding, "xc7"))
+converter = cache(lambda taken, given: link(taken, given, "xc7"))
+
+
 def used_by(problem: Problem, foldings: tuple[Folding, ...]) -> Resources:
     """Add up nodes and converters, from the input stream on."""
     layers, simd = problem.layers, foldings[0].simd
@@ -69,9 +75,9 @@ def used_by(problem: Problem, foldings: tuple[Folding, ...]) -> Resources:
     width, total = 8 * (simd if simd in (1, 2, 4, 8) else 8), Resources()
     for layer, folding in zip(layers, foldings, strict=True):
         taken = layer.in_bits * (folding.pe if layer.op_type == "Thresholding_rtl" else folding.simd)
-        total = total + link(width, taken, "xc7") + layer_op(layer).cost(layer, folding, "xc7")
+        total = total + converter(width, taken) + cost_of(layer, folding)
         width = layer.out_bits * folding.pe
-    return total + link(width, layers[-1].out_bits, "xc7")  # the result stream carries one integer a beat
+    return total + converter(width, layers[-1].out_bits)  # the result stream carries one integer a beat
 
 
 # The cheapest way that fits is beaten in blocks of memory by one way and in LUTs by another, by none in both.
@@ -88,13 +94,9 @@ NARROW = (
 def test_no_folding_is_cheaper(layers: tuple[Layer, ...], cycles: int, room: float) -> None:
     """`room` shrinks the budget from what the cheapest takes towards nothing."""
     plenty = Problem(layers, BOARD, PLENTY)
-    fast_enough = [
-        f
-        for f in product(*map(everything, layers))
-        if cycles >= layers[-1].mh  # the results of an image, one a beat
-        and all(layer_op(layer).cycles(layer, folding) <= cycles for layer, folding in zip(layers, f, strict=True))
-    ]
-    ways = [(used_by(plenty, f), f) for f in fast_enough]
+    fast_enough = [[f for f in everything(layer) if layer_op(layer).cycles(layer, f) <= cycles] for layer in layers]
+    # An image's results leave one a beat.
+    ways = [(used_by(plenty, f), f) for f in product(*fast_enough) if cycles >= layers[-1].mh]
     if ways:
         cheapest = min((used for used, _ in ways), key=plenty.price)
         budget = Budget(

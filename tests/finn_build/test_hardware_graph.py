@@ -115,7 +115,7 @@ def require_same(model: ModelWrapper, network: IntegerNetwork, golden: Golden) -
     assert next(outputs, None) is None
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(networks(fitted=False), st.sampled_from([1, 10_000, 1_000_000]))
 def test_every_layer_of_any_network_is_the_networks(made: tuple[IntegerNetwork, Golden], rate: int) -> None:
     network, golden = made
