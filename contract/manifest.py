@@ -96,7 +96,7 @@ class Manifest:
     @property
     def fed(self) -> str:
         """What is fed to it, for messages: uint8(N, 28, 28). Not what the network reads, where there is a rule."""
-        return f"{self._fed_type}(N, {', '.join(map(str, self.input.shape))})"
+        return f"{self._fed_type}(N, {', '.join(map(str, self.fed_shape or self.input.shape))})"
 
     @property
     def reads_pictures(self) -> bool:

@@ -165,8 +165,8 @@ def _ruled(
         thresholds = thresholds[:1]
     if thresholds.size > MAX_RULE:
         raise ConfigError(
-            f"the input's quantizer differs from value to value and needs {thresholds.size:,} thresholds, expected "
-            f"{MAX_RULE:,} at most. Use one scale for the whole input."
+            f"the quantizer in front, up to {first.last}, differs from value to value and needs {thresholds.size:,} "
+            f"thresholds, expected {MAX_RULE:,} at most. Use one scale for the whole input, or fewer bits."
         )
     count, base, datatype = thresholds.shape[1], 0, ""
     ratio = offset / np.where(pace == 0, 1, pace)

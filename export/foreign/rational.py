@@ -54,7 +54,8 @@ class _Meaning:
 
     offset: Fractions  # (E,)
     pace: Fractions  # (E,)
-    only: tuple[int | None, ...]  # (E,) the integer, where there is one only
+    low: Integers  # (E,) the least integer that is reached
+    high: Integers  # (E,)
 
 
 def decide(
@@ -88,14 +89,14 @@ def _decide(
     if sum(layer.weights.size for layer in network.layers) > MOST_WEIGHTS:
         raise NotRationalError(f"it has more than {MOST_WEIGHTS:,} weights")
     most = MOST // (3 * -(-len(walk.nodes) // len(walk.products)))  # thresholds
-    meaning, order, ends = walk.input(network, rule, scale)
-    ranges = [ends, *network.input_ranges()[1:]]
+    meaning, order = walk.input(network, rule, scale)
     for i, (layer, rows) in enumerate(zip(network.layers, thresholds, strict=True)):
         weights = layer.weights.astype(np.int64)
         unit, constant = _product(walk.matrix(i, order), weights, meaning)
         if rows is None:
             break
-        least, greatest = (end[:, None] for end in layer.accumulator_range(*ranges[i]))
+        ends = np.sort([weights * meaning.low, weights * meaning.high], axis=0)
+        least, greatest = ends.sum(axis=2)[..., None]
         kept = np.linspace(0, rows.shape[1] - 1, max(1, min(rows.shape[1], most * rows.shape[1] // total)))
         near = rows[:, np.unique(kept.astype(np.int64))]
         near = np.clip(np.concatenate([near - 1, near, near + 1, least, greatest], axis=1), least, greatest)
@@ -125,7 +126,8 @@ def _product(matrix: NDArray[np.float64], weights: Integers, meaning: _Meaning) 
         NotRationalError: the weights are no exact multiples of one number.
     """
     kinds: dict[tuple[Fraction, Fraction, int | None], int] = {}
-    each = zip(meaning.offset, meaning.pace, meaning.only, strict=True)
+    only = [low if low == high else None for low, high in zip(meaning.low.tolist(), meaning.high.tolist(), strict=True)]
+    each = zip(meaning.offset, meaning.pace, only, strict=True)
     kind = [kinds.setdefault(one, len(kinds)) for one in each]
     known = list(kinds)
     unit, constant = np.full(len(weights), Fraction(1)), np.full(len(weights), Fraction(0))
@@ -137,8 +139,8 @@ def _product(matrix: NDArray[np.float64], weights: Integers, meaning: _Meaning) 
             raise NotRationalError("a scale is rounded, so that weights are no exact multiples of one number")
         unit[c] = found.pop() if found else unit[c]
         for (m, w, k), count in cells.items():
-            offset, _, only = known[k]
-            constant[c] += count * ((Fraction(m) * offset if offset else 0) - unit[c] * w * (only or 0))
+            offset, _, one = known[k]
+            constant[c] += count * ((Fraction(m) * offset if offset else 0) - unit[c] * w * (one or 0))
     return unit, constant
 
 
@@ -148,8 +150,7 @@ def _meaning(codes: Integers, values: Fractions) -> _Meaning:
     first, last = codes.argmin(axis=1), codes.argmax(axis=1)
     low, high = codes[rows, first], codes[rows, last]
     pace = (values[rows, last] - values[rows, first]) / np.maximum(high - low, 1)
-    only = tuple(int(a) if a == b else None for a, b in zip(low, high, strict=True))
-    return _Meaning(np.where(low == high, values[rows, first], values[rows, first] - pace * low), pace, only)
+    return _Meaning(np.where(low == high, values[rows, first], values[rows, first] - pace * low), pace, low, high)
 
 
 class _Walk:
@@ -174,13 +175,8 @@ class _Walk:
         """Return the tensor that product `i` reads."""
         return self.read[self.products[i]]
 
-    def input(
-        self, network: IntegerNetwork, rule: InputRule | None, scale: Fraction
-    ) -> tuple[_Meaning, Integers, tuple[int, int]]:
-        """Return what the network's inputs stand for, which stands where in what the first product reads, and its ends.
-
-        A rule may give fewer integers than their type has.
-        """
+    def input(self, network: IntegerNetwork, rule: InputRule | None, scale: Fraction) -> tuple[_Meaning, Integers]:
+        """Return what the network's inputs stand for, and which stands where in what the first product reads."""
         size, source = network.input.size, network.input.values
         if rule is None:
             codes = np.tile(np.array([source.low, source.high]), (size, 1))
@@ -192,7 +188,7 @@ class _Walk:
         order = self._ids(0, stop, self.source)
         values = np.empty(codes.shape, dtype=object)
         values[order] = np.stack([self._follow(0, stop, row.reshape(shape)) for row in fed.T], axis=1)
-        return _meaning(codes, values), order, (int(codes.min()), int(codes.max()))
+        return _meaning(codes, values), order
 
     def matrix(self, i: int, order: Integers) -> NDArray[np.float64]:
         """Return (C, E) of product `i`, its columns in the order of the layer before: `order` is what stands where."""

@@ -95,8 +95,8 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     assert "An imported network: nothing was trained or measured here." in page and "from the file to" in page
     assert str(here.folder) not in page
     assert "<h2>Training" not in page and "#metrics" not in page and "pixel" not in page.split("</style>")[1]
-    here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 8, 8), and the page")
-    here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("reads float(N, 8, 8), and a map")
+    here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 1, 8, 8), and the page")
+    here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("reads float(N, 1, 8, 8), and a map")
     for command in (("train", file), ("export", file), ("evaluate", "net"), ("data", "check", file)):
         here(*command).assert_refused("imported network")
 
