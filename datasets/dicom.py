@@ -260,7 +260,10 @@ def _problem(header: Any) -> str:
         return f"has {found} frames, expected a single X-ray image; export one frame."
     photometric = _text(header, "PhotometricInterpretation") or "none"
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
-        return f"has pixels of type {ascii(photometric)[1:-1][:20]}, expected MONOCHROME1 or MONOCHROME2; convert it."
+        found = f"has pixels of type {ascii(photometric)[1:-1][:20]}, expected MONOCHROME1 or MONOCHROME2"
+        if photometric.startswith(("RGB", "YBR", "PALETTE")):
+            return f"{found}: no X-ray is in colour, a copy of a screen is; leave it out, or save it as a gray PNG."
+        return f"{found}; convert it."
     if (samples := _integer(header, "SamplesPerPixel", 1)) != 1:
         return f"has {samples} samples per pixel (SamplesPerPixel), expected 1 of {photometric}; convert it."
     allocated, stored = _integer(header, "BitsAllocated"), _integer(header, "BitsStored")
