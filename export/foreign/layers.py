@@ -289,7 +289,8 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     scale = pace[0]
     times = pace / scale
     dyadic = np.round(times * 2**20) / 2**20  # from element to element, scales differ by powers of two and signs
-    if (np.abs(times - dyadic) > SAME * np.abs(times)).any():
+    uneven = bool((np.abs(times - dyadic) > SAME * np.abs(times)).any())
+    if uneven:
         scale, dyadic = np.float64(1.0), pace
     matrix = product.matrix * np.where(alive, dyadic, 0.0)
     found = integer_rows(matrix)
@@ -297,6 +298,12 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     if not exact:
         near = near_rows(matrix)
         if near is None or not _in_8_bits(near[0]):
+            if uneven and _has_weights(product.matrix):
+                raise ConfigError(
+                    f"{product.node} multiplies values whose scales, from value to value, differ by other factors than "
+                    "powers of two, so no integers times a scale per output do what its weights do. Expected one scale "
+                    "for all values before it, of the quantizer and of what stands behind that."
+                )
             raise ConfigError(_no_weights(product.node, matrix, found))
         found = near
     assert found is not None
@@ -311,6 +318,10 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     real = (*real, step("add", constant)) if constant.any() else real
     noise = _noise(codes.reals, product.matrix, exact=exact)
     return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, noise, codes.low, codes.high)
+
+
+def _has_weights(matrix: Floats) -> bool:
+    return any(found is not None and _in_8_bits(found[0]) for found in (integer_rows(matrix), near_rows(matrix)))
 
 
 def _in_8_bits(weights: Integers) -> bool:

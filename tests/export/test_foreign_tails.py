@@ -365,6 +365,14 @@ class TestWeights:
         with pytest.raises(ConfigError, match=r"are float: no integers of 8 bits times a scale per output"):
             imported(floats, tmp_path)
 
+    def test_scales_of_the_values_are_not_taken_for_the_weights(self, tmp_path: Path) -> None:
+        graph = Graph((1, 2)).quant(0.25, 4).add("Mul", [[0.1, 0.3 + 1e-5]])
+        graph.add("MatMul", graph.weights(np.array([[3.0], [2.0]]), 1.0, 4))
+        with pytest.raises(
+            ConfigError, match=r"multiplies values whose scales, from value to value.*Expected one scale"
+        ):
+            imported(graph, tmp_path)
+
 
 def test_scales_of_what_is_fed(tmp_path: Path) -> None:
     path = one_layer(np.eye(2)).save(tmp_path / "m.onnx")
