@@ -83,8 +83,8 @@ class DataConfig(Fields):
     )
     """Names of K classes, in the order of their numbers. null: two, normal and pneumonia."""
     colour: Literal["refuse", "gray"] = "refuse"
-    """What the colour images of a MedMNIST set become. JPEG, PNG, TIFF and BMP files in colour become gray, DICOM is refused,
-    without being asked."""
+    """What the colour images of a MedMNIST set become. JPEG, PNG, TIFF and BMP files in colour become gray, DICOM is
+    refused, without being asked."""
     val_fraction: float = Field(default=0.125, gt=0, lt=0.5, examples=[0.2])
     """How much of the training images validates [share], by whole patients."""
     seed: int = Field(default=0, ge=0, lt=2**32, examples=[1])
