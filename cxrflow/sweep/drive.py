@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to 
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # we have our own progress
 os.environ.setdefault("RAY_DISABLE_FAILURE_SIGNAL_HANDLER", "1")  # which prints C++ stacks where somebody ends us
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the rows are in the run folders
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # which waits for what the same signal may have ended
 os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # what hardware costs is known at a trial's end only
 
 import optuna
@@ -118,12 +119,13 @@ def _drive(
     with _cluster(workers, address), console.progress("trial") as progress:
         watch = _Watch(trial, progress, size - left, size)
         progress(watch.ended, size)  # so that the time left counts from here
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
-            param_space=space,
-            tune_config=config,
-            run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0, callbacks=[watch]),
-        ).fit()
+        with contextlib.suppress(KeyboardInterrupt):
+            tune.Tuner(
+                tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
+                param_space=space,
+                tune_config=config,
+                run_config=tune.RunConfig(name="tune", storage_path=str(scratch), verbose=0, callbacks=[watch]),
+            ).fit()
     shutil.rmtree(scratch, ignore_errors=True)
     if watch.refused:
         console.warn(f"{len(watch.refused)} proposals are not allowed; the first, {watch.refused[0]}")
@@ -272,21 +274,17 @@ def _cluster(workers: int, address: str | None) -> Iterator[None]:
             "--head`, or leave --address out to work on this machine."
         ) from err
     try:
-        _take_like_ctrl_c(handlers)
+        _restore(handlers)  # Ray has put its own in their place
         yield
     finally:
         ray.shutdown()
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+        _restore(handlers)
 
 
-def _take_like_ctrl_c(handlers: dict[signal.Signals, Any]) -> None:
-    """Make Ctrl-C, which Tune knows how to end at, of the other signals that `handlers` takes."""
+def _restore(handlers: dict[signal.Signals, Any]) -> None:
     if threading.current_thread() is threading.main_thread():
         for number, handler in handlers.items():
-            ignored = handler is signal.SIG_IGN  # as by nohup
-            signal.signal(number, handler if ignored else lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.signal(number, handler)
 
 
 def _knock(address: str) -> None:

@@ -466,12 +466,15 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_that_is_terminated_says_so_as_after_ctrl_c(tmp_path: Path) -> None:
-    """Ray puts handlers of its own in the place of ours: a stack of C++ was all that a log had."""
+    """Ray puts handlers of its own in the place of ours: a stack of C++ was all that a log had.
+
+    All that it has started gets the same signal, as by `timeout` or when a service stops, and Tune waited a minute for it.
+    """
     (file := written(tmp_path)).write_text(file.read_text().replace("tiny.yaml", "long.yaml"), encoding="utf-8")
     (tmp_path / "long.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("epochs: 2", "epochs: 90000"))
     process = cxrflow("sweep", file, "--runs", tmp_path / "runs", "--workers", "1")
     _until(lambda: table.rows(tmp_path / "runs" / "tiny-sweep"), process)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
     assert "error: the sweep was interrupted; 0 of 2 trials have ended and are kept." in said
