@@ -468,7 +468,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
 def test_a_sweep_that_is_terminated_says_so_as_after_ctrl_c(tmp_path: Path) -> None:
     """Ray puts handlers of its own in the place of ours: a stack of C++ was all that a log had.
 
-    All that it has started gets the same signal, as by `timeout` or when a service stops, and Tune waited a minute for it.
+    All that it has started gets the same signal, as by `timeout` or a stopped service, and Tune waited a minute for it.
     """
     (file := written(tmp_path)).write_text(file.read_text().replace("tiny.yaml", "long.yaml"), encoding="utf-8")
     (tmp_path / "long.yaml").write_text((tmp_path / "tiny.yaml").read_text().replace("epochs: 2", "epochs: 90000"))
