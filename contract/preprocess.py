@@ -96,9 +96,9 @@ def _content(source: Path | BinaryIO, name: str) -> bytes:
         return content
     try:
         if not source.is_file():  # a folder, or a pipe that would block for ever
-            found = "is not a regular file" if source.exists() else "does not exist"
+            found = "is no regular file" if source.exists() else "does not exist"
             if source.is_dir():
-                found = "is a folder and not a regular file"
+                found = "is a folder, and no file of it was given"
             raise ImageError(f"{name}: {found}; expected a JPEG, PNG, BMP or TIFF image file.")
         with source.open("rb") as file:
             return _content(file, name)

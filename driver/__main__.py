@@ -130,22 +130,13 @@ def _bench(accelerator: Accelerator, options: argparse.Namespace) -> int:
 
 
 def expand(paths: list[Path]) -> list[Path]:
-    """Replace each folder by the files in it, sorted; hidden files are left out.
-
-    Raises:
-        ConfigError: a folder holds none.
-    """
+    """Replace each folder by the files in it, sorted; hidden files are left out, and an empty folder stays."""
     files: list[Path] = []
     for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith("."))
-        if not inside:
-            raise ConfigError(
-                f"{path} holds no file, expected images in it; give the images, or the folder they are in."
-            )
-        files += inside
+        inside = (
+            sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(".")) if path.is_dir() else []
+        )
+        files += inside or [path]
     return files
 
 

@@ -210,7 +210,7 @@ class TestRefusals:
         (tmp_path / "broken-link.jpeg").symlink_to(tmp_path / "nowhere")
         assert "is not a JPEG, PNG, BMP or TIFF image" in refusal(tmp_path / "text.jpeg")
         assert "is not a JPEG, PNG, BMP or TIFF image" in refusal(tmp_path / "empty.jpeg")
-        assert "is not a regular file" in refusal(tmp_path / "folder.jpeg")
+        assert "is a folder, and no file" in refusal(tmp_path / "folder.jpeg")
         assert "does not exist" in refusal(tmp_path / "broken-link.jpeg")
         assert "does not exist" in refusal(tmp_path / "missing.jpeg")
         assert "cannot be read" in refusal(tmp_path / ("long" * 100)) or "does not exist" in refusal(
