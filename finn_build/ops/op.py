@@ -202,6 +202,10 @@ class LayerOp(Op):
             if name in types
         }
 
+    def idle(self, inst: Any, values: Attributes, *, trained: bool = True) -> str:
+        """Return which of a folding file's legal values does nothing beside the others, and why; empty: none."""
+        return ""
+
     def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
         """Return a node as the search for a folding sees it."""
         raise NotImplementedError

@@ -224,7 +224,7 @@ def test_a_folding_file_of_another_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("digit", "legal"), [(-1, False), (0, True), (7, True), (65, False), (True, False)])
 def test_what_depends_on_the_training_is_bounded_before(digit: object, legal: bool, tmp_path: Path) -> None:
     path = tmp_path / "folding.json"
-    path.write_text(json.dumps({"Thresholding_rtl_0": {"DIGIT": digit}}), encoding="utf-8")
+    path.write_text(json.dumps({"Thresholding_rtl_0": {"unit": "lut", "DIGIT": digit}}), encoding="utf-8")
     network, config = shape_list([12, 6], 4, 4), BuildConfig(folding=path)
     assert foresee(network, config) == [] if legal else "legal are 0 to 64." in refusal(network, config)
 

@@ -121,6 +121,9 @@ def test_a_folding_file_may_call_an_activation_what_it_becomes(tmp_path: Path) -
         ({"DIGIT": True}, "has DIGIT True"),
         ({"DIGIT": -1}, "has DIGIT -1, but it must divide"),
         ({"unit": "block"}, "has unit 'block', expected thresholds or dsp or lut."),
+        ({"DIGIT": 1}, "Thresholding_rtl_0 has DIGIT, which is of a unit that multiplies: dsp or lut. Take it out"),
+        ({"unit": "thresholds", "ram_style": "block"}, "has ram_style, which is of a unit that multiplies"),
+        ({"unit": "dsp", "DIGIT": 1}, "has DIGIT 1, where a dsp takes all "),
         ({"factors": [1]}, "sets factors of Thresholding_rtl_0; settable are PE, DIGIT, unit, ram_style."),
     ],
 )
