@@ -1015,8 +1015,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:  # what Typer makes of Ctrl-C
+        if stop.code == INTERRUPTED or (stop.code and heard):  # Typer says it so, a check that it made fail not
             _say_interrupted()
+            sys.exit(INTERRUPTED)
         raise
     except Exception as err:
         if heard:  # somebody's `except:` took it for an error of theirs, as around an import

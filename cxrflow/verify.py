@@ -4,13 +4,16 @@ A check ends in one of three ways: passed, failed, or not run, and then it says 
 whoever depends on a check names it with `require`. Each check compares with golden.npz by itself, so one fault fails
 the stage that it is in, and those behind it that hold the same fault.
 
-What a folder holds is compared, and is run where that is the stage: its simulator is a program. Of a stranger's deploy
-folder that is the same trust as `cxrflow infer --device sim` asks for.
+What a folder holds is compared, and is run where that is the stage: its simulator and its driver are programs. Of a
+stranger's deploy folder that is the same trust as running its driver asks for.
 """
 
 import contextlib
 import errno
+import os
 import shutil
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +46,7 @@ PASSED, FAILED, NOT_RUN = "passed", "FAILED", "not run"
 GATES = "gates"
 LEAD = 8  # images before the first that differs, that a waveform with random stalls may begin with
 STALL_SEED = 1
+DRIVER_S = 60
 
 
 class NotRunError(Exception):
@@ -134,6 +138,7 @@ def deploy_checks(folder: Path) -> list[Check]:
     checked = _Deploy(folder)
     return [
         ("deploy/files", checked.files),
+        ("deploy/driver", checked.own_driver),
         ("deploy/cpu", lambda: checked.on("cpu")),
         ("deploy/sim", checked.simulated),
         ("deploy/board", checked.board),
@@ -176,6 +181,26 @@ class _Deploy:
 
     def files(self) -> str:
         return f"{len(open_package(self.folder).manifest.sha256)} files are those that accelerator.json names"
+
+    def own_driver(self) -> str:
+        """Let the code of the folder say it, too: people run that, and no hash of accelerator.json is about it."""
+        from finn_build import child
+
+        if missing := [name for name in ("contract", "driver") if not (self.folder / name).is_dir()]:
+            raise ArtifactError(f"{self.folder} has no folder {missing[0]!r}. Run `cxrflow package` again.")
+        command = [sys.executable, "-B", "-m", "driver", "verify", "--device", "cpu"]
+        alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        pipe = subprocess.PIPE
+        with child.running(command, cwd=self.folder, env=alone, stdout=pipe, stderr=pipe, errors="replace") as process:
+            try:
+                out, err = process.communicate(timeout=DRIVER_S)
+            except subprocess.TimeoutExpired as late:
+                raise ToolError(f"the folder's own driver has not ended after {DRIVER_S} s.") from late
+        said = shown((out + err).strip().rpartition("\n")[2])[:300]
+        if process.returncode:
+            error = MismatchError if process.returncode == MismatchError.exit_code else ArtifactError
+            raise error(f"the folder's own driver fails: {said or process.returncode}. Run `cxrflow package` again.")
+        return f"its own code: {said}"
 
     def on(self, device: str) -> str:
         with Accelerator(self.folder, device, timeout_s=TIMEOUT_S) as accelerator:
