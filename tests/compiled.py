@@ -1,9 +1,13 @@
 """Verilator's own code, compiled once for all processes of a test run: it takes longer than a small module."""
 
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from tests import headers
 
 _SHARED: list[Path] = []  # one folder, that the processes share
 
@@ -29,6 +33,12 @@ def keep(objects: Iterable[Path], folder: Path) -> None:
         new.rename(folder)
     except OSError:
         shutil.rmtree(new)
+
+
+def before_the_compiler() -> str:
+    """Return what Verilator's makefile puts before the compiler, as $OBJCACHE, so that headers are compiled once."""
+    (folder,) = _SHARED
+    return shlex.join([sys.executable, "-I", "-S", headers.__file__, str(folder)])
 
 
 def for_simulators_of_a_process() -> str:

@@ -58,6 +58,7 @@ def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     simulators = compiled.place("simulate")
     simulators.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OBJCACHE", compiled.before_the_compiler())
         if "finn_build.simulate" in sys.modules:  # else it is not worth its import
             patch.setattr("finn_build.simulate._runtime", lambda: simulators)
         yield

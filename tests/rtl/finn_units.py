@@ -1,5 +1,6 @@
 """Units of finn-rtllib on their own, as a build writes them: what goes in, what must come out, stalls of every kind."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
@@ -268,7 +269,8 @@ def compile_bench(sources: Sequence[str], folder: Path) -> Path:
         "--timescale", "1ns/1ns", "--x-assign", "unique", "--x-initial", "unique", "--no-timing", *NO_WARNINGS,
         "-CFLAGS", "-std=c++17", *sources, *known,
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
     if not known:
         compiled.keep((folder / "build").glob("verilated*.o"), runtime)
