@@ -135,23 +135,22 @@ def test_a_folding_file_chooses_what_there_is(values: dict[str, object], message
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("unit", ["dsp", "lut"])
-def test_the_rtl_the_gates_and_the_same_again(unit: str, tmp_path: Path) -> None:
-    """The second layer takes a beat of 2 channels at a time, half a factor at a time where that is LUTs."""
-    network, golden = uniform((8, 5))
-    first = made(tmp_path / "first", BuildConfig(target_fps=100_000, activation="requantize"), (8, 5))
+def test_the_rtl_the_gates_and_the_same_again(tmp_path: Path) -> None:
+    """Each unit with a beat of 1 channel and with one of 2; LUTs take a factor bit by bit."""
+    bits = (8, 5, 8, 5)
+    network, golden = uniform(bits)
+    made(tmp_path / "first", BuildConfig(target_fps=100_000, activation="requantize"), bits)
     wanted = json.loads((tmp_path / "first" / "folding.json").read_text(encoding="utf-8"))
-    wanted["Requantizer_rtl_0"] |= {"unit": unit, "PE": 1}
-    digit = int(str(first["Requantizer_rtl_1"]["DIGIT"]))
-    wanted["Requantizer_rtl_1"] |= {"unit": unit, "PE": 2, "DIGIT": digit}
+    for i, (unit, pe) in enumerate((("dsp", 1), ("dsp", 2), ("lut", 1), ("lut", 2))):
+        wanted[f"Requantizer_rtl_{i}"] |= {"unit": unit, "PE": pe}
     path = tmp_path / "wanted.json"
     path.write_text(json.dumps(wanted), encoding="utf-8")
-    assert units(made(tmp_path / "build", BuildConfig(folding=path), (8, 5))) == [unit, unit]
+    assert units(made(tmp_path / "build", BuildConfig(folding=path), bits)) == ["dsp", "dsp", "lut", "lut"]
     sim = simulate_network(tmp_path / "build", network, golden, tmp_path / "sim", lambda _: None)
     assert (sim["images"], sim["differing"], sim["images_with_random_stalls"]) == (12, 0, 12)
     assert sim["initiation_interval"] == sim["estimated_interval"] and not sim["remarks"]
     again = BuildConfig(folding=tmp_path / "build" / "folding.json")
-    made(tmp_path / "again", again, (8, 5))
+    made(tmp_path / "again", again, bits)
     for file in (tmp_path / "build" / "rtl").iterdir():
         assert file.read_bytes() == (tmp_path / "again" / "rtl" / file.name).read_bytes(), file.name
     rtl = tmp_path / "build" / "rtl"
