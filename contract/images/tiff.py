@@ -395,7 +395,11 @@ def _table(tags: Ifd, layout: _Layout) -> NDArray[np.uint8]:
             raise ImageError(
                 "has a ColorMap of bytes, expected 16 bits, where these are nearly black; save it as gray."
             )
-        return palette_table(np.ascontiguousarray((entries >> 8).astype(np.uint8).reshape(3, -1).T))
+        if int(entries.max()) > 0xFFFF:
+            raise ValueError(f"a ColorMap that holds {entries.max()}")
+        shifted = not (entries & 0xFF).any()  # as Pillow and others write 8 bits
+        colours = (entries >> 8).astype(np.uint8) if shifted else full_scale(16)[entries]
+        return palette_table(np.ascontiguousarray(colours.reshape(3, -1).T))
     if layout.photometric == _WHITE_IS_ZERO:
         return full_scale(layout.bits)[::-1]
     return full_scale(layout.bits)

@@ -150,6 +150,9 @@ class TestTiffRamp:
         for factor in (256, 257):  # both are in use
             content = tiff(indices, bits, photometric=3, tags={320: (SHORT, (colours.T * factor).ravel().tolist())})
             np.testing.assert_array_equal(gray(content), luma(colours)[indices])
+        deep = RNG.integers(0, 1 << 16, (1 << bits, 3))
+        content = tiff(indices, bits, photometric=3, tags={320: (SHORT, deep.T.ravel().tolist())})
+        np.testing.assert_array_equal(gray(content), luma(full_scale(deep, 16))[indices])
 
     def test_alpha(self) -> None:
         """Premultiplied pixels are over black already; straight ones are multiplied, within two roundings."""
