@@ -313,7 +313,8 @@ class Accelerator:
         )
 
     def __enter__(self) -> "Accelerator":
-        """Return the accelerator itself."""
+        """Return the accelerator itself. Raises ConfigError: it is closed, or belongs to another process."""
+        self._require_open()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -120,7 +120,7 @@ def _png() -> bytes:
 
 
 class TestTheEnd:
-    @pytest.mark.parametrize("call", ["infer", "verify", "prepare"])
+    @pytest.mark.parametrize("call", ["infer", "verify", "prepare", "__enter__"])
     def test_what_is_closed_says_so(self, accelerator: Accelerator, call: str) -> None:
         accelerator.close()
         accelerator.close()
