@@ -133,4 +133,9 @@ def _content(table: Path) -> tuple[bytes, str]:
         raise DataError(f"{table}: cannot be read ({reason}); expected a readable table.") from err
     if len(content) > MAX_TABLE_BYTES:
         raise DataError(f"{table}: has more than {MAX_TABLE_BYTES:,} bytes, expected a table; split it.")
+    if len(content) > 2 and (not any(content[:64:2]) or not any(content[1:64:2])):
+        raise DataError(
+            f"{table}: is UTF-16 text without the mark that spreadsheets write at its beginning, expected a table in "
+            "UTF-8; save it as CSV in UTF-8."
+        )
     return content, next(encoding for mark, encoding in _MARKS if content.startswith(mark))

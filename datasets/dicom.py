@@ -82,8 +82,9 @@ _DECODERS = {
 _DIGITAL_X_RAY = "1.2.840.10008.5.1.4.1.1.1"  # SOP classes: .1 X-rays, .2 mammography, .3 dental; then .1 is raw
 _RAW = {f"{_DIGITAL_X_RAY}.{kind}.1" for kind in (1, 2, 3)}
 _NOBODY = {
-    "anon", "anonym", "anonymised", "anonymized", "anonymous", "anonymouspatient", "anonpatient", "deidentified",
-    "missing", "na", "nan", "nil", "none", "null", "patient", "patientid", "removed", "unknown", "unspecified",
+    "anon", "anonanon", "anonpatient", "anonym", "anonymised", "anonymized", "anonymous", "anonymouspatient",
+    "deidentified", "dummy", "dummydummy", "missing", "na", "nan", "nil", "none", "null", "patient",
+    "patientid", "removed", "unknown", "unspecified",
 }  # fmt: skip
 NOBODY = b""  # in place of a person
 PERSON_BYTES = 32  # of the hash of an id, and of its issuer
@@ -609,15 +610,17 @@ def _person(header: Any, secret: bytes) -> bytes | None:
 def names_nobody(patient: str) -> bool:
     """Return whether a patient id is a word for none, such as an anonymiser writes into every file."""
     word = "".join(char for char in patient.casefold() if char.isalnum())
-    return word in _NOBODY or not word.strip("x")
+    return word in _NOBODY or not word.strip("x") or re.fullmatch(r"\s*-\d+([.,]0*)?\s*", patient) is not None
 
 
 def same_id(patient: str) -> str:
-    """Return what all spellings of one patient's id have in common: no blanks, case, leading zeros, or a float's ".0".
+    """Return what all spellings of one patient's id have in common.
 
+    They differ in case, blanks, dashes, underscores and slashes, leading zeros, or a float's ".0".
     Two patients may get one id by this, which costs nothing; one with two would be on both sides of a split.
     """
     text = re.sub(r"\s", "", unicodedata.normalize("NFKC", patient)).casefold()
+    text = re.sub(r"(?<=[^\W_])[-_/\u2010-\u2015]+(?=[^\W_])", "", text)  # a sign before a number stays
     return re.sub(r"(?<!\d)0+(?=\d)", "", re.sub(r"^([+-]?\d+)[.,]0*$", r"\1", text))
 
 

@@ -4,17 +4,20 @@
 """
 
 import re
+import unicodedata
 from collections.abc import Collection
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[^\W\d_A-Za-z]+|\d+")
 _LONGEST = 40  # letters of a word that may be two words
-_PERSON = {"empi", "mrn", "paciente", "pacientes", "participant", "participants", "patient",
-           "patienten", "patients", "person", "pid", "subj", "subject", "subjects"}  # fmt: skip
+_PERSON = {"empi", "examinee", "examinees", "mrn", "paciente", "pacientes", "participant",
+           "participants", "patient", "patiente", "patienten", "patientin", "patients", "paziente",
+           "pazienti", "person", "pid", "subj", "subject", "subjects"}  # fmt: skip
 _PERHAPS = {"animal", "case", "child", "donor", "individual", "infant", "pat", "proband", "pt", "sub",
             "volunteer"}  # fmt: skip # only beside a word for an id
-_ID = {"code", "guid", "hash", "id", "identifier", "ids", "key", "no", "nr", "num", "number",
-       "pseudonym", "uid", "uuid"}  # fmt: skip
-_HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "hashed",
+_ID = {"code", "codice", "codigo", "guid", "hash", "id", "identificador", "identifiant", "identifier",
+       "ids", "kennung", "key", "no", "nr", "num", "number", "numero", "nummer", "pseudonym",
+       "schlussel", "uid", "uuid"}  # fmt: skip # without their accents
+_HOW = {"anon", "anonymised", "anonymized", "anonymous", "de", "deid", "deidentified", "del", "do", "hashed",
         "identified", "name", "original", "pseudo", "pseudonymised", "pseudonymized", "s", "source",
         "x", "y"}  # fmt: skip # pandas writes patient_id_x where it joined two tables
 _FILE = {"dcm", "dicom", "file", "filename", "filepath", "fname", "image", "images", "img", "jpeg",
@@ -36,6 +39,9 @@ _ELSE = {"admission", "ai", "baseline", "before", "cad", "clinical", "family", "
          "history", "indication", "model", "past", "pcr", "pred", "predicted", "prediction",
          "predictions", "previous", "prior", "prob", "probability", "question", "reason", "referral",
          "score", "suspected", "suspicion", "symptom", "symptoms"}  # fmt: skip # may differ from the label
+_BEGINS = ("pacient", "patient", "pazient")
+_ABOUT = {"age", "alter", "birth", "dob", "edad", "eta", "gender", "geschlecht", "geburt", "height",
+          "orientation", "position", "race", "sex", "sexe", "sexo", "size", "weight"}  # fmt: skip # of a patient
 _EXAM = {"accession", "exam", "examination", "series", "study", "visit"}
 
 
@@ -108,6 +114,14 @@ def names_something(heading: str) -> bool:
     return ends or names_patients(heading) or names_images(heading) or names_exams(heading)
 
 
+def may_name_patients(heading: str) -> bool:
+    """Return whether a column whose cells repeat may hold the ids of patients: any ids, names, what patients have."""
+    found = _parts(heading)
+    about = joined(heading).startswith(_BEGINS) and found.isdisjoint(_ABOUT)
+    return names_something(heading) or found == {"name"} or about
+
+
 def _parts(heading: str) -> set[str]:
-    known = _PERSON | _PERHAPS | _ID | _FILE | _EXAM | _COUNT
-    return {part for word in words(heading) for part in halves(word, known)}
+    known = _PERSON | _PERHAPS | _ID | _FILE | _EXAM | _COUNT | _ABOUT
+    plain = "".join(char for char in unicodedata.normalize("NFKD", heading) if not unicodedata.combining(char))
+    return {part for word in words(plain) for part in halves(word, known)}

@@ -127,7 +127,9 @@ def _two_classes(tree: Tree, source: str, rules: LabelRules) -> Listing:
                 f"{shown(str(tree.root / name))}: is a class with splits in it ({shown(inside[0])}), expected splits "
                 f"with classes in them, such as {inside[0]}/{shown(name)}; move the folders."
             )
-    files, kept, notes = _judged(tree, [(name, name, None) for name in names], rules)
+    class_folders: list[tuple[str, str, str | None]] = [(name, name, None) for name in names]
+    files, kept, notes = _judged(tree, class_folders, rules)
+    _require_images(tree, class_folders, kept)
     return Listing(tree.root, source, tuple(kept), notes=notes, left_out=_left_out(tree, files, splits=False))
 
 
@@ -213,6 +215,7 @@ def _release_files(
         files = [file for path, name, split in class_folders
                  for file in _class_files(tree, path, split, CLASS_NAMES.index(name))]  # fmt: skip
         kept, said = files, ()
+    _require_images(tree, class_folders, kept)
     found_splits = {file.split for file in kept} | {"train"} | ({"test"} & places.keys())
     splits = tuple(split for split in ("train", "val", "test") if split in found_splits)
     return files, kept, splits, (*said, *notes)
@@ -239,6 +242,19 @@ def _class_files(tree: Tree, folder: str, split: str | None, label: int) -> list
         read = partial(_refuse_folder, tree, path) if is_folder else partial(tree.read, path)
         files.append(XrayFile(shown(path), label, split, (), tree.state(path), read))
     return files
+
+
+def _require_images(tree: Tree, class_folders: list[tuple[str, str, str | None]], kept: list[XrayFile]) -> None:
+    """Stop at a class that counts and holds folders only, such as one per patient: it has not so many images."""
+    counted = {file.name.rpartition("/")[0] for file in kept}
+    for path, _, _ in class_folders:
+        children = sorted((name, is_folder) for name, is_folder in tree.children(path) if not is_clutter(name))
+        if shown(path) in counted and all(is_folder for _, is_folder in children):
+            raise DataError(
+                f"{shown(str(tree.root / path))}: holds folders and no image beside them ({len(children):,}, the first "
+                f"is {shown(children[0][0])!r}); expected images in a class folder, so move them up, or give a "
+                "table of paths, labels and patients."
+            )
 
 
 def _refuse_folder(tree: Tree, path: str) -> bytes:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ from datasets.columns import (
 from datasets.csv_rows import MAX_ROWS, normal, read_rows
 from datasets.dicom import names_nobody, same_id
 from datasets.folder import FolderTree
-from datasets.headings import names_something
+from datasets.headings import may_name_patients
 from datasets.label_table import LabelTable
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, settle
 from datasets.layout import HIDDEN, is_clutter, walk
@@ -47,6 +47,8 @@ from datasets.split_columns import SplitColumns, split_folders
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _Meant = Callable[[str], str | None]  # a cell -> what it says, however it is written; None: something else
 _LISTS = {"train_val_list.txt": "train", "test_list.txt": "test"}  # ChestX-ray14's files -> the split they list
+_TABLE = "table "  # before an id of the table's
+_ZERO = f"{_TABLE}0"
 _MANY = 10  # images that share an id of something that may be a patient, on average
 _FINDINGS = "|"  # between the findings of one cell
 
@@ -106,7 +108,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         table: the CSV file, with column names in its first line.
         rules: which column holds the label, and how labels are read.
         folder: the source, where it is a folder with this table in it: its files in no line are counted. None: the
-            source is the table.
+            source is the table, and the images in its folder that are in no line are.
 
     Raises:
         DataError: no table, a column or file is missing, or the labels are not of two classes.
@@ -168,8 +170,7 @@ def list_table(table: Path, *, rules: LabelRules, folder: Path | None = None) ->
         *label_notes,
         *other_notes,
     )
-    if folder is not None:
-        left_out |= _unnamed(folder, table, [*files, *unused])
+    left_out |= _unnamed(folder, table, [*files, *unused], left_out)
     for file in unused:
         left_out.setdefault(next(row.out for row in file.rows if row.out), []).append(file.rows[0].path)
     return Listing(
@@ -208,7 +209,7 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
     names = OtherNames(heading, columns["label"]) if joined is None else joined.names
     nothing = healthy_columns(heading, columns.get("label"), rules)
     remarks = Remarks(heading, {*known, *patients, *columns.values()})
-    repeated = _Repeated(heading, () if patients else others.positions)
+    repeated = _Repeated(heading, () if patients else {*range(len(heading))} - {*columns.values()})
     width = max((at for at, cell in enumerate(heading, 1) if cell.strip()), default=0)
     rows, unlabelled, splits = [], list[str](), set[str | None]()
     for line, cells in lines:
@@ -224,7 +225,8 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
         repeated.add(cells)
         for columns_at, meant in twins:
             _check_twins(table, line, [(heading[at], cells[at].strip()) for at in columns_at], meant)
-        split, ids = _split(table, line, values.get("split")), tuple(_patient(cells[at]) for at in patients)
+        split = _split(table, line, values.get("split"))
+        ids = tuple(_patient(table, line, cells[at]) for at in patients)
         splits.add(split)
         healthy = healthy_says(heading, nothing, cells)
         row = _Row(line, values["path"], values.get("label", ""), ids, split, values.get("rater", ""), line, healthy)
@@ -244,6 +246,7 @@ def _rows(table: Path, rules: LabelRules, folder: Path | None) -> _Read:
                 names.add_path(one.label, row.path)
                 healthy = one.healthy or row.healthy
                 rows.append(replace(row, label=one.label, rater=one.rater, said=one.line, healthy=healthy))
+    rows = _without_zeros(rows, len(patients))
     remarks.settle()
     doubt, out = [remarks.doubt], [remarks.out]
     by_reading: Callable[[Mapping[int, str]], Mapping[int, str]] = dict
@@ -346,7 +349,7 @@ class _Repeated:
 
     def __init__(self, heading: Sequence[str], unknown: Iterable[int]) -> None:
         self._cells: dict[str, set[str]] = {}
-        self._at = [at for at in unknown if names_something(heading[at])]
+        self._at = [at for at in sorted(unknown) if may_name_patients(heading[at])]
         self._heading = heading
 
     def add(self, cells: Sequence[str]) -> None:
@@ -364,8 +367,38 @@ class _Repeated:
         )
 
 
-def _patient(cell: str) -> str | None:
-    return None if names_nobody(cell.strip()) else f"table {same_id(cell.strip())}"
+def _patient(table: Path, line: int, cell: str) -> str | None:
+    """Return what all spellings of a patient's id have in common; None: it names nobody."""
+    if re.fullmatch(r"\d([.,]\d+)?E[+-]?\d+", cell.strip(), re.IGNORECASE) and not cell.strip().isalnum():
+        raise DataError(
+            f"{table}: line {line} has the patient {cell.strip()[:40]!r}, a number as spreadsheets shorten it, which "
+            "may be several ids, expected the whole id; save the column as text, or rename it if it holds no patients."
+        )
+    return None if names_nobody(cell.strip()) else f"{_TABLE}{same_id(cell.strip())}"
+
+
+def _without_zeros(rows: list[_Row], columns: int) -> list[_Row]:
+    """Take 0, 000 and the like for nobody, unless it may be the first of patients that are numbered from 0."""
+    nobody = [_counts_from_zero({row.patients[at] for row in rows}, len(rows)) is False for at in range(columns)]
+    if not any(nobody):
+        return rows
+    return [
+        replace(
+            row,
+            patients=tuple(
+                None if drop and known == _ZERO else known for known, drop in zip(row.patients, nobody, strict=True)
+            ),
+        )
+        for row in rows
+    ]
+
+
+def _counts_from_zero(ids: Collection[str | None], lines: int) -> bool | None:
+    """Return whether numbers beside an id of zeros are as short as those of so many lines; None: there is none."""
+    if _ZERO not in ids:
+        return None
+    others = (known.removeprefix(_TABLE) for known in ids if known not in (None, _ZERO))
+    return any(other.isdecimal() and len(other) <= len(str(lines)) for other in others)
 
 
 def _check_other_splits(table: Path, others: SplitColumns, of_images: Path | None = None) -> None:
@@ -750,13 +783,35 @@ def _once(table: Path, row: _Row, paths: Sequence[Path]) -> tuple[Path | None, o
     return (paths[0], _stat(paths[0])) if paths else (None, None)
 
 
-def _unnamed(folder: Path, table: Path, files: list[_File]) -> dict[str, list[str]]:
-    """Return the files of a folder that no line names."""
-    named = Counter(os.path.normpath(file.path) for file in files)
+def _unnamed(
+    folder: Path | None, table: Path, files: list[_File], left_out: Mapping[str, Sequence[str]]
+) -> dict[str, list[str]]:
+    """Return the files of a folder that no line names; where the source is the table alone, the images beside it.
+
+    Args:
+        folder: what `list_table` takes.
+        table: the table.
+        files: what its lines name.
+        left_out: paths of lines that were left out before they were looked for, by the reason: they are counted.
+    """
+    root, named = folder or table.parent, {os.path.normpath(file.path) for file in files}
+    spoken = set[str]()
+    for paths in left_out.values():
+        top = _renamed_top(table.parent, paths)
+        spoken |= {os.path.normpath(name) for path in paths for name in _spellings(path, top)}
     kinds: dict[str, list[str]] = {}
-    for path in walk(FolderTree(folder)):
-        if os.path.normpath(folder / path) in named or folder / path == table or path.lower() in _LISTS:
-            continue
-        why = HIDDEN if any(map(is_clutter, path.split("/"))) else f"in no line of {shown(table.name)}"
-        kinds.setdefault(why, []).append(path)
+    try:
+        for path in walk(FolderTree(root)):
+            base, clutter = path.rpartition("/")[2], any(map(is_clutter, path.split("/")))
+            if folder is None and (clutter or without_suffix(base) == base):
+                continue
+            if os.path.normpath(root / path) in named or root / path == table or path.lower() in _LISTS:
+                continue
+            if not spoken.isdisjoint((path, without_suffix(path), base, without_suffix(base))):
+                continue
+            kinds.setdefault(HIDDEN if clutter else f"in no line of {shown(table.name)}", []).append(path)
+    except DataError:
+        if folder is not None:
+            raise
+        return {}  # a table alone may lie among everything that somebody has
     return kinds

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from datasets.headings import may_name_patients
 from datasets.split_columns import SplitColumns, split_folders
 from datasets.xray import XrayData
 from tests.datasets.made import everything, load, png, refused, table, write
@@ -203,7 +204,8 @@ def test_two_columns_of_patients_are_joined(images: Path) -> None:
     ["SubjectID", "MRN", "pid", "participant_id", "case_id", "person", "PatientNo", "patient_index", "patient_idx",
      "empi_anon", "PatientIndex", "anon_subject_num", "hashed_mrn", "patient_hash",
      "pt_id", "deid_patient_id", "Patients", "anonPatientKey", "Patient's ID", "subjectid", "CaseNumber",
-     "patient_id_x", "sub_id", "SubjID", "Paciente", "Patienten-ID", "donor_id"],
+     "patient_id_x", "sub_id", "SubjID", "Paciente", "Patienten-ID", "donor_id", "Patientennummer",
+     "Patientenschl\u00fcssel", "ID del paciente", "num\u00e9ro patient", "codice_paziente", "examinee"],
 )  # fmt: skip
 def test_patients_in_a_column_of_another_name(images: Path, column: str) -> None:
     path = table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}")
@@ -219,7 +221,22 @@ def test_a_column_beside_the_patients(images: Path, column: str) -> None:
     assert same_patients(data) == {i: {i} for i in range(40)}
 
 
-@pytest.mark.parametrize("column", ["StudyID", "AccessionNumber", "visit_uid", "hash"])
+@pytest.mark.parametrize(("first", "nobody"), [(1, True), (100_000, True), (1, False)])
+def test_zeros_are_nobody_unless_patients_are_counted_from_0(images: Path, first: int, nobody: bool) -> None:
+    ids = rows(lambda i: "000" if i < 4 else f"{'K' if first == 1 and nobody else ''}{i // 2 + first}")
+    data = load(table(images / "x.csv", ids, "path,label,patient"))
+    assert {len(same_patients(data)[i]) for i in range(4)} == {1 if nobody else 4}
+    assert any("4 of 40 images have no patient" in note for note in data.report.notes) == nobody
+
+
+@pytest.mark.parametrize("column", ["Patient Age", "Patientenalter", "patient_sex", "study"])
+def test_what_is_said_of_patients_is_not_asked_about(column: str) -> None:
+    assert may_name_patients(column) == (column == "study")
+
+
+@pytest.mark.parametrize(
+    "column", ["StudyID", "AccessionNumber", "visit_uid", "hash", "ID", "name", "Patientenk\u00fcrzel"]
+)
 def test_ids_of_something_that_repeat_are_asked_about(images: Path, column: str) -> None:
     path = table(images / "x.csv", rows(lambda i: f"P{i // 2}"), f"path,label,{column}")
     said = f"Column {column!r} has 20 ids for 40 images: if they are patients', call it 'patient'."

@@ -295,7 +295,7 @@ def test_two_spellings_of_one_class_are_no_two(names: tuple[str, str]) -> None:
      ("Pneumonia", "Pneumothorax"), ("1", "10"), ("COVID", "Non-COVID pneumonia"), ("TB", "tb negative"),
      ("Viral Pneumonia", "Pneumonia"), ("Pneumonia", "effusion without pneumonia"), ("Lung Opacity", "Lung mass"),
      ("class 1", "class 2"), ("Emphysema", "Empyema"), ("Pneumonia", "Pneumonitis"), ("COVID-19", "Non-COVID"),
-     ("Nodule", "Normal"), ("Fibrosis", "Fracture")],
+     ("Lung Opacity", "No Lung Opacity / Not Normal"), ("Nodule", "Normal"), ("Fibrosis", "Fracture")],
 )  # fmt: skip
 def test_the_rest_may_deny_the_positive_class(positive: str, name: str) -> None:
     classes = Classes(dict.fromkeys((positive, name, "x"), ""), LabelRules(positive=positive, negative="*"), where="x")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.dicom import same_id
+from datasets.dicom import names_nobody, same_id
 from datasets.patients import duplicates, group_images, patient_key, same_images
 
 
@@ -42,11 +42,22 @@ def test_patient_key(name: str, key: str) -> None:
         ("P-007", "p-7"),
         ("12,", "12"),
         ("0", "000"),
+        ("AB-10", "AB10"),
+        ("AB_10", "AB 10"),
+        ("2024/15", "2024\u201315"),
     ],
 )
 def test_an_id_has_many_spellings(one: str, other: str) -> None:
     """The kind of fault: one patient on both sides, because the two ids are of two programs."""
     assert same_id(one) == same_id(other)
+
+
+@pytest.mark.parametrize(
+    ("patient", "nobody"),
+    [("ANON^ANON", True), ("DUMMY", True), ("-1", True), ("-99.0", True), ("xxxx", True), ("0", False), ("1-1", False)],
+)
+def test_words_for_nobody(patient: str, nobody: bool) -> None:
+    assert names_nobody(patient) == nobody
 
 
 @pytest.mark.parametrize(("one", "other"), [("12", "120"), ("1.20", "1.2"), ("p1", "p10"), ("-1", "1")])

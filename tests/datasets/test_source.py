@@ -390,7 +390,7 @@ class TestTwoClasses:
         (root / "sick").rename(root / "old")
         (root / "sick").mkdir()
         (root / "old").rename(root / "sick" / "old")
-        refused(root, "PNEUMONIA: holds no usable image (sick/old", "is a folder, expected an image file)")
+        refused(root, "holds folders and no image beside them (1, the first is 'old')", "table", where=root / "sick")
 
     def test_three_folders_or_none(self, tmp_path: Path) -> None:
         (tmp_path / "empty").mkdir()
@@ -561,7 +561,9 @@ class TestTable:
         (warning,) = load(images).report.warnings
         assert warning.startswith("4 files were not read: ")
         assert "1 hidden" in warning and "3 in no line of labels.csv" in warning
-        assert not load(images / "labels.csv").report.warnings
+        write(images, {"images/z.dcm": b"x", "images/.z.png": b"x"})  # beside the table alone, images are counted
+        (warning,) = load(images / "labels.csv").report.warnings
+        assert warning == "3 files were not read: 3 in no line of labels.csv (images/y.png)."
 
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gzip"])
     @pytest.mark.parametrize("mark", [",", ";", "\t"])
@@ -581,6 +583,9 @@ class TestTable:
             (",".join(f"c{i}" for i in range(20_000)) + "\n", ["line 1 has 20,000 cells, expected at most 10,000"]),
             ('path,label\n"x\n' + "y\n" * 700_000, ["what begins in line 2 is no line of a table (field larger than"]),
             ('path,label\n"x\ny,1\n', ["what begins in line 2 is no line of a table (unexpected end of data)"]),
+            ("path,label\nx,1\n".encode("utf-16-le").decode(), ["is UTF-16 text without the mark"]),
+            ("path,label\nx,1\n".encode("utf-16-be").decode(), ["is UTF-16 text without the mark"]),
+            ('path,patient,label\nx,"1,10E+11",1\n', ["line 2 has the patient '1,10E+11'", "save the column as text"]),
             ("path,label,path\nx,1,y\n", ["has 2 columns called 'path', expected one"]),
             (
                 "path,label,target\nx,1,0\n",
@@ -606,6 +611,9 @@ class TestTable:
             "columns",
             "open quote",
             "open quote at the end",
+            "utf-16-le",
+            "utf-16-be",
+            "shortened",
             "twice",
             "label",
             "two labels",
