@@ -201,6 +201,17 @@ class Augmentation(Fields):
     """Brightness [gray levels]."""
 
 
+class ValidationAugmentation(Augmentation):
+    """Ranges of the random changes to copies of the validation images; each is drawn uniformly from -range..+range.
+
+    They choose the best epoch, the calibration and the operating points. They are no copy of `augment`, so that
+    trainings with different ranges compare.
+    """
+
+    enabled: bool = True
+    """Whether the copies are changed at all."""
+
+
 class Distillation(Fields):
     """Learn from a teacher's answers to the same augmented images, besides the labels.
 
@@ -244,8 +255,7 @@ class TrainConfig(Fields):
     """Whether the loss is weighed as if all classes were equally common."""
     augment: Augmentation = Augmentation()
     """Random changes to training images."""
-    # It is no copy of `augment`, so that trainings with different ranges compare.
-    validation_augment: Augmentation = Augmentation()
+    validation_augment: ValidationAugmentation = ValidationAugmentation()
     """What validation images go through for the monitor, the calibration and the operating points."""
     distill: Distillation | None = Field(default=None, examples=[{"teacher": "teacher-seed0"}])
     """A teacher whose answers are learned besides the labels. null: the labels alone."""

@@ -34,7 +34,7 @@ from qnn.evaluation import evaluate_split
 from qnn.network import PixelMLP, predict_logits
 from qnn.records import GREATEST, MeasuredClasses, Metrics, read_history
 from qnn.results import finish
-from qnn.spec import Augmentation, Distillation, NetworkSpec, TrainConfig
+from qnn.spec import Augmentation, Distillation, NetworkSpec, TrainConfig, ValidationAugmentation
 from qnn.teacher import Source, soft_loss, split_fingerprint
 from qnn.training import hard_loss, train
 from tests.randomness import generator
@@ -159,7 +159,9 @@ def test_losses_are_their_definitions() -> None:
 
 
 MILD = Augmentation(shift=0.05, brightness=10)
-CONFIG = TrainConfig(epochs=6, batch_size=32, lr=0.02, augment=MILD, validation_augment=MILD)
+CONFIG = TrainConfig(
+    epochs=6, batch_size=32, lr=0.02, augment=MILD, validation_augment=ValidationAugmentation(**MILD.model_dump())
+)
 SPEC = NetworkSpec(height=8, width=8, hidden=(12,), weight_bits=4, act_bits=4, outputs=3)
 
 

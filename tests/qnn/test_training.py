@@ -18,12 +18,14 @@ from qnn.checkpoint import load_checkpoint
 from qnn.drawn import draw_training
 from qnn.records import read_history
 from qnn.results import finish
-from qnn.spec import Augmentation, NetworkSpec, TrainConfig
+from qnn.spec import Augmentation, NetworkSpec, TrainConfig, ValidationAugmentation
 from qnn.training import HISTORY_FIELDS, Row, TrainResult, mixed_validation, train
 
 SPEC = NetworkSpec(height=8, width=8, hidden=(8,), weight_bits=4, act_bits=4)
 MILD = Augmentation(shift=0.05, brightness=10)
-CONFIG = TrainConfig(epochs=8, batch_size=32, lr=0.02, augment=MILD, validation_augment=MILD)
+CONFIG = TrainConfig(
+    epochs=8, batch_size=32, lr=0.02, augment=MILD, validation_augment=ValidationAugmentation(**MILD.model_dump())
+)
 
 
 def make_split(n: int, seed: int) -> Split:
