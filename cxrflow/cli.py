@@ -123,8 +123,9 @@ def _run(
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 
-    changes = [*(fields or ()), *([] if clock_mhz is None else [f"build.clk_ns={1e3 / clock_mhz!r}"])]
-    experiment = load_experiment(file, data=data, strict=strict, name=name, board=board, fields=changes)
+    experiment = load_experiment(
+        file, data=data, strict=strict, name=name, board=board, clock_mhz=clock_mhz, fields=fields or ()
+    )
     spare([runs / experiment.name], experiment.data.files, option="--runs")
     return Run(experiment, runs, Console())
 
@@ -787,7 +788,8 @@ def sweep_refit(folder: SweepFolder) -> None:
 def _show_points(folder: Path, points: list[dict[str, Any]], damaged: Sequence[CxrflowError], form: str) -> None:
     from cxrflow.sweep.page import PAGE, table
 
-    _print(table(points), form, title="The front", made=str(folder / PAGE))
+    if points:
+        _print(table(points), form, title="The front", made=str(folder / PAGE))
     _tell(damaged)
 
 
@@ -815,7 +817,8 @@ def results(
             else "deploy folders in it. Run `cxrflow run`"
         )
         raise ConfigError(f"{runs} holds no finished run, expected {missing} first.")
-    _print(figures, form)
+    if figures.rows:
+        _print(figures, form)
     _tell(damaged)
 
 

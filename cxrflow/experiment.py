@@ -293,6 +293,7 @@ def load_experiment(
     strict: bool = False,
     name: str | None = None,
     board: str | None = None,
+    clock_mhz: float | None = None,
     fields: Sequence[str] = (),
 ) -> Experiment:
     """Read an experiment file.
@@ -303,15 +304,22 @@ def load_experiment(
         strict: makes an unreadable image an error, whatever the file says.
         name: replaces the file's name of the run.
         board: replaces the file's board.
+        clock_mhz: replaces the file's clock period.
         fields: KEY=VALUE, each of which replaces a field; see `cxrflow/overrides.py`.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or a field is wrong; names the field and the nearest valid one.
     """
     raw = read_fields(path)
-    given = {"data.source": data, "data.strict": strict or None, "name": name, "build.board": board}
-    changes = [f"{key}={_as_yaml(value)}" for key, value in given.items() if value is not None]
-    apply(raw, overrides([*changes, *fields], Experiment))
+    given = {
+        "--data": None if data is None else f"data.source={data}",
+        "--strict": "data.strict=true" if strict else None,
+        "--name": None if name is None else f"name={name}",
+        "--board": None if board is None else f"build.board={board}",
+        "--clock-mhz": None if clock_mhz is None else f"build.clk_ns={1e3 / clock_mhz!r}",
+    }
+    options = {option: field for option, field in given.items() if field is not None}
+    apply(raw, overrides(fields, Experiment, options=options))
     try:
         _resolve_paths(raw, path.parent)
         return Experiment.model_validate(raw)
@@ -348,7 +356,8 @@ def imported_experiment(
 def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -> DataConfig:
     """Return the data section of an experiment that has nothing else. Arguments and errors as in `load_experiment`."""
     raw: dict[str, Any] = {}
-    changes = overrides([f"data.source={source}", *(["data.strict=true"] if strict else []), *fields], Experiment)
+    options = {"--data": f"data.source={source}", **({"--strict": "data.strict=true"} if strict else {})}
+    changes = overrides(fields, Experiment, options=options)
     if foreign := next((path for path, _ in changes if path[0] != "data"), None):
         raise ConfigError(
             f"--set names '{'.'.join(foreign)}', but without an experiment file there are fields of 'data' only. "
@@ -362,10 +371,6 @@ def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -
         raise ConfigError(f"--set: {explain(err, DataConfig, example='See docs/data.md.')}") from err
     except (OSError, ValueError, RuntimeError) as err:  # as above
         raise ConfigError(f"--data is no usable path ({_one_line(err)}). Give a folder, zip, .npz or table.") from err
-
-
-def _as_yaml(value: object) -> str:
-    return "true" if value is True else str(value)
 
 
 def read_fields(path: Path, example: str = EXAMPLE) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Nothing behind the sign means: as if the field were not in the file. A field is 
 """
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -20,19 +20,27 @@ LONGEST = 10_000  # letters of a value
 Override = tuple[tuple[str, ...], Any]  # path, and value; None: as if the field were not there
 
 
-def overrides(fields: Sequence[str], model: type[BaseModel], *, inside: str = "data") -> list[Override]:
+def overrides(
+    fields: Sequence[str],
+    model: type[BaseModel],
+    *,
+    inside: str = "data",
+    options: Mapping[str, str] = types.MappingProxyType({}),
+) -> list[Override]:
     """Return what each KEY=VALUE sets.
 
     Args:
         fields: as the command line has them.
         model: what the paths lead into.
         inside: the section that a name without a dot is in, unless it is a field of `model` itself.
+        options: the KEY=VALUE that other options stand for, by their names.
 
     Raises:
         ConfigError: one is no KEY=VALUE, is a field of another section, has no YAML, or two set one field.
     """
     found: dict[tuple[str, ...], Any] = {}
-    for text in fields:
+    setters: dict[tuple[str, ...], str] = {}
+    for setter, text in [*options.items(), *(("--set", text) for text in fields)]:
         name, is_set, value = text.partition("=")
         path = tuple(part.strip() for part in name.split("."))
         if not is_set or not all(path) or len(value) > LONGEST:
@@ -48,10 +56,9 @@ def overrides(fields: Sequence[str], model: type[BaseModel], *, inside: str = "d
                 )
         if (earlier := next((one for one in found if one[: len(path)] == path[: len(one)]), None)) is not None:
             beside = "" if earlier == path else f", with '{'.'.join(earlier)}'"
-            raise ConfigError(
-                f"'{'.'.join(path)}' is set twice{beside}: by --set, or by --board, --clock-mhz, --name or --data, "
-                "which set a field, too. Give it once."
-            )
+            by = " and ".join(dict.fromkeys((setters[earlier], setter)))
+            raise ConfigError(f"'{'.'.join(path)}' is set twice{beside}: by {by}. Give it once.")
+        setters[path] = setter
         found[path] = _value(".".join(path), value, _annotation(model, path)) if value else None
     return list(found.items())
 

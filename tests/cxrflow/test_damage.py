@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.errors import ArtifactError
+from contract.errors import ArtifactError, CxrflowError
 from contract.files import hash_file
 from contract.golden import load_golden, load_labelled
 from tests.cxrflow.conftest import REPOSITORY, Place
@@ -150,6 +150,19 @@ def assert_told(place: Place, *command: str | Path) -> int:
     if command[0] == "compare":
         assert "other" in outcome.out.splitlines()[1].split(), outcome
     return outcome.code
+
+
+@pytest.mark.parametrize("command", ["results", "results --seeds", "sweep select s"])
+@pytest.mark.parametrize("form", ["markdown", "json", "csv"])
+def test_nothing_readable_is_no_empty_table(
+    bare: Place, command: str, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing: tuple[list[object], list[CxrflowError]] = [], [ArtifactError("runs/tiny is damaged. Delete it.")]
+    for name in ("cxrflow.report.facts.finished", "cxrflow.report.facts.trained", "cxrflow.sweep.command.select"):
+        monkeypatch.setattr(name, lambda *_, **__: nothing)
+    done = bare(*command.split(), "--format", form)
+    done.assert_refused("runs/tiny is damaged", code=ArtifactError.exit_code)
+    assert done.out == ""
 
 
 def damages(path: Path, rng: random.Random) -> Iterator[Callable[[Path], object]]:
