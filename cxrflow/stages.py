@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, DataError
-from contract.files import hash_file, output, read_json, spare
+from contract.files import hash_file, output, read_json, spare, write_whole
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
 from contract.table import join_names
 from cxrflow.code import bytes_key, code_key, function_key
 from cxrflow.console import Console
-from cxrflow.experiment import DataConfig, Experiment, read_fields, save_experiment
+from cxrflow.experiment import DataConfig, Experiment, load_experiment, read_fields, save_experiment
 from cxrflow.runs import (
     amend_stage,
     git_commit,
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 SEEN = "images.npz"  # in a training: which images it used
 WARNED_IMAGES = 10  # unreadable images that are named one by one
 
+OnEpoch = Callable[[dict[str, float]], None]
 Work = Callable[..., None]  # (run, the new folder, what the caller chose); fills the folder
 WORK: dict[str, Work] = {}
 INPUTS: dict[str, Callable[..., dict[str, Any]]] = {}  # what decides a result beside files, code and tools
@@ -92,7 +93,7 @@ class Run:
     experiment: Experiment
     runs: Path  # the folder that holds all runs
     console: Console
-    on_epoch: Callable[[dict[str, float]], None] | None = None  # told of every epoch, in place of the console
+    on_epoch: OnEpoch | None = None  # told of every epoch, in place of the console
     shell: str | None = None  # whose bitstream the deploy folder gets; the last one that was made if not given
     cache: Path | None = None  # where X-rays are kept that were decoded; beside the runs if not given
     _data: "XrayData | None" = None
@@ -211,8 +212,6 @@ class Run:
             if "build" in self.stages[stage].reads:
                 self.foresee()  # nobody is sent to make a build that cannot be
             raise
-        if row.front != IMPORT:  # a training's experiment is there from its first epoch on
-            self._save_experiment()
         ran = run_stage(
             self.place(stage),
             inputs,
@@ -222,14 +221,51 @@ class Run:
             name=stage,
             keeps=row.keeps,
         )
-        if row.front == IMPORT:  # an import's once its file was accepted, whatever else may stop it before
-            self._save_experiment()
+        # A stage that found nothing to do says nothing of what others may be refused for. An import is told of all.
+        if ran or row.front == IMPORT or not self._is_recorded(*row.sections):
+            self._record()
         return ran
 
-    def _save_experiment(self) -> None:
+    @property
+    def _file(self) -> Path:
+        """The run's own experiment file: only what was made is in it, nothing that a stage was refused for."""
+        return self.folder / "experiment.yaml"
+
+    def _is_recorded(self, *sections: str) -> bool:
+        """Whether the run's own file has this name and says the same in these sections."""
+        try:
+            before = load_experiment(self._file)
+        except ConfigError:
+            return False
+        return (before.name, before.sections(*sections)) == (self.experiment.name, self.experiment.sections(*sections))
+
+    def _record(self) -> None:
         with writing(self.folder):
             self.folder.mkdir(exist_ok=True)
-            save_experiment(self.folder / "experiment.yaml", self.experiment)
+            save_experiment(self._file, self.experiment)
+
+    @contextlib.contextmanager
+    def recording(self, on_epoch: OnEpoch | None) -> Iterator[OnEpoch]:
+        """Yield what records the experiment with the first epoch; a refusal puts back what was there."""
+        before = self._file.read_bytes() if self._file.is_file() else None
+        recorded = False
+
+        def after_epoch(row: dict[str, float]) -> None:
+            nonlocal recorded
+            if not recorded:
+                self._record()
+                recorded = True
+            if on_epoch is not None:
+                on_epoch(row)
+
+        try:
+            yield after_epoch
+        except ConfigError:
+            if recorded and before is None:
+                self._file.unlink()
+            elif recorded and before is not None:
+                write_whole(self._file, before)
+            raise
 
     def _require_its_own(self, stage: str) -> None:
         """Stop at a stage of the other front end, which would put its integers in the place of this run's."""
@@ -240,8 +276,7 @@ class Run:
             raise ConfigError(
                 f"{self.experiment.name} is of a training. Give an ONNX file: `cxrflow import FILE --name NAME`."
             )
-        before = self.folder / "experiment.yaml"
-        if front and before.is_file() and (other := "model" in read_fields(before)) != self.imported:
+        if front and self._file.is_file() and (other := "model" in read_fields(self._file)) != self.imported:
             what = "an imported network" if other else "a training"
             raise ConfigError(f"{self.folder} is the run of {what}, expected a name of its own. Choose another name.")
 
@@ -368,7 +403,7 @@ class Run:
         return Source(net, metrics.split, folder.name, digest, tuple(metrics.class_names))
 
     @contextlib.contextmanager
-    def epochs(self) -> Iterator[Callable[[dict[str, float]], None] | None]:
+    def epochs(self) -> Iterator[OnEpoch | None]:
         """Yield what training calls after every epoch: nothing on a terminal, where it draws its own bar."""
         if self.on_epoch is not None or self.console.live:
             yield self.on_epoch
@@ -544,7 +579,7 @@ def _train(run: Run, out: Path, *, sources: "dict[str, Source | None]", test: bo
         run.console.detail(
             f"training on {device}: its weights differ from a CPU's; all that follows is as exact as with those"
         )
-    with run.epochs() as on_epoch:
+    with run.epochs() as told, run.recording(told) as on_epoch:
         result = train(
             run.data(),
             experiment.network,
@@ -641,6 +676,7 @@ def _build_inputs(run: Run) -> dict[str, Any]:
 
 @_work("build")
 def _build(run: Run, out: Path) -> None:
+    run.foresee()  # what the file alone says is refused before FINN is loaded, as by every other command
     from finn_build.build import build
 
     build(run.place("export"), out, run.experiment.build, run.console.detail)

@@ -26,7 +26,6 @@ from finn_build.config import BuildConfig
 from finn_build.estimates import estimate, formulas
 from finn_build.fifos import latency_bound, stages
 from finn_build.finn_session import finn_session
-from finn_build.folding_file import read_folding
 from finn_build.hardware_graph import hardware_graph
 from finn_build.ops import layer_op
 from finn_build.stitch import stitch
@@ -83,8 +82,7 @@ def build_network(
     chain = Chain(network, golden, out, report)
     with finn_session(out / "finn"):
         graph = hardware_graph(network)
-        if config.folding is not None:  # before anything slow
-            read_folding(graph, config.folding)
+        steps.fold(hardware_graph(network), config)  # what no folding gives is refused before anything slow
         steps.input_pixels(graph, config)
         if hear is not None:
             hear(chain, (out / "finn").resolve())

@@ -77,4 +77,14 @@ class BuildConfig(Fields):
     @property
     def cycles(self) -> int | None:
         """Cycles per image at the wanted rate; None: as few as possible."""
-        return int(1e9 / (self.clk_ns * self.target_fps)) if isinstance(self.target_fps, int) else None
+        return self._cycles_at(self.target_fps) if isinstance(self.target_fps, int) else None
+
+    def _cycles_at(self, rate: int) -> int:
+        return int(1e9 / (self.clk_ns * rate))
+
+    def rate(self, cycles: int) -> int | None:
+        """Return the highest target_fps [images/s] that allows as many cycles per image; None: not even 1 does."""
+        rate = int(1e9 / (self.clk_ns * cycles))
+        while rate and self._cycles_at(rate) < cycles:
+            rate -= 1
+        return rate or None

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
+from finn_build.config import BuildConfig
 from finn_build.costs import Family, Resources
 from finn_build.ops import layer_op, width_converter
 from finn_build.ops.op import Folding, Layer
@@ -84,32 +85,52 @@ def fastest(problem: Problem) -> Solution | None:
     return _Search(problem).fastest()
 
 
-def solve(problem: Problem, cycles: int | None) -> Solution:
-    """Return the cheapest design at `cycles` per image, or the fastest one if that is None.
+class UnfoldableError(ConfigError):
+    """No design of this rate fits; `found` is the sentence without the advice."""
+
+    def __init__(self, found: str, advice: str) -> None:
+        """Say both."""
+        super().__init__(f"{found} {advice}")
+        self.found = found
+
+
+def solve(problem: Problem, config: BuildConfig) -> Solution:
+    """Return the cheapest design at the rate that `config` wants, or the fastest one if that is "max".
 
     Raises:
-        ConfigError: nothing fits; names the nearest that does.
+        UnfoldableError: nothing fits; names the nearest that does.
     """
-    if cycles is not None and cycles < problem.stream_cycles:
-        raise ConfigError(
-            f"{cycles:,} cycles per image are less than the {problem.stream_cycles:,} in which the DMA of "
-            f"{problem.board.name} sends one{_over(problem)} or takes its results. Ask for at most "
-            f"{1 / problem.stream_cycles:.4g} images per cycle{_wider(problem, cycles)}."
-        )
-    search = _Search(problem)
+    cycles, search = config.cycles, _Search(problem)
     found = search.fastest() if cycles is None else search.smallest(cycles)
     if found is not None:
         return found
     nearest = None if cycles is None else search.fastest()
-    if nearest is not None:
-        raise ConfigError(
-            f"no folding gives {cycles:,} cycles per image within {_budget(problem)}; the fastest that fits takes "
-            f"{nearest.cycles:,}. Lower target_fps, or raise the budget."
-        )
-    raise ConfigError(
-        f"no folding fits into {_budget(problem)}: the cheapest takes {_amount(search.cheapest().used)}. Make the "
-        "network smaller or its widths narrower."
+    rate = None if nearest is None else config.rate(nearest.cycles)
+    advice = (
+        "Make the network smaller or its widths narrower."
+        if rate is None
+        else f"The nearest that fits is {asked(rate)}."
     )
+    if cycles is not None and cycles < problem.stream_cycles:
+        raise UnfoldableError(
+            f"{cycles:,} cycles per image are less than the {problem.stream_cycles:,} in which the DMA of "
+            f"{problem.board.name} sends one{_over(problem)} or takes its results{_wider(problem, cycles)}.",
+            advice,
+        )
+    if nearest is not None:
+        raise UnfoldableError(
+            f"no folding gives {cycles:,} cycles per image within {_budget(problem)}; the fastest that fits takes "
+            f"{nearest.cycles:,}.",
+            advice,
+        )
+    raise UnfoldableError(
+        f"no folding fits into {_budget(problem)}: the cheapest takes {_amount(search.cheapest().used)}.", advice
+    )
+
+
+def asked(rate: int) -> str:
+    """Return how an experiment asks for a rate [images/s]."""
+    return f"'build.target_fps': {rate}"
 
 
 def _over(problem: Problem) -> str:
@@ -121,7 +142,7 @@ def _wider(problem: Problem, cycles: int) -> str:
     free = replace(problem, stream_bits=None)
     if problem.stream_bits is None or cycles < free.stream_cycles:
         return ""
-    return f", or for a wider stream: the DMA's widest sends one in {free.stream_cycles:,}"
+    return f"; over a wider stream it sends one in {free.stream_cycles:,}"
 
 
 def _budget(problem: Problem) -> str:

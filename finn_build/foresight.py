@@ -13,7 +13,7 @@ from itertools import pairwise
 from contract.errors import ConfigError
 from contract.values import PIXELS
 from finn_build.config import Activation, BuildConfig
-from finn_build.folding import Problem, budget, fastest, smallest, solve
+from finn_build.folding import Problem, UnfoldableError, asked, budget, fastest, smallest, solve
 from finn_build.ops.activation import MOST_BITS, STEP
 from finn_build.ops.op import Layer
 from finn_build.plan import BIPOLAR, Node, Sizes, plan, signed_type, width
@@ -56,9 +56,9 @@ def foresee(network: Sequence[Shape], config: BuildConfig) -> list[str]:
         )
     try:
         for by_chance in _chances(network):
-            solve(_problem(network, config, hopeful=False, by_chance=by_chance), config.cycles)
-    except ConfigError as err:
-        reason = str(err)
+            solve(_problem(network, config, hopeful=False, by_chance=by_chance), config)
+    except UnfoldableError as err:
+        reason = err.found
     else:
         return []
     hopeful = (_problem(network, config, hopeful=True, by_chance=by_chance) for by_chance in _chances(network))
@@ -92,9 +92,7 @@ def _room(config: BuildConfig) -> int:
 def _nearest(network: Sequence[Shape], config: BuildConfig) -> str:
     """Return a sentence with the fastest rate at which the network is sure to fit, or else with sizes that are."""
     rate = _fastest_rate(network, config)
-    return (
-        _nearest_sizes(network, config) if rate is None else f"The nearest that is sure to fit is {_rate_text(rate)}."
-    )
+    return _nearest_sizes(network, config) if rate is None else f"The nearest that is sure to fit is {asked(rate)}."
 
 
 def _nearest_sizes(network: Sequence[Shape], config: BuildConfig) -> str:
@@ -108,7 +106,7 @@ def _nearest_sizes(network: Sequence[Shape], config: BuildConfig) -> str:
         rate = _fastest_rate(_scaled(network, 1), config)
         if rate is None:
             return f"Not even one neuron in every hidden layer is sure to fit. {_help(network, config)}"
-        config, slower = config.model_copy(update={"target_fps": rate}), f" at {_rate_text(rate)}"
+        config, slower = config.model_copy(update={"target_fps": rate}), f" at {asked(rate)}"
     low, high = 1, max(shape.outputs for shape in network[:-1])  # shares of the sizes: fits, does not fit
     while high - low > max(1, low // FINE):
         middle = (low + high) // 2
@@ -186,19 +184,7 @@ def _fastest_rate(network: Sequence[Shape], config: BuildConfig) -> int | None:
     found = [fastest(_problem(network, config, hopeful=False, by_chance=chance)) for chance in _chances(network)]
     if not all(found):
         return None
-    return _rate(max(solution.cycles for solution in found if solution is not None), config)
-
-
-def _rate_text(rate: int) -> str:
-    return f"'build.target_fps': {rate}"
-
-
-def _rate(cycles: int, config: BuildConfig) -> int | None:
-    """Return the highest target_fps [images/s] that allows as many cycles per image; None: not even 1 does."""
-    rate = int(1e9 / (config.clk_ns * cycles))
-    while rate and int(1e9 / (config.clk_ns * rate)) < cycles:
-        rate -= 1
-    return rate or None
+    return config.rate(max(solution.cycles for solution in found if solution is not None))
 
 
 def _scaled(network: Sequence[Shape], share: int) -> list[Shape]:

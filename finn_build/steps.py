@@ -30,7 +30,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
                 getCustomOp(model.get_node_from_name(name)).set_nodeattr(attribute, value)
         return _as_chosen(model)
     problem = folding_problem(model, config.filled, config.activation, stream_bits=config.stream_bits)
-    solution = solve(problem, config.cycles)
+    solution = solve(problem, config)
     for node, layer, folding in zip(model.graph.node, problem.layers, solution.foldings, strict=True):
         for attribute, value in layer_op(layer).attributes(folding).items():
             getCustomOp(node).set_nodeattr(attribute, value)

@@ -305,7 +305,9 @@ def test_ctrl_c_outside_training_is_one_sentence(finished: Any, monkeypatch: pyt
 
     monkeypatch.setattr("finn_build.build.build", interrupt)
     changed = finished.experiment(build={"target_fps": 1000}, data={"source": datasource(finished)})
+    before = (finished.run / "experiment.yaml").read_bytes()
     finished("build", changed).assert_refused("interrupted; finished stages are kept", code=130)
+    assert (finished.run / "experiment.yaml").read_bytes() == before
     assert (finished.run / "build" / "pynq-z2" / "build.json").is_file()
 
 
@@ -402,7 +404,7 @@ def test_training_that_is_stopped_goes_on_where_it_was(bare: Any, kill: signal.S
         assert (bare.run / "interrupted.pt").is_file()
     done = len(next((bare.run / ".training").glob("*/history.csv")).read_text().splitlines()) - 1
     assert 0 < done < 60
-    outcome = bare("train", "tiny.yaml")
+    outcome = bare("train", "runs/tiny/experiment.yaml")  # which is there, beside what there is to go on from
     assert outcome.code == 0, outcome.err
     assert {path.name for path in bare.run.iterdir()} == {"experiment.yaml", "train", "figures"}
     assert len((bare.run / "train" / "history.csv").read_text().splitlines()) == 61

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+from contract.errors import ConfigError
 from contract.manifest import load_manifest
 from cxrflow.code import closure
+from cxrflow.console import Console
+from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.runs import read_stamp
 from cxrflow.stage_table import IMPORT, SHELLS, STAGES, TRAINING, stages_of, table
-from cxrflow.stages import INPUTS, WORK
+from cxrflow.stages import INPUTS, WORK, Run, TrainingInterruptedError
 from tests.cxrflow.conftest import REPOSITORY, Place
 from tests.cxrflow.test_sources import forged
 
@@ -42,6 +45,36 @@ def test_no_stage_of_a_run_lies_in_another_ones_folder(front: str) -> None:
     assert all(before in stages for row in stages.values() for before in (*row.reads, *row.may_read))
     for one, other in permutations(stages.values(), 2):
         assert not other.place(Path(), BOARD).is_relative_to(one.place(Path(), BOARD))
+
+
+@pytest.mark.parametrize("before", [None, "name: before\n"])
+@pytest.mark.parametrize(
+    ("stop", "epochs", "kept"),
+    [
+        (ConfigError("the training diverged."), 2, False),
+        (ConfigError("there is no GPU."), 0, False),
+        (KeyboardInterrupt(), 0, False),
+        (TrainingInterruptedError("interrupted."), 2, True),
+    ],
+)
+def test_a_training_is_recorded_once_there_is_something_to_resume(
+    tmp_path: Path, before: str | None, stop: BaseException, epochs: int, kept: bool
+) -> None:
+    run = Run(Experiment.model_validate({"name": "x", "build": {"target_fps": 1000}}), tmp_path, Console())
+    file = run.folder / "experiment.yaml"
+    if before is not None:
+        run.folder.mkdir()
+        file.write_text(before, encoding="utf-8")
+    told: list[dict[str, float]] = []
+    with pytest.raises(type(stop)), run.recording(told.append) as on_epoch:
+        for epoch in range(epochs):
+            on_epoch({"epoch": epoch})
+        raise stop
+    assert len(told) == epochs
+    if kept:
+        assert load_experiment(file) == run.experiment
+    else:
+        assert (file.read_text(encoding="utf-8") if file.exists() else None) == before
 
 
 def test_the_docs_show_the_table() -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
-from finn_build.config import Activation
+from finn_build.config import Activation, BuildConfig
 from finn_build.costs import Resources
 from finn_build.folding import Budget, Problem, fastest, link, smallest, solve
 from finn_build.ops import layer_op
@@ -128,22 +128,27 @@ def mlp(*, budget: Budget = PLENTY) -> Problem:
     return Problem(layers, BOARD, budget)
 
 
+def at(cycles: int) -> BuildConfig:
+    """Return what asks for so many cycles per image."""
+    return BuildConfig(target_fps=BuildConfig(target_fps="max").rate(cycles))
+
+
 def test_it_never_folds_beyond_the_stream() -> None:
     found = fastest(mlp())
     assert found is not None and found.cycles == mlp().stream_cycles == 98
-    with pytest.raises(ConfigError, match=r"97 cycles per image are less than the 98 in which the DMA of pynq-z2"):
-        solve(mlp(), 97)
+    slower = r"less than the 98 in which the DMA of pynq-z2 .* The nearest that fits is 'build.target_fps': 1020408\."
+    with pytest.raises(ConfigError, match=f"97 cycles per image are {slower}"):
+        solve(mlp(), at(97))
 
 
 def test_what_does_not_fit_is_refused_with_the_nearest_that_does() -> None:
     tight = mlp(budget=Budget(20_000, 100, 40))
     nearest = fastest(tight)
     assert nearest is not None and nearest.cycles > 98
-    with pytest.raises(
-        ConfigError, match=rf"no folding gives 98 .* 40 DSP\); the fastest that fits takes {nearest.cycles}\."
-    ):
-        solve(tight, 98)
+    slower = rf"takes {nearest.cycles}\. The nearest that fits is 'build.target_fps': {at(nearest.cycles).target_fps}\."
+    with pytest.raises(ConfigError, match=rf"no folding gives 98 .* 40 DSP\); the fastest that fits {slower}"):
+        solve(tight, at(98))
     with pytest.raises(
         ConfigError, match=r"no folding fits into the budget .* 1 DSP\): the cheapest takes .* DSP\. Make the"
     ):
-        solve(mlp(budget=Budget(500, 100, 1)), None)
+        solve(mlp(budget=Budget(500, 100, 1)), BuildConfig(target_fps="max"))

@@ -193,7 +193,7 @@ def test_widths_that_only_training_decides_are_a_warning() -> None:
     assert foresee(network, config) == []
     ops.register()
     sparse = hardware_graph(trained(network, height=28, width=28, seed=0, dense=0.0))
-    used = solve(steps.folding_problem(sparse, config.filled), config.cycles).used
+    used = solve(steps.folding_problem(sparse, config.filled), config).used
     board = config.filled
     budget = {"lut": (used.lut + 1) / board.lut, "bram18": (used.bram18 + 1) / board.bram18, "dsp": 0.01}
     tight = BuildConfig.model_validate({"target_fps": 100_000, "budget": budget})

@@ -30,7 +30,7 @@ from finn_build.foresight import Shape, foresee
 from finn_build.stitch import load_design
 from finn_build.targets.boards import BOARDS
 from finn_build.verify import simulate_network
-from tests.finn_build.test_folding import PLENTY, mlp
+from tests.finn_build.test_folding import PLENTY, at, mlp
 from tests.finn_build.test_several_outputs import hardware
 from tests.integer_networks import random_integer_network
 from tests.randomness import generator
@@ -92,7 +92,7 @@ def test_no_folding_is_faster_than_the_stream(bits: int, cycles: int) -> None:
     assert found is not None and found.cycles == pinned(bits).stream_cycles == cycles
     assert smallest(pinned(bits), cycles - 1) is None
     with pytest.raises(ConfigError, match=rf"{cycles:,} in which the DMA of pynq-z2 sends one") as refused:
-        solve(pinned(bits), cycles - 1)
+        solve(pinned(bits), at(cycles - 1))
     assert ("wider stream" in str(refused.value)) == (bits < 64)
 
 
