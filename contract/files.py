@@ -130,6 +130,25 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def require_size(path: Path, most: int, *, advice: str) -> None:
+    """Stop at a file of more than so many bytes, before any of it is read.
+
+    Args:
+        path: a regular file that is there.
+        most: [byte]
+        advice: ends the message: what to do.
+
+    Raises:
+        ArtifactError: it is larger, or cannot be looked at.
+    """
+    try:
+        size = path.stat().st_size
+    except OSError as err:
+        raise ArtifactError(f"{path} cannot be read ({err.strerror}). {advice}") from err
+    if size > most:
+        raise ArtifactError(f"{path} has {size:,} bytes, expected {most:,} at most. {advice}")
+
+
 def is_inside(name: object) -> bool:
     """Return whether a text that a file of ours calls a file's name can be one, and stays inside its folder."""
     if not isinstance(name, str) or "\0" in name or len(name) > MAX_NAME:

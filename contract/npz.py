@@ -14,9 +14,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from contract.errors import ArtifactError
-from contract.files import BLOCK, replacing
+from contract.files import BLOCK, replacing, require_size
 
 MAX_UNPACKED_BYTES = 512 << 20  # a file that unpacks to more is refused before it is unpacked
+MAX_BYTES = MAX_UNPACKED_BYTES + (1 << 20)  # of a file: what packs to more is no better
 MAX_MEMBERS = 1000
 MAX_EXPANSION = 1100  # of deflate: 1032 and a little
 _MAX_HEADER = 10_000  # bytes that say an array's type and shape
@@ -35,6 +36,7 @@ def load_npz(path: Path, *, advice: str = "Write it again.") -> dict[str, NDArra
     """
     if not path.is_file():
         raise ArtifactError(f"{path} is not there. Run the stage that writes it, or give the folder that holds it.")
+    require_size(path, MAX_BYTES, advice=advice)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()

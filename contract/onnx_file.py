@@ -14,6 +14,7 @@ from typing import Any
 from onnx import GraphProto, ModelProto, TensorProto, helper
 
 from contract.errors import ArtifactError
+from contract.files import require_size
 
 MAX_BYTES = 256 << 20  # of a file
 MAX_ITEMS = 200_000  # messages, strings and numbers that are not packed, in a file
@@ -38,13 +39,11 @@ def load_onnx(path: Path, *, advice: str = "Export the network again.") -> Model
     """
     if not path.is_file():  # a pipe would be waited for
         raise ArtifactError(f"{path} is {'no regular file' if path.exists() else 'not there'}. {advice}")
+    require_size(path, MAX_BYTES, advice=advice)
     try:
-        size = path.stat().st_size
-        content = path.read_bytes() if size <= MAX_BYTES else b""
+        content = path.read_bytes()
     except OSError as err:
         raise ArtifactError(f"{path} cannot be read ({err.strerror}). {advice}") from err
-    if size > MAX_BYTES:
-        raise ArtifactError(f"{path} has {size:,} bytes, expected {MAX_BYTES:,} at most. {advice}")
     try:
         _Count().walk(memoryview(content), ModelProto.DESCRIPTOR, 0)
         model = ModelProto.FromString(content)

@@ -16,6 +16,7 @@ from contract.values import BIPOLAR, VALUES
 
 FLOAT = "float"
 GREATEST = float(np.finfo(np.float32).max)  # magnitude of what is fed, where that is floats: files read float32
+EXACT = 2**53  # up to which float64 holds every integer
 MAX_RULE = 1 << 16  # thresholds of a rule
 MIN_SCALE, MAX_SCALE = 1e-12, 1e6  # by which fed integers are multiplied to give what the file reads
 
@@ -26,6 +27,13 @@ def first_beyond(values: NDArray[Any]) -> int | None:
         return None
     good = (np.abs(values.astype(np.float64)) <= GREATEST).all(axis=tuple(range(1, values.ndim)))
     return None if good.all() else int(good.argmin())
+
+
+def is_exact(values: NDArray[Any]) -> bool:
+    """Tell whether float64 holds an array's numbers as they are: floats, booleans, integers up to 2**53."""
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8 and values.size:
+        return max(-int(values.min()), int(values.max())) <= EXACT
+    return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
 
 
 def same_order(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
@@ -65,7 +73,7 @@ class InputRule:
     def fits(self, values: NDArray[Any]) -> bool:
         """Tell whether an array is of what is fed."""
         if self.reads == FLOAT:
-            return values.dtype in (np.float32, np.float64)
+            return is_exact(values)
         kind = VALUES[self.reads]
         return bool(values.dtype == kind.dtype and kind.hold(values))
 

@@ -34,8 +34,14 @@ class Difference(Record):
     want: Number
 
 
-# Stages that are counted for information: float32 cannot hold every sum, and FINN computes thresholds in it.
-WITNESSES = ("file_float32", "file_rational", "qonnx_float32", "qonnx_to_finn", "streamline")
+# Stages that are counted for information, by how they compute: what makes them differ, and is no fault of the integers.
+WITNESSES = {
+    "file_float32": "in float32",
+    "file_rational": "in fractions, without float64's own rounding of ties",
+    "qonnx_float32": "in float32",
+    "qonnx_to_finn": "in float32, with ties rounded up",
+    "streamline": "in float32, with ties rounded up",
+}
 
 
 class Link(Record):

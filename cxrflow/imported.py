@@ -53,7 +53,7 @@ def import_file(
 
 
 def import_module(module: Any, example: Any, name: str, *, runs: Path | str = Path("runs"), **given: Any) -> "Run":
-    """Return the run of a Brevitas module; the file that it becomes is `runs`/NAME.onnx.
+    """Return the run of a Brevitas module; the file that it becomes is `runs`/NAME.onnx, unless it is refused.
 
     Args:
         module: a torch.nn.Module with Brevitas' quantizers; it is put into eval mode.
@@ -65,11 +65,20 @@ def import_module(module: Any, example: Any, name: str, *, runs: Path | str = Pa
     Raises:
         CxrflowError: as `import_file`, or the module cannot be exported.
     """
+    from contract.files import write_whole
     from cxrflow.runs import make_folder
     from export.foreign.module import save_module
 
     imported_experiment(name, {"file": Path(f"{name}.onnx")}, {"target_fps": 1})  # the name, before a file of it
     make_folder(Path(runs), option="runs")
     file = Path(runs) / f"{name}.onnx"
+    earlier = file.read_bytes() if file.is_file() else None
     save_module(module, example, file)
-    return import_file(file, name, runs=runs, **given)
+    try:
+        return import_file(file, name, runs=runs, **given)
+    except BaseException:  # a run that was there before still has its file
+        if earlier is None:
+            file.unlink(missing_ok=True)
+        else:
+            write_whole(file, earlier)
+        raise

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contract.errors import ArtifactError, ConfigError, CxrflowError, DataError
-from contract.files import hash_file, output, read_json, spare, write_whole
+from contract.files import MAX_TEXT_BYTES, hash_file, output, read_json, require_size, spare, write_whole
 from contract.preprocess import PREPROCESS_VERSION
 from contract.record import read_record
 from contract.table import join_names
@@ -646,12 +646,17 @@ def _export(run: Run, out: Path) -> None:
 
 @_inputs("import")
 def _import_inputs(run: Run) -> dict[str, Any]:
+    from contract import npz, onnx_file
+
     model = run.experiment.model
     assert model is not None
     files = {"file": model.file, "samples": model.samples, "labels": model.labels}
     for what, path in files.items():
-        if path is not None and not path.is_file():
+        if path is None:
+            continue
+        if not path.is_file():
             raise ConfigError(f"'model.{what}' is {path}, which is no file. Give one that is there.")
+        require_size(path, onnx_file.MAX_BYTES if what == "file" else npz.MAX_BYTES, advice="Give another file.")
     hashes = {what: None if path is None else hash_file(path) for what, path in files.items()}
     return {"input": model.input, "input_scale": model.input_scale, **hashes}
 
@@ -838,6 +843,7 @@ def referred_run(path: Path, runs: Path) -> Path:
 def _hash_folding(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"'build.folding' is {path}, which is not there. Give a file, or 'build.target_fps' instead.")
+    require_size(path, MAX_TEXT_BYTES, advice="Give another file, or 'build.target_fps' instead.")
     return hash_file(path)
 
 

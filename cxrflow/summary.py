@@ -510,7 +510,7 @@ def result_record(facts: Facts) -> dict[str, Any]:
     """Return the figures of a run with a deploy folder, by their names with unit and source."""
     assert facts.deployed is not None
     provenance, sim = facts.deployed.provenance, facts.simulated
-    links = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
+    equality = facts.equality
     return {
         "run": facts.name,
         "network": provenance.network,
@@ -518,9 +518,9 @@ def result_record(facts: Facts) -> dict[str, Any]:
         "board": facts.board.name,
         "test accuracy": provenance.test_metrics.accuracy,
         "test macro AUC" if len(facts.class_names) > 2 else "test AUC": provenance.test_metrics.auc,
-        "compared images": max((link.images for link in links), default=0),
-        "differing integers": sum(link.differing or 0 for link in links),
-        "compared to": "RTL" if sim else "CPU reference",
+        "compared images": equality.images if equality else 0,
+        "differing integers": equality.differing if equality else 0,
+        "compared to": equality.last if equality else "",
         "cycles per image (simulated)": None if sim is None else sim.initiation_interval,
         "images/s (simulated)": None if sim is None else sim.images_per_s,
         "first logit [us] (simulated)": None if sim is None else sim.first_latency_us,
@@ -541,16 +541,13 @@ def result_row(facts: Facts) -> tuple[str, ...]:
     """Return the cells of a run with a deploy folder; a figure that was not measured is an empty cell."""
     assert facts.deployed is not None
     provenance, sim = facts.deployed.provenance, facts.simulated
-    imported = facts.exported is not None and facts.exported.imported is not None
-    compared = [link for link in facts.chain if link.differing is not None and not link.stage.startswith("file_")]
-    most = max((link.images for link in compared), default=0)
     return (
         facts.name,
         provenance.network,
         provenance.data,
         _figure(provenance.test_metrics.accuracy),
         _of_classes(_figure(provenance.test_metrics.auc), len(facts.class_names)),
-        f"{most} images, {'the file' if imported else 'Brevitas'} to " + ("RTL" if sim else "CPU reference"),
+        str(facts.equality or ""),
         f"{sim.initiation_interval:.0f}" if sim and sim.initiation_interval is not None else "",
         f"{sim.images_per_s:,.0f}" if sim and sim.images_per_s is not None else "",
         f"{sim.first_latency_us:.1f}" if sim else "",

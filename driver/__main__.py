@@ -233,7 +233,7 @@ def _answer_arrays(accelerator: Accelerator, files: list[Path], point: str | Non
             raise DataError(f"{file} has {found}, expected 'x' of {expected_shape(shape)}.")
         if (wrong := first_beyond(x)) is not None:
             raise DataError(f"{file} holds what is no finite number of float32, first in sample {wrong}.")
-        answers = accelerator.infer(x.reshape(len(x), *manifest.input.shape), point=point)
+        answers = accelerator.infer(x, point=point)
         rows += answer_rows(answers, [f"{file}[{i}]" for i in range(len(x))])
     return rows
 

@@ -394,8 +394,8 @@ class Accelerator:
         In `times` is noted how unlike the training images each is, where `likeness` says what these look like.
         """
         if isinstance(images, np.ndarray):
-            images = self._as_the_file_has_them(images)
-            self._check_array(images)
+            given, images = images.shape, self._as_the_file_has_them(images)
+            self._check_array(images, given)
             index.extend(range(len(images)))
             for part in _slices(images, self.link.capacity):
                 yield self._integers(part, times, likeness)
@@ -448,12 +448,13 @@ class Accelerator:
 
     def _as_the_file_has_them(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return inputs of the shape that an imported file reads, or flat ones, as the network reads them."""
-        shape = self.manifest.fed_shape
-        if shape is None or images.ndim < 2 or not same_order(images.shape[1:], tuple(shape)):
+        shape = tuple(self.manifest.fed_shape or self.manifest.input.shape)
+        if self.manifest.head is None or images.ndim < 2 or not same_order(images.shape[1:], shape):
             return images
         return images.reshape(len(images), *self.manifest.input.shape)
 
-    def _check_array(self, images: NDArray[Any]) -> None:
+    def _check_array(self, images: NDArray[Any], given: tuple[int, ...]) -> None:
+        """Stop at what the network does not read; `given` is the shape that somebody knows the array by."""
         source, rule = self.manifest.input, self.manifest.rule
         dtype = np.dtype(source.values.dtype)
         if isinstance(images, np.ma.MaskedArray):
@@ -463,7 +464,7 @@ class Accelerator:
         if rule is not None:
             shapes = expected_shape(tuple(self.manifest.fed_shape or source.shape))
             raise DataError(
-                f"images are {images.dtype}{images.shape}, expected {rule.reads} {shapes}, as the file that was "
+                f"images are {images.dtype}{given}, expected {rule.reads} {shapes}, as the file that was "
                 "imported reads them."
             )
         if images.dtype != dtype:

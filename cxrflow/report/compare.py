@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import ConfigError
-from contract.record import WITNESSES
 from contract.table import join_names
 from cxrflow.formats import Figures
 from cxrflow.report.draw import Plot, span
 from cxrflow.report.facts import Facts
 from cxrflow.report.hardware import meters
-from cxrflow.report.view import auc_words, curve_plots, figure, interval, words
+from cxrflow.report.view import auc_words, curve_plots, figure, interval
+from cxrflow.report.words import words
 from finn_build.resources import SOURCES, TITLES, Source, of_source
 
 MOST = 12  # runs, or names in a cell; more are no longer side by side
@@ -133,11 +133,7 @@ def _metric(name: str, runs: Sequence[Facts], *, marked: bool) -> Row:
 
 
 def _chain(run: Facts) -> str:
-    links = [link for link in run.chain if link.differing is not None and link.stage not in WITNESSES]
-    if not links:
-        return ""
-    end = "RTL" if run.simulated else words(links[-1].stage)
-    return f"{sum(link.differing or 0 for link in links)} on {max(link.images for link in links):,} images, to {end}"
+    return "" if run.equality is None else f"{run.equality.differing:,} on {run.equality}"
 
 
 def _resources(runs: Sequence[Facts]) -> list[Row]:

@@ -13,10 +13,11 @@ from contract.errors import ArtifactError, ConfigError, CxrflowError
 from contract.files import read_text
 from contract.golden import Labelled, load_labelled
 from contract.likeness import FILE, is_unlike, load_likeness
-from contract.record import Chain, Link, Record, read_record
+from contract.record import WITNESSES, Chain, Link, Record, read_record
 from contract.table import shown
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.package import Deployed
+from cxrflow.report.words import words
 from cxrflow.runs import MISMATCH, Stamp, read_stamp, require_files, require_layout, stale
 from cxrflow.stage_table import IMPORT, STAGES, TRAINING, Stage, behind, stages_of
 from export.records import Exported
@@ -39,6 +40,23 @@ RECORDS: tuple[tuple[str, str, str, type[Record | Folding]], ...] = (  # field o
     ("routed", "bitstream", "bitstream.json", Routed),
     ("deployed", "package", "accelerator.json", Deployed),
 )
+
+
+SHORT = {"rtl": "RTL", "file_float64": "its integers"}  # for stages at the end of a chain
+
+
+@dataclass(frozen=True)
+class Equality:
+    """How far the integers are the same."""
+
+    differing: int  # in all of the chain
+    images: int  # that reached its end
+    first: str
+    last: str
+
+    def __str__(self) -> str:
+        """Return it as every face says it, such as: 100 images, the file to RTL."""
+        return f"{self.images:,} images, {self.first} to {self.last}"
 
 
 @dataclass(frozen=True)
@@ -129,6 +147,12 @@ class Facts:
             links.append(Link(stage="netlist", images=self.gates.images, differing=self.gates.differing))
         return links
 
+    @property
+    def equality(self) -> Equality | None:
+        """What the chain says in one line; None: nothing was compared yet."""
+        imported = self.exported is not None and self.exported.imported is not None
+        return equality_of(self.chain, "the file" if imported else "Brevitas")
+
 
 def collect(folder: Path, *stages: str, board: str | None = None) -> Facts:
     """Read a run folder.
@@ -183,6 +207,17 @@ def _unlike(path: Path, golden: Labelled) -> int | None:
     height, width = golden.pixels.shape[1:]
     times = load_likeness(path, height=height, width=width).unlikeness(golden.pixels)
     return sum(map(is_unlike, times.tolist()))
+
+
+def equality_of(chain: Chain, first: str) -> Equality | None:
+    """Return what a chain that begins with `first` says in one line; None: nothing was compared."""
+    links = [link for link in chain if link.differing is not None and link.stage not in WITNESSES]
+    if not links:
+        return None
+    # Behind the RTL, and behind the CPU reference where there is none, there are only samples of its images.
+    last = next((link for name in ("rtl", "cpu_reference") for link in links if link.stage == name), links[-1])
+    differing = sum(link.differing or 0 for link in links)
+    return Equality(differing, last.images, first, SHORT.get(last.stage, words(last.stage)))
 
 
 def import_sentences(facts: Facts) -> list[str]:

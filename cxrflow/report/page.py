@@ -12,6 +12,7 @@ from contract.manifest import DISCLAIMER
 from cxrflow.report import compare, view
 from cxrflow.report.draw import Plot
 from cxrflow.report.facts import Facts, collect, require_test
+from cxrflow.report.words import words
 from cxrflow.runs import make_folder, writing
 
 REPORT = "report.html"
@@ -63,6 +64,6 @@ def _templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"words": view.words, "figure": view.figure, "interval": view.interval}
+    environment.filters |= {"words": words, "figure": view.figure, "interval": view.interval}
     environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment

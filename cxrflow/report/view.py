@@ -15,6 +15,7 @@ from cxrflow.report.curves import Curves, curves
 from cxrflow.report.draw import Plot, evenly, png, span
 from cxrflow.report.facts import Facts, import_sentences
 from cxrflow.report.hardware import meters, parts, resource_table, timeline
+from cxrflow.report.words import words
 from cxrflow.runs import git_commit
 from qnn.records import OF_EACH, Measured, MeasuredClasses
 from qnn.reliability import reliability_of
@@ -24,23 +25,6 @@ METRICS = ("accuracy", "auc", "balanced_accuracy", "sensitivity", "specificity",
 CLASS_METRICS = ("accuracy", "auc", "balanced_accuracy", "kappa", "brier")  # of K classes
 MOST_CURVES = 8  # of classes; more cannot be told apart
 ROC_POINTS = 201  # of a curve that is a mean of others
-WORDS = {
-    "auc": "AUC", "macro_auc": "macro AUC", "f1": "F1", "kappa": "Cohen's kappa", "brier": "Brier score",
-    "sensitivity_95": "sensitivity 95 %", "youden": "Youden's J",
-    "cpu_reference": "CPU reference",
-    "rtl": "RTL, simulated cycle by cycle", "rtl_with_random_stalls": "RTL with random stalls",
-    "netlist": "netlist after Yosys, simulated", "brevitas_float64": "Brevitas in float64",
-    "file_float64": "the file's own execution in float64", "file_float32": "the file's own execution",
-    "file_rational": "thresholds in rational arithmetic: accumulators",
-    "qonnx_float64": "QONNX in float64", "qonnx_float32": "QONNX in plain float32",
-    "qonnx_to_finn": "FINN's own conversion of QONNX", "streamline": "FINN's own streamlining",
-    "hardware_graph": "graph written from the integers", "fold": "folded graph",
-}  # fmt: skip
-
-
-def words(name: str) -> str:
-    """Return a field's or stage's name as people write it."""
-    return WORDS.get(name, name.replace("_", " "))
 
 
 def auc_words(measured: Measured | MeasuredClasses) -> str:
@@ -65,15 +49,8 @@ def tiles(facts: Facts) -> list[Tile]:
             ends = facts.test.intervals.get(name)
             note = f"95 % over patients: {interval(ends)}" if ends else ""
             shown.append(Tile(label, figure(facts.test.value(name)), note))
-    counted = [link for link in facts.chain if link.differing is not None and link.stage not in WITNESSES]
-    if counted:
-        wrong = sum(link.differing or 0 for link in counted)
-        imported = facts.exported is not None and facts.exported.imported is not None
-        # The file itself was executed on more inputs than go through the stages behind it.
-        most = max(link.images for link in (counted[1:] or counted if imported else counted))
-        first = "the file" if imported else "Brevitas"
-        last = words(counted[-1].stage) if facts.simulated is None else "the simulated RTL"
-        shown.append(Tile("differing integers", f"{wrong:,}", f"{most:,} images, from {first} to {last}"))
+    if (equality := facts.equality) is not None:
+        shown.append(Tile("differing integers", f"{equality.differing:,}", str(equality)))
     if facts.simulated is not None and facts.simulated.images_per_s is not None:
         sim = facts.simulated
         shown.append(Tile("images/s", f"{sim.images_per_s:,.0f}", f"at {sim.clock_mhz:g} MHz, simulated"))
@@ -337,7 +314,7 @@ class ChainRow:
     images: int
     differing: int | None
     first: str
-    counted_only: bool
+    witness: str  # how it computes, where it is counted for information only
 
 
 def chain_rows(facts: Facts) -> list[ChainRow]:
@@ -351,7 +328,7 @@ def chain_rows(facts: Facts) -> list[ChainRow]:
             first = f"image {difference.image}: {difference.got:,.0f} instead of {difference.want:,.0f}"
         else:
             first = link.where or ("not recorded" if link.differing else "none")
-        rows.append(ChainRow(words(link.stage), link.images, link.differing, first, link.stage in WITNESSES))
+        rows.append(ChainRow(words(link.stage), link.images, link.differing, first, WITNESSES.get(link.stage, "")))
     return rows
 
 

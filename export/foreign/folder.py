@@ -22,7 +22,7 @@ from contract.files import hash_file, write_whole
 from contract.network import IntegerNetwork, save_network
 from contract.npz import load_npz, save_npz
 from contract.onnx_file import load_onnx
-from contract.quantizer import FLOAT, expected_shape, first_beyond, same_order
+from contract.quantizer import FLOAT, expected_shape, first_beyond, is_exact, same_order
 from contract.values import VALUES
 from export.foreign.execute import Execution
 from export.foreign.graph import Chain, read_graph
@@ -193,8 +193,8 @@ def _array(path: Path, name: str, what: str) -> NDArray[Any]:
 
 def _as_fed(path: Path, x: NDArray[Any], reads: str) -> NDArray[Any]:
     """Return samples in the type that is fed; nothing is rounded. Raises DataError."""
-    if x.dtype.kind not in "biuf":
-        raise DataError(f"{path} holds samples of {x.dtype}, expected numbers.")
+    if not is_exact(x):
+        raise DataError(f"{path} holds samples of {x.dtype}, expected numbers that float64 holds exactly.")
     if (first := first_beyond(x)) is not None:
         raise DataError(f"{path} holds what is no finite number of float32, first in sample {first}.")
     if reads == FLOAT:

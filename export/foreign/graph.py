@@ -619,12 +619,22 @@ def _bipolar_quant(
 
 
 def _along(data: _Data, value: Constant | None, attributes: dict[str, Any]) -> NDArray[np.float64]:
-    """Return a scale or zero point of QuantizeLinear: one, or one per entry of the axis."""
-    array = _float(value)
+    """Return a scale or zero point of QuantizeLinear, of the data."""
+    array = _aligned(value, data.ids.shape, attributes)
+    return array if array.ndim == 0 else data.column(array)
+
+
+def _aligned(value: Constant | None, shape: tuple[int, ...], attributes: dict[str, Any]) -> NDArray[np.float64]:
+    """Return a scale or zero point for a tensor: one, or one per entry of the axis."""
+    array, axis = _float(value), int(attributes.get("axis", 1))
     if array.size == 1:
         return array.reshape(())
-    axis = int(attributes.get("axis", 1)) % data.ids.ndim
-    return data.column(array.reshape([-1 if i == axis else 1 for i in range(data.ids.ndim)]))
+    if not -len(shape) <= axis < len(shape) or array.size != shape[axis]:
+        raise UnsupportedError(
+            f"has a scale or zero point of the shape {array.shape} along the axis {axis} of values of {shape}, "
+            "expected one number, or one per entry of that axis"
+        )
+    return array.reshape([-1 if i == axis % len(shape) else 1 for i in range(len(shape))])
 
 
 def _quantize(
@@ -695,7 +705,12 @@ def _require_small(kind: str, inputs: list[Constant | None], attributes: dict[st
     given = [value for value in inputs if value is not None]
     shape: tuple[int, ...] = ()
     if kind in ("Add", "Sub", "Mul", "Div", "Pow", "Quant", "BipolarQuant", "Clip"):
-        shape = np.broadcast_shapes(*(value.shape for value in given))
+        shapes = [value.shape for value in given]
+        try:
+            shape = np.broadcast_shapes(*shapes)
+        except ValueError:
+            found = ", ".join(map(str, shapes))
+            raise UnsupportedError(f"computes with constants of the shapes {found}, expected such that fit") from None
     elif kind == "Gather":
         shape = (*given[1].shape, *given[0].shape[:1], *given[0].shape[1:])
     elif kind == "Concat":
@@ -714,35 +729,19 @@ def _constant_value(attributes: dict[str, Any]) -> Constant:
 
 
 def _dequantized(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
-    x, axis = _float(inputs[0]), int(attributes.get("axis", 1))
     if attributes.get("block_size"):
         raise UnsupportedError("has scales of blocks, expected one, or one per channel")
-
-    def aligned(value: Constant | None) -> NDArray[np.float64]:
-        array = _float(value)
-        return (
-            array.reshape(())
-            if array.size == 1
-            else array.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
-        )
-
-    return np.asarray((x - aligned(inputs[2] if len(inputs) > 2 else None)) * aligned(inputs[1]))
+    x = _float(inputs[0])
+    zero = _aligned(inputs[2] if len(inputs) > 2 else None, x.shape, attributes)
+    return np.asarray((x - zero) * _aligned(inputs[1], x.shape, attributes))
 
 
 def _quantized(inputs: list[Constant | None], attributes: dict[str, Any]) -> Constant:
     zero = inputs[2] if len(inputs) > 2 else np.zeros((), dtype=np.uint8)
     assert zero is not None
     ends = np.iinfo(zero.dtype)  # type: ignore[type-var]
-    x, axis = _float(inputs[0]), int(attributes.get("axis", 1))
-
-    def aligned(array: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (
-            array.reshape(())
-            if array.size == 1
-            else array.reshape([-1 if i == axis % x.ndim else 1 for i in range(x.ndim)])
-        )
-
-    integers = np.round(x / aligned(_float(inputs[1]))) + aligned(_float(zero))
+    x = _float(inputs[0])
+    integers = np.round(x / _aligned(inputs[1], x.shape, attributes)) + _aligned(zero, x.shape, attributes)
     return np.asarray(np.clip(integers, ends.min, ends.max).astype(zero.dtype))
 
 

@@ -5,7 +5,8 @@ steps, in float64; where each level begins is bisected. The level's number is wh
 stands for, offset + pace * number, moves into the next product's weights and into its steps.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
 from contract.quantizer import GREATEST, MAX_RULE, MAX_SCALE, MIN_SCALE, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.graph import Chain, Product
-from export.foreign.steps import MAX_LEVELS, Quantizer, Step, integer_rows, near_rows, odd_part, step
+from export.foreign.steps import MAX_LEVELS, Quantizer, Step, UnsupportedError, integer_rows, near_rows, odd_part, step
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -154,12 +155,13 @@ def _ruled(
 
     Levels that nothing reaches, for there is a Relu or a Clip before the quantizer, are none of the integers.
     """
-    if kind is None:
-        levels = _levels(first.steps, -high, high, middle=_middle_float)
-    else:
-        assert fed is not None
-        least = np.full(high.shape, low)
-        levels = _levels((fed, *first.steps), least, high.astype(np.int64))
+    with _before(first):
+        if kind is None:
+            levels = _levels(first.steps, -high, high, middle=_middle_float)
+        else:
+            assert fed is not None
+            least = np.full(high.shape, low)
+            levels = _levels((fed, *first.steps), least, high.astype(np.int64))
     thresholds, offset, pace = levels.thresholds, levels.offset, levels.pace
     if (thresholds == thresholds[:1]).all():
         thresholds = thresholds[:1]
@@ -229,7 +231,8 @@ class _Pending:
         sign = np.where(flip, -1, 1)[:, None]
         turned = (step("multiply", sign), *steps)
         least, greatest = np.where(flip[:, None], -greatest, least), np.where(flip[:, None], -least, greatest)
-        levels = _levels(turned, least, greatest)
+        with _before(following):
+            levels = _levels(turned, least, greatest)
         self._require_no_ties((step("multiply", sign), *self.real), following.steps, levels.thresholds, least, greatest)
         offset, pace = levels.offset, levels.pace
         moving = pace != 0
@@ -271,7 +274,8 @@ class _Pending:
         least, greatest = (end[:, None] for end in Dense(self.weights, None).accumulator_range(self.low, self.high))
         steps = (*self.real, *chain.head)
         if any(isinstance(one, Quantizer) for one in steps):
-            thresholds, values = _quantized_head(steps, least, greatest)
+            with _named(f"behind {self.product.node}"):
+                thresholds, values = _quantized_head(steps, least, greatest)
             self._require_no_ties(self.real, chain.head, thresholds, least, greatest)
             return Head(thresholds=thresholds.tolist(), values=values.tolist(), end=chain.end)
         plain = [(s.kind, [_listed(p) for p in s.parameters]) for s in steps if isinstance(s, Step)]
@@ -367,6 +371,19 @@ def _noise(reals: Floats, matrix: Floats, *, exact: bool) -> Floats:
     return np.where(most * odd_part(weights[1]) * odd_part(inputs[1]) <= 2.0**53, 0.0, NOISE * size)
 
 
+@contextlib.contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say where in the file it is that steps do what no integers can."""
+    try:
+        yield
+    except UnsupportedError as err:
+        raise ConfigError(f"{place}: {err}.") from None
+
+
+def _before(product: Product) -> contextlib.AbstractContextManager[None]:
+    return _named(f"{product.last}, which {product.node} reads")
+
+
 def _apply(steps: Steps, x: Floats) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         for one in steps:
@@ -390,18 +407,18 @@ def _index(steps: Steps, x: NDArray[np.generic]) -> Integers:
 
 
 def _falling(steps: Steps, least: NDArray[np.generic], greatest: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Return (E, 1): whether the last quantizer's level falls with the input. Raises ConfigError."""
+    """Return (E, 1): whether the last quantizer's level falls with the input. Raises UnsupportedError."""
     before = _split(steps)[0]
     if any(np.isnan(_apply(before, end.astype(np.float64))).any() for end in (least, greatest)):
-        raise ConfigError(
-            "the steps before a quantizer reach what is no number: they overflow. Use smaller scales and biases."
+        raise UnsupportedError(
+            "the steps before a quantizer reach what is no number: they overflow. Use smaller scales and biases"
         )
     first, last = _index(steps, least), _index(steps, greatest)
     count = _split(steps)[1].levels.shape[1]
     if min(first.min(), last.min()) < 0 or max(first.max(), last.max()) >= count:
-        raise ConfigError(
+        raise UnsupportedError(
             "a Trunc node is given values of more bits than it says, so its result has no number of bits. Put a Quant "
-            "node of these bits in front of it."
+            "node of these bits in front of it"
         )
     return np.asarray(first > last)
 
@@ -457,7 +474,7 @@ def _levels(
     top = min(max(top, bottom + 1), levels.shape[1] - 1)  # one level alone is no activation
     bottom = min(bottom, max(top - 1, 0))
     if top - bottom >= MAX_LEVELS:
-        raise ConfigError(f"a Trunc node gives {top - bottom + 1} values, expected 8 bits at most: {MAX_LEVELS}.")
+        raise UnsupportedError(f"a Trunc node gives {top - bottom + 1} values, expected 8 bits at most: {MAX_LEVELS}")
     thresholds = _begin(index, np.arange(bottom + 1, top + 1), least, greatest, middle)
     return _distinct(thresholds, reals[:, bottom : top + 1], _after(greatest))
 
@@ -487,9 +504,9 @@ def _distinct(thresholds: NDArray[np.generic], reals: Floats, never: NDArray[np.
     first = np.where(moving.any(axis=1), np.take_along_axis(moves, moving.argmax(axis=1)[:, None], axis=1)[:, 0], 0.0)
     size = np.abs(reals).max(axis=1, keepdims=True)
     if (moving & (np.abs(moves - first[:, None]) > SAME * np.abs(first[:, None]) + 1e-13 * size)).any():
-        raise ConfigError(
+        raise UnsupportedError(
             "the levels of an activation are not equally far apart, so they are no integers times a scale. "
-            "Expected a quantizer as the last step before a product, or only scales behind it."
+            "Expected a quantizer as the last step before a product, or only scales behind it"
         )
     if not moving.all():
         kept = np.repeat(never, count, axis=1)

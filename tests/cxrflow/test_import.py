@@ -6,6 +6,7 @@ place of the other's results, an answer that is not the file's own.
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from contract.network import Input
 from contract.npz import save_npz
 from contract.onnx_file import load_onnx
 from contract.record import read_record
-from cxrflow.experiment import load_experiment
+from cxrflow import stages
+from cxrflow.console import Console
+from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.imported import import_file, import_module
 from driver.accelerator import Accelerator
 from driver.bench import bench
@@ -90,9 +93,10 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     for command in (("ip", file), ("report", "net"), ("compare", "net", "net"), ("results",)):
         outcome = here(*command)
         assert outcome.code == 0, (command, outcome.err)
-    assert "110 images, the file to RTL" in here("results").out
+    for command in ("results",), ("compare", "net", "net"):
+        assert "110 images, the file to RTL" in " ".join(here(*command).out.split())
     page = (here.folder / "runs" / "net" / "report.html").read_text(encoding="utf-8")
-    assert "An imported network: nothing was trained or measured here." in page and "from the file to" in page
+    assert "An imported network: nothing was trained or measured here." in page and "the file to RTL" in page
     assert str(here.folder) not in page
     assert "<h2>Training" not in page and "#metrics" not in page and "pixel" not in page.split("</style>")[1]
     here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 1, 8, 8), and the page")
@@ -160,6 +164,31 @@ def test_what_an_import_is_measured_on_is_no_input_of_the_build(here: Place) -> 
         other.inputs("simulate")
 
 
+@pytest.mark.parametrize("which", ["file", "samples", "labels"])
+def test_a_file_that_is_too_large_is_not_read(here: Place, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hash_some(path: Path) -> str:
+        assert path.name != "large", "read to its end"
+        return ""
+
+    monkeypatch.setattr(stages, "hash_file", hash_some)
+    with (here.folder / "large").open("wb") as file:
+        file.truncate(20 << 30)
+    given: dict[str, Any] = {"file": here.folder / "net.onnx"} | {which: here.folder / "large"}
+    with pytest.raises(ArtifactError, match=r"large has 21,474,836,480 bytes, expected [\d,]+ at most\. Give another"):
+        import_file(name="net", runs=here.folder / "runs", **given)
+
+
+def test_nor_is_a_folding_that_is_too_large(tmp_path: Path) -> None:
+    with (tmp_path / "folding.json").open("wb") as file:
+        file.truncate(20 << 30)
+    fields = {"name": "x", "data": {"source": "phantom"}, "build": {"folding": tmp_path / "folding.json"}}
+    experiment = Experiment.model_validate(fields)
+    with pytest.raises(
+        ArtifactError, match=r"folding.json has 21,474,836,480 bytes, expected 4,194,304 at most\. Give"
+    ):
+        stages._build_inputs(stages.Run(experiment, tmp_path, Console()))
+
+
 def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
     assert here("import", "net.onnx", "--name", "tiny").code == 0
     before = (here.folder / "runs" / "tiny" / "export" / "reference.npz").read_bytes()
@@ -185,6 +214,11 @@ def test_a_brevitas_module(tmp_path: Path) -> None:
         ConfigError, match=r"cannot export the module with an example of the shape \(1, 3\) \(RuntimeErr"
     ):
         import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 3), "mine", runs=str(tmp_path))
+    before = (tmp_path / "mine.onnx").read_bytes()
+    for name in ("mine", "other"):  # what is refused leaves no file, and the earlier run its own
+        with pytest.raises(ConfigError, match="which is no file"):
+            import_module(bnn_pynq("tfc_1w2a"), torch.rand(1, 1, 28, 28), name, runs=tmp_path, samples="no.npz")
+    assert (tmp_path / "mine.onnx").read_bytes() == before and not (tmp_path / "other.onnx").exists()
     with pytest.raises(ConfigError, match="is no plain name"):
         import_module(bnn_pynq("tfc_1w1a"), torch.rand(1, 1, 28, 28), "../mine", runs=tmp_path)
 

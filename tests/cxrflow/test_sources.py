@@ -19,9 +19,11 @@ import pytest
 from rich.console import Console
 
 from contract.files import hash_file
+from contract.record import Link
 from cxrflow import summary
 from cxrflow.report import compare
-from cxrflow.report.facts import collect
+from cxrflow.report.facts import collect, equality_of
+from cxrflow.report.view import chain_rows
 from cxrflow.runs import read_stamp
 from cxrflow.stage_table import STAGES
 from cxrflow.sweep.spec import Point
@@ -263,3 +265,32 @@ def test_what_was_counted_of_an_earlier_build_is_not_shown(forged: Place) -> Non
 
 def test_every_source_has_a_name_of_its_own() -> None:
     assert len({source.name for source in SOURCES}) == len({source.short for source in SOURCES}) == len(SOURCES)
+
+
+@pytest.mark.parametrize(
+    ("rest", "said"),
+    [
+        ([], "1,026 images, the file to its integers"),
+        ([("hardware_graph", 100), ("fold", 16)], "16 images, the file to folded graph"),
+        ([("fold", 16), ("cpu_reference", 100), ("netlist", 4)], "100 images, the file to CPU reference"),
+        (
+            [("fold", 16), ("rtl", 100), ("rtl_with_random_stalls", 64), ("netlist", 4)],
+            "100 images, the file to RTL",
+        ),
+    ],
+)
+def test_what_was_equal_is_what_reached_the_end(rest: list[tuple[str, int]], said: str) -> None:
+    """The kind of fault: the inputs on which a file was executed, as if the RTL had been simulated on them."""
+    counted = [("file_float64", 1026), ("file_rational", 5000), *rest]
+    chain = [Link(stage=stage, images=images, differing=int(stage == "file_rational")) for stage, images in counted]
+    found = equality_of(chain, "the file")
+    assert str(found) == said and found is not None and found.differing == 0
+    assert equality_of(chain[1:2], "the file") is None
+
+
+def test_a_witness_says_how_it_computes(finished: Place) -> None:
+    facts = collect(finished.run)
+    assert facts.exported is not None
+    chain = [Link(stage="file_float64", images=9, differing=0), Link(stage="file_rational", images=9, differing=1)]
+    rows = chain_rows(replace(facts, exported=facts.exported.model_copy(update={"chain": chain})))
+    assert rows[0].witness == "" and rows[1].witness.startswith("in fractions")

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from contract.decision import MEANING, Choice, Decision, Head, meaning
-from contract.errors import ArtifactError, ConfigError
+from contract.errors import ArtifactError, ConfigError, DataError
 from contract.manifest import load_manifest, save_manifest
 from contract.network import Input
 from contract.npz import load_npz, save_npz
@@ -137,6 +137,18 @@ class TestMaps:
         no_picture = pytest.raises(ConfigError, match=r"reads float\(N, 28, 28\), and a map .*with `--input uint8`")
         with Accelerator(tmp_path / "floats", "cpu") as accelerator, no_picture:
             explain(accelerator, PIXELS[0])
+
+
+def test_floats_come_in_every_type_that_float64_holds(tmp_path: Path) -> None:
+    rule = InputRule("float", "uint8", 0, ((0.5, 1.5),))
+    write_classes(tmp_path, NAMES, head=Head(), rule=rule)
+    whole = PIXELS[:3] % 3
+    with Accelerator(tmp_path, "cpu") as accelerator:
+        want = accelerator.infer(whole.astype(np.float32)).outputs
+        for dtype in (np.int8, np.int64, np.float16, np.float64):
+            np.testing.assert_array_equal(accelerator.infer(whole.astype(dtype).reshape(3, 784)).outputs, want)
+        with pytest.raises(DataError, match=r"images are <U3\(3, 784\), expected float \(N, 28, 28\) or \(N, 784\)"):
+            accelerator.infer(whole.reshape(3, 784).astype("U3"))
 
 
 def files(folder: Path, count: int = 3) -> list[str]:

@@ -452,6 +452,13 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
     np.testing.assert_array_equal(found.rule(np.array([[0, 8, 9, 255]], dtype=np.uint8)), [[0, 0, 1, 15]])
 
 
+def dequantized(graph: Graph, axis: int) -> str:
+    """Add (3, 2) integers behind a DequantizeLinear of two scales; return their name."""
+    given = [graph.constant(np.ones((3, 2)), np.int8), graph.constant([0.5, 0.25])]
+    graph.nodes.append(helper.make_node("DequantizeLinear", given, ["w"], axis=axis))
+    return "w"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -476,7 +483,7 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
         (lambda g: g.add("Unsqueeze", g.constant(list(range(9)), np.int64)), "Unsqueeze_t3.*makes 11 dimensions"),
         (lambda g: g.add("MultiThreshold", np.ones((1, 1)), domain=DOMAIN, out_scale=np.nan), "has out_scale nan"),
         (lambda g: g.add("Gemm", np.eye(3), alpha=np.nan), "Gemm_t3.*has alpha nan"),
-        (lambda g: finished(times(g, *[1e38] * 9, 0.0)), "reach what is no number: they overflow"),
+        (lambda g: finished(times(g, *[1e38] * 9, 0.0)), r"'Quant_t13' .* reads: .* reach what is no number: they"),
         (lambda g: g.add("Div", np.array([1.0, 0.0, 1.0])), "Div_t3.*divides by 0"),
         (lambda g: g.add("Mul", np.array([1.0, np.nan, 1.0])), "Mul_t3.*is no number"),
         (lambda g: g.add("Mul", np.ones((5, 3))), r"Mul_t3.*constant of the shape \(5, 3\) for values of \(1, 3\)"),
@@ -490,7 +497,15 @@ def test_a_quantizer_that_declared_integers_pass_unchanged_or_not(tmp_path: Path
         (lambda g: g.add("Trunc", 1.0, 0.0, 8.5, 4.0, domain=DOMAIN), "Trunc_t3.*bits that are not two whole numbers"),
         (lambda g: g.add("Trunc", 1.0, 0.0, domain=DOMAIN), "Trunc_t3.*has 3 inputs, expected 5, or 6"),
         (lambda g: g.add("Trunc", 0.125, 0.0, 4.0, 2.0, domain=DOMAIN).add("MatMul", np.ones((3, 1))),
-         "a Trunc node is given values of more bits than it says"),
+         r"Trunc_t3' \(Trunc\), which node 'MatMul_t4' .* reads: a Trunc node is given values of more bits"),
+        (lambda g: g.quant(1.0, 2).add("Add", np.array([0.3, 0.0, -1.0])).add("Relu").add("MatMul", np.ones((3, 2))),
+         r"node 'Relu_t5' \(Relu\), which node 'MatMul_t6' \(MatMul\) reads: the levels .* not equally far apart"),
+        (lambda g: g.add("QuantizeLinear", 1.0, g.constant(0, np.int8)).add("DequantizeLinear", np.ones(3), axis=0),
+         r"DequantizeLinear_t4.*scale or zero point of the shape \(3,\) along the axis 0 of values of \(1, 3\)"),
+        (lambda g: g.add("MatMul", dequantized(g, axis=0)), r"'w' \(Deq.*shape \(2,\) along the axis 0 of values"),
+        (lambda g: g.add("MatMul", dequantized(g, axis=2)), r"'w' \(Deq.*along the axis 2 of values of \(3, 2\)"),
+        (lambda g: g.add("MatMul", g.weights(np.ones((3, 2)), np.ones(3), 4)),
+         r"computes with constants of the shapes \(3, 2\), \(3,\), \(\), \(\), expected such that fit"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )  # fmt: skip
@@ -571,6 +586,7 @@ def test_samples_and_labels(tmp_path: Path) -> None:
     wrong: tuple[tuple[dict[str, NDArray[Any]], str], ...] = (
         ({"a": x}, "has a, expected an array 'x' of samples"),
         ({"x": x[:, :3]}, r"samples of the shape \(20, 3\), expected \(N, 4\)"),
+        ({"x": x.astype("U9")}, "samples of <U9, expected numbers that float64 holds exactly"),
         ({"x": np.full((2, 4), np.nan)}, "no finite number"),
         ({"x": np.full((2, 4), 1e39)}, "no finite number of float32, first in sample 0"),
         ({"x": x, "y": np.arange(3)}, r"labels int64\(3,\), expected 20 integers"),
