@@ -194,7 +194,8 @@ def test_neither_front_end_takes_the_place_of_the_other(here: Place) -> None:
     before = (here.folder / "runs" / "tiny" / "export" / "reference.npz").read_bytes()
     here("export", here.experiment(data={"source": "phantom"})).assert_refused("is the run of an imported network")
     assert (here.folder / "runs" / "tiny" / "export" / "reference.npz").read_bytes() == before
-    assert "nothing changed" in here("import", "net.onnx", "--name", "tiny").err
+    assert "nothing changed" in here("import", "net.onnx", "--name", "tiny", "--target-fps", "77").err
+    assert load_experiment(here.run / "experiment.yaml").build.target_fps == 77  # what to go on with
     Graph((1, 4)).quant(1.0, 2).add("MatMul", np.eye(4)[:, :2]).save(here.folder / "net.onnx")
     again = here("import", "net.onnx", "--name", "tiny")
     assert again.code == 0 and "4-2 W2" in again.out
