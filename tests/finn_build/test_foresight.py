@@ -63,7 +63,7 @@ def shapes(draw: st.DrawFn) -> list[Shape]:
 FACTORS = st.sampled_from([0.8, 0.95, 1.0, 1.02, 1.1, 1.3])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     shapes(),
     st.integers(0, 10**6),
