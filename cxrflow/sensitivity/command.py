@@ -14,8 +14,8 @@ from contract.table import write_csv
 from cxrflow.console import Console
 from cxrflow.experiment import Experiment, save_experiment
 from cxrflow.runs import locked, require_files, writing
-from cxrflow.sensitivity.measurement import Source, Widths
-from cxrflow.sensitivity.proposal import RESOURCES, Options, Row, expected, limited, loss, road, walk
+from cxrflow.sensitivity.measurement import AS_IT_IS, Source, Widths
+from cxrflow.sensitivity.proposal import RESOURCES, Budget, Options, Row, expected, limited, propose, road, with_one
 from cxrflow.stages import Run
 from cxrflow.sweep.drive import drive_points
 from cxrflow.sweep.page import MONITOR, cell, draw
@@ -50,13 +50,15 @@ class Proposal:
     experiment: Experiment
     row: Row
     expected: Row  # if losses and prices added up
+    own: bool  # the widths are the run's
+    worse: tuple[Experiment, Row] | None  # what narrowing led to, if the proposal is a better point
 
 
 @dataclass(frozen=True)
 class Found:
     """What a sensitivity has found."""
 
-    rows: list[Row]  # HEADINGS of every point, the run's own widths first
+    rows: list[Row]  # HEADINGS: of the run, of its own widths treated as every other point, of the other points
     proposal: Proposal | None  # None: no widths are within the budget
     nearest: Row | None  # then: what the cheapest widths take
     files: list[Path]
@@ -97,26 +99,27 @@ def study(run: Run, asked: Asked, *, workers: int, address: str | None) -> Found
 def _study(source: Source, out: Path, asked: Asked, workers: int, address: str | None, console: Console) -> Found:
     start, place = source.widths, out.resolve()
     tried = [(i, bits) for i in range(len(start)) for bits in asked.bits if bits != start[i]]
-    networks = {start: None} | {_with(start, *one): None for one in tried}
-    points = [source.measurement(widths, place).point for widths in networks]
+    networks = {start: None} | {with_one(start, *one): None for one in tried}
+    points = [AS_IT_IS, *(source.measurement(widths, place).point for widths in networks)]
     drive_points(points, _Making(source, place), place, workers, address, console)
 
-    def measured(widths: Widths) -> Row:
-        row = source.measurement(widths, place).row()
+    def measured(point: Point) -> Row:
+        row = source.of_point(point, place).row()
         assert row is not None
         return row
 
-    base = measured(start)
-    if base["status"] != "finished":
-        raise ConfigError(f"{source.folder} cannot be measured in its own widths: {base['error']}")
-    rows = [_shown("all as they are", "", base, base)]
-    rows += [_shown(source.names[i], bits, measured(_with(start, i, bits)), base) for i, bits in tried]
+    run, base = measured(points[0]), measured(points[1])
+    for row in (run, base):
+        if row["status"] != "finished":
+            raise ConfigError(f"{source.folder} cannot be measured in its own widths: {row['error']}")
+    changed = {one: measured(source.measurement(with_one(start, *one), place).point) for one in tried}
+    rows = [_shown("all as they are", "", run, None), _shown(f"as they are, {_treated(asked)}", "", base, base)]
+    rows += [_shown(source.names[i], bits, row, base) for (i, bits), row in changed.items()]
+    finished = {one: row for one, row in changed.items() if row["status"] == "finished"}
     options: list[dict[int, Row]] = [{bits: base} for bits in start]
-    for i, bits in tried:
-        if (row := measured(_with(start, i, bits)))["status"] == "finished":
-            options[i][bits] = row
+    for (i, bits), row in finished.items():
+        options[i][bits] = row
     files = _write(rows, source, options, out)
-    steps = road(start, options, asked.limits)
 
     def measure(widths: Widths) -> Row | None:
         one = source.measurement(widths, place)
@@ -128,12 +131,15 @@ def _study(source: Source, out: Path, asked: Asked, workers: int, address: str |
             return None
         return row if row["status"] == "finished" else None
 
-    fits = partial(_fits, asked, base)
-    chosen = walk(steps, fits, partial(_expected, start, options), measure, down=bool(limited(asked.limits)))
-    if chosen is None:
-        return Found(rows, None, measure(steps[-1]), files)
-    widths, row = chosen
-    return Found(rows, Proposal(_experiment(source, widths), row, expected(start, widths, options)), None, files)
+    budget = Budget(limited(asked.limits), asked.loss or 0.0, base)
+    known = [(start, run), (start, base), *((with_one(start, *one), row) for one, row in finished.items())]
+    found = propose(start, options, budget, measure, known)
+    if found is None:
+        return Found(rows, None, measure(road(start, options, budget.limits)[-1]), files)
+    worse = None if found.worse is None else (_experiment(source, found.worse[0]), found.worse[1])
+    sums = expected(start, options, found.widths)
+    proposal = Proposal(_experiment(source, found.widths), found.row, sums, found.widths == start, worse)
+    return Found(rows, proposal, None, files)
 
 
 @dataclass(frozen=True)
@@ -147,26 +153,17 @@ class _Making:
         return self.source.of_point(point, self.place)
 
 
-def _with(widths: Widths, i: int, bits: int) -> Widths:
-    return (*widths[:i], bits, *widths[i + 1 :])
+def _treated(asked: Asked) -> str:
+    """Say what all points have and the run itself has not."""
+    return f"{asked.epochs} epochs more" if asked.epochs else "batch norms measured anew"
 
 
-def _expected(start: Widths, options: Options, widths: Widths) -> Row:
-    return expected(start, widths, options)
-
-
-def _fits(asked: Asked, base: Row, row: Row) -> bool:
-    most = limited(asked.limits)
-    if most:
-        return all(row[name] <= limit for name, limit in most.items())
-    return loss(row, base) <= (asked.loss or 0.0)
-
-
-def _shown(of: str, bits: Any, row: Row, base: Row) -> Row:
+def _shown(of: str, bits: Any, row: Row, base: Row | None) -> Row:
+    """Return a row of the table; its change is from `base`, None: it has none."""
     if row["status"] != "finished":
         return {"of": of, "bits": bits, "error": row["error"] or row["status"]}
     figures = {name: row[name] for name in ("monitor", *RESOURCES)}
-    return {"of": of, "bits": bits, **figures, "change": row["monitor"] - base["monitor"]}
+    return {"of": of, "bits": bits, **figures} | ({} if base is None else {"change": row["monitor"] - base["monitor"]})
 
 
 def columns(rows: Sequence[Row]) -> dict[str, str]:
@@ -195,21 +192,40 @@ def _experiment(source: Source, widths: Widths) -> Experiment:
 def sentences(found: Found, asked: Asked) -> list[str]:
     """Say what is proposed, what was measured of it, and where table and figures are."""
     trained = f"after {asked.epochs} epochs of retraining" if asked.epochs else "without retraining"
-    said = [f"Validation images only, {trained}. {', '.join(map(str, found.files))}"]
+    said = [
+        f"Validation images only, {trained}. {', '.join(map(str, found.files))}",
+        f"The first row is the run itself; all others have {_treated(asked)}, and changes and losses count from the "
+        "second.",
+    ]
     most = limited(asked.limits)
     budget = ", ".join(f"{limit:,} {TITLES[name]}" for name, limit in most.items()) or f"an AUC loss of {asked.loss:g}"
     if found.proposal is None:
         taken = "cannot be built" if found.nearest is None else f"take {_amounts(found.nearest)}"
         return [*said, f"No widths are within {budget}: the narrowest that were tried {taken}."]
-    network, row = found.proposal.experiment.network, found.proposal.row
-    weights, acts = (list(bits) for bits in (network.weight_bits_per_layer, network.act_bits_per_layer))
-    return [
-        *said,
-        f"Within {budget}: weight_bits {weights}, act_bits {acts}. Measured, all together: AUC {row['monitor']:.4f} "
-        f"({row['monitor'] - found.rows[0]['monitor']:+.4f}; the points' changes add up to an AUC of "
-        f"{found.proposal.expected['monitor']:.4f}), {_amounts(row)} ({FORMULAS.name}; as it is, "
-        f"{_amounts(found.rows[0])}).",
-    ]
+    proposal, (run, base) = found.proposal, found.rows[:2]
+    better = "has a greater AUC" if most else "is cheaper"
+    if proposal.own:
+        said.append(f"The run's own widths are within {budget}, and no measured point there {better}.")
+    else:
+        row = proposal.row
+        said.append(
+            f"Within {budget}: {_bits(proposal.experiment)}. Measured, all together: AUC {row['monitor']:.4f} "
+            f"({row['monitor'] - base['monitor']:+.4f}; the points' changes add up to an AUC of "
+            f"{proposal.expected['monitor']:.4f}), {_amounts(row)} ({FORMULAS.name}; the run, AUC "
+            f"{run['monitor']:.4f}, {_amounts(run)})."
+        )
+    if proposal.worse is not None:
+        experiment, row = proposal.worse
+        said.append(
+            f"Narrowing what loses least led to {_bits(experiment)}: AUC {row['monitor']:.4f}, {_amounts(row)}. The "
+            f"proposal, which was measured, too, {better}."
+        )
+    return said
+
+
+def _bits(experiment: Experiment) -> str:
+    network = experiment.network
+    return f"weight_bits {list(network.weight_bits_per_layer)}, act_bits {list(network.act_bits_per_layer)}"
 
 
 def _amounts(row: Row) -> str:

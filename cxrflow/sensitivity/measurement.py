@@ -22,6 +22,7 @@ from cxrflow.sweep.trial import OnEpoch, Trial
 from finn_build.records import Estimates
 from qnn.records import Metrics
 
+AS_IT_IS = Point(())  # the run itself: not retrained, and its batch norms as they were trained
 Widths = tuple[int, ...]  # [bit] of all weight layers, the head's last, then of all activations
 CODE = ("export.export", "finn_build.build", "qnn.rewidth", "qnn.training")
 
@@ -66,8 +67,11 @@ class Source:
 
     def of_point(self, point: Point, place: Path) -> "Measurement":
         """As `measurement`, of its point."""
-        experiment = point.experiment(self.base)
-        return Measurement(point, experiment, place, self.data, self.folder, self.checkpoint, self.epochs)
+        if point == AS_IT_IS:
+            experiment, epochs = self.base.model_copy(update={"name": "as-it-is"}), 0
+        else:
+            experiment, epochs = point.experiment(self.base), self.epochs
+        return Measurement(point, experiment, place, self.data, self.folder, self.checkpoint, epochs)
 
 
 @dataclass(frozen=True)
@@ -105,8 +109,9 @@ class Measurement(Trial):
             path = self.source / "train" / "checkpoint.pt"
             if hash_file(path) != self.checkpoint:
                 raise ArtifactError(f"{path} has changed. Run `cxrflow sensitivity` again.")
-            start = load_checkpoint(path).net
-            net, seconds = in_widths(start, self.experiment.network, run.data().train, config.augment), 0.0
+            net, seconds = load_checkpoint(path).net, 0.0
+            if self.point != AS_IT_IS:
+                net = in_widths(net, self.experiment.network, run.data().train, config.augment)
         val = run.data().val
         extracted = integers(net, self.experiment.export, val)
         clean = extracted.auc(val.pixels, val.labels)

@@ -17,16 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contract.network import load_network
+from contract.record import read_record
 from cxrflow import stages
 from cxrflow.console import Console
 from cxrflow.experiment import load_experiment
 from cxrflow.sensitivity import command
 from cxrflow.sensitivity.measurement import Measurement
-from cxrflow.sensitivity.proposal import Options, Row, expected, road, walk
+from cxrflow.sensitivity.proposal import RESOURCES, Budget, Options, Row, expected, propose, road, with_one
 from cxrflow.stages import Run
 from cxrflow.sweep.page import MONITOR
-from cxrflow.sweep.spec import Limits, Point
+from cxrflow.sweep.spec import Point
 from finn_build.build import estimate_network
+from finn_build.records import Estimates
+from finn_build.resources import TITLES
+from qnn.records import Metrics
 from tests.cxrflow.conftest import Place
 
 
@@ -116,9 +120,21 @@ def test_table_figures_and_proposal_from_validation_images_alone(
     place = finished.run / "sensitivity" / "as-trained"
     rows = list(csv.DictReader((place / "sensitivity.csv").open(encoding="utf-8")))
     assert [(row["of"], row["bits"]) for row in rows] == [
-        ("all as they are", ""), ("layer 0 weights", "1"), ("layer 1 weights", "1"), ("layer 0 activations", "1"),
+        ("all as they are", ""), ("as they are, batch norms measured anew", ""),
+        ("layer 0 weights", "1"), ("layer 1 weights", "1"), ("layer 0 activations", "1"),
     ]  # fmt: skip
     assert all(0 <= float(row[MONITOR]) <= 1 for row in rows)
+    metrics = read_record(finished.run / "train" / "metrics.json", Metrics)
+    built = read_record(finished.run / "build" / "pynq-z2" / "estimates.json", Estimates)
+    assert metrics.best is not None and built.formulas is not None
+    assert float(rows[0][MONITOR]) == pytest.approx(metrics.best.monitor, abs=1e-6)  # floats that tie are not integers
+    assert [int(rows[0][f"{TITLES[name]} (our formulas)"]) for name in RESOURCES] == [
+        built.formulas.total.amounts[name] for name in RESOURCES
+    ]
+    assert not rows[0]["change"] and [float(row["change"]) for row in rows[1:]] == pytest.approx(
+        [float(row[MONITOR]) - float(rows[1][MONITOR]) for row in rows[1:]]
+    )
+    assert "The first row is the run itself; all others have batch norms measured anew, and changes" in outcome.out
     assert {"auc.png", "auc.svg", "price.png", "price.svg"} <= {path.name for path in (place / "figures").iterdir()}
     assert "our formulas" in outcome.out and "not a medical device" in outcome.out
     written = yaml.safe_load((finished.folder / "mixed.yaml").read_text(encoding="utf-8"))
@@ -185,28 +201,70 @@ def _options(draw: st.DrawFn) -> tuple[tuple[int, ...], Options]:
 
 
 @settings(max_examples=200, deadline=None)
-@given(_options(), st.integers(0, 150), st.booleans())
-def test_what_is_proposed_is_within_the_budget(
-    given_options: tuple[tuple[int, ...], Options], most: int, down: bool
+@given(_options(), st.integers(0, 150), st.booleans(), st.integers(0, 3))
+def test_what_is_proposed_is_within_the_budget_and_no_measured_point_there_is_better(
+    given_options: tuple[tuple[int, ...], Options], most: int, within_limits: bool, astray: int
 ) -> None:
-    """And is found wherever the end of the road is within it, also where sums do not foretell what is measured."""
+    """Also where sums do not foretell what is measured; where they do, no step is left that could be undone."""
     start, options = given_options
-    limits = Limits(lut=most + 1) if down else Limits()
-    steps = road(start, options, limits)
+    base = options[0][start[0]]
+    budget = Budget({"lut": most + 1} if within_limits else {}, 0.1, base)
+    steps = road(start, options, budget.limits)
     assert steps[0] == start and len(set(steps)) == len(steps)
+    known = [(with_one(start, i, bits), row) for i, rows in enumerate(options) for bits, row in rows.items()]
+    measured = list(known)
 
     def measure(widths: tuple[int, ...]) -> Row:
-        found = expected(start, widths, options)
-        return found if widths in (steps[0], steps[-1]) else found | {"lut": found["lut"] + sum(widths) % 3}
+        sums = expected(start, options, widths)
+        row = {
+            "monitor": sums["monitor"] - sum(widths) * astray % 7 / 50, "lut": sums["lut"] + sum(widths) * astray % 3,
+            "bram18": sums["bram18"], "dsp": 0, "lut_equivalents": sums["lut"] + 2 * sums["bram18"],
+        }  # fmt: skip
+        measured.append((widths, row))
+        return row
 
-    def fits(row: Row) -> bool:
-        return bool(row["lut"] <= most + 1) if down else bool(row["monitor"] >= options[0][start[0]]["monitor"] - 0.1)
-
-    found = walk(steps, fits, lambda widths: expected(start, widths, options), measure, down=down)
+    found = propose(start, options, budget, measure, known)
+    within = [one for one in measured if budget.fits(one[1])]
+    assert (found is None) == (not within)
     if found is None:
-        assert not fits(measure(steps[-1]))
-    else:
-        assert found == (found[0], measure(found[0])) and fits(found[1]) and found[0] in steps
+        return
+    assert (found.widths, found.row) in within
+    assert budget.merit(found.row) == max(budget.merit(row) for _, row in within)
+    if found.worse is not None:
+        assert found.worse in within and budget.merit(found.worse[1]) < budget.merit(found.row)
+    elif within_limits and not astray and found.widths in steps:
+        for i, bits in enumerate(start):
+            wider = expected(start, options, with_one(found.widths, i, bits))
+            assert not budget.fits(wider) or wider["monitor"] <= found.row["monitor"] + 1e-9
+
+
+def _rows(figures: dict[int, tuple[float, int]]) -> dict[int, Row]:
+    return {
+        bits: {"monitor": auc, "lut": lut, "bram18": 0, "dsp": 0, "lut_equivalents": lut}
+        for bits, (auc, lut) in figures.items()
+    }
+
+
+@pytest.mark.parametrize("adds_up", [True, False])
+def test_a_late_step_that_saves_more_than_is_needed(adds_up: bool) -> None:
+    """Earlier ones are undone; where that is measured to gain nothing, the one change that suffices is proposed."""
+    base = (0.9634, 5291)
+    options = [
+        _rows({8: base, 3: (0.8718, 3111), 1: (0.6427, 2492)}),
+        _rows({8: base, 3: (0.9564, 4927), 1: (0.9233, 4902)}),
+        _rows({8: base, 3: (0.9601, 5217), 1: (0.8941, 5196)}),
+    ]
+    start = (8, 8, 8)
+
+    def measure(widths: tuple[int, ...]) -> Row:
+        sums = expected(start, options, widths)
+        return sums | {"lut_equivalents": sums["lut"]} | ({} if adds_up else {"monitor": 0.5})
+
+    budget = Budget({"lut": 4000}, 0.0, options[0][8])
+    assert road(start, options, budget.limits)[1] != (3, 8, 8)
+    found = propose(start, options, budget, measure, [((3, 8, 8), options[0][3])])
+    assert found is not None and found.widths == (3, 8, 8)
+    assert (found.worse is None) == adds_up
 
 
 @pytest.mark.slow
@@ -227,4 +285,4 @@ def test_on_ray_after_retraining_of_three_classes(bare: Place) -> None:
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/train/metrics.json")]
     assert len(found) >= 4 and all("test" not in metrics for metrics in found)
     assert all(metrics["train_config"]["init_from"].endswith("runs/three") for metrics in found)
-    assert len((folder / "sensitivity.csv").read_text(encoding="utf-8").splitlines()) == 1 + 4
+    assert len((folder / "sensitivity.csv").read_text(encoding="utf-8").splitlines()) == 1 + 5
