@@ -4,6 +4,9 @@ Other integers have other sums, and a sign has another mean than a ReLU. So the 
 measured anew, on the training images as the training changes them; no gain, shift or weight is touched.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 from torch import nn
 
@@ -37,8 +40,19 @@ def in_widths(net: PixelMLP, spec: NetworkSpec, images: Split, config: Augmentat
     generator = torch.Generator().manual_seed(SEED)
     batches = torch.from_numpy(images.pixels).chunk(max(1, len(images) // BATCH))
     changed.train()
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         for batch in batches:
             pixels = augment(batch, config, generator) if config.enabled else batch.float()
             changed(pixels.flatten(1))
     return changed.eval()
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sum in one order, so that the integers do not depend on how many threads a process has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -104,6 +104,31 @@ def test_batch_norms_are_measured_anew_and_nothing_else_changes(finished: Place)
     assert (norm.running_mean != before["blocks.0.norm.running_mean"]).any()
 
 
+def test_batch_norms_do_not_depend_on_the_number_of_threads() -> None:
+    """Ray gives a point one thread, and a proposal is measured beside it with as many as there are cores."""
+    import numpy as np
+    import torch
+
+    from datasets.xray import Split
+    from qnn.network import PixelMLP
+    from qnn.rewidth import in_widths
+    from qnn.spec import Augmentation, NetworkSpec
+
+    n, numbers = 1024, np.random.default_rng(0)
+    pixels, nothing = numbers.integers(0, 256, (n, 28, 28), np.uint8), np.zeros(n, np.int64)
+    images = Split(pixels, nothing, nothing, tuple(map(str, range(n))))
+    spec = NetworkSpec(height=28, width=28, hidden=(64,), weight_bits=8, act_bits=8)
+    net, threads, found = PixelMLP(spec), torch.get_num_threads(), []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            found.append(in_widths(net, spec, images, Augmentation(enabled=False)).state_dict())
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
 def test_table_figures_and_proposal_from_validation_images_alone(
     finished: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
