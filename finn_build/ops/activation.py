@@ -48,12 +48,13 @@ class ActivationOp(LayerOp):
     def idle(self, inst: Any, values: Attributes, *, trained: bool = True) -> str:
         """Return what belongs to a unit that was not chosen."""
         unit, digit = values.get("unit", inst.get_nodeattr("unit")), values.get("DIGIT", 0)
-        if unit == UNITS[0]:
-            idle = [name for name in ("DIGIT", "ram_style") if values.get(name, 0) not in (0, "auto")]
-            return f"{idle[0]}, which is of a unit that multiplies: dsp or lut" if idle else ""
         whole = inst.get_nodeattr("FactorBits") if trained else digit
-        idle_digit = unit == "dsp" and digit not in (0, whole)
-        return f"DIGIT {digit}, where a dsp takes all {whole} bits of a factor at once" if idle_digit else ""
+        in_parts = digit not in (0, whole)  # a build's own file has the whole factor where nothing was asked for
+        if unit == UNITS[0] and (in_parts or values.get("ram_style", "auto") != "auto"):
+            return f"{'DIGIT' if in_parts else 'ram_style'}, which is of a unit that multiplies: dsp or lut"
+        if unit == "dsp" and in_parts:
+            return f"DIGIT {digit}, where a dsp takes all {whole} bits of a factor at once"
+        return ""
 
     def layer(self, model: "ModelWrapper", inst: Any) -> Layer:
         """Return a node as the search for a folding sees it."""
