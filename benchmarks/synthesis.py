@@ -139,7 +139,7 @@ def lut_mvau(
     random = np.random.default_rng(0)
     weights = random.choice([-1, 1], (mh, mw)) if w == 1 else random.integers(1 - 2 ** (w - 1), 2 ** (w - 1), (mh, mw))
     activations = DataType["BIPOLAR" if a == 1 else f"UINT{a}"]
-    starts = row_starts(weights, activations, simd=simd, bits=w) - random.integers(-99, 99, mh)
+    starts = row_starts(weights, activations, pe=pe, simd=simd, bits=w) - random.integers(-99, 99, mh)
     packed = sum((int(start) % 2**acc) << (i * acc) for i, start in enumerate(starts))
     verilog = own_top(
         name,

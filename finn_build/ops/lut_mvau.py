@@ -131,10 +131,10 @@ def write_module(inst: Any, model: "ModelWrapper", folder: Path) -> None:
     name = inst.onnx_node.name
     weights, thresholds = _integers(inst, model)
     pe, simd, bits = inst.get_nodeattr("PE"), inst.get_nodeattr("SIMD"), inst.get_input_datatype(1).bitwidth()
-    starts = row_starts(weights, inst.get_input_datatype(0), simd=simd, bits=bits) - thresholds
+    starts = row_starts(weights, inst.get_input_datatype(0), pe=pe, simd=simd, bits=bits) - thresholds
     words = weight_words(weights, pe=pe, simd=simd, bits=bits)
     (folder / f"{name}_weights.dat").write_text("\n".join(words) + "\n", encoding="ascii")
-    (folder / f"{name}.v").write_text(_wrapper(inst, starts), encoding="ascii")
+    (folder / f"{name}.v").write_text(_wrapper(inst, weights, starts), encoding="ascii")
 
 
 def _integers(inst: Any, model: "ModelWrapper") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -145,7 +145,7 @@ def _integers(inst: Any, model: "ModelWrapper") -> tuple[NDArray[np.int64], NDAr
     return weights, model.get_initializer(inst.onnx_node.input[2])[:, 0]
 
 
-def _wrapper(inst: Any, starts: NDArray[np.int64]) -> str:
+def _wrapper(inst: Any, weights: NDArray[np.int64], starts: NDArray[np.int64]) -> str:
     name = inst.onnx_node.name
     bits = inst.get_accumulator_datatype().bitwidth()
     packed = sum((int(start) % 2**bits) << (i * bits) for i, start in enumerate(starts))
@@ -159,6 +159,8 @@ def _wrapper(inst: Any, starts: NDArray[np.int64]) -> str:
         "WEIGHT_FILE": f'"./{name}_weights.dat"',
         "RAM_STYLE": f'"{inst.get_nodeattr("ram_style")}"',
     }
+    if values["WEIGHT_BITS"] > 1 and values["ACT_BITS"] > 1:
+        values["NEEDED"] = needed_parameter(weights, pe=values["PE"], simd=values["SIMD"])
     return wrapper(inst, "lut_mvu", values)
 
 
@@ -182,12 +184,32 @@ def replace(model: "ModelWrapper", node: Any) -> None:
     model.graph.node.insert(index, new)
 
 
-def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits: int) -> NDArray[np.int64]:
+def needed_bits(weights: NDArray[np.int64], *, pe: int, simd: int) -> NDArray[np.int64]:
+    """Return, (pe, simd), the bits that all weights which are multiplied at the same place need as signed numbers.
+
+    Args:
+        weights: (MH, MW) of more than one bit.
+        pe: rows at a time.
+        simd: columns at a time.
+    """
+    mh, mw = weights.shape
+    largest = np.maximum(weights, ~weights).reshape(mh // pe, pe, mw // simd, simd).max(axis=(0, 2))
+    return np.asarray(np.frexp(largest)[1] + 1, dtype=np.int64)
+
+
+def needed_parameter(weights: NDArray[np.int64], *, pe: int, simd: int) -> str:
+    """Return NEEDED as lut_products.sv takes it; arguments as for `needed_bits`."""
+    needed = needed_bits(weights, pe=pe, simd=simd).reshape(-1)
+    return f"{8 * len(needed)}'h{bytes(needed[::-1].tolist()).hex()}"
+
+
+def row_starts(weights: NDArray[np.int64], activations: Any, *, pe: int, simd: int, bits: int) -> NDArray[np.int64]:
     """Return, (MH,), what makes the true sum of a row of the sum of terms that lut_products.sv adds up.
 
     Args:
         weights: (MH, MW); -1 or +1 if `bits` is 1.
         activations: their qonnx datatype.
+        pe: rows at a time.
         simd: columns per beat.
         bits: of a weight; 1 is bipolar.
     """
@@ -197,8 +219,10 @@ def row_starts(weights: NDArray[np.int64], activations: Any, *, simd: int, bits:
     signed = 2 ** (wide - 1) * weights.sum(axis=1) if activations.signed() else 0
     if bits > 1:
         # Inverting what the highest bit takes of a pair, or of a single column, adds that many ones.
-        inverted = (2 ** (wide + (simd > 1)) - 1) * -(-simd // 2) * (mw // simd)
-        return np.full(mh, -(inverted << (bits - 1))) - signed
+        needed = needed_bits(weights, pe=pe, simd=simd)
+        highest = np.maximum(needed[:, ::2], np.pad(needed, ((0, 0), (0, 1)))[:, 1::2]) - 1
+        inverted = (2 ** (wide + (simd > 1)) - 1 << highest).sum(axis=1) * (mw // simd)
+        return -np.tile(inverted, mh // pe) - signed
     # With M the greatest activation: ~b is M - b, and ~(a + b) is 2 * M + 1 - a - b, so a negative weight adds M too
     # much, and one more where it inverts a whole pair. A last odd column is as wide as a pair when it is inverted.
     negative, place = weights < 0, np.arange(mw) % simd
@@ -240,7 +264,7 @@ def cost(
 ) -> Resources:
     """Our matrix-vector unit in LUTs; arguments as for mvau.py's, but every width from 1, which is bipolar.
 
-    The terms are those of the header of lut_products.sv.
+    The terms are those of the header of lut_products.sv, of weights that all need their whole width.
     """
     agree, pairs = w_bits == a_bits == 1, a_bits > 1
     group = min(simd, 18) if agree else min(simd, 2) if pairs else 1

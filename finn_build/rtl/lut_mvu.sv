@@ -21,6 +21,7 @@ module lut_mvu #(
     parameter int unsigned ACCU_BITS   = 8, // of one y [bit]; must hold every y, sums on the way there may wrap around
     parameter              START       = {MH*ACCU_BITS{1'b0}}, // what each row's sum starts from, row 0 in the low bits
     parameter int unsigned SIGN        = 0, // 1: answer y >= 0 instead of y
+    parameter              NEEDED      = {PE*SIMD{8'(WEIGHT_BITS)}}, // of WEIGHT_BITS, see lut_products
     parameter              WEIGHT_FILE = "./weights.dat", // read by $readmemh
     parameter              RAM_STYLE   = "auto", // of the weights: auto, block or distributed; for synthesis only
     localparam int unsigned S_BITS = (SIMD * ACT_BITS + 7) / 8 * 8, // TDATA is whole bytes, zero-padded
@@ -72,7 +73,8 @@ module lut_mvu #(
     wire [PE-1:0][ACCU_BITS-1:0] sums;
     lut_products #(
         .PE(PE), .SIMD(SIMD), .WEIGHT_BITS(WEIGHT_BITS), .ACT_BITS(ACT_BITS), .ACT_SIGNED(ACT_SIGNED),
-        .SUM_BITS(ACCU_BITS), .WORDS(WORDS), .MARK_BITS(NF_BITS + 2), .WEIGHT_FILE(WEIGHT_FILE), .RAM_STYLE(RAM_STYLE)
+        .SUM_BITS(ACCU_BITS), .WORDS(WORDS), .MARK_BITS(NF_BITS + 2), .NEEDED(NEEDED), .WEIGHT_FILE(WEIGHT_FILE),
+        .RAM_STYLE(RAM_STYLE)
     ) u_products (
         .clk(clk), .rst(rst), .en_i(en),
         .valid_i(fetch_valid), .acts_i(acts), .word_i(fetch_word), .mark_i({fetch_pass, fetch_last, fetch_first}),

@@ -8,7 +8,8 @@
 //       is not; a last odd one adds a or ~a. All are unsigned, and what that is too much depends on the weights alone.
 //     bipolar activations: a column adds w or -w, signed, so W.x = sum.
 //     neither: bit i of the weights of two columns takes none, one or both of a and b, times 2**i. The highest bit is
-//       worth -2**i, so what it takes is inverted: all are unsigned, and too much by a constant.
+//       worth -2**i, so what it takes is inverted: all are unsigned, and too much by a constant. Bits above those that
+//       all weights of these two columns in this row of PE need (NEEDED) repeat the sign, and are no terms.
 //   Activations of several bits are unsigned, or signed with ACT_SIGNED: inverting a sign bit adds 2**(ACT_BITS-1).
 //   Sums leave a fixed number of enabled cycles later, with the mark that came with their activations.
 //   WEIGHT_FILE holds one word of PE * SIMD weights per line, row 0 and its column 0 in the low bits.
@@ -22,6 +23,7 @@ module lut_products #(
     parameter int unsigned SUM_BITS    = 8, // of one sum [bit]; it may wrap around
     parameter int unsigned WORDS       = 4, // of weights
     parameter int unsigned MARK_BITS   = 1, // of what travels with a beat [bit]
+    parameter              NEEDED      = {PE*SIMD{8'(WEIGHT_BITS)}}, // by the weights of each row and column [bit], as in a word
     parameter              WEIGHT_FILE = "./weights.dat", // read by $readmemh
     // verilator lint_off UNUSEDPARAM
     parameter              RAM_STYLE   = "auto", // of the weights: auto, block or distributed; for synthesis only
@@ -62,6 +64,9 @@ module lut_products #(
     end
     if (MARK_BITS < 1 || MARK_BITS > 64) begin : gen_check_mark_bits
         $fatal(1, "lut_products: MARK_BITS=%0d is outside 1..64", MARK_BITS);
+    end
+    if ($bits(NEEDED) != 8 * PE * SIMD) begin : gen_check_needed
+        $fatal(1, "lut_products: NEEDED has %0d bits, expected 8 * PE * SIMD = %0d", $bits(NEEDED), 8 * PE * SIMD);
     end
     if (WEIGHT_FILE == "") begin : gen_check_weight_file
         $fatal(1, "lut_products: WEIGHT_FILE is empty: it names the file of the weights");
@@ -176,10 +181,16 @@ module lut_products #(
                     assign leaves[n] = ({PAIR_BITS{other}} & differ | {PAIR_BITS{!other}} & same) ^ {PAIR_BITS{!of_a}};
                     wire unused_alone = &{1'b0, a, b};
                 end else begin : gen_taken
+                    localparam int unsigned OF_A = 32'(NEEDED[(p*SIMD + A)*8 +: 8]);
+                    localparam int unsigned OF_B = 32'(NEEDED[(p*SIMD + A + 32'(BOTH))*8 +: 8]);
+                    localparam int unsigned BITS = OF_A > OF_B ? OF_A : OF_B;
+                    if (OF_A < 1 || OF_B < 1 || BITS > WEIGHT_BITS) begin : gen_check_of_pair
+                        $fatal(1, "lut_products: NEEDED has %0d and %0d, outside 1..WEIGHT_BITS=%0d", OF_A, OF_B, WEIGHT_BITS);
+                    end
                     wire [PAIR_BITS-1:0] taken = {PAIR_BITS{of_a && of_b}} & same
                         | {PAIR_BITS{of_a && !of_b}} & a | {PAIR_BITS{!of_a && of_b}} & b;
-                    assign leaves[n] = LEAF_BITS'(taken ^ {PAIR_BITS{PLANE == PLANES - 1}}) << PLANE;
-                    wire unused_differ = &{1'b0, differ};
+                    assign leaves[n] = PLANE < BITS ? LEAF_BITS'(taken ^ {PAIR_BITS{PLANE == BITS - 1}}) << PLANE : '0;
+                    wire unused_differ = &{1'b0, differ, taken};
                 end
             end else begin : gen_plus_or_minus
                 wire [LEAF_BITS-1:0] weight = {w[n][WEIGHT_BITS-1], w[n]};

@@ -27,6 +27,7 @@ class Layer:
     rows: int  # three or more
     columns: int
     signs: bool = False  # thresholds in START, answers of one bit
+    narrow: bool = False  # most columns need fewer bits than there are
 
     def weights(self) -> NDArray[np.int64]:
         kind = DataType["BIPOLAR" if self.weight_bits == 1 else f"INT{self.weight_bits}"]
@@ -34,7 +35,7 @@ class Layer:
         levels = [-1, 1] if self.weight_bits == 1 else range(low, high + 1)
         weights = np.random.default_rng(0).choice(levels, (self.rows, self.columns))
         weights[:2], weights[2, ::2], weights[2, 1:3] = [[high], [low]], high, low
-        return np.asarray(weights)
+        return np.asarray(weights >> np.arange(self.columns) if self.narrow else weights)
 
     def thresholds(self) -> NDArray[np.int64]:
         """(rows,); the first is reached by the greatest sum only, the second by every sum, others by some."""
@@ -65,6 +66,7 @@ LAYERS = {
     "W8A8": Layer(8, "UINT8", 3, 4),
     "W8A8 signed": Layer(8, "INT8", 3, 3),
     "W4A2 signs": Layer(4, "UINT2", 3, 4, signs=True),
+    "W4A3 signed, narrow": Layer(4, "INT3", 4, 6, narrow=True),
 }
 
 
@@ -82,13 +84,13 @@ def compiled(source: Path, layers: Iterable[str], folder: Path) -> Program:
 
 def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: list[dict[str, Any]]) -> str:
     """Write the weights of unit `i`, append its case and return its instance."""
-    from finn_build.ops.lut_mvau import row_starts, weight_words
+    from finn_build.ops.lut_mvau import needed_parameter, row_starts, weight_words
 
     weights, kind = layer.weights(), DataType[layer.activations]
     largest = layer.columns * int(np.abs(weights).max()) * max(abs(int(kind.min())), int(kind.max()))
     accu_bits = (2 if layer.signs else 1) + largest.bit_length()
     answer_bits = 1 if layer.signs else accu_bits
-    starts = row_starts(weights, kind, simd=simd, bits=layer.weight_bits) - layer.thresholds()
+    starts = row_starts(weights, kind, pe=pe, simd=simd, bits=layer.weight_bits) - layer.thresholds()
     packed = sum((int(start) % 2**accu_bits) << (row * accu_bits) for row, start in enumerate(starts))
     words = weight_words(weights, pe=pe, simd=simd, bits=layer.weight_bits)
     (folder / f"weights_{i}.dat").write_text("\n".join(words) + "\n", encoding="ascii")
@@ -109,6 +111,8 @@ def write_unit(i: int, layer: Layer, pe: int, simd: int, folder: Path, cases: li
         "START": f"{layer.rows * accu_bits}'h{packed:x}", "SIGN": int(layer.signs),
         "WEIGHT_FILE": f'"./weights_{i}.dat"',
     }  # fmt: skip
+    if layer.narrow:
+        parameters["NEEDED"] = needed_parameter(weights, pe=pe, simd=simd)
     return instance(i, "lut_mvu", parameters, s_bits=simd * kind.bitwidth(), m_bits=pe * answer_bits)
 
 

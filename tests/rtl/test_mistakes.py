@@ -159,15 +159,15 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
     "lut_products": (
         Mistake(
             "the highest bit of a weight is not worth less than nothing",
-            "{PAIR_BITS{PLANE == PLANES - 1}}",
-            "{PAIR_BITS{!MISTAKEN && PLANE == PLANES - 1}}",
+            "{PAIR_BITS{PLANE == BITS - 1}}",
+            "{PAIR_BITS{!MISTAKEN && PLANE == BITS - 1}}",
             "w2a2",
             "a_every_sum",
         ),
         Mistake(
             "all bits of a weight are worth the same",
-            "PLANES - 1}}) << PLANE",
-            "PLANES - 1}}) << (MISTAKEN ? 0 : PLANE)",
+            "BITS - 1}}) << PLANE",
+            "BITS - 1}}) << (MISTAKEN ? 0 : PLANE)",
             "w2a2",
             "a_every_sum",
         ),
@@ -176,6 +176,13 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & b",
             "!of_b}} & a | {PAIR_BITS{!of_a && of_b}} & (MISTAKEN ? a : b)",
             "w2a2",
+            "a_every_sum",
+        ),
+        Mistake(
+            "what repeats the sign is added as well",
+            "PLANE < BITS ?",
+            "PLANE < BITS || MISTAKEN ?",
+            "w4a2_needed",
             "a_every_sum",
         ),
         Mistake("weights lose their sign", "weight = {w[n][", "weight = {!MISTAKEN && w[n][", "w2a1", "a_every_sum"),
@@ -351,7 +358,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
     ),
 }
 ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned", "three multipliers")
-ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs")
+ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs", "W4A3 signed, narrow")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(
     ("module", "mistake"), CASES, ids=[f"{module}-{mistake.name}" for module, mistake in CASES]

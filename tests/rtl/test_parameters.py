@@ -24,12 +24,12 @@ WRONG: dict[str, dict[str, list[object]]] = {
     "lut_mvu": {
         "MW": [0, 2**24 + 1], "MH": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "SIMD": [0, 3, 9, 16], "WEIGHT_BITS": [0, 33],
         "ACT_BITS": [0, 33], "ACT_SIGNED": [2], "ACCU_BITS": [0, 65], "START": ["31'h0", "33'h0"], "SIGN": [2],
-        "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
+        "NEEDED": ["63'h0", "65'h0"], "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
     },
     "lut_products": {
         "PE": [0, 2**14 + 1], "SIMD": [0, 2**14 + 1], "WEIGHT_BITS": [0, 33], "ACT_BITS": [0, 33], "ACT_SIGNED": [2],
-        "SUM_BITS": [0, 65], "WORDS": [0, 2**30 + 1], "MARK_BITS": [0, 65], "WEIGHT_FILE": ['""'],
-        "RAM_STYLE": ['"ultra"'],
+        "SUM_BITS": [0, 65], "WORDS": [0, 2**30 + 1], "MARK_BITS": [0, 65], "NEEDED": ["63'h0", "65'h0"],
+        "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
     },
     "requantizer": {
         "CHANNELS": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
@@ -44,7 +44,8 @@ WRONG: dict[str, dict[str, list[object]]] = {
 INSIDE = {  # of lut_mvu: the module that checks it, and the name that it has there
     "MH": "row_thresholds: MH", "ACCU_BITS": "row_thresholds: BITS", "START": "row_thresholds: START",
     "SIGN": "row_thresholds: SIGN",
-    **{name: f"lut_products: {name}" for name in ("WEIGHT_BITS", "ACT_BITS", "ACT_SIGNED", "WEIGHT_FILE", "RAM_STYLE")},
+    **{name: f"lut_products: {name}"
+       for name in ("WEIGHT_BITS", "ACT_BITS", "ACT_SIGNED", "NEEDED", "WEIGHT_FILE", "RAM_STYLE")},
 }  # fmt: skip
 CASES = {module: [(n, value) for n, values in p.items() for value in values] for module, p in WRONG.items()}
 
@@ -81,7 +82,7 @@ def message(module: str, name: str, value: object) -> str:
     said = INSIDE.get(name, f"lut_mvu: {name}") if module == "lut_mvu" else f"{module}: {name}"
     if isinstance(value, int):
         return f"{said}={value} "
-    return f"{said} has {str(value)[:2]} bits" if name == "START" else said
+    return f"{said} has {str(value)[:2]} bits" if name in ("START", "NEEDED") else said
 
 
 def wrong(module: str, cases: list[tuple[str, object]], folder: Path) -> Path:

@@ -1,6 +1,6 @@
 // Included by lut_products.sv where FORMAL_LUT_PRODUCTS is defined.
 //   What leaves is what entered STAGES enabled cycles before: whether it was valid, its mark, and the sums of its terms
-//   with the weights of its word, for any weights: the proof's WEIGHT_FILE is empty.
+//   with the weights of its word, for any weights that need no more bits than NEEDED: the proof's WEIGHT_FILE is empty.
     `include "lut_terms_fv.svh"
     logic [STAGES-1:0][SIMD*ACT_BITS-1:0]   fv_act;          // what entered, the latest first
     logic [STAGES-1:0][WORD_BITS-1:0]       fv_word;
@@ -20,6 +20,13 @@
         end
     end
     always_comb assume ((fv_started || rst) && 32'(word_i) < WORDS);
+    for (genvar i = 0; i < PE*SIMD; i++) begin : gen_fv_needed
+        localparam int unsigned ABOVE = WEIGHT_BITS - 32'(NEEDED[i*8 +: 8]); // these bits are the sign
+        for (genvar f = 0; f < WORDS; f++) begin : gen_fv_word
+            wire signed [WEIGHT_BITS-1:0] weight = weights[f][i*WEIGHT_BITS +: WEIGHT_BITS];
+            always_comb assume (weight <<< ABOVE >>> ABOVE == weight);
+        end
+    end
 
     always_comb begin
         if (fv_started) a_valid: assert (valid_o == fv_valid[STAGES-1]);

@@ -10,6 +10,15 @@
         x_bits   = x[s*ACT_BITS +: ACT_BITS];
         fv_value = ACT_SIGNED ? fv_number'(signed'(x_bits)) + fv_number'(2**(ACT_BITS-1)) : fv_number'(x_bits);
     endfunction
+    // Bits that the weights of the pair of column s need.
+    function automatic int unsigned fv_needed(input int unsigned s, input int unsigned lane);
+        int unsigned a, b;
+        a = s / GROUP * GROUP;
+        b = a + 1 < SIMD && GROUP > 1 ? a + 1 : a;
+        a = 32'(NEEDED[(lane*SIMD + a)*8 +: 8]);
+        b = 32'(NEEDED[(lane*SIMD + b)*8 +: 8]);
+        fv_needed = a > b ? a : b;
+    endfunction
     // Weight times activation of column s, and what the unit has too much: see finn_build.ops.lut_mvau.row_starts.
     function automatic fv_number fv_term(
         input logic [SIMD*ACT_BITS-1:0] x, input logic [PE*SIMD*WEIGHT_BITS-1:0] w, input int unsigned s,
@@ -25,7 +34,7 @@
             fv_term = x_bits[0] ? value : -value;
             if (PAIRS) begin
                 fv_term = value * fv_value(x, s);
-                if (s % GROUP == 0) fv_term = fv_term + (fv_number'(2**PAIR_BITS - 1) << (WEIGHT_BITS - 1));
+                if (s % GROUP == 0) fv_term = fv_term + (fv_number'(2**PAIR_BITS - 1) << (fv_needed(s, lane) - 1));
             end
         end else if (ACT_BITS == 1) begin
             fv_term = fv_number'(x_bits[0] == w_bits[0]); // counts double in the end
@@ -62,7 +71,7 @@
             taken = w[(lane*SIMD + s)*WEIGHT_BITS + plane] ? fv_value(x, s) : '0;
             if (s + 1 < SIMD && w[(lane*SIMD + s + 32'(s + 1 < SIMD))*WEIGHT_BITS + plane])
                 taken = taken + fv_value(x, s + 32'(s + 1 < SIMD));
-            if (plane == PLANES - 1) taken = fv_number'(2**PAIR_BITS - 1) - taken;
-            fv_leaves = fv_leaves + (taken << plane);
+            if (plane == fv_needed(s, lane) - 1) taken = fv_number'(2**PAIR_BITS - 1) - taken;
+            if (plane < fv_needed(s, lane)) fv_leaves = fv_leaves + (taken << plane);
         end
     endfunction

@@ -13,7 +13,7 @@ from contract.network import IntegerNetwork, load_network
 from finn_build.build import build
 from finn_build.config import BuildConfig
 from finn_build.ops import OPS, op_of
-from finn_build.ops.lut_mvau import LutMvau, weight_words
+from finn_build.ops.lut_mvau import LutMvau, needed_bits, needed_parameter, weight_words
 from finn_build.plan import input_type, network_sizes, plan
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_build
@@ -142,3 +142,10 @@ def test_weight_words(bits: int, pe: int, simd: int) -> None:
     words = weight_words(weights, pe=pe, simd=simd, bits=bits)
     assert [int(word, 16) for word in words] == naive_words(weights.tolist(), pe, simd, bits)
     assert {len(word) for word in words} == {-(-pe * simd * bits // 4)}
+
+
+def test_needed_bits() -> None:
+    """Rows 0 and 2 are multiplied at one place, and columns 0 and 2."""
+    weights = np.array([[0, 1, 0, -2], [3, -128, -4, 127], [0, 0, -1, 1], [-5, 0, 0, 0]])
+    assert needed_bits(weights, pe=2, simd=2).tolist() == [[1, 2], [4, 8]]
+    assert needed_parameter(weights, pe=2, simd=2) == "32'h08040201"
