@@ -23,6 +23,7 @@ from contract.decision import (
 )
 from contract.errors import ArtifactError
 from contract.files import LONGEST_TEXT, is_inside, read_json, write_whole
+from contract.inputs import Fed
 from contract.network import MAX_OUTPUTS, MAX_SIDE, MAX_SIZE, Input
 from contract.processors import KNOWN_PARTS, processors_of
 from contract.quantizer import FLOAT, MAX_RULE, InputRule
@@ -94,18 +95,15 @@ class Manifest:
         return [f"class {k}" for k in range(max(2, self.outputs))]
 
     @property
-    def fed(self) -> str:
-        """What is fed to it, for messages: uint8(N, 28, 28). Not what the network reads, where there is a rule."""
-        return f"{self._fed_type}(N, {', '.join(map(str, self.fed_shape or self.input.shape))})"
+    def fed(self) -> Fed:
+        """What is fed to it. Not what the network reads, where there is a rule."""
+        reads = self.datatype if self.rule is None else self.rule.reads
+        return Fed(reads, tuple(self.fed_shape or self.input.shape))
 
     @property
     def reads_pictures(self) -> bool:
-        """Whether image files, made gray levels of its size, are what is fed to it."""
-        return self._fed_type == PIXELS.name and self.channels == 1
-
-    @property
-    def _fed_type(self) -> str:
-        return self.datatype if self.rule is None else self.rule.reads
+        """Whether image files, made gray levels of its size, are what is fed to it; a row of values is no picture."""
+        return self.fed.reads == PIXELS.name and self.fed.sides == [self.height, self.width]
 
     @property
     def input(self) -> Input:

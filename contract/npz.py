@@ -6,8 +6,10 @@ archive against the file, that of an array against its member.
 
 import io
 import math
+import os
 import zipfile
 from pathlib import Path
+from typing import IO, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -24,42 +26,62 @@ _MAX_HEADER = 10_000  # bytes that say an array's type and shape
 _KINDS = "biufU"  # booleans, integers, floats, texts: nothing that holds objects or fields
 
 
-def load_npz(path: Path, *, advice: str = "Write it again.") -> dict[str, NDArray[np.generic]]:
-    """Return all arrays of `path`. Nothing in the file is executed: pickled objects are refused.
+def load_npz(
+    source: Path | BinaryIO, *, name: str | None = None, advice: str = "Write it again."
+) -> dict[str, NDArray[np.generic]]:
+    """Return all arrays of a file. Nothing in it is executed: pickled objects are refused.
 
     Args:
-        path: the file.
+        source: the file, or a stream of it that can seek.
+        name: what errors call it; its path where not given.
         advice: ends the messages about a damaged one: what to do.
 
     Raises:
         ArtifactError: the file is missing, damaged, too large when unpacked, or holds anything but plain arrays.
     """
-    if not path.is_file():
-        raise ArtifactError(f"{path} is not there. Run the stage that writes it, or give the folder that holds it.")
-    require_size(path, MAX_BYTES, advice=advice)
+    name = str(source) if name is None else name
+    if isinstance(source, Path):
+        if not source.is_file():
+            raise ArtifactError(f"{name} is not there. Run the stage that writes it, or give the folder that holds it.")
+        require_size(source, MAX_BYTES, advice=advice)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
-            _check_sizes(path, members, advice)
-            return {member.filename.removesuffix(".npy"): _read(archive, member) for member in members}
+            assert archive.fp is not None
+            _check_sizes(name, archive.fp.seek(0, os.SEEK_END), members, advice)
+            return {member.filename.removesuffix(".npy"): _member(archive, member) for member in members}
     except ArtifactError:
         raise
     except Exception as err:  # numpy and zipfile raise many kinds for damaged files
-        raise ArtifactError(
-            f"{path} is not a whole .npz file of plain arrays ({type(err).__name__}: {str(err)[:200]}). {advice}"
-        ) from err
+        raise _damaged(name, "npz file of plain arrays", err, advice) from err
 
 
-def _check_sizes(path: Path, members: list[zipfile.ZipInfo], advice: str) -> None:
+def load_npy(source: BinaryIO, *, name: str, advice: str = "Write it again.") -> NDArray[np.generic]:
+    """Return the array of an .npy file, a stream that can seek. Arguments and errors are `load_npz`'s."""
+    try:
+        size = source.seek(0, os.SEEK_END)
+        source.seek(0)
+        if size > MAX_UNPACKED_BYTES:
+            raise ValueError(f"it has {size:,} bytes, expected {MAX_UNPACKED_BYTES:,} at most")
+        return _read(source, size, "it")
+    except Exception as err:  # as above
+        raise _damaged(name, "npy file of a plain array", err, advice) from err
+
+
+def _damaged(name: str, what: str, err: Exception, advice: str) -> ArtifactError:
+    return ArtifactError(f"{name} is not a whole .{what} ({type(err).__name__}: {str(err)[:200]}). {advice}")
+
+
+def _check_sizes(name: str, size: int, members: list[zipfile.ZipInfo], advice: str) -> None:
     """Stop at an archive that unpacks to more than it may, or than a file of its size can."""
     unpacked = sum(member.file_size for member in members)
     if unpacked > MAX_UNPACKED_BYTES:
         raise ArtifactError(
-            f"{path} unpacks to {unpacked:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed. {advice}"
+            f"{name} unpacks to {unpacked:,} bytes, more than the {MAX_UNPACKED_BYTES:,} allowed. {advice}"
         )
     if len(members) > MAX_MEMBERS or len({member.filename.removesuffix(".npy") for member in members}) < len(members):
         raise ValueError(f"its {len(members)} members have the same names, or are too many")
-    if sum(member.compress_size for member in members) > path.stat().st_size:
+    if sum(member.compress_size for member in members) > size:
         raise ValueError("its members overlap")
     for member in members:
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -68,32 +90,36 @@ def _check_sizes(path: Path, members: list[zipfile.ZipInfo], advice: str) -> Non
             raise ValueError(f"{member.filename} promises more than it can unpack to")
 
 
-def _read(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.generic]:
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[np.generic]:
     """Return the array of one member. Raises ValueError, and what zipfile and numpy raise."""
-    name = member.filename.removesuffix(".npy")
     with archive.open(member) as stream:
-        magic = stream.read(npy.MAGIC_LEN)
-        if magic[:-2] != npy.MAGIC_PREFIX:
-            raise ValueError(f"{name} is none")
-        length = stream.read(2 if magic[-2] == 1 else 4)
-        size = int.from_bytes(length, "little")
-        if size > _MAX_HEADER or magic[-2] not in (1, 2):
-            raise ValueError(f"{name} has a header of {size:,} bytes, or of another version")
-        read_header = npy.read_array_header_1_0 if magic[-2] == 1 else npy.read_array_header_2_0
-        shape, fortran, dtype = read_header(io.BytesIO(length + stream.read(size)))
-        if dtype.kind not in _KINDS or not dtype.itemsize:
-            raise ValueError(f"{name} holds {dtype.kind!r}, refused as with allow_pickle=False")
-        count = math.prod(shape)
-        if count * dtype.itemsize != member.file_size - npy.MAGIC_LEN - len(length) - size:
-            raise ValueError(f"{name} is shorter or longer than its header says")
-        flat = np.empty(count, dtype)
-        view = flat.view(np.uint8).data
-        at = 0
-        while block := stream.read(BLOCK):  # to the end, where the checksum is compared
-            view[at : at + len(block)] = block
-            at += len(block)
-        if at != len(view):
-            raise ValueError(f"{name} is cut off")
+        return _read(stream, member.file_size, member.filename.removesuffix(".npy"))
+
+
+def _read(stream: IO[bytes], size: int, name: str) -> NDArray[np.generic]:
+    """Return the array of an .npy of so many bytes. Raises ValueError, and what the stream and numpy raise."""
+    magic = stream.read(npy.MAGIC_LEN)
+    if magic[:-2] != npy.MAGIC_PREFIX:
+        raise ValueError(f"{name} is none")
+    length = stream.read(2 if magic[-2] == 1 else 4)
+    header = int.from_bytes(length, "little")
+    if header > _MAX_HEADER or magic[-2] not in (1, 2):
+        raise ValueError(f"{name} has a header of {header:,} bytes, or of another version")
+    read_header = npy.read_array_header_1_0 if magic[-2] == 1 else npy.read_array_header_2_0
+    shape, fortran, dtype = read_header(io.BytesIO(length + stream.read(header)))
+    if dtype.kind not in _KINDS or not dtype.itemsize:
+        raise ValueError(f"{name} holds {dtype.kind!r}, refused as with allow_pickle=False")
+    count = math.prod(shape)
+    if count * dtype.itemsize != size - npy.MAGIC_LEN - len(length) - header:
+        raise ValueError(f"{name} is shorter or longer than its header says")
+    flat = np.empty(count, dtype)
+    view = flat.view(np.uint8).data
+    at = 0
+    while block := stream.read(BLOCK):  # to the end, where the checksum is compared
+        view[at : at + len(block)] = block
+        at += len(block)
+    if at != len(view):
+        raise ValueError(f"{name} is cut off")
     return flat.reshape(shape, order="F" if fortran else "C")
 
 

@@ -374,7 +374,9 @@ def import_network(
         typer.Option("--input", help="What is fed: float, uint8, int8, bipolar, ...; else what the file says."),
     ] = None,
     scale: Annotated[float, typer.Option("--input-scale", help="The file reads this times the integers fed.")] = 1.0,
-    samples: Annotated[Path | None, typer.Option("--samples", help=".npz with inputs `x` to compare on.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help=".npz (`x`), .npy, JSON, CSV of inputs to compare on.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help=".npz with the classes `y` of the samples.")] = None,
     board: Annotated[str, typer.Option("--board", help="The board to build for.")] = "pynq-z2",
     target_fps: Annotated[int, typer.Option("--target-fps", min=1, help="Images per second to build for.")] = 1000,
@@ -833,7 +835,9 @@ def _tell(damaged: Sequence[CxrflowError]) -> None:
 @app.command()
 def infer(
     folder: Annotated[Path, typer.Argument(help="Deploy folder, the one with accelerator.json.", show_default=False)],
-    images: Annotated[list[Path], typer.Argument(help="X-ray images, or folders of them.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(help="X-ray images or files of values, or folders of them.", show_default=False)
+    ],
     device: Annotated[str, typer.Option(help="auto, board, sim or cpu.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     csv: Annotated[Path | None, typer.Option("--csv", help="Also write the answers to this file.")] = None,

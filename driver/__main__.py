@@ -18,12 +18,11 @@ if __name__ == "__main__":
 import numpy as np
 
 from contract.decision import Choice, point_names, require_point
-from contract.errors import ConfigError, CxrflowError, DataError
+from contract.errors import ConfigError, CxrflowError
 from contract.files import refuses, spare
+from contract.inputs import SUFFIXES, read_inputs
 from contract.likeness import is_unlike
 from contract.manifest import DISCLAIMER, Manifest
-from contract.npz import load_npz
-from contract.quantizer import expected_shape, first_beyond, same_order
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, MAPS, explain_files, explained_row
@@ -45,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (infer, explain):
         command.add_argument("--point", help="name of an operating point (default: the run's own)")
     infer.add_argument("--twice", action="store_true", help="let each image through twice, and compare")
-    infer.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
+    infer.add_argument("files", nargs="+", type=Path, help="images or files of values, or folders of them")
     infer.add_argument("--csv", type=Path, help="also write the answers to this file")
     explain.add_argument("files", nargs="+", type=Path, help="images, or folders of them")
     explain.add_argument("--out", type=Path, default=Path("explained"), help="folder to write to (default: explained)")
@@ -212,30 +211,24 @@ def answer(
 ) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return one JSON-able row per image that was answered for, and a message per file that could not be used.
 
-    A file is an image; of an imported network it may be an .npz with an array `x` of any number of inputs. `point` is
-    the operating point that Accelerator.infer takes; where one was asked for, each row says which.
+    A file is an image; or one of any number of inputs, see `contract.inputs`, where the network reads no pictures, and
+    of an imported one where all of them are by their names. `point` is the operating point that Accelerator.infer
+    takes; where one was asked for, each row says which.
     """
-    require_point(accelerator.manifest.decision, point)
-    if accelerator.manifest.head is not None and files and all(file.suffix == ".npz" for file in files):
-        return _answer_arrays(accelerator, files, point), {}
+    manifest = accelerator.manifest
+    require_point(manifest.decision, point)
+    if not manifest.reads_pictures or (
+        manifest.head is not None and files and all(file.suffix.lower() in SUFFIXES for file in files)
+    ):
+        return [row for file in files for row in _answer_inputs(accelerator, file, point)], {}
     answers = accelerator.infer(files, point=point)
     failures = {str(files[i]): message for i, message in answers.failures.items()}
     return answer_rows(answers, [str(files[i]) for i in answers.index]), failures
 
 
-def _answer_arrays(accelerator: Accelerator, files: list[Path], point: str | None) -> list[dict[str, Any]]:
-    manifest, rows = accelerator.manifest, []
-    shape = tuple(manifest.fed_shape or manifest.input.shape)
-    for file in files:
-        x = load_npz(file).get("x")
-        if x is None or x.ndim < 2 or not len(x) or not same_order(x.shape[1:], shape):
-            found = "no array 'x'" if x is None else f"an array 'x' of the shape {x.shape}"
-            raise DataError(f"{file} has {found}, expected 'x' of {expected_shape(shape)}.")
-        if (wrong := first_beyond(x)) is not None:
-            raise DataError(f"{file} holds what is no finite number of float32, first in sample {wrong}.")
-        answers = accelerator.infer(x, point=point)
-        rows += answer_rows(answers, [f"{file}[{i}]" for i in range(len(x))])
-    return rows
+def _answer_inputs(accelerator: Accelerator, file: Path, point: str | None) -> list[dict[str, Any]]:
+    x = read_inputs(file, accelerator.manifest.fed, name=str(file))
+    return answer_rows(accelerator.infer(x, point=point), [f"{file}[{i}]" for i in range(len(x))])
 
 
 def answer_rows(answers: Answers, names: list[str]) -> list[dict[str, Any]]:

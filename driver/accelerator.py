@@ -448,8 +448,9 @@ class Accelerator:
 
     def _as_the_file_has_them(self, images: NDArray[Any]) -> NDArray[Any]:
         """Return inputs of the shape that an imported file reads, or flat ones, as the network reads them."""
-        shape = tuple(self.manifest.fed_shape or self.manifest.input.shape)
-        if self.manifest.head is None or images.ndim < 2 or not same_order(images.shape[1:], shape):
+        if self.manifest.head is None or images.ndim < 2:
+            return images
+        if not same_order(images.shape[1:], self.manifest.fed.shape):
             return images
         return images.reshape(len(images), *self.manifest.input.shape)
 
@@ -462,10 +463,9 @@ class Accelerator:
         if rule is not None and rule.fits(images) and images.shape[1:] == source.shape:
             return
         if rule is not None:
-            shapes = expected_shape(tuple(self.manifest.fed_shape or source.shape))
             raise DataError(
-                f"images are {images.dtype}{given}, expected {rule.reads} {shapes}, as the file that was "
-                "imported reads them."
+                f"images are {images.dtype}{given}, expected {rule.reads} {expected_shape(self.manifest.fed.shape)}, "
+                "as the file that was imported reads them."
             )
         if images.dtype != dtype:
             remedy = (

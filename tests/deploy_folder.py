@@ -113,7 +113,9 @@ def write_likeness(folder: Path, images: NDArray[np.uint8]) -> Likeness:
     return likeness
 
 
-def write_integers(folder: Path, source: Input, lanes: int, *, outputs: int, result_bits: int) -> IntegerNetwork:
+def write_integers(
+    folder: Path, source: Input, lanes: int, *, outputs: int, result_bits: int, **changes: Any
+) -> IntegerNetwork:
     """Write a deploy folder of a random network that reads `source` and gives several integers; return the network.
 
     Args:
@@ -122,6 +124,7 @@ def write_integers(folder: Path, source: Input, lanes: int, *, outputs: int, res
         lanes: values per beat.
         outputs: K.
         result_bits: of one result on the stream.
+        changes: fields of the manifest, in the place of those that follow from these.
     """
     network = random_integer_network([9], [7], seed=source.size, source=source, outputs=outputs, reach=3)
     write_deploy(folder)
@@ -149,5 +152,5 @@ def write_integers(folder: Path, source: Input, lanes: int, *, outputs: int, res
         hardware=hardware,
         sha256={p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.glob("*.npz")},
     )
-    save_manifest(path, manifest)
+    save_manifest(path, replace(manifest, **changes))
     return network

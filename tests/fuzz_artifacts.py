@@ -24,11 +24,14 @@ import yaml
 
 from contract import likeness
 from contract.decision import choice, with_points
+from contract.errors import DataError
 from contract.files import read_json
 from contract.golden import load_labelled
+from contract.inputs import Fed, read_inputs
 from contract.manifest import load_manifest
 from contract.network import load_network
 from contract.npz import load_npz
+from contract.quantizer import InputRule
 from contract.record import read_record
 from cxrflow import summary
 from cxrflow.experiment import load_experiment
@@ -204,6 +207,45 @@ def with_numbers(rng: Random, data: bytes) -> bytes:
     return data[:at] + number + data[end:]
 
 
+FED = (Fed("float", (1, 2, 3)), Fed("bipolar", (6,)), Fed("uint8", (6,)))
+
+
+def files_of_values() -> list[bytes]:
+    """Files that `read_inputs` takes, of each format."""
+    x = np.array([[1.0, -1.0, 1.0, 1.0, -1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
+    array, archive, text = io.BytesIO(), io.BytesIO(), io.StringIO()
+    np.save(array, x.astype(np.int8))
+    np.savez_compressed(archive, x=x, y=np.arange(2))
+    np.savetxt(text, x, fmt="%g", delimiter=";", header="a;b;c;d;e;f", comments="")
+    return [array.getvalue(), archive.getvalue(), json.dumps(x.tolist()).encode(), text.getvalue().encode()]
+
+
+def damaged_values(rng: Random) -> bytes:
+    """Return a file of values with things changed."""
+    array, archive, nested, text = files_of_values()
+    match rng.randrange(4):
+        case 0:
+            return with_numbers(rng, array) if rng.random() < 0.5 else mutated(rng, array)
+        case 1:
+            return damaged_zip(rng, archive)
+        case 2:
+            return damaged_json(rng, nested)
+    return mutated(rng, with_numbers(rng, text))
+
+
+def take_values(path: Path) -> None:
+    """What is accepted is what a network is fed, whichever way it was given; what is refused is quoted nowhere."""
+    for fed in FED:
+        try:
+            found = read_inputs(path, fed, name="x")
+        except DataError:
+            continue
+        rule = InputRule(fed.reads, "uint2", 0, ((0.5, 1.5),))
+        assert found.shape[1:] == fed.shape and len(found) and rule.fits(found) and found.dtype == fed.dtype
+        np.testing.assert_array_equal(found, read_inputs(path.read_bytes(), fed, name="x"))
+        rule(found)
+
+
 def forged(files: dict[str, bytes]) -> dict[str, bytes]:
     """Let the stamps and the manifest vouch for what is there, and for nothing else."""
     made = dict(files)
@@ -311,6 +353,7 @@ def targets(run: Path) -> list[Target]:
 
     return [
         one("npz", "a.npz", of_deploy["golden.npz"], damaged_zip, load_npz),
+        Target("values", lambda rng: {"x": damaged_values(rng)}, lambda folder: take_values(folder / "x")),
         one("reference.npz", "reference.npz", of_deploy["reference.npz"], damaged_zip, infer),
         one("golden.npz", "golden.npz", read("export/golden.npz"), damaged_zip, load_labelled),
         one(likeness.FILE, likeness.FILE, of_deploy[likeness.FILE], damaged_zip, measure),

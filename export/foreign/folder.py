@@ -19,11 +19,10 @@ from onnx import ModelProto
 from contract.errors import ConfigError, DataError
 from contract.file_tensors import FileTensors
 from contract.files import hash_file, write_whole
+from contract.inputs import Fed, read_inputs
 from contract.network import IntegerNetwork, save_network
 from contract.npz import load_npz, save_npz
 from contract.onnx_file import load_onnx
-from contract.quantizer import FLOAT, expected_shape, first_beyond, is_exact, same_order
-from contract.values import VALUES
 from export.foreign.execute import Execution
 from export.foreign.graph import Chain, read_graph
 from export.foreign.layers import Imported, to_integers
@@ -44,7 +43,7 @@ class Given:
 
     reads: str | None = None  # what is fed: float, or a datatype; None: what the file says
     scale: float = 1.0  # the file's input is `scale` times what is fed
-    samples: Path | None = None  # .npz with an array `x`, (N, ...): what is fed
+    samples: Path | None = None  # what is fed, see contract.inputs
     labels: Path | None = None  # .npz with an array `y`, (N,): the class of each sample
 
 
@@ -161,17 +160,15 @@ def _given(
         if given.labels is not None:
             raise DataError("--labels is given without --samples, expected the samples that they belong to.")
         return None, None
-    x = _array(given.samples, "x", "samples")
-    size = int(np.prod(chain.shape))
-    if x.ndim < 2 or not same_order(x.shape[1:], chain.shape) or not 1 <= len(x) <= MAX_SAMPLES:
-        raise DataError(
-            f"{given.samples} has samples of the shape {x.shape}, expected {expected_shape(chain.shape)}, 1 to "
-            f"{MAX_SAMPLES:,} of them."
-        )
-    samples = _as_fed(given.samples, x.reshape(len(x), size), reads)
+    samples = read_inputs(given.samples, Fed(reads, chain.shape), name=str(given.samples))
+    if len(samples) > MAX_SAMPLES:
+        raise DataError(f"{given.samples} holds {len(samples):,} samples, expected {MAX_SAMPLES:,} at most.")
+    samples = samples.reshape(len(samples), -1)
     if given.labels is None:
         return samples, None
-    labels = _array(given.labels, "y", "labels")
+    labels = load_npz(given.labels).get("y")
+    if labels is None:
+        raise DataError(f"{given.labels} has no array 'y', expected one of labels.")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(samples):
         raise DataError(
             f"{given.labels} has labels {labels.dtype}{labels.shape}, expected {len(samples)} integers, one a sample."
@@ -182,27 +179,3 @@ def _given(
             f"{classes - 1}: the file tells {classes} apart."
         )
     return samples, labels.astype(np.int64)
-
-
-def _array(path: Path, name: str, what: str) -> NDArray[Any]:
-    arrays = load_npz(path)
-    if name not in arrays:
-        raise DataError(f"{path} has {', '.join(arrays)[:200] or 'no array'}, expected an array '{name}' of {what}.")
-    return arrays[name]
-
-
-def _as_fed(path: Path, x: NDArray[Any], reads: str) -> NDArray[Any]:
-    """Return samples in the type that is fed; nothing is rounded. Raises DataError."""
-    if not is_exact(x):
-        raise DataError(f"{path} holds samples of {x.dtype}, expected numbers that float64 holds exactly.")
-    if (first := first_beyond(x)) is not None:
-        raise DataError(f"{path} holds what is no finite number of float32, first in sample {first}.")
-    if reads == FLOAT:
-        return x.astype(np.float64)
-    values = VALUES[reads]
-    if x.min() < np.iinfo(values.dtype).min or x.max() > np.iinfo(values.dtype).max or (x != np.round(x)).any():
-        raise DataError(f"{path} holds samples from {x.min()} to {x.max()}, expected integers: {values}.")
-    fed = x.astype(values.dtype)
-    if not values.hold(fed):
-        raise DataError(f"{path} holds samples from {x.min()} to {x.max()}, expected {values}.")
-    return fed

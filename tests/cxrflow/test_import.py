@@ -83,8 +83,8 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     for wrong, why in (
         (x[:0], "of the shape (0, 8, 8), expected"),
         (x.astype("U9"), "expected"),
-        (x * np.nan, "wrong.npz holds what is no finite number of float32, first in sample 0"),
-        (x.reshape(12, 4, 16), "of the shape (12, 4, 16), expected 'x' of (N, 1, 8, 8) or (N, 64)"),
+        (x * np.nan, "wrong.npz holds what is no finite number of float32, first in input 0"),
+        (x.reshape(12, 4, 16), "of the shape (12, 4, 16), expected (N, 1, 8, 8) or (N, 64)"),
     ):
         save_npz(here.folder / "wrong.npz", {"x": wrong})
         here("infer", deploy, "wrong.npz", "--device", "cpu").assert_refused(why)

@@ -4,6 +4,7 @@ The kind of fault: something between the stream and the caller that takes an ima
 byte: packing, lengths and limits of a transfer, TLAST, the counts of an engine, the witness.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from contract.decision import Head
 from contract.errors import ConfigError, DataError, DeviceError, MismatchError
 from contract.manifest import load_manifest, save_manifest
 from contract.network import Input
 from contract.shells import LARGEST_TRANSFER
+from driver.__main__ import main
 from driver.accelerator import Accelerator
 from driver.reference import Reference
 from driver.simulated.core import ReferenceCore
@@ -124,6 +127,27 @@ def test_what_the_network_does_not_read_is_refused(tmp_path: Path) -> None:
                 accelerator.infer(images)
         with pytest.raises(DataError, match=r"this network reads bipolar\(N, 4, 8, 3\), which image files are not"):
             accelerator.infer(["xray.png"])
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_files_of_values_are_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    """The command of a deploy folder: every format, and of pixels in a row, too, which are no picture."""
+    source, lanes = SOURCES[name]
+    source = replace(source, height=1, width=source.height * source.width) if name == "pixels" else source
+    network = write_integers(tmp_path, source, lanes, outputs=3, result_bits=32, head=Head())
+    x = source.values.random(np.random.default_rng(1), (5, *source.shape))
+    np.savetxt(tmp_path / "x.csv", x.reshape(5, -1), fmt="%d", delimiter=",")
+    (tmp_path / "x.json").write_text(json.dumps(x.tolist()))
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x.astype(np.int64))
+    for kind in ("csv", "json", "npy", "npz"):
+        assert main(["infer", "--folder", str(tmp_path), "--device", "cpu", str(tmp_path / f"x.{kind}")]) == 0
+        lines = capsys.readouterr().out.splitlines()[:5]
+        for n, (line, outputs) in enumerate(zip(lines, network.outputs(x)[-1].tolist(), strict=True)):
+            assert line.startswith(f"{tmp_path}/x.{kind}[{n}]") and f"outputs {' '.join(map(str, outputs))}  " in line
+    (tmp_path / "x.csv").write_text("1,2,3")
+    assert main(["infer", "--folder", str(tmp_path), "--device", "cpu", str(tmp_path / "x.csv")]) == 2
+    assert "x.csv holds an array of the shape (1, 3), expected (N, " in capsys.readouterr().err
 
 
 def test_results_of_as_many_images_wait_inside_as_without(tmp_path: Path) -> None:

@@ -584,11 +584,12 @@ def test_samples_and_labels(tmp_path: Path) -> None:
     assert summary["imported"]["labels"] == {"images": 20, "correct": 20}
     assert len(load_npz(tmp_path / "e" / "golden.npz")["pixels"]) == 120
     wrong: tuple[tuple[dict[str, NDArray[Any]], str], ...] = (
-        ({"a": x}, "has a, expected an array 'x' of samples"),
-        ({"x": x[:, :3]}, r"samples of the shape \(20, 3\), expected \(N, 4\)"),
-        ({"x": x.astype("U9")}, "samples of <U9, expected numbers that float64 holds exactly"),
+        ({"a": x}, "has no array 'x', expected one of the inputs"),
+        ({"x": x}, "has no array 'y', expected one of labels"),
+        ({"x": x[:, :3]}, r"an array of the shape \(20, 3\), expected \(N, 4\)"),
+        ({"x": x.astype("U9")}, "holds <U9, expected numbers that float64 holds exactly"),
         ({"x": np.full((2, 4), np.nan)}, "no finite number"),
-        ({"x": np.full((2, 4), 1e39)}, "no finite number of float32, first in sample 0"),
+        ({"x": np.full((2, 4), 1e39)}, "no finite number of float32, first in input 0"),
         ({"x": x, "y": np.arange(3)}, r"labels int64\(3,\), expected 20 integers"),
     )
     for arrays, message in wrong:
@@ -609,10 +610,10 @@ def test_samples_lie_as_the_file_reads_them(tmp_path: Path, few_probes: None, sh
         import_file(path, tmp_path / f"e{number}", Given(samples=tmp_path / "s.npz"))
         read = load_npz(tmp_path / f"e{number}" / "golden.npz")["pixels"][:3]
         np.testing.assert_array_equal(read.reshape(3, -1), np.clip(np.round(x / 0.5), -8, 7).reshape(3, -1))
-    expected = re.escape(f"expected (N, {', '.join(map(str, shape[1:]))}) or (N, 12), 1 to")
+    expected = re.escape(f"expected (N, {', '.join(map(str, shape[1:]))}) or (N, 12).")
     for wrong in (x.T.reshape(3, 6, 2), np.swapaxes(x.squeeze(), 1, 2), x.reshape(3, 1, 2, 6), x.reshape(1, 36)):
         save_npz(tmp_path / "s.npz", {"x": wrong})
-        with pytest.raises(DataError, match=re.escape(f"samples of the shape {wrong.shape}, ") + expected):
+        with pytest.raises(DataError, match=re.escape(f"an array of the shape {wrong.shape}, ") + expected):
             import_file(path, tmp_path / "f", Given(samples=tmp_path / "s.npz"))
 
 
