@@ -6,6 +6,7 @@ number in a text is the float64 nearest to it. No message quotes a text of the f
 
 import io
 import json
+import math
 import re
 from array import array
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Fed:
     def dtype(self) -> type[np.float64] | type[np.uint8] | type[np.int8]:
         """The numpy type of arrays that `read_inputs` returns."""
         return np.float64 if self.reads == FLOAT else VALUES[self.reads].dtype
+
+    @property
+    def bytes(self) -> int:
+        """Of one input."""
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property
     def sides(self) -> list[int]:

@@ -63,6 +63,13 @@ class InputRule:
     # never.
     thresholds: tuple[tuple[float, ...], ...]
 
+    def __str__(self) -> str:
+        """Return it for people: int3 by 7 thresholds from -0.875 to 0.625."""
+        edges = [edge for row in self.thresholds for edge in row if abs(edge) <= GREATEST]
+        where = f" from {min(edges):.4g} to {max(edges):.4g}" if edges else ""
+        count = len(self.thresholds[0])
+        return f"{self.datatype} by {count} threshold{'s' * (count > 1)}{where}"
+
     def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
         """Return an array of what is fed."""
         if self.reads != FLOAT:

@@ -921,7 +921,7 @@ def serve(
     port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8000,
     token: Annotated[str | None, typer.Option(help="What the API asks for; 16 characters or more.")] = None,
 ) -> None:
-    """A page and an API for X-rays, in the browser: nothing uploaded is written to disk or logged."""
+    """A page and an API for X-rays or values, in the browser: nothing uploaded is written to disk or logged."""
     with _extra("serve", "the web server's"):
         from cxrflow.serve.start import serve as run_server
     console = Console()

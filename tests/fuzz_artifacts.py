@@ -51,6 +51,7 @@ from qnn.checkpoint import load_checkpoint
 from qnn.records import read_history
 from tests.cxrflow.conftest import Place, call_all, draw_xrays
 from tests.fuzzing import Content, Target, main, mutated
+from tests.value_files import files_of_signs
 
 REPOSITORY = Path(__file__).parents[1]
 BOARD = "build/pynq-z2"
@@ -210,19 +211,9 @@ def with_numbers(rng: Random, data: bytes) -> bytes:
 FED = (Fed("float", (1, 2, 3)), Fed("bipolar", (6,)), Fed("uint8", (6,)))
 
 
-def files_of_values() -> list[bytes]:
-    """Files that `read_inputs` takes, of each format."""
-    x = np.array([[1.0, -1.0, 1.0, 1.0, -1.0, 1.0], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]])
-    array, archive, text = io.BytesIO(), io.BytesIO(), io.StringIO()
-    np.save(array, x.astype(np.int8))
-    np.savez_compressed(archive, x=x, y=np.arange(2))
-    np.savetxt(text, x, fmt="%g", delimiter=";", header="a;b;c;d;e;f", comments="")
-    return [array.getvalue(), archive.getvalue(), json.dumps(x.tolist()).encode(), text.getvalue().encode()]
-
-
 def damaged_values(rng: Random) -> bytes:
     """Return a file of values with things changed."""
-    array, archive, nested, text = files_of_values()
+    array, archive, nested, text = files_of_signs()
     match rng.randrange(4):
         case 0:
             return with_numbers(rng, array) if rng.random() < 0.5 else mutated(rng, array)

@@ -6,6 +6,7 @@ Uploads begin as whole X-rays of every format, forms included, and are then cut,
 random bytes alone would never get past the first check.
 """
 
+import json
 import sys
 import tempfile
 import time
@@ -13,23 +14,28 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from schemathesis import Case
 from schemathesis.checks import CHECKS
 
+from contract.decision import Head
+from contract.network import Input
 from cxrflow.serve.limits import Limits
 from tests import dicom_files
-from tests.deploy_folder import write_deploy
+from tests.deploy_folder import write_deploy, write_integers
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
+from tests.value_files import files_of_signs
 
 LIMITS = Limits(file_bytes=60_000, request_bytes=120_000, files=3, pixels=300_000, idle_s=5, upload_s=10)
 WORTH_CHECKING = {
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
     "response_headers_conformance",
 }  # fmt: skip
-PATHS = ("/api/predict", "/api/explain")
+PATHS = ("/api/predict", "/api/explain", "/api/predict?run=values")
+VALUES = [[1] * 6, [-1] * 6]
 
 
 def whole_files() -> list[bytes]:
@@ -81,7 +87,8 @@ KINDS = st.sampled_from(
 @st.composite
 def uploads(draw: st.DrawFn) -> tuple[str, bytes, dict[str, str]]:
     """A path, a body and its header."""
-    seeds = whole_files()
+    path = draw(st.sampled_from(PATHS))
+    seeds = files_of_signs() if "values" in path or draw(RARELY) else whole_files()
     files = [
         File(
             mutated(draw, draw(st.sampled_from(seeds))),
@@ -97,9 +104,11 @@ def uploads(draw: st.DrawFn) -> tuple[str, bytes, dict[str, str]]:
     header = draw(
         st.sampled_from([f"multipart/form-data; boundary={BOUNDARY}"] * 29 + ["multipart/form-data", "text/plain"])
     )
-    path = draw(st.sampled_from(PATHS)) + draw(
-        st.sampled_from(["", "", "?device=cpu", "?point=balanced", "?fill=mean"])
-    )
+    if "?" in path:
+        if draw(st.booleans()) and files:  # the file is the whole body
+            return path, files[0].content, {"Content-Type": files[0].kind}
+        return path, body, {"Content-Type": header}
+    path += draw(st.sampled_from(["", "", "?device=cpu", "?point=balanced", "?fill=mean"]))
     return path, body, {"Content-Type": header}
 
 
@@ -143,12 +152,17 @@ def fuzz(count: int) -> Counter[int]:
     seen: Counter[int] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         network = write_deploy(Path(folder) / "run")
-        with serving(Path(folder) / "run", limits=LIMITS) as server:
+        signs = Input(1, 6, 1, "bipolar")
+        other = write_integers(Path(folder) / "values", signs, 2, outputs=3, result_bits=32, head=Head())
+        with serving(Path(folder) / "run", Path(folder) / "values", limits=LIMITS) as server:
             fuzz_description(server, max(5, count // 10), seen)
             fuzz_uploads(server, count - seen.total(), seen)
             pixels = noise()
             reply = server.post(PATHS[0], File(png(pixels)))  # still right after all of that
             assert reply.json()["results"][0]["logit"] == network.outputs(pixels[None])[-1][0, 0]
+            rows = server.ask("POST", PATHS[2], json.dumps(VALUES).encode()).json()["results"]
+            want = other.outputs(np.array(VALUES, dtype=np.int8)[:, None])[-1]
+            assert [row["outputs"] for row in rows] == want.tolist()
     return seen
 
 

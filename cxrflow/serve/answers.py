@@ -35,12 +35,12 @@ class ClassPoint(BaseModel):
 class Answer(BaseModel):
     """One image's, of a network with one logit."""
 
-    index: int  # in the request
+    index: int  # in the request, of images; in the file, of inputs
     logit: int
     probability: float  # of the second class, calibrated
     class_name: str  # at the operating point
-    width: int  # of the upload [pixel]
-    height: int
+    width: int | None  # of the upload [pixel]; null: it is no picture
+    height: int | None
     preprocess_ms: float
     device_ms: float  # its share of the batch
     unlike: bool | None  # the training images; null: nobody knows these
@@ -50,14 +50,14 @@ class Answer(BaseModel):
 class Classified(BaseModel):
     """One image's, of a network with an output per class, or of an imported one."""
 
-    index: int  # in the request
+    index: int  # in the request, of images; in the file, of inputs
     outputs: list[int]  # the device's K integers
     probabilities: list[float] | None  # of each class, calibrated; null: nobody calibrated an imported network
     results: list[float | None] | None  # what an imported file gives, null where not finite; null: it was trained here
     label: int  # number of the class, at the operating point
     class_name: str
-    width: int  # of the upload [pixel]
-    height: int
+    width: int | None  # of the upload [pixel]; null: it is no picture
+    height: int | None
     preprocess_ms: float
     device_ms: float  # its share of the batch
     unlike: bool | None  # the training images; null: nobody knows these
@@ -125,6 +125,16 @@ class ExplainedClass(_Mapped):
     target: int  # number of the class that the map is of
 
 
+class Values(BaseModel):
+    """What is fed to a run that reads no pictures: a file of it, or the file as the request's whole body."""
+
+    type: str  # float, or that of the integers
+    shape: list[int]  # of one input
+    expected: str  # both in words, with the integers' range
+    formats: str  # in which a file may have them, in words
+    inputs: int  # most of one file
+
+
 class Run(BaseModel):
     """What can be chosen, of a network with one logit."""
 
@@ -135,6 +145,7 @@ class Run(BaseModel):
     devices: list[str]
     operating_points: list[OperatingPoint]  # the run's own first
     examples: int
+    values: Values | None  # null: it is fed pictures
 
 
 class ClassRun(BaseModel):
@@ -147,6 +158,7 @@ class ClassRun(BaseModel):
     devices: list[str]
     operating_points: list[ClassPoint]  # the run's own first
     examples: int
+    values: Values | None  # null: it is fed pictures
     outputs: int  # K
     imported: bool  # its classes have numbers for names, and no probabilities
 

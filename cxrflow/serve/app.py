@@ -3,7 +3,8 @@
 import base64
 import contextlib
 import io
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp
 
 from contract.decision import OWN, Choice, Decision
 from contract.errors import ConfigError
+from contract.inputs import FORMATS
 from contract.likeness import is_unlike
 from contract.manifest import DISCLAIMER
 from cxrflow.serve.answers import (
@@ -35,6 +37,7 @@ from cxrflow.serve.answers import (
     Problem,
     Run,
     Runs,
+    Values,
 )
 from cxrflow.serve.decoders import COMMAND, Decoded, Decoders
 from cxrflow.serve.devices import Fleet, Served
@@ -50,6 +53,13 @@ PAGE_FILES = {
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+AT_ONCE = 256  # inputs of one turn on a device
+VALUES = {  # bodies beside a form, of runs that read no pictures; their first bytes say what they are
+    "application/json": {"schema": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}},
+    "text/csv": {"schema": {"type": "string"}},
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
 }
 
 RunName = Annotated[str | None, Query(description="A name from /api/runs; the first where not given.", max_length=200)]
@@ -72,12 +82,13 @@ class Server:
     async def predict(
         self, request: Request, run: RunName = None, device: Device = None, point: Point = None
     ) -> Predictions:
-        """Answer for images; one that cannot be used does not hinder the others of its request."""
+        """Answer for images, of which a bad one does not hinder the others, or for the inputs of a file of values."""
         served, kind = self._fleet.choose(run, device)
-        at = _point(served, point)
+        at, pictures = _point(served, point), served.manifest.reads_pictures
         decoded: dict[int, Decoded] = {}
         refusals: dict[int, Refusal] = {}
-        async with self._uploads(request, most=self._limits.files) as parts:
+        most = self._limits.files if pictures else 1
+        async with self._uploads(request, most=most, pictures=pictures) as parts:
             for index, part in enumerate(parts):
                 try:
                     decoded[index] = await self._decode(part, served, preview=False)
@@ -85,12 +96,13 @@ class Server:
                     refusals[index] = refusal
         if not decoded:
             raise refusals[0]
-        batch = np.stack([one.pixels for one in decoded.values()])
-        answers, seconds = await self._fleet.ask(served, kind, lambda accelerator: accelerator.infer(batch))
-        times = [None] * len(batch) if answers.unlikeness is None else answers.unlikeness.tolist()
+        if not pictures:
+            decoded = dict(enumerate(decoded[0].each()))
+        batch = np.concatenate([one.inputs for one in decoded.values()])
+        answers, seconds = await self._infer(request, served, kind, batch)
         results: list[Answer | Classified | Failure] = [
             _result(served, at, index, outputs, one, seconds / len(batch), unlikeness)
-            for (index, one), outputs, unlikeness in zip(decoded.items(), answers.outputs, times, strict=True)
+            for (index, one), (outputs, unlikeness) in zip(decoded.items(), answers, strict=True)
         ]
         results += [Failure(index=index, **refusal.body()) for index, refusal in refusals.items()]
         results.sort(key=lambda result: result.index)
@@ -109,11 +121,13 @@ class Server:
         served, kind = self._fleet.choose(run, device)
         at = _point(served, point)
         wanted = None if target is None else _target(served, target)
-        async with self._uploads(request, most=1) as parts:
+        if not served.manifest.reads_pictures:
+            raise Refusal(422, "no-picture", "This run reads values, of which there is no map. Ask /api/predict.")
+        async with self._uploads(request, most=1, pictures=True) as parts:
             decoded = await self._decode(parts[0], served, preview=True)
 
         def work(accelerator: Accelerator) -> Explanation:
-            return explain(accelerator, decoded.pixels, fill=fill, target=wanted, point=at.name)
+            return explain(accelerator, decoded.inputs[0], fill=fill, target=wanted, point=at.name)
 
         found, _ = await self._fleet.ask(served, kind, work)
         result = _result(served, at, 0, found.outputs, decoded, found.seconds, found.unlikeness)
@@ -144,7 +158,7 @@ class Server:
     async def runs(self) -> Runs:
         """Say what can be chosen, and how much a request may hold."""
         return Runs(
-            runs=[_run(run) for run in self._fleet.runs.values()],
+            runs=[_run(run, self._limits) for run in self._fleet.runs.values()],
             files=self._limits.files,
             file_bytes=self._limits.file_bytes,
             request_bytes=self._limits.request_bytes,
@@ -158,17 +172,31 @@ class Server:
         return Response(_picture(served.examples[number]), media_type="image/png")
 
     @contextlib.asynccontextmanager
-    async def _uploads(self, request: Request, *, most: int) -> AsyncIterator[list[Part]]:
+    async def _uploads(self, request: Request, *, most: int, pictures: bool) -> AsyncIterator[list[Part]]:
         """Hold the files of a request in memory. Raises Refusal."""
-        held = await receive(request, self._limits, self._budget, most=most)
+        held = await receive(request, self._limits, self._budget, most=most, pictures=pictures)
         try:
             yield held.parts
         finally:
             held.close()
 
+    async def _infer(
+        self, request: Request, served: Served, kind: str, batch: NDArray[Any]
+    ) -> tuple[list[tuple[NDArray[np.int64], float | None]], float]:
+        """Return each input's integers and unlikeness, and the time on the device [s]; others have turns in between."""
+        found: list[tuple[NDArray[np.int64], float | None]] = []
+        seconds = 0.0
+        for part in np.split(batch, range(AT_ONCE, len(batch), AT_ONCE)):
+            if await request.is_disconnected():
+                raise Refusal(400, "bad-request", "The connection was closed before the answer. Send it again.")
+            answers, took = await self._fleet.ask(served, kind, partial(Accelerator.infer, images=part))
+            times = [None] * len(part) if answers.unlikeness is None else answers.unlikeness.tolist()
+            found += zip(answers.outputs, times, strict=True)
+            seconds += took
+        return found, seconds
+
     async def _decode(self, part: Part, served: Served, *, preview: bool) -> Decoded:
-        height, width = served.manifest.height, served.manifest.width
-        return await self._decoders.decode(part.content, part.declared, height=height, width=width, preview=preview)
+        return await self._decoders.decode(part.content, part.declared, served.manifest, preview=preview)
 
 
 def _data_url(kind: str, content: bytes) -> str:
@@ -181,8 +209,17 @@ def _picture(pixels: NDArray[np.uint8]) -> bytes:
     return stream.getvalue()
 
 
-def _run(run: Served) -> Run | ClassRun:
+def _run(run: Served, limits: Limits) -> Run | ClassRun:
     manifest = run.manifest
+    fed = manifest.fed
+    made = "" if manifest.rule is None else f"; the host makes {manifest.rule}"
+    values = Values(
+        type=fed.reads,
+        shape=list(fed.shape),
+        expected=fed.expected + made,
+        formats=FORMATS,
+        inputs=limits.inputs_of(manifest),
+    )
     common: dict[str, Any] = dict(
         name=run.name,
         network=_network(run),
@@ -190,6 +227,7 @@ def _run(run: Served) -> Run | ClassRun:
         class_names=manifest.classes,
         devices=list(run.devices),
         examples=len(run.examples),
+        values=None if manifest.reads_pictures else values,
     )
     if isinstance(manifest.decision, Decision):
         return Run(operating_points=_points(manifest.decision), **common)
@@ -338,7 +376,7 @@ def create_app(
     server = Server(fleet, limits, decoders)
     uploads = _problems(400, 404, 408, 413, 415, 503)
     known: dict[str, Any] = {"dependencies": [Depends(_require_known)]}
-    app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files), **known)(server.predict)
+    app.post("/api/predict", responses=uploads, openapi_extra=_form(limits.files, VALUES), **known)(server.predict)
     app.post("/api/explain", responses=uploads, openapi_extra=_form(1), **known)(server.explain)
     app.get("/api/runs", responses=_problems(), **known)(server.runs)
     png: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}}}
@@ -383,12 +421,12 @@ async def _refused(_: Request, err: Exception) -> Response:
     return refuse(BUG)
 
 
-def _form(most: int) -> dict[str, Any]:
-    """Describe the form for OpenAPI, because it is parsed by hand."""
+def _form(most: int, other: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Describe the form for OpenAPI, because it is parsed by hand, and `other` bodies, by their types."""
     files = {"type": "array", "minItems": 1, "maxItems": most, "items": {"type": "string", "format": "binary"}}
     schema = {"type": "object", "required": [FIELD], "properties": {FIELD: files}, "additionalProperties": False}
     types = "image/png, image/jpeg, application/dicom"
-    content = {"multipart/form-data": {"schema": schema, "encoding": {FIELD: {"contentType": types}}}}
+    content = {"multipart/form-data": {"schema": schema, "encoding": {FIELD: {"contentType": types}}}, **(other or {})}
     return {"requestBody": {"required": True, "content": content}}
 
 

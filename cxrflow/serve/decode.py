@@ -1,4 +1,4 @@
-"""From one upload to gray pixels, trusting nothing: the process that may die of it.
+"""From one upload to gray pixels, or to values, trusting nothing: the process that may die of it.
 
 The server starts this module as a process, gives it one upload after another on standard input and ends it where one
 takes too long; `decoders.py` is the other side. Decoders are native code and thousands of lines of parsing: whatever
@@ -28,8 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from contract.errors import ImageError, ImageTooLargeError
+from contract.errors import CxrflowError, DataError, ImageError, ImageTooLargeError
+from contract.inputs import FORMATS, Fed, read_inputs
 from contract.preprocess import area_average, load_gray
+from contract.values import PIXELS
 from cxrflow.serve.limits import Refusal
 from datasets import dicom
 
@@ -58,6 +60,19 @@ class Job:
     pixels: int  # most that are accepted
     seconds: float  # of one processor
     memory: int  # that decoding may take [byte]
+    reads: str = ""  # of Fed, as `shape`: what a file holds that is no image
+    shape: tuple[int, ...] = ()
+    inputs: int = 1  # most that are accepted of one file
+
+    @property
+    def noun(self) -> str:
+        """What refusals call the upload."""
+        return "The file" if self.reads else "The image"
+
+    @property
+    def fed(self) -> Fed:
+        """What the upload is to become."""
+        return Fed(self.reads, tuple(self.shape)) if self.reads else Fed(PIXELS.name, (self.height, self.width))
 
 
 def write_message(stream: BinaryIO, header: dict[str, Any], *parts: bytes | bytearray | memoryview) -> None:
@@ -116,21 +131,54 @@ def _answer(answers: BinaryIO, job: Job, content: bytes, base: int) -> None:
     _limit(resource.RLIMIT_CPU, int(time.process_time() + job.seconds + _SPARE_S))
     try:
         start = time.perf_counter()
-        gray = decode(content, job)
-        pixels = area_average(gray, height=job.height, width=job.width)
-        header = {"width": gray.shape[1], "height": gray.shape[0], "seconds": time.perf_counter() - start}
-        preview = _preview(gray) if job.preview else b""
+        if job.reads:
+            inputs, header, preview = read_values(content, job), {}, b""
+        else:
+            gray = decode(content, job)
+            inputs = area_average(gray, height=job.height, width=job.width)[None]
+            header = {"width": gray.shape[1], "height": gray.shape[0]}
+            preview = _preview(gray) if job.preview else b""
+        header |= {"count": len(inputs), "seconds": time.perf_counter() - start}
     except Refusal as refusal:
         write_message(answers, {"status": refusal.status, "code": refusal.code, "sentence": refusal.sentence})
     except MemoryError:
-        sentence = f"The image takes more than {job.memory >> 20} MiB to decode. Shrink it and send it again."
+        remedy = "Send fewer inputs at a time" if job.reads else "Shrink it and send it again"
+        sentence = f"{job.noun} takes more than {job.memory >> 20} MiB to decode. {remedy}."
         write_message(answers, {"status": 413, "code": OUT_OF_MEMORY, "sentence": sentence})
     except Exception as err:
         # The place and the kind only: a message or a local variable can quote an image's header.
         where = traceback.extract_tb(err.__traceback__)[-1]
         write_message(answers, {"bug": f"{type(err).__name__} at {where.filename}:{where.lineno}"})
     else:
-        write_message(answers, header, pixels.tobytes(), preview)
+        write_message(answers, header, inputs.tobytes(), preview)
+
+
+def read_values(content: bytes, job: Job) -> NDArray[Any]:
+    """Return the inputs of an upload that is no image, (N, *shape) of `job.fed.dtype`.
+
+    Raises:
+        Refusal: it holds something else.
+        MemoryError: there is not enough.
+    """
+    if not content:
+        raise _empty("values")
+    try:
+        inputs = read_inputs(content, job.fed, name=job.noun)
+    except DataError as err:
+        raise Refusal(422, "unusable", str(err)) from None
+    except CxrflowError as err:  # which quotes what is in an archive
+        if _for_memory(err):
+            raise MemoryError from None
+        found = "is damaged, or unpacks to more than is accepted"
+        raise Refusal(422, "unusable", f"{job.noun} {found}; expected {FORMATS}.") from None
+    if len(inputs) > job.inputs:
+        raise Refusal(
+            413,
+            "too-many-inputs",
+            f"{job.noun} holds {len(inputs):,} inputs, expected {job.inputs:,} at most. Send "
+            "fewer at a time, or use `cxrflow infer`, which takes any number.",
+        )
+    return inputs
 
 
 def decode(content: bytes, job: Job) -> NDArray[np.uint8]:
@@ -177,7 +225,7 @@ def _for_memory(err: BaseException | None) -> bool:
 def _kind(content: bytes) -> str:
     """Return what a file is by its first bytes. Raises Refusal."""
     if not content:
-        raise Refusal(400, "empty-file", "The file is empty (0 bytes). Send the X-ray again.")
+        raise _empty("X-ray")
     if content.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -191,6 +239,10 @@ def _kind(content: bytes) -> str:
     else:
         found = "no JPEG, PNG or DICOM: send"
     raise Refusal(415, "not-an-image", f"The file is {found} the X-rays themselves.")
+
+
+def _empty(what: str) -> Refusal:
+    return Refusal(400, "empty-file", f"The file is empty (0 bytes). Send the {what} again.")
 
 
 def _header_pixels(content: bytes, kind: str) -> int:

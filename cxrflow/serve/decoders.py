@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Lock, Timer
 from typing import Any, BinaryIO, cast
@@ -22,6 +22,7 @@ import anyio.to_thread
 import numpy as np
 from numpy.typing import NDArray
 
+from contract.manifest import Manifest
 from cxrflow.serve.decode import OUT_OF_MEMORY, READY, Job, read_message, write_message
 from cxrflow.serve.limits import BUG, MEBI, Limits, Refusal
 
@@ -36,11 +37,16 @@ PICTURE_BYTES = 4 * MEBI  # of an answer, beside the network's pixels
 class Decoded:
     """What is kept of one upload."""
 
-    pixels: NDArray[np.uint8]  # (H, W) of the network
-    width: int  # of the upload [pixel]
-    height: int
-    seconds: float  # from bytes to pixels
+    inputs: NDArray[Any]  # (N, ...) what is fed to the network; of an image N = 1
+    width: int | None  # of the upload [pixel]; None: it is no image
+    height: int | None
+    seconds: float  # from bytes to these
     preview: bytes  # a small JPEG; none where nobody asked for it
+
+    def each(self) -> "list[Decoded]":
+        """Return one for each input."""
+        share = self.seconds / len(self.inputs)
+        return [replace(self, inputs=self.inputs[n : n + 1], seconds=share) for n in range(len(self.inputs))]
 
 
 class Decoders:
@@ -70,22 +76,23 @@ class Decoders:
             while self._idle:
                 self._idle.pop().end()
 
-    async def decode(
-        self, content: bytes | bytearray, declared: str, *, height: int, width: int, preview: bool
-    ) -> Decoded:
+    async def decode(self, content: bytes | bytearray, declared: str, manifest: Manifest, *, preview: bool) -> Decoded:
         """Decode one upload when its turn comes.
 
         Args:
             content: the file.
             declared: its media type, as its sender says.
-            height, width: of the network [pixel].
+            manifest: of the network.
             preview: whether a small picture is wanted.
 
         Raises:
-            Refusal: it is no usable X-ray, or takes more time or memory than one may.
+            Refusal: it is not usable, or takes more time or memory than one may.
         """
-        limits = self._limits
-        job = Job(declared, height, width, preview, limits.pixels, limits.decode_s, limits.decode_bytes)
+        limits, sides = self._limits, (manifest.height, manifest.width)
+        job = Job(declared, *sides, preview, limits.pixels, limits.decode_s, limits.decode_bytes)
+        if not manifest.reads_pictures:
+            fed = manifest.fed
+            job = replace(job, reads=fed.reads, shape=fed.shape, inputs=limits.inputs_of(manifest))
         await self._turn.acquire()
         slow = False
 
@@ -181,7 +188,7 @@ class _Process:
         answer = None
         with self._killed_after(job.seconds) as expired, contextlib.suppress(OSError):
             write_message(self._jobs, vars(job), content)
-            answer = read_message(self._answers, most=job.height * job.width + PICTURE_BYTES)
+            answer = read_message(self._answers, most=job.inputs * job.fed.bytes + PICTURE_BYTES)
         if answer is None:
             raise _death(self._stop(), job, expired=expired.is_set())
         try:
@@ -223,19 +230,23 @@ def _decoded(header: dict[str, Any], data: bytes, job: Job) -> Decoded:
         raise BUG
     if "status" in header:
         raise Refusal(int(header["status"]), str(header["code"]), str(header["sentence"]))
-    size = job.height * job.width
-    pixels = np.frombuffer(data[:size], dtype=np.uint8).reshape(job.height, job.width)
-    return Decoded(pixels, int(header["width"]), int(header["height"]), float(header["seconds"]), data[size:])
+    count = int(header["count"])
+    if not 1 <= count <= job.inputs:
+        raise ValueError(count)
+    size = count * job.fed.bytes
+    inputs = np.frombuffer(data[:size], dtype=job.fed.dtype).reshape(count, *job.fed.shape)
+    width, height = (None, None) if job.reads else (int(header["width"]), int(header["height"]))
+    return Decoded(inputs, width, height, float(header["seconds"]), data[size:])
 
 
 def _death(code: int, job: Job, *, expired: bool) -> Refusal:
     """Say why there is no answer: by what the process ended with, and whether its time had expired."""
     if expired or code == -signal.SIGXCPU:
         sentence = f"takes more than {job.seconds:g} s to decode. Save it again, smaller or in a plainer format."
-        return Refusal(422, "unusable", f"The image {sentence}")
+        return Refusal(422, "unusable", f"{job.noun} {sentence}")
     if code == -signal.SIGKILL:  # by the system
         return Refusal(503, "busy", "This machine is short of memory right now. Send this one again in a moment.")
-    return Refusal(422, "unusable", "The image makes its decoder crash. Save it again with another program.")
+    return Refusal(422, "unusable", f"{job.noun} makes its decoder crash. Save it again with another program.")
 
 
 def _no_process() -> Refusal:

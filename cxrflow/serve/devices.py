@@ -192,7 +192,7 @@ def _serve(package: Package, devices: Sequence[str], *, taken: object) -> Served
 
 
 def _require_answers(folder: Path, manifest: Manifest) -> None:
-    """Stop unless the page can show what this network says of a picture. Raises NotServedError."""
+    """Stop unless the page can show what this network says. Raises NotServedError."""
     use = "Use the driver: `Accelerator(...).infer(...).outputs`."
     if not manifest.classes:
         raise NotServedError(
@@ -202,22 +202,12 @@ def _require_answers(folder: Path, manifest: Manifest) -> None:
         raise NotServedError(
             f"{folder} gives {manifest.outputs} integers per image; the page shows {MOST_OUTPUTS}. {use}"
         )
-    if not manifest.reads_pictures:
-        raise NotServedError(
-            f"{folder} reads {manifest.fed}, and the page is for pictures of uint8 gray levels. Use `cxrflow "
-            "infer` with an .npz; or, where its inputs are pictures, import it with "
-            "`--input uint8` and the `--input-scale` that makes a gray level what the file reads."
-        )
-    if manifest.height == 1:
-        raise NotServedError(
-            f"{folder} reads {manifest.width} values in a row, which are no picture. Use `cxrflow infer` with an .npz."
-        )
 
 
 def _examples(package: Package) -> NDArray[np.uint8]:
-    """Return golden images from the lowest logit to the highest, or of one class after the other."""
+    """Return golden images from the lowest logit to the highest, or of one class after the other; only of pictures."""
     manifest, golden = package.manifest, load_golden(package.folder / "golden.npz")
-    if manifest.rule is not None:
+    if manifest.rule is not None or not manifest.reads_pictures:
         return golden.pixels[:0]  # these are the network's integers, and not the pictures that they were made of
     if isinstance(manifest.decision, Decision):
         order = np.argsort(golden.logits, kind="stable")

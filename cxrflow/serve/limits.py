@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
-from contract.manifest import DISCLAIMER
+from contract.manifest import DISCLAIMER, Manifest
 
 MEBI = 1 << 20
 
@@ -22,6 +22,8 @@ class Limits:
     file_bytes: int = 48 * MEBI  # one upload; 24 megapixels of 16 bits, not compressed
     request_bytes: int = 64 * MEBI  # one request, forms included
     files: int = 16  # of one request
+    inputs: int = 10_000  # of a file, where they are no pictures; fewer where they or their answers are large
+    outputs: int = 100_000  # integers of an answer
     pixels: int = 24_000_000  # of one image; plain X-ray detectors have up to about 18 million
     held_bytes: int = field(default_factory=lambda: _of_memory(8, 192 * MEBI))  # all uploads in memory at one time
     patience_s: float = 1.0  # that an image may be decoded before the next one no longer waits for it [s]
@@ -31,6 +33,11 @@ class Limits:
     upload_s: float = 60.0  # longest upload [s]
     header_s: float = 10.0  # from opening a connection to the end of the request's header [s]
     connections: int = 256
+
+    def inputs_of(self, manifest: Manifest) -> int:
+        """Return how many inputs of a network a file may hold, which is no picture."""
+        held = self.decode_bytes // 4 // manifest.fed.bytes  # in the server, too
+        return max(1, min(self.inputs, self.outputs // manifest.outputs, held))
 
 
 class Refusal(Exception):  # noqa: N818 # not an error of ours

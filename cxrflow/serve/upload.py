@@ -32,8 +32,8 @@ class Part:
     header: dict[bytes, bytes] = field(default_factory=dict)
     content: bytearray = field(default_factory=bytearray)
 
-    def require_file(self) -> None:
-        """Stop unless this is a file that its sender calls an X-ray. Raises Refusal."""
+    def require_file(self, *, pictures: bool) -> None:
+        """Stop unless this is a file, and one that its sender calls an X-ray, of `pictures`. Raises Refusal."""
         # The parser cuts the folders off a Windows path, which is a path all the same; a slash it leaves as it is.
         disposition = re.sub(rb'\\(?!")', b"/", self.header.get(b"content-disposition", b""))
         _, options = parse_options_header(disposition)
@@ -42,8 +42,14 @@ class Part:
             raise Refusal(400, "bad-form", f"The form may hold files only, in the field '{FIELD}'.")
         if any(byte < 32 or byte == 127 for byte in name) or b"/" in name or b"\\" in name or name in (b".", b".."):
             raise Refusal(400, "file-name", "A file name holds a path or control characters. Send the plain name.")
-        if self.declared not in _KNOWN_TYPES:
+        if pictures and self.declared not in _KNOWN_TYPES:
             raise Refusal(415, "wrong-type", "A file is not declared as JPEG, PNG or DICOM. Send an X-ray of these.")
+
+    def take(self, data: bytes | memoryview, limits: Limits) -> None:
+        """Take the next bytes of the file. Raises Refusal."""
+        if len(self.content) + len(data) > limits.file_bytes:
+            raise _too_large("A file", limits.file_bytes)
+        self.content += data
 
     @property
     def declared(self) -> str:
@@ -54,7 +60,7 @@ class Part:
 class _Form:
     """Collects the parts of one multipart body."""
 
-    def __init__(self, boundary: bytes, limits: Limits, most: int) -> None:
+    def __init__(self, boundary: bytes, limits: Limits, most: int, *, pictures: bool) -> None:
         self.parts: list[Part] = []
         self._limits, self._most = limits, most
         self._name, self._value = bytearray(), bytearray()
@@ -64,7 +70,7 @@ class _Form:
             "on_header_field": lambda data, start, end: self._name.extend(data[start:end]),
             "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
             "on_header_end": self._header_end,
-            "on_headers_finished": lambda: self.parts[-1].require_file(),
+            "on_headers_finished": lambda: self.parts[-1].require_file(pictures=pictures),
             "on_part_data": self._data,
             "on_end": self._end,
         }
@@ -97,13 +103,25 @@ class _Form:
         self._value.clear()
 
     def _data(self, data: bytes, start: int, end: int) -> None:
-        content = self.parts[-1].content
-        if len(content) + end - start > self._limits.file_bytes:
-            raise _too_large("A file", self._limits.file_bytes)
-        content += memoryview(data)[start:end]
+        self.parts[-1].take(memoryview(data)[start:end], self._limits)
 
     def _end(self) -> None:
         self._ended = True
+
+
+class _Whole:
+    """A body that is one file of values itself: what a program sends that has no form."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.parts, self._limits = [Part()], limits
+
+    def write(self, chunk: bytes) -> None:
+        """Take the next bytes. Raises Refusal."""
+        self.parts[0].take(chunk, self._limits)
+
+    def finish(self) -> list[Part]:
+        """Return the one part."""
+        return self.parts
 
 
 @dataclass
@@ -121,14 +139,22 @@ class Uploads:
         self.size = 0
 
 
-async def receive(request: Request, limits: Limits, budget: Budget, *, most: int) -> Uploads:
+async def receive(request: Request, limits: Limits, budget: Budget, *, most: int, pictures: bool) -> Uploads:
     """Read up to `most` files of a request into memory; `close` what is returned.
+
+    Of `pictures` it is a form; of values it may be, or the body is the one file.
 
     Raises:
         Refusal: the request is too large, too slow, or not a form of files.
     """
-    boundary = _boundary(request)
-    form = _Form(boundary, limits, most)
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    form: _Form | _Whole
+    if kind == b"multipart/form-data":
+        form = _Form(_boundary(options), limits, most, pictures=pictures)
+    elif pictures:
+        raise Refusal(415, "wrong-type", "The request is not multipart/form-data. Send the X-rays as files of a form.")
+    else:
+        form = _Whole(limits)
     held, refusal = 0, None
     try:
         async with aclosing(_chunks(request, limits)) as chunks:
@@ -173,10 +199,7 @@ async def _chunks(request: Request, limits: Limits) -> AsyncGenerator[bytes, Non
         yield chunk
 
 
-def _boundary(request: Request) -> bytes:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data":
-        raise Refusal(415, "wrong-type", "The request is not multipart/form-data. Send the X-rays as files of a form.")
+def _boundary(options: dict[bytes, bytes]) -> bytes:
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 200:
         raise _bad_form()

@@ -3,7 +3,6 @@
 Kinds of fault: a number that is read as another one, an input on its side, a text that allocates, hangs or is executed.
 """
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,10 @@ import pytest
 
 from contract.errors import ArtifactError, CxrflowError, DataError
 from contract.inputs import Fed, read_inputs
+from tests.value_files import npy, npz, table
 
 FLOATS, SIGNS, BYTES = Fed("float", (1, 2, 2)), Fed("bipolar", (4,)), Fed("int4", (4,))
 X = np.array([[0.5, -1.25, 1e-7, 3.0], [1e30, 0.1, -0.0, 2.0]])
-
-
-def npy(x: Any, **how: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, x, **how)
-    return stream.getvalue()
-
-
-def npz(**arrays: Any) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **arrays)
-    return stream.getvalue()
-
-
-def table(x: Any, delimiter: str, header: str = "") -> bytes:
-    stream = io.StringIO()
-    np.savetxt(stream, x, fmt="%.17g", delimiter=delimiter, header=header, comments="")
-    return stream.getvalue().encode()
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ from tests.bnn_pynq import bnn_pynq, export_bnn_pynq
 from tests.cxrflow.conftest import Place
 from tests.deploy_folder import write_integers
 from tests.foreign_files import DOMAIN, Graph
+from tests.served import serving
 
 
 def small_file(folder: Path) -> Path:
@@ -78,8 +79,14 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     with Accelerator(deploy, "cpu") as accelerator:
         assert bench(accelerator, seconds=0.01)["golden_images_verified"] == 110
     save_npz(here.folder / "some.npz", {"x": x})
+    (here.folder / "some.json").write_text(json.dumps(x.tolist()))
     answered = json.loads(here("infer", deploy, "some.npz", "--device", "cpu", "--json", "--csv", "o.csv").out)
     assert [row["class"] for row in answered["results"]] == [f"class {k}" for k in want.argmax(axis=1)]
+    with serving(deploy) as served:
+        for device in ("cpu", "sim"):
+            reply = served.ask("POST", f"/api/predict?device={device}", (here.folder / "some.json").read_bytes())
+            for row, other in zip(reply.json()["results"], answered["results"], strict=True):
+                assert (row["outputs"], row["results"]) == (other["outputs"], other["results"])
     for wrong, why in (
         (x[:0], "of the shape (0, 8, 8), expected"),
         (x.astype("U9"), "expected"),
@@ -99,7 +106,6 @@ def test_from_the_file_to_the_simulated_rtl(here: Place) -> None:
     assert "An imported network: nothing was trained or measured here." in page and "the file to RTL" in page
     assert str(here.folder) not in page
     assert "<h2>Training" not in page and "#metrics" not in page and "pixel" not in page.split("</style>")[1]
-    here("serve", "net", "--device", "cpu").assert_refused("reads float(N, 1, 8, 8), and the page")
     here("explain", deploy, "some.npz", "--device", "cpu").assert_refused("reads float(N, 1, 8, 8), and a map")
     for command in (("train", file), ("export", file), ("evaluate", "net"), ("data", "check", file)):
         here(*command).assert_refused("imported network")

@@ -13,13 +13,14 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from contract.decision import Choice, Head
-from contract.network import IntegerNetwork
+from contract.network import Input, IntegerNetwork
+from contract.quantizer import InputRule
 from contract.table import is_formula
 from cxrflow.serve.limits import Limits
 from driver.accelerator import Accelerator
 from tests import dicom_files
 from tests.browser import accessibility_findings, requests_of, screenshot
-from tests.deploy_folder import write_classes, write_deploy, write_likeness
+from tests.deploy_folder import write_classes, write_deploy, write_integers, write_likeness
 from tests.served import Served, noise, png, serving
 
 TOKEN = "0123456789ab-._~+/=="  # every sign that one may have
@@ -394,3 +395,88 @@ class TestClasses:
                 assert int(row[f"output_{called}"]) == outputs[k]
                 assert float(row[f"{'result' if imported else 'probability'}_{called}"]) == pytest.approx(share[k])
         assert accessibility_findings(page, impacts=("moderate", "serious", "critical")) == []
+
+
+class TestValues:
+    """Runs that are fed no pictures: files of values, a table of their answers, and nothing that only pictures have."""
+
+    RULE = InputRule("float", "uint3", 0, (tuple(0.5 + n for n in range(7)),))
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        return tmp_path_factory.mktemp("values")
+
+    @pytest.fixture(scope="class")
+    def mixed(self, network: tuple[Path, IntegerNetwork], folder: Path) -> Iterator[Served]:
+        """Two runs of values, and one of pictures."""
+        signs, floats = Input(1, 16, 1, "bipolar"), Input(2, 3, 1, "uint3")
+        head = Head(steps=[("multiply", [[0.5]])], end="softmax")
+        write_integers(folder / "signs", signs, 4, outputs=12, result_bits=32, head=head, fed_shape=[16])
+        write_integers(folder / "floats", floats, 3, outputs=1, result_bits=32, head=Head(), rule=self.RULE)
+        with serving(folder / "signs", folder / "floats", network[0], limits=Limits(inputs=40)) as served:
+            yield served
+
+    @pytest.fixture
+    def tables(self, tmp_path: Path) -> Path:
+        rng = np.random.default_rng(0)
+        np.savetxt(tmp_path / "signs.csv", 2 * rng.integers(0, 2, (7, 16)) - 1, fmt="%d", delimiter=",")
+        np.savez(tmp_path / "=signs.npz", x=(2 * rng.integers(0, 2, (3, 16)) - 1).astype(np.int8))
+        np.save(tmp_path / "floats.npy", rng.uniform(-1, 8, (5, 2, 3)))
+        (tmp_path / "bad.json").write_text("[[1, 2]]")
+        np.savetxt(tmp_path / "many.csv", np.ones((41, 16)))
+        return tmp_path
+
+    def test_files_of_values(self, page: Page, mixed: Served, folder: Path, tables: Path, tmp_path: Path) -> None:
+        page.goto(mixed.url)
+        expect(page.locator("#drop")).to_contain_text("Drop files of values here")
+        expect(page.locator("#hint")).to_contain_text(
+            "bipolar (-1 or +1) of the shape (N, 16). A file has up to 40 inputs"
+        )
+        for gone in ("#fill", "#target", "#result", "footer span"):
+            expect(page.locator(gone)).to_be_hidden()
+        choose(page, tables / "signs.csv", tables / "bad.json", tables / "=signs.npz")
+        expect(page.locator("#status")).to_have_text("10 inputs answered.")
+        expect(page.locator("#counts")).to_contain_text("10 inputs: ")
+        expect(page.locator("#counts")).to_contain_text("1 could not be used")
+        names = [*(f"signs.csv[{n}]" for n in range(7)), "bad.json", *(f"=signs.npz[{n}]" for n in range(3))]
+        cells = [row.locator("td").all_inner_texts() for row in page.locator("#rows tr").all()]
+        assert [cell[0] for cell in cells] == names and "shape (1, 2), expected (N, 16)" in cells[7][1]
+        assert accessibility_findings(page, impacts=("moderate", "serious", "critical")) == []
+        screenshot(page, "serve-values")
+        rows = downloaded(page, tmp_path / "table.csv")
+        x = [np.loadtxt(tables / "signs.csv", delimiter=",").astype(np.int8), np.load(tables / "=signs.npz")["x"]]
+        with Accelerator(folder / "signs", "cpu") as accelerator:
+            answers = accelerator.infer(np.concatenate(x))
+        answered = [row for row in rows if not row["error"]]
+        for row, cell, name, outputs, results in zip(
+            answered, cells[:7] + cells[8:], answers.names, answers.outputs, answers.results, strict=True
+        ):
+            assert row["class"] == cell[1] == name and "not a medical device" in row["note"] and "unlike" not in row
+            assert [int(row[f"output_{k}"]) for k in range(12)] == outputs.tolist()
+            assert [float(row[f"result_{k}"]) for k in range(12)] == pytest.approx(results)
+            shown = cell[3].replace("\u2212", "-").replace(",", "").split()
+            assert shown == [*map(str, outputs[:10]), "…"]
+        assert [row["file"] for row in rows][-1] == "'=signs.npz[2]"
+        choose(page, tables / "many.csv")  # a sentence, and no line of a table
+        expect(page.get_by_role("alert")).to_contain_text("many.csv: The file holds 41 inputs, expected 40 at most")
+        expect(page.locator("#many")).to_be_hidden()
+
+    def test_runs_of_both_kinds_on_one_page(self, page: Page, mixed: Served, tables: Path, files: Path) -> None:
+        page.goto(mixed.url)
+        expect(page.locator("#hint")).to_contain_text("bipolar")
+        choose(page, tables / "signs.csv")
+        expect(page.locator("#rows tr")).to_have_count(7)
+        page.select_option("#run", "floats")
+        expect(page.locator("#many")).to_be_hidden()  # its files are no files of this one
+        expect(page.locator("#hint")).to_contain_text("the host makes uint3 by 7 thresholds from 0.5 to 6.5")
+        choose(page, tables / "floats.npy")
+        expect(page.locator("#rows tr")).to_have_count(5)
+        page.select_option("#run", "a-run")
+        expect(page.locator("#drop")).to_contain_text("Drop X-rays here")
+        expect(page.locator("#many")).to_be_hidden()
+        expect(page.locator("#examples button")).to_have_count(6)
+        choose(page, files / "0.png")
+        expect(page.locator("#result-title")).to_have_text("0.png")
+        page.select_option("#run", "signs")
+        expect(page.locator("#result")).to_be_hidden()
+        expect(page.locator("#examples button")).to_have_count(0)

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from contract.decision import Choice, Head
@@ -40,8 +41,8 @@ from driver.explain import explain
 from tests import dicom_files
 from tests.cxrflow.conftest import Place
 from tests.deploy_folder import write_classes, write_deploy, write_integers, write_likeness
-from tests.integer_networks import random_integer_network
 from tests.served import BOUNDARY, File, Served, form, noise, png, serving
+from tests.value_files import npz, table
 
 HOSTILE = (sys.executable, "-m", "tests.hostile_decoder")
 SMALL = Limits(file_bytes=100_000, request_bytes=200_000, files=3, pixels=1_000_000)
@@ -281,26 +282,176 @@ class TestClasses:
         assert server.post("/api/explain?target=1", File(png(noise()))).status == 200
 
     def test_what_the_page_cannot_show_is_said_and_left_out_of_all(self, tmp_path: Path) -> None:
-        rule = InputRule("float", "uint8", 0, ((0.5, 1.5),))
         names, said = list(self.NAMES), list[str]()
         write_integers(tmp_path / "a", Input(8, 8), 4, outputs=3, result_bits=32)
-        write_classes(tmp_path / "b", names, head=Head(), rule=rule)
-        write_classes(tmp_path / "c", [f"class {k}" for k in range(1001)])
-        row = random_integer_network([4], [3], seed=0, source=Input(1, 28), outputs=2)
-        write_deploy(tmp_path / "d", row, outputs=2, head=Head(), decision=None, class_names=[], hardware=None)
+        write_classes(tmp_path / "b", [f"class {k}" for k in range(1001)])
         for name, words in (
             ("a", "gives 3 integers per image and no decision: the page shows classes"),
-            ("b", r"reads float\(N, 28, 28\), and the page is for pictures of uint8 gray levels.*`--input uint8`"),
-            ("c", "gives 1001 integers per image; the page shows 1000"),
-            ("d", "reads 28 values in a row, which are no picture"),
+            ("b", "gives 1001 integers per image; the page shows 1000"),
         ):
             with pytest.raises(ConfigError, match=words):
                 Fleet([tmp_path / name], [])
-        write_classes(tmp_path / "e", names)
-        fleet = Fleet([tmp_path / name for name in "abcde"], [], left_out=said.append)
-        assert list(fleet.runs) == ["e"] and len(said) == 4
-        with pytest.raises(ConfigError, match="28 values in a row"):
-            Fleet([tmp_path / name for name in "abcd"], [], left_out=said.append)
+        write_classes(tmp_path / "c", names)
+        fleet = Fleet([tmp_path / name for name in "abc"], [], left_out=said.append)
+        assert list(fleet.runs) == ["c"] and len(said) == 2
+        with pytest.raises(ConfigError, match="1001 integers"):
+            Fleet([tmp_path / name for name in "ab"], [], left_out=said.append)
+
+
+HALVES = InputRule("float", "uint3", 0, (tuple(0.5 + n for n in range(7)),))
+VALUES: dict[str, tuple[Input, dict[str, Any]]] = {  # what the hardware reads, and the manifest's fields
+    "float": (Input(8, 8, 1, "uint3"), {"rule": HALVES, "fed_shape": [1, 8, 8]}),
+    "int8": (Input(1, 40, 1, "int8"), {"fed_shape": [40]}),
+    "bipolar": (Input(4, 8, 3, "bipolar"), {}),
+    "uint8": (Input(1, 16), {}),
+}
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, IntegerNetwork]]:
+    """Imported networks of 10 outputs that are fed no pictures, by what they are fed."""
+    out, found = tmp_path_factory.mktemp("values"), {}
+    for name, (source, fields) in VALUES.items():
+        head = Head(steps=[("multiply", [[-0.25]])])
+        network = write_integers(out / name, source, 4, outputs=10, result_bits=32, head=head, **fields)
+        found[name] = out / name, network
+    return found
+
+
+@pytest.fixture(scope="module")
+def values(networks: dict[str, tuple[Path, IntegerNetwork]]) -> Iterator[Served]:
+    limits = replace(SMALL, inputs=50)
+    with serving(*(folder for folder, _ in networks.values()), limits=limits) as served:
+        yield served
+
+
+def fed_to(name: str, count: int = 5) -> NDArray[Any]:
+    """Values for one of `networks`, (N, M)."""
+    source, fields = VALUES[name]
+    rng = np.random.default_rng(1)
+    if "rule" in fields:
+        return rng.uniform(-1, 8, (count, source.size))
+    return source.values.random(rng, (count, source.size))
+
+
+class TestValues:
+    """Runs that are fed no pictures: files of values through the room where files are decoded, and no map."""
+
+    @pytest.mark.parametrize("name", VALUES)
+    def test_answers_are_the_drivers(
+        self, values: Served, networks: dict[str, tuple[Path, IntegerNetwork]], name: str
+    ) -> None:
+        x, (folder, network) = fed_to(name), networks[name]
+        with Accelerator(folder, "cpu") as accelerator:
+            want = accelerator.infer(x.reshape(5, *accelerator.manifest.fed.shape))
+        read = HALVES(x) if name == "float" else x
+        np.testing.assert_array_equal(network.outputs(read.reshape(5, *network.input.shape))[-1], want.outputs)
+        text, path = json.dumps(x.tolist()).encode(), f"/api/predict?run={name}"
+        replies = [
+            values.ask("POST", path, text, Content_Type="application/json"),
+            values.ask("POST", path, table(x)),
+            values.post(path, File(table(x), "x.csv", "text/csv")),
+            values.post(path, File(npz(x=x), "x.npz")),
+        ]
+        for reply in replies:
+            assert reply.status == 200, reply.content
+            rows = reply.json()["results"]
+            assert [row["outputs"] for row in rows] == want.outputs.tolist()
+            assert [row["results"] for row in rows] == want.results.tolist()
+            assert [row["class_name"] for row in rows] == want.names and len(set(map(tuple, want.outputs))) > 1
+            assert [row["index"] for row in rows] == list(range(5)) and rows[0]["probabilities"] is None
+            assert {(row["width"], row["height"], row["unlike"]) for row in rows} == {(None, None, None)}
+            assert "not a medical device" in reply.json()["note"]
+
+    def test_what_may_be_sent_is_said_and_what_makes_no_sense_is_not_there(self, values: Served) -> None:
+        runs = {run["name"]: run for run in values.ask("GET", "/api/runs").json()["runs"]}
+        about = runs["float"]["values"]
+        assert (about["type"], about["shape"], about["inputs"]) == ("float", [1, 8, 8], 50)
+        assert about["expected"] == (
+            "float of the shape (N, 1, 8, 8) or (N, 64); the host makes uint3 by 7 thresholds from 0.5 to 6.5"
+        )
+        assert runs["int8"]["values"]["expected"] == "int8 (-128 to 127) of the shape (N, 40)"
+        assert {run["examples"] for run in runs.values()} == {0}
+        values.ask("GET", "/api/example?run=int8").assert_refused(404, "unknown-example")
+        values.post("/api/explain?run=int8", File(b"[]")).assert_refused(422, "no-picture", "of which there is no map")
+
+    @pytest.mark.parametrize(
+        ("content", "status", "code", "words"),
+        [
+            (b"", 400, "empty-file", "The file is empty"),
+            (b"[[1,2,3]]", 422, "unusable", "The file holds an array of the shape (1, 3), expected (N, 40)."),
+            (b"0," * 39 + b"128", 422, "unusable", "from 0.0 to 128.0, expected whole ones: int8"),
+            (b"0," * 39 + b"0.5", 422, "unusable", "from 0.0 to 0.5, expected whole ones"),
+            (b"[[" + b"1," * 39 + b"1e400]]", 422, "unusable", "no finite number of float32, first in input 0"),
+            (b"[" * 90_000, 422, "unusable", "no whole JSON"),
+            (b"1," * 39 + b"Doe^Jane", 422, "unusable", "no finite number in line 1"),
+            (npz(**{"Doe^Jane": np.zeros((1, 40))}), 422, "unusable", "no array 'x'"),
+            (npz(x=np.array([["Doe^Jane"] * 40])), 422, "unusable", "expected numbers that float64 holds"),
+            (npz(**{"Doe^Jane": np.array([None])}), 422, "unusable", "is damaged, or unpacks to"),
+            (npz(x=np.zeros((9, 40)))[:-50], 422, "unusable", "is damaged, or unpacks to more"),
+            (png(noise()), 422, "unusable", "of no known kind, expected an .npz with an array 'x'"),
+            (json.dumps([[0] * 40] * 51).encode(), 413, "too-many-inputs", "holds 51 inputs, expected 50 at most"),
+            (bytes(100_001), 413, "too-large", "A file is larger than"),
+        ],
+    )  # fmt: skip
+    def test_refusals(self, values: Served, content: bytes, status: int, code: str, words: str) -> None:
+        for reply in (
+            values.ask("POST", "/api/predict?run=int8", content, Content_Type="application/json"),
+            values.post("/api/predict?run=int8", File(content, "x.npz", "application/zip")),
+        ):
+            reply.assert_refused(status, code, words)
+            assert b"Doe" not in reply.content
+        good = json.dumps(fed_to("int8").tolist()).encode()
+        assert values.ask("POST", "/api/predict?run=int8", good).status == 200
+
+    def test_a_long_file_leaves_turns_to_others_and_ends_with_its_connection(
+        self, networks: dict[str, tuple[Path, IntegerNetwork]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder, network = networks["int8"]
+        x, sizes, going = fed_to("int8", 50), list[int](), threading.Event()
+        infer = Accelerator.infer
+
+        def slow(self: Accelerator, images: NDArray[Any]) -> Any:
+            sizes.append(len(images))
+            going.set()
+            time.sleep(0.05)
+            return infer(self, images)
+
+        monkeypatch.setattr("cxrflow.serve.app.AT_ONCE", 4)
+        monkeypatch.setattr(Accelerator, "infer", slow)
+        body = json.dumps(x.tolist()).encode()
+        with serving(folder) as served:
+            with ThreadPoolExecutor(1) as pool:
+                long = pool.submit(served.ask, "POST", "/api/predict", body)
+                assert going.wait(20)
+                assert served.ask("POST", "/api/predict", json.dumps(x[:1].tolist()).encode()).status == 200
+                assert not long.done()
+            rows = long.result().json()["results"]
+            want = network.outputs(x.reshape(50, *network.input.shape))[-1]
+            assert [row["outputs"] for row in rows] == want.tolist() and sorted(sizes) == [1, 2, *[4] * 12]
+            going.clear()
+            with socket.create_connection(("127.0.0.1", served.port)) as gone:
+                gone.sendall(
+                    f"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+                )
+                gone.sendall(body)
+                assert going.wait(20)
+            time.sleep(0.7)
+            assert len(sizes) < 14 + 12
+
+    def test_one_file_a_request(self, values: Served) -> None:
+        good = File(json.dumps(fed_to("int8").tolist()).encode())
+        values.post("/api/predict?run=int8", good, good).assert_refused(413, "too-many-files", "More than one file")
+        values.ask("POST", "/api/predict?run=int8&point=x", good.content).assert_refused(404, "unknown-point")
+
+    def test_memory_and_time_are_bounded_as_of_images(self, networks: dict[str, tuple[Path, IntegerNetwork]]) -> None:
+        many = b"[" + b"[]," * 600_000 + b"[]]"
+        for limits, status, code, words in (
+            (Limits(decode_bytes=20 << 20), 413, "too-much-memory", "The file takes more than 20 MiB to decode. Send"),
+            (Limits(decode_s=0.02), 422, "unusable", "The file takes more than 0.02 s to decode"),
+        ):
+            with serving(networks["int8"][0], limits=limits) as served:
+                served.ask("POST", "/api/predict", many).assert_refused(status, code, words)
 
 
 BAD: dict[str, tuple[Callable[[], list[File]], int, str, str]] = {
@@ -746,7 +897,12 @@ class TestAccess:
 
 class TestPromises:
     def test_nothing_is_written_or_logged(
-        self, folder: Path, network: IntegerNetwork, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+        self,
+        folder: Path,
+        network: IntegerNetwork,
+        networks: dict[str, tuple[Path, IntegerNetwork]],
+        capfd: pytest.CaptureFixture[str],
+        caplog: pytest.LogCaptureFixture,
     ) -> None:
         caplog.set_level(logging.DEBUG)
         large = png(np.kron(noise(400), np.ones((4, 4), np.uint8)) ^ noise(1600))  # beyond any spool's size
@@ -754,7 +910,7 @@ class TestPromises:
         patient = dicom_file(WindowCenter="12345.6", WindowWidth="9").replace(
             b"12345.6", b"Doe^Jan"
         )  # decoders dislike it
-        with serving(folder) as served:
+        with serving(folder, networks["int8"][0]) as served:
             served.ask("GET", "/healthz")
             AUDIT.clear()
             WATCH.set()
@@ -765,6 +921,8 @@ class TestPromises:
                     assert b"Doe" not in served.post(path, File(patient[:700], "Doe-Jane.dcm")).content
                     kind = f"multipart/form-data; boundary={BOUNDARY}"
                     served.ask("POST", path, b"garbage", Content_Type=kind).assert_refused(400, "bad-form")
+                assert served.ask("POST", "/api/predict?run=int8", json.dumps([[1] * 40]).encode()).status == 200
+                assert b"Doe" not in served.ask("POST", "/api/predict?run=int8", b"Doe\nJane").content
             finally:
                 WATCH.clear()
         assert AUDIT == []

@@ -51,7 +51,6 @@ async function open() {
   $("access").hidden = true;
   $("ask").hidden = false;
   fillSelect("run", state.runs.map((one) => one.name));
-  $("hint").textContent = `JPEG, PNG or DICOM, up to ${Math.floor(served.file_bytes / 2 ** 20)} MiB each`;
   await chooseRun();
 }
 
@@ -60,10 +59,18 @@ async function chooseRun() {
   fillSelect("device", chosen.devices);
   fillSelect("point", chosen.operating_points.map((one) => one.name));
   const several = "outputs" in chosen;
-  $("target-choice").hidden = !several;
+  const values = chosen.values; // null: it is fed pictures
+  for (const one of document.querySelectorAll(".of-pictures")) one.hidden = Boolean(values);
+  $("drop-what").textContent = `Drop ${values ? "files of values" : "X-rays"} here, or choose files`;
+  $("hint").textContent = values
+    ? `${values.expected}. A file has up to ${integer(values.inputs)} inputs, as ${values.formats}`
+    : `JPEG, PNG or DICOM, up to ${Math.floor(state.limits.file_bytes / 2 ** 20)} MiB each`;
+  $("files").accept = values ? ".npz,.npy,.json,.csv,.txt" : ".jpg,.jpeg,.png,.dcm,image/jpeg,image/png,application/dicom";
+  $("many-title").textContent = values ? "All inputs" : "All images";
+  $("target-choice").hidden = !several || Boolean(values);
   $("target").replaceChildren(new Option("the answer", ""), ...chosen.class_names.map((name) => new Option(name, name)));
   $("head-share").textContent = chosen.imported ? "Result" : "Probability";
-  $("head-integer").textContent = several ? "Integer" : "Logit";
+  $("head-integer").textContent = values ? "Integers" : several ? "Integer" : "Logit";
   $("examples").setAttribute("aria-label", several ? "Examples" : "Examples, from the lowest logit to the highest");
   $("about").textContent = [chosen.network, chosen.data && `${chosen.imported ? "imported from" : "trained on"} ${chosen.data}`].filter(Boolean).join(", ");
   $("examples").replaceChildren();
@@ -89,7 +96,7 @@ function take(files) {
   complain();
   state.abort?.abort();
   state.abort = new AbortController();
-  const work = files.length === 1 ? explain(files[0]) : predictAll(files);
+  const work = run().values ? computeAll(files) : files.length === 1 ? explain(files[0]) : predictAll(files);
   work.catch((error) => {
     if (error.name === "AbortError") return;
     say("");
@@ -102,7 +109,8 @@ function take(files) {
 function send(path, files, more = {}) {
   const form = new FormData();
   // Their names stay here: the server has no use for them.
-  files.forEach((file, index) => form.append("files", file, `${index}`));
+  const typed = (file) => (run().values ? new Blob([file]) : file); // what values are in, their first bytes say
+  files.forEach((file, index) => form.append("files", typed(file), `${index}`));
   const chosen = "outputs" in run() ? { point: $("point").value } : {}; // of one logit, the page knows the thresholds
   const query = new URLSearchParams({ run: run().name, device: $("device").value, ...chosen, ...more });
   return api(`${path}?${query}`, { method: "POST", body: form, signal: state.abort.signal }).then((answer) => answer.json());
@@ -141,6 +149,10 @@ const className = (result) =>
 const share = (result) => {
   if (!several(result)) return percent(result.probability);
   return result.results ? real(result.results[result.label] ?? result.results[0]) : percent(result.probabilities[result.label]);
+};
+const integers = ({ outputs, logit }) => { // some of them
+  const all = outputs ?? [logit];
+  return [...all.slice(0, SHOWN).map(integer), ...(all.length > SHOWN ? ["…"] : [])].join("  ");
 };
 const logit = (result) => (several(result) ? result.outputs[result.label] ?? result.outputs[0] : result.logit);
 const unlike = (result) =>
@@ -188,7 +200,8 @@ function show() {
   $("result").dataset.ms = total.toFixed(1);
 }
 
-const SHOWN = 10; // classes of an answer; the table for download has all
+const SHOWN = 10; // classes of an answer, and
+const LINES = 1000; // of a table; the one for download has all
 
 // A row for each class, the most probable first: its probability, or its file's result, and its integer.
 function classValues({ outputs, probabilities, results }) {
@@ -237,8 +250,27 @@ function batches(items) {
   return groups;
 }
 
+// A line for each input of each file. What is wrong with one of several files stands in its line.
+async function computeAll(files) {
+  clearMany();
+  for (const file of files) {
+    try {
+      requireSize(file);
+      say(`Reading ${file.name} …`);
+      const { results } = await send("/api/predict", [file]);
+      state.items.push(...results.map((result) => ({ file, name: `${file.name}[${result.index}]`, result, error: "" })));
+    } catch (error) {
+      if (!(error instanceof Problem) || files.length === 1) throw error;
+      state.items.push({ file, name: file.name, result: null, error: error.message });
+    }
+    $("many").hidden = false;
+    showMany();
+  }
+  say(`${state.items.filter((item) => item.result).length} inputs answered.`);
+}
+
 async function predictAll(files) {
-  state.items = [...files].map((file) => ({ file, result: null, error: "" }));
+  state.items = [...files].map((file) => ({ file, name: file.name, result: null, error: "" }));
   $("result").hidden = true;
   state.shown = null;
   $("many").hidden = false;
@@ -267,18 +299,18 @@ async function predictGroup(group) {
 }
 
 function showMany() {
-  $("rows").replaceChildren(...state.items.map(row));
+  $("rows").replaceChildren(...state.items.slice(0, LINES).map(row));
   const failed = state.items.filter((item) => item.error).length;
   const answered = state.items.filter((item) => item.result).map((item) => className(item.result));
   const asked = "outputs" in run() ? run().class_names.filter((name) => answered.includes(name)).slice(0, SHOWN) : [run().class_names[1]];
   const counts = asked.map((name) => `${answered.filter((one) => one === name).length} ${name}`);
   const strange = state.items.filter((item) => item.result && unlike(item.result)).length;
-  $("counts").textContent = [`${state.items.length} images: ${counts.join(", ")}`, strange ? `${strange} unlike the training images` : "", failed ? `${failed} could not be used` : ""].filter(Boolean).join(", ");
+  $("counts").textContent = [`${run().values ? `${answered.length} inputs` : `${state.items.length} images`}: ${counts.join(", ")}`, strange ? `${strange} unlike the training images` : "", failed ? `${failed} could not be used` : "", state.items.length > LINES ? `the first ${integer(LINES)} shown` : ""].filter(Boolean).join(", ");
 }
 
 function row(item) {
   const line = document.createElement("tr");
-  line.append(element("td", item.file.name));
+  line.append(element("td", item.name));
   if (item.error) {
     const cell = element("td", item.error, "failed");
     cell.colSpan = 6;
@@ -294,13 +326,14 @@ function row(item) {
     });
     const last = document.createElement("td");
     last.append(button);
+    const { values } = run();
     line.append(
       element("td", className(result) + (unlike(result) ? " (unlike the training images)" : "")),
       element("td", share(result), "number"),
-      element("td", integer(logit(result)), "number"),
+      element("td", values ? integers(result) : integer(logit(result)), "number"),
       element("td", ms(result.preprocess_ms), "number time"),
       element("td", ms(result.device_ms), "number time"),
-      last,
+      ...(values ? [] : [last]),
     );
   }
   return line;
@@ -318,26 +351,27 @@ function csv() {
   const quote = (value) => `"${typeof value === "string" && isFormula(value) ? "'" : ""}${`${value}`.replaceAll('"', '""')}"`;
   if ("outputs" in run()) return classesCsv(quote);
   const head = ["file", "run", "device", "class", "probability", "logit", "operating_point", "threshold", "preprocess_ms", "device_ms", "unlike", "unlikeness", "error", "note"];
-  const lines = state.items.map(({ file, result, error }) => [
-    file.name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
+  const lines = state.items.map(({ name, result, error }) => [
+    name, run().name, $("device").value, result ? className(result) : "", result?.probability ?? "", result?.logit ?? "",
     point().name, point().threshold, result?.preprocess_ms ?? "", result?.device_ms ?? "", marked(result), result?.unlikeness ?? "", error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
 
 function classesCsv(quote) {
-  const { class_names: names, imported, outputs } = run();
+  const { class_names: names, imported, outputs, values } = run();
   const numbers = [...Array(outputs).keys()];
   const found = state.items.find(({ result }) => result)?.result;
   const shares = [...Array((found?.results ?? found?.probabilities ?? []).length).keys()];
+  const known = (cells) => (values ? [] : cells); // nobody knows what values are like that it was trained on
   const head = [
     "file", "run", "device", "class", ...shares.map((k) => (imported ? `result_${k}` : `probability_${names[k]}`)),
-    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", "unlike", "unlikeness", "error", "note",
+    ...numbers.map((k) => `output_${imported ? k : names[k]}`), "operating_point", "preprocess_ms", "device_ms", ...known(["unlike", "unlikeness"]), "error", "note",
   ];
-  const lines = state.items.map(({ file, result, error }) => [
-    file.name, run().name, $("device").value, result?.class_name ?? "",
+  const lines = state.items.map(({ name, result, error }) => [
+    name, run().name, $("device").value, result?.class_name ?? "",
     ...shares.map((k) => (result?.results ?? result?.probabilities)?.[k] ?? ""), ...numbers.map((k) => result?.outputs?.[k] ?? ""),
-    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", marked(result), result?.unlikeness ?? "", error, $("note").textContent.trim(),
+    point().name, result?.preprocess_ms ?? "", result?.device_ms ?? "", ...known([marked(result), result?.unlikeness ?? ""]), error, $("note").textContent.trim(),
   ]);
   return [head, ...lines].map((line) => line.map(quote).join(",")).join("\r\n") + "\r\n";
 }
@@ -352,8 +386,17 @@ function download() {
 
 // ---- wiring ----
 
+function forget() {
+  state.abort?.abort();
+  clearMany();
+  $("result").hidden = true;
+  state.shown = null;
+  complain();
+  say("");
+}
+
 function again() {
-  if (state.items.length) take(state.items.map((item) => item.file));
+  if (state.items.length) take([...new Set(state.items.map((item) => item.file))]);
   else if (state.shown) take([state.shown.file]);
 }
 
@@ -384,7 +427,9 @@ addEventListener("drop", (event) => {
   if (!$("ask").hidden) take([...event.dataTransfer.files]);
 });
 $("run").addEventListener("change", () => guarded(async () => {
+  const kind = $("hint").textContent;
   const examples = chooseRun();
+  if (kind !== $("hint").textContent) forget(); // its files are no files of this one
   again(); // now, and not when the examples are there: by then the user may have asked for more
   await examples;
 }));
