@@ -199,7 +199,7 @@ def check(case: Case, folder: Path) -> str:
         build_network(case.network, case.golden, folder / "build", config, lambda _: None)
         rtl = folder / "build" / "rtl"
         design = load_design(rtl)
-        harness = verilate(rtl, design, folder / "sim", quick=True, checked=True)
+        harness = verilate(rtl, design, folder / "sim", checked=True)
         result = simulate(harness, rtl, design, case.golden.pixels)
         stalled = [simulate(harness, rtl, design, case.golden.pixels, stall_seed=i) for i in range(STALLS)]
     except CxrflowError as err:

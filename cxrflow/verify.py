@@ -435,7 +435,7 @@ class _RunChecks:
         rtl = self.run.place("build") / "rtl"
         design = load_design(rtl)
         try:
-            return rtl, design, verilate(rtl, design, self.work / "verilator", quick=True)
+            return rtl, design, verilate(rtl, design, self.work / "verilator")
         except ToolError as err:
             log = self.work / "verilator" / "verilator.log"
             if not log.is_file():

@@ -87,7 +87,7 @@ def simulate_gates(
         (folder / "sim_top.v").write_text(sim_top(design, ["s_axis", "m_axis"], []), encoding="utf-8")
         black_box = replace(design.nodes[-1], name=TOP, in_bits=design.in_bits)  # the harness sees its two streams only
         flat = replace(design, nodes=(black_box,), sources=("cells.v", "netlist.v"))
-        harness = verilate(folder, flat, scratch / "verilator", quick=True)
+        harness = verilate(folder, flat, scratch / "verilator")
         return usage, simulate(harness, folder, flat, pixels, stall_seed=stall_seed)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

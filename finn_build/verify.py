@@ -21,7 +21,7 @@ from finn_build import diagnose
 from finn_build.chain import Report
 from finn_build.measure import measure
 from finn_build.records import Built, Estimates
-from finn_build.simulate import QUICK_CYCLES, Progress, SimResult, simulate, verilate
+from finn_build.simulate import Progress, SimResult, simulate, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.wave import vcd_to_fst
 
@@ -69,7 +69,7 @@ def simulate_network(
     stalled_count = min(STALLED_IMAGES, len(golden.outputs))
     # About half of the cycles are stalled in the second simulation.
     cycles = estimates.cycles_per_image * (len(golden.outputs) + 2 * stalled_count)
-    harness = verilate(rtl, design, out / "verilator", quick=cycles < QUICK_CYCLES)
+    harness = verilate(rtl, design, out / "verilator", cycles=cycles)
     compile_seconds = time.perf_counter() - start
     report(f"simulating {len(golden.outputs)} images")
     result = simulate(harness, rtl, design, golden.pixels, progress=progress)
@@ -97,7 +97,7 @@ def write_wave(
 ) -> None:
     """Simulate a few (N, ...) images and write every signal to the FST file `wave`, also of a design that stops."""
     try:
-        harness = verilate(rtl, design, scratch, wave=True, quick=True)
+        harness = verilate(rtl, design, scratch, wave=True)
         with contextlib.suppress(MismatchError):  # what stops is what one looks at a waveform for
             simulate(harness, rtl, design, pixels, wave=scratch / "wave.vcd", stall_seed=stall_seed)
         wave.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ def require_rtl_equal(
     if np.array_equal(got, want):
         return
     image = golden.pixels[diagnose.first_wrong_image(got, want)]
-    dumping = verilate(rtl, design, out / "dump", dump=True, quick=True)
+    dumping = verilate(rtl, design, out / "dump", dump=True)
     # The dumps are written where the simulation runs, so it runs in a copy.
     folder = out / "dump_rtl"
     shutil.copytree(rtl, folder)

@@ -39,7 +39,7 @@ def augment(images: Tensor, config: Augmentation, generator: torch.Generator) ->
     # clamp: interpolation may leave 0..1 by a rounding error, and a negative base has no real power
     x = (x / PIXEL_MAX).clamp_(0, 1).pow_(gamma).mul_(PIXEL_MAX)
     mean = x.mean(dim=(1, 2), keepdim=True)
-    return ((x - mean) * gain + mean + offset).round_().clamp_(0, PIXEL_MAX)
+    return x.sub_(mean).mul_(gain).add_(mean).add_(offset).round_().clamp_(0, PIXEL_MAX)
 
 
 def _grid(affine: Tensor, height: int, width: int) -> Tensor:

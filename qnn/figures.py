@@ -206,7 +206,7 @@ def _plot_wrong(path: Path, pixels: NDArray[np.uint8], titles: Mapping[int, str]
         axes = figure.add_subplot(PAGE_ROWS, PAGE_COLUMNS, cell + 1)
         axes.axis("off")
         axes.imshow(pixels[i], cmap="gray", vmin=0, vmax=255)
-        axes.set_title(title, fontsize=6.5)
+        axes.set_title(title, fontsize=6.5, y=1)  # there anyway: without axes, nothing is looked for in its way
     figure.suptitle(f"{len(titles)} of {len(pixels)} misclassified, worst first", fontsize=10)
     return _save(figure, path)
 

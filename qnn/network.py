@@ -16,8 +16,9 @@ Where things are, for whoever walks the network (export does):
 Source of the quantizers: Brevitas, brevitas.quant.scaled_int and brevitas.quant.binary.
 """
 
+import contextlib
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -40,6 +41,7 @@ from qnn.spec import Bits, NetworkSpec
 ACT_RANGE = 4.0  # unsigned activations cover 0..4: batch norm gives unit variance, so little is clipped
 BINARY_WEIGHT_SCALE = 0.1  # the batch norm undoes it; it only sets how far a latent weight can drift from its sign flip
 PREDICT_BATCH = 1024  # images; bounds memory
+ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size are computed on one thread
 
 
 def act_scale(bits: int) -> float:
@@ -189,6 +191,23 @@ def snap_weights(net: PixelMLP) -> None:
                 module.weight.copy_(getattr(weight, "value", weight))
 
 
+@contextlib.contextmanager
+def few_threads(spec: NetworkSpec) -> Iterator[None]:
+    """Compute small networks on one thread.
+
+    Handing out work would take longer than the work, and many times longer on a busy machine. It also makes the weights
+    and logits independent of the number of cores.
+    """
+    sizes = (spec.inputs, *spec.hidden, spec.outputs)
+    threads = torch.get_num_threads()
+    try:
+        if sum(a * b for a, b in pairwise(sizes)) <= ONE_THREAD_WEIGHTS:
+            torch.set_num_threads(1)
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def predict_logits(
     net: PixelMLP, pixels: NDArray[np.uint8], *, dtype: torch.dtype = torch.float32
 ) -> NDArray[np.floating]:
@@ -211,7 +230,7 @@ def predict_logits(
         )
     evaluated = copy.deepcopy(net).to(dtype).eval()
     flat = torch.from_numpy(np.ascontiguousarray(pixels).reshape(len(pixels), net.spec.inputs))
-    with torch.inference_mode():
+    with few_threads(net.spec), torch.inference_mode():
         batches = [evaluated(batch.to(dtype)) for batch in flat.split(PREDICT_BATCH)] if len(flat) else []
     nothing = np.zeros(0 if net.spec.outputs == 1 else (0, net.spec.outputs))
     return np.asarray(torch.cat(batches).numpy() if batches else nothing)

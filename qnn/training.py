@@ -18,7 +18,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,13 @@ from qnn.calibration import (
 )
 from qnn.checkpoint import load_torch, save_torch
 from qnn.class_metrics import ranking
-from qnn.network import PixelMLP, predict_logits, snap_weights
+from qnn.network import PixelMLP, few_threads, predict_logits, snap_weights
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss
 
 MONITOR_COPIES = 4  # augmented copies of the validation images that the monitor looks at
 OPERATING_COPIES = 8  # and that calibration and operating points are chosen on; for the first, as many clean ones
 VALIDATION_SEED = 0x0CA1  # of the augmented copies; the same for all trainings, so that their monitors compare
-ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size train on one thread
 STATE_FILE = "last.ckpt"
 RESUME_FORMAT = 2
 
@@ -123,7 +121,7 @@ def train(
     check_sources(data, spec, config, teacher=teacher, initial=initial)
     training_device(config)
     folder = workdir / _identity(data, spec, config, teacher, initial)
-    with _threads(spec):
+    with few_threads(spec):
         trainee = _Trainee(
             data, spec, config, teacher=teacher, initial=initial, on_epoch=on_epoch, history_file=folder / "history.csv"
         )
@@ -452,23 +450,6 @@ def _fit(trainee: _Trainee, folder: Path, *, resume: bool, progress: bool) -> bo
                 raise KeyboardInterrupt from None
             return not trainee.is_finished()
     return False
-
-
-@contextlib.contextmanager
-def _threads(spec: NetworkSpec) -> Iterator[None]:
-    """Compute small networks on one thread.
-
-    Handing out work would take longer than the work, and many times longer on a busy machine. It also makes the weights
-    independent of the number of cores.
-    """
-    sizes = (spec.inputs, *spec.hidden, spec.outputs)
-    threads = torch.get_num_threads()
-    try:
-        if sum(a * b for a, b in pairwise(sizes)) <= ONE_THREAD_WEIGHTS:
-            torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

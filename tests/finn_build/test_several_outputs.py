@@ -119,7 +119,7 @@ def test_outputs_in_parallel(tmp_path: Path, outputs: int, parallel: int) -> Non
     build_network(network, Golden(images, want), tmp_path / "build", config, lambda _: None)
     rtl = tmp_path / "build" / "rtl"
     design = load_design(rtl)
-    harness = verilate(rtl, design, tmp_path / "sim", quick=True, checked=True)
+    harness = verilate(rtl, design, tmp_path / "sim", checked=True)
     plain = simulate(harness, rtl, design, images)
     assert plain.outputs.tolist() == want.tolist()
     estimates = json.loads((tmp_path / "build" / "estimates.json").read_text())

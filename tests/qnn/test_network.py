@@ -144,3 +144,15 @@ def test_predict_logits_leaves_the_network_as_it_was() -> None:
 def test_float_layers_are_plain() -> None:
     net = PixelMLP(NetworkSpec(weight_bits="float", act_bits="float"))
     assert not any(isinstance(module, bnn.QuantLinear | bnn.QuantReLU) for module in net.modules())
+
+
+def test_a_small_network_answers_on_one_thread_and_leaves_the_others() -> None:
+    net = PixelMLP(NetworkSpec(height=8, width=8, hidden=(4,), weight_bits=4, act_bits=4))
+    seen, threads = list[int](), torch.get_num_threads()
+    net.head.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    try:
+        torch.set_num_threads(2)
+        predict_logits(net, np.zeros((3, 8, 8), np.uint8))
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(threads)
