@@ -46,8 +46,8 @@ class Fed:
         return np.float64 if self.reads == FLOAT else VALUES[self.reads].dtype
 
     @property
-    def bytes(self) -> int:
-        """Of one input."""
+    def input_bytes(self) -> int:
+        """Size of one input."""
         return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     @property

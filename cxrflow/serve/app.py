@@ -96,10 +96,11 @@ class Server:
                     refusals[index] = refusal
         if not decoded:
             raise refusals[0]
+        batch = np.concatenate([one.inputs for one in decoded.values()]) if pictures else decoded[0].inputs
         if not pictures:
             decoded = dict(enumerate(decoded[0].each()))
-        batch = np.concatenate([one.inputs for one in decoded.values()])
-        answers, seconds = await self._infer(request, served, kind, batch)
+        with self._budget.held(batch.nbytes):
+            answers, seconds = await self._infer(request, served, kind, batch)
         results: list[Answer | Classified | Failure] = [
             _result(served, at, index, outputs, one, seconds / len(batch), unlikeness)
             for (index, one), (outputs, unlikeness) in zip(decoded.items(), answers, strict=True)

@@ -188,7 +188,7 @@ class _Process:
         answer = None
         with self._killed_after(job.seconds) as expired, contextlib.suppress(OSError):
             write_message(self._jobs, vars(job), content)
-            answer = read_message(self._answers, most=job.inputs * job.fed.bytes + PICTURE_BYTES)
+            answer = read_message(self._answers, most=job.inputs * job.fed.input_bytes + PICTURE_BYTES)
         if answer is None:
             raise _death(self._stop(), job, expired=expired.is_set())
         try:
@@ -233,7 +233,7 @@ def _decoded(header: dict[str, Any], data: bytes, job: Job) -> Decoded:
     count = int(header["count"])
     if not 1 <= count <= job.inputs:
         raise ValueError(count)
-    size = count * job.fed.bytes
+    size = count * job.fed.input_bytes
     inputs = np.frombuffer(data[:size], dtype=job.fed.dtype).reshape(count, *job.fed.shape)
     width, height = (None, None) if job.reads else (int(header["width"]), int(header["height"]))
     return Decoded(inputs, width, height, float(header["seconds"]), data[size:])

@@ -1,6 +1,8 @@
 """What the server accepts, and how it refuses the rest."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
@@ -22,10 +24,11 @@ class Limits:
     file_bytes: int = 48 * MEBI  # one upload; 24 megapixels of 16 bits, not compressed
     request_bytes: int = 64 * MEBI  # one request, forms included
     files: int = 16  # of one request
-    inputs: int = 10_000  # of a file, where they are no pictures; fewer where they or their answers are large
-    outputs: int = 100_000  # integers of an answer
+    inputs: int = 2000  # of a file, where they are no pictures; fewer where they or their answers are large
+    outputs: int = 20_000  # integers of an answer, which may wait for its reader
     pixels: int = 24_000_000  # of one image; plain X-ray detectors have up to about 18 million
-    held_bytes: int = field(default_factory=lambda: _of_memory(8, 192 * MEBI))  # all uploads in memory at one time
+    # All uploads in memory at one time, and again what they have become while it waits for its turn on a device.
+    held_bytes: int = field(default_factory=lambda: _of_memory(8, 192 * MEBI))
     patience_s: float = 1.0  # that an image may be decoded before the next one no longer waits for it [s]
     decode_s: float = 20.0  # until it is given up [s]
     decode_bytes: int = field(default_factory=lambda: _of_memory(4, 512 * MEBI))  # that this may take, beside the file
@@ -36,7 +39,7 @@ class Limits:
 
     def inputs_of(self, manifest: Manifest) -> int:
         """Return how many inputs of a network a file may hold, which is no picture."""
-        held = self.decode_bytes // 4 // manifest.fed.bytes  # in the server, too
+        held = self.decode_bytes // 4 // manifest.fed.input_bytes  # by the server, too
         return max(1, min(self.inputs, self.outputs // manifest.outputs, held))
 
 
@@ -71,6 +74,15 @@ class Budget:
         """Return what was taken."""
         with self._lock:
             self._left += size
+
+    @contextlib.contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Take `size` bytes and give them back. Raises Refusal."""
+        self.take(size)
+        try:
+            yield
+        finally:
+            self.give(size)
 
 
 BUG = Refusal(500, "bug", "The server failed at this request. This is a bug of ours; other requests go on.")

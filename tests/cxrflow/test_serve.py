@@ -28,6 +28,7 @@ from PIL import Image
 
 from contract.decision import Choice, Head
 from contract.errors import ConfigError
+from contract.manifest import load_manifest
 from contract.network import Input, IntegerNetwork
 from contract.preprocess import load_pixels
 from contract.quantizer import InputRule
@@ -443,6 +444,28 @@ class TestValues:
         good = File(json.dumps(fed_to("int8").tolist()).encode())
         values.post("/api/predict?run=int8", good, good).assert_refused(413, "too-many-files", "More than one file")
         values.ask("POST", "/api/predict?run=int8&point=x", good.content).assert_refused(404, "unknown-point")
+
+    def test_what_a_small_file_unpacks_to_counts_while_it_waits(
+        self, networks: dict[str, tuple[Path, IntegerNetwork]]
+    ) -> None:
+        zeros = npz(x=np.zeros((90, 40), dtype=np.int8))
+        assert len(zeros) < 1000
+        with serving(networks["int8"][0], limits=Limits(held_bytes=2500)) as served:
+            for _ in range(2):
+                served.ask("POST", "/api/predict", zeros).assert_refused(503, "busy", "Too many uploads")
+                assert served.ask("POST", "/api/predict", npz(x=np.zeros((60, 40), dtype=np.int8))).status == 200
+
+    def test_how_many_inputs_a_file_may_have_follows_from_what_they_take(self, tmp_path: Path) -> None:
+        row = Input(1, 100, 1, "int8")
+        write_integers(tmp_path, row, 4, outputs=30, result_bits=32, head=Head())
+        manifest = load_manifest(tmp_path / "accelerator.json")
+        for limits, most in (
+            (Limits(inputs=10), 10),
+            (Limits(outputs=100), 3),
+            (Limits(decode_bytes=2000), 5),
+            (Limits(decode_bytes=20), 1),
+        ):
+            assert limits.inputs_of(manifest) == most
 
     def test_memory_and_time_are_bounded_as_of_images(self, networks: dict[str, tuple[Path, IntegerNetwork]]) -> None:
         many = b"[" + b"[]," * 600_000 + b"[]]"
