@@ -64,7 +64,7 @@ def lying(shape: str, data: bytes = b"12345678") -> bytes:
 SHAPE = r"it holds an array of the shape \({}\), expected \(N, 1, 2, 2\) or \(N, 4\)\."
 REFUSED: dict[str, tuple[bytes, str]] = {
     "another length": (b"1,2,3\n4,5,6", SHAPE.format("2, 3")),
-    "on its side": (npy(np.zeros((5, 4, 1, 2))), SHAPE.format("5, 4, 1, 2")),
+    "of more sides": (npy(np.zeros((5, 4, 1, 2))), SHAPE.format("5, 4, 1, 2")),
     "none": (npy(np.zeros((0, 4))), SHAPE.format("0, 4")),
     "a number": (npy(np.float64(4)), SHAPE.format("")),
     "no rows": (b"[]", SHAPE.format("0,")),
@@ -123,7 +123,7 @@ def test_what_is_refused(name: str) -> None:
     [
         (BYTES, b"1,2,8,4", r"numbers from 1\.0 to 8\.0, expected whole ones: int4 \(-8 to 7\)"),
         (BYTES, b"1,2,0.5,4", r"numbers from 0\.5 to 4\.0, expected whole ones"),
-        (BYTES, npy(np.array([[200, 0, 0, 0]])), "numbers from 0 to 200"),
+        (BYTES, npy(np.array([[257, 0, 0, 0]])), "numbers from 0 to 257"),  # 1 in its low byte
         (BYTES, npy(np.array([[2**63, 0, 0, 0]], dtype=np.uint64)), "float64 holds exactly"),
         (SIGNS, b"1,-1,0,1", r"numbers from -1\.0 to 1\.0, expected whole ones: bipolar \(-1 or \+1\)"),
     ],
@@ -131,6 +131,11 @@ def test_what_is_refused(name: str) -> None:
 def test_numbers_that_the_integers_do_not_have(fed: Fed, content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read_inputs(content, fed, name="it")
+
+
+def test_an_input_on_its_side() -> None:
+    with pytest.raises(DataError, match=r"the shape \(5, 3, 2\), expected \(N, 2, 3\) or \(N, 6\)"):
+        read_inputs(npy(np.zeros((5, 3, 2))), Fed("float", (2, 3)), name="it")
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
