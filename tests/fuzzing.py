@@ -5,9 +5,10 @@
 
 A target makes inputs from random numbers, mostly whole files that `mutated` damages, and feeds them to one reader. The
 reader may accept an input or refuse it with a CxrflowError. Anything else is a finding: another exception, more than
-SECONDS, a request for more than MEMORY (also where the reader turns that MemoryError into its own error), a feed's
-failed assertion, the death of the process. Inputs run in child processes, which can be ended. The first inputs of each
-kind of finding are kept under build/fuzz/TARGET/, with the traceback; the exit code is 1 where there is any.
+SECONDS of a processor or WAITING on the clock, a request for more than MEMORY (also where the reader turns that
+MemoryError into its own error), a feed's failed assertion, the death of the process. Inputs run in child processes,
+which can be ended. The first inputs of each kind of finding are kept under build/fuzz/TARGET/, with the traceback; the
+exit code is 1 where there is any.
 """
 
 import argparse
@@ -31,7 +32,8 @@ from typing import Any
 
 from contract.errors import CxrflowError
 
-SECONDS = 5.0  # of one processor that an input may take; four times as long on the clock, where others work here too
+SECONDS = 5.0  # of one processor that an input may take
+WAITING = 120.0  # on the clock: whoever computes nothing waits for ever; where others work here, a reader waits, too
 MEMORY = 1 << 30  # bytes that an input may take, beyond what the process has before it
 KEPT = 2  # inputs of each kind of finding
 FOUND = Path("build/fuzz")
@@ -207,7 +209,7 @@ def _listen(child: _Child, step: int, outcome: Outcome) -> tuple[bool, list[tupl
         code = child.process.exitcode
         died = f"died of {signal.Signals(-code).name}" if code < 0 else f"exited with {code}" if code else ""
     else:
-        slow = _used(child.process.pid) - child.used > SECONDS or time.monotonic() - child.begun > 4 * SECONDS
+        slow = _used(child.process.pid) - child.used > SECONDS or time.monotonic() - child.begun > WAITING
         if not slow:
             return False, findings
         child.process.kill()

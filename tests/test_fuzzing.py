@@ -39,6 +39,7 @@ def act(folder: Path) -> None:
 
 def test_every_failure_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzzing, "SECONDS", 0.3)
+    monkeypatch.setattr(fuzzing, "WAITING", 1.2)
     wishes = iter(range(len(ACTS)))
     made = {n: bytes([next(wishes)]) for n in range(len(ACTS))}
     target = fuzzing.Target("acts", lambda rng: {"a/wish": made[rng.randrange(1000)]}, act)
