@@ -191,7 +191,8 @@ def _experiment(source: Source, widths: Widths) -> Experiment:
 
 def sentences(found: Found, asked: Asked) -> list[str]:
     """Say what is proposed, what was measured of it, and where table and figures are."""
-    trained = f"after {asked.epochs} epoch{'s' if asked.epochs > 1 else ''} of retraining" if asked.epochs else "without retraining"
+    epochs = f"{asked.epochs} epoch{'s' if asked.epochs > 1 else ''}"
+    trained = f"after {epochs} of retraining" if asked.epochs else "without retraining"
     said = [
         f"Validation images only, {trained}. {', '.join(map(str, found.files))}",
         f"The first row is the run itself; all others have {_treated(asked)}, and changes and losses count from the "
