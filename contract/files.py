@@ -197,10 +197,19 @@ def read_json(path: Path, *, advice: str) -> Any:
         ArtifactError: it is missing, is no regular file, or is no JSON of a sane size and depth with different names.
     """
     try:
-        value = json.loads(read_text(path, advice=advice), parse_int=_integer, object_pairs_hook=_object)
-        _check_depth(value)
+        return parsed_json(read_text(path, advice=advice))
     except (ValueError, RecursionError) as err:
         raise ArtifactError(f"{path} is not JSON of a stage ({err}). {advice}") from err
+
+
+def parsed_json(text: str) -> Any:
+    """Return what a JSON text holds, of any type.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON of a sane depth with different names.
+    """
+    value = json.loads(text, parse_int=_integer, object_pairs_hook=_object)
+    _check_depth(value)
     return value
 
 

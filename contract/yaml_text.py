@@ -3,6 +3,8 @@
 A text may come from anywhere. Needs ruamel.yaml, so no deploy folder has this module.
 """
 
+import copy
+import functools
 import io
 import re
 from typing import Any
@@ -47,6 +49,11 @@ def parsed(text: str) -> Any:
     """
     if re.search("^%", text, re.MULTILINE):  # one asks for YAML 1.1, where 1:1:1:... is a number that takes hours
         raise YAMLError("directives (%YAML, %TAG) are not allowed here")
+    return copy.deepcopy(_loaded(text))
+
+
+@functools.lru_cache(maxsize=16)  # every stage of a command asks for the same file again, which takes long to parse
+def _loaded(text: str) -> Any:
     return _yaml().load(text)
 
 

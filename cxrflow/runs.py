@@ -7,6 +7,7 @@ a file that somebody changed or removed afterwards is noticed instead of used.
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from contract.errors import ArtifactError, ConfigError, MismatchError
-from contract.files import FULL, LONGEST_TEXT, hash_file, is_inside, read_json, refuses, write_whole
+from contract.files import FULL, LONGEST_TEXT, hash_file, is_inside, parsed_json, read_text, refuses, write_whole
 from cxrflow.stage_table import STAGES, TRAINING, Stage
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -347,10 +348,18 @@ def require_files(folder: Path, command: str) -> Stamp:
 def read_stamp(folder: Path) -> Stamp | None:
     """Return what a finished stage was made from, or None if it is not a finished stage."""
     try:
-        stamp = Stamp(**read_json(folder / STAMP, advice=""))
+        return _stamp(read_text(folder / STAMP, advice=""))
+    except ArtifactError:
+        return None
+
+
+@functools.lru_cache(maxsize=32)  # a command asks for the same few again and again
+def _stamp(text: str) -> Stamp | None:
+    try:
+        stamp = Stamp(**parsed_json(text))
         reads = stamp.inputs.get("reads", {})
         named = isinstance(stamp.key, str) and isinstance(stamp.experiment, dict) and _hashes(stamp.files | reads)
-    except (ArtifactError, TypeError, AttributeError):
+    except (ValueError, RecursionError, TypeError, AttributeError):
         return None
     return stamp if named else None
 

@@ -1,6 +1,7 @@
 """A tiny run, made once, and two ways to call the command line."""
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -16,6 +17,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
+import typer.main
 import yaml
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -163,6 +165,14 @@ def _drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return _DRAWN[content]
 
     monkeypatch.setattr(Plot, "svg", property(svg))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_made_once() -> Iterator[None]:
+    """Let Typer make its commands of our functions once: it would for every call, which takes longer than many do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+        yield
 
 
 _PICTURES = dict[Any, bytes]()

@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from contract.errors import ConfigError
+from contract.yaml_text import parsed
 from cxrflow.experiment import load_experiment, save_experiment
 
 REPOSITORY = Path(__file__).parents[2]
@@ -282,3 +283,10 @@ def test_classes_from_the_command_line_replace_those_of_the_file(tmp_path: Path)
     assert found.data.classes == ("a", "b", "c", "d") and found.network.outputs == 4
     found = load_experiment(tmp_path / "e.yaml", fields=['classes=["normal, benign", b, "c"]'])
     assert found.data.classes == ("normal, benign", "b", "c") and found.network.outputs == 3
+
+
+def test_a_text_that_is_parsed_again_gives_values_of_its_own() -> None:
+    for _ in range(2):
+        fields = parsed("a: {b: [1]}")
+        assert fields == {"a": {"b": [1]}}
+        fields["a"]["b"].append(2)
