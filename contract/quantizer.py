@@ -64,9 +64,10 @@ class InputRule:
     thresholds: tuple[tuple[float, ...], ...]
 
     def __str__(self) -> str:
-        """Return it for people: int3 by 7 thresholds from -0.875 to 0.625."""
-        edges = [edge for row in self.thresholds for edge in row if abs(edge) <= GREATEST]
-        where = f" from {min(edges):.4g} to {max(edges):.4g}" if edges else ""
+        """Return it for people: int3 by 7 thresholds from -0.875 to 0.625, or bipolar by 1 threshold at 0.5."""
+        edges = [edge for row in self.thresholds for edge in row if abs(edge) < GREATEST]
+        ends = list(dict.fromkeys(f"{edge:.4g}" for edge in (min(edges), max(edges)))) if edges else []
+        where = f" {'from' if len(ends) > 1 else 'at'} {' to '.join(ends)}" if ends else ""
         count = len(self.thresholds[0])
         return f"{self.datatype} by {count} threshold{'s' * (count > 1)}{where}"
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from contract.quantizer import InputRule, is_exact
+from contract.quantizer import GREATEST, InputRule, is_exact
 
 RULE = InputRule("float", "uint2", 0, ((0.5, 1.5, 2.5),))
 
@@ -29,3 +29,16 @@ def test_numbers_that_float64_holds_are_floats(dtype: Any) -> None:
 )
 def test_others_are_not(values: Any) -> None:
     assert not is_exact(values) and not RULE.fits(values)
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        (((-0.875, 0.25, 0.625),), "uint2 by 3 thresholds from -0.875 to 0.625"),
+        (((0.0,), (0.5,)), "uint2 by 1 threshold from 0 to 0.5"),
+        (((0.5,),), "uint2 by 1 threshold at 0.5"),
+        (((-GREATEST, 2 * GREATEST),), "uint2 by 2 thresholds"),
+    ],
+)
+def test_a_rule_for_people(thresholds: Any, words: str) -> None:
+    assert str(InputRule("float", "uint2", 0, thresholds)) == words
