@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -28,7 +29,7 @@ from cxrflow.sweep import command, drive, model, page, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
 from cxrflow.sweep.trial import Row, Trial
 from finn_build.records import PricedNode
-from tests.cxrflow.conftest import Place, draw_xrays
+from tests.cxrflow.conftest import Outcome, Place, draw_xrays
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BASE = """\
@@ -64,10 +65,9 @@ def cxrflow(*arguments: str | Path, **options: Any) -> "subprocess.Popen[str]":
     )
 
 
-def finish(process: "subprocess.Popen[str]") -> str:
-    said, _ = process.communicate(timeout=600)
-    assert process.returncode == 0, said
-    return said
+def done(outcome: Outcome) -> str:
+    assert outcome.code == 0, outcome
+    return outcome.out + outcome.err
 
 
 class TestFile:
@@ -425,9 +425,9 @@ def test_a_trial_keeps_from_the_test_images_until_it_is_selected(tmp_path: Path)
 def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     """With a trial that fails, a second sweep beside it, and test images for what is selected."""
     grid = {**GRID, "network.act_bits": [[2]], "build.target_fps": [100_000, 1_000_000_000]}
-    arguments = ("sweep", written(tmp_path, grid=grid), "--runs", tmp_path / "runs", "--workers")
+    arguments = ("sweep", written(tmp_path, grid=grid), "--runs", tmp_path / "runs", "--workers", "1")
     folder = tmp_path / "runs" / "tiny-sweep"
-    process = cxrflow(*arguments, "2")
+    process = cxrflow(*arguments)
     try:
         _until(lambda: any(row["status"] == "finished" for row in table.rows(folder)), process)
         with pytest.raises(ConfigError, match="another cxrflow is working"):
@@ -437,7 +437,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(tmp_path: Path) -> None:
         process.communicate()
     before = {row["run"]: (folder / row["run"] / "trial.json").stat().st_mtime_ns for row in table.rows(folder)
               if row["status"] == "finished"}  # fmt: skip
-    said = finish(cxrflow(*arguments, "1"))  # starting a worker takes longer than what is left
+    said = done(Place(tmp_path)(*arguments))
     assert "The front" in said and "not a medical device" in said and "Traceback" not in said
     found = table.rows(folder)
     assert sorted(row["status"] for row in found) == ["failed", "failed", "finished", "finished"]
@@ -496,10 +496,14 @@ def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGTERM)  # Ray takes it, for good
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     try:
-        process = cxrflow("sweep", file, "--runs", tmp_path / "runs", "--address", cluster.address)
-        _until(lambda: len(table.rows(folder)) > 0, process)
-        cluster.add_node(num_cpus=1)
-        assert "The front" in finish(process)
+        with ThreadPoolExecutor(1) as pool:
+            swept = pool.submit(
+                Place(tmp_path), "sweep", file, "--runs", tmp_path / "runs", "--address", cluster.address
+            )
+            while not table.rows(folder) and not swept.done():
+                time.sleep(0.1)
+            cluster.add_node(num_cpus=1)
+            assert "The front" in done(swept.result())
     finally:
         cluster.shutdown()
         signal.signal(signal.SIGTERM, handler)
