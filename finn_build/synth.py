@@ -313,6 +313,7 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
         (
             f"read_slang --ignore-assertions --allow-use-before-declare {boxes} {tops} {' '.join(sources)}",
             *(["read_verilog batch.v", "setattr -mod -set keep_hierarchy 1 *_top"] if top == "batch" else []),
+            "read_verilog -lib -nooverwrite black_boxes.v",
             *target.synthesis(top),
             "tee -q -o stat.json stat -json",
             *(
@@ -327,7 +328,7 @@ def _script(units: Sequence[Unit], sources: Sequence[str], family: Family, netli
 
 
 def _black_boxes(family: DeviceFamily) -> str:
-    """Return ports and parameters of the cells that the sources name, from Yosys' own library."""
+    """Return ports and parameters of the family's black boxes, from Yosys' own library."""
     lines: list[str] = []
     for name, file in family.black_boxes.items():
         text = (family.library / file).read_text(encoding="utf-8")

@@ -20,7 +20,8 @@ class DeviceFamily:
     dsp_version: ClassVar[int]  # finn-rtllib's number of the DSP cell
     # Cells of a mapped netlist, and what each counts as: fields of synth.Usage.
     cells: ClassVar[Mapping[str, Mapping[str, int]]]
-    # Cells that finn-rtllib instantiates by name, and the file of Yosys' library that declares each.
+    # Cells that finn-rtllib instantiates by name, and others that `synthesis` maps to and does not declare: the file of
+    # Yosys' library that does.
     black_boxes: ClassVar[Mapping[str, str]]
     rams: ClassVar[Mapping[str, int]]  # block RAM cells, and the bits of one data port
 

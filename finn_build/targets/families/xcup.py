@@ -18,6 +18,7 @@ class UltraScalePlus(Xilinx):
         "DSP48E2": {"dsp": 1},
     }  # fmt: skip
     rams: ClassVar = {"RAMB18E2": 16, "RAMB36E2": 32}
+    black_boxes: ClassVar = Xilinx.black_boxes | {"RAMB18E2": "cells_xtra.v", "RAMB36E2": "cells_xtra.v"}
     # Keep memories of more than 256 words that may be anything out of LUTs: Yosys' table says that one LUT memory holds
     # 2**16 words, where it means 2**9, and then finds no cell for it.
     memories = (

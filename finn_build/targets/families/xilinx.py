@@ -61,7 +61,10 @@ class Xilinx(DeviceFamily):
         """Return Yosys' commands that map the module `top`, which is read, to the cells."""
         flow = f"synth_xilinx -family {self.name} -flatten -noiopad -noclkbuf -top {top}"
         return (
-            f"{flow} -run :map_memory",
+            # synth_xilinx reads hundreds of cells more, of all families, and looks at them in every pass.
+            "read_verilog -lib +/xilinx/cells_sim.v",
+            f"hierarchy -check -top {top}",
+            f"{flow} -run prepare:map_memory",
             # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
             f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={bits("distributed")} %i',
             *self.memories,
