@@ -42,11 +42,12 @@ class Built:
 
 
 def built(folder: Path, weight_bits: int, act_bits: int, board: str, unit: str = "dsp", *, deep: bool = False) -> Built:
-    """Build a small network; its layers of 2 bits and more of DSPs, or of LUTs.
+    """Build a small network; its layers of 2 bits and more of DSPs, or of LUTs. Those of 1 bit have one in the middle.
 
     A deep one is as a user would fold it by hand: few PE and SIMD, so deep memories, and no word about where those go.
     """
-    export_random(folder / "export", small_spec(weight_bits, act_bits, (6, 4)), count=8)
+    hidden = (6, 4) if weight_bits == 1 else (6,)
+    export_random(folder / "export", small_spec(weight_bits, act_bits, hidden), count=8)
     build(folder / "export", folder / "search", BuildConfig(board=board, target_fps=500_000), lambda _: None)
     folding = json.loads((folder / "search" / "folding.json").read_text(encoding="utf-8"))
     for name, values in folding.items():
