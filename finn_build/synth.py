@@ -41,6 +41,18 @@ FLOW = 5  # part of every cache key: raise it when the flow or the counting chan
 _PROGRAM = """\
 import sys
 from pyosys import libyosys
+
+class Where(libyosys.Pass):
+    def __init__(self):
+        super().__init__("where", "run a command where something is selected")
+
+    def execute(self, args, design):
+        _, selection, *command = args
+        libyosys.run_pass(f"tee -q -o selected.txt select -count {selection}")
+        if not open("selected.txt").read().startswith("0 "):
+            libyosys.run_pass(" ".join(command))
+
+where = Where()
 libyosys.run_pass("script " + sys.argv[1])
 """
 

@@ -40,7 +40,10 @@ class DeviceFamily:
         raise NotImplementedError
 
     def synthesis(self, top: str) -> tuple[str, ...]:
-        """Return Yosys' commands that map the module `top`, which is read, to the cells."""
+        """Return Yosys' commands that map the module `top`, which is read, to the cells.
+
+        `where SELECTION COMMAND` is ours: the command, for designs in which something is selected.
+        """
         raise NotImplementedError
 
 

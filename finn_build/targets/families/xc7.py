@@ -17,6 +17,10 @@ class SevenSeries(Xilinx):
         "CARRY4": {"carry": 1}, "RAMB36E1": {"bram36": 1}, "RAMB18E1": {"bram18": 1}, "DSP48E1": {"dsp": 1},
     }  # fmt: skip
     rams: ClassVar = {"RAMB18E1": 16, "RAMB36E1": 32}
+    memory_options = (
+        "-lib +/xilinx/lutrams_xc5v.txt -D HAS_SIZE_36 -D HAS_CASCADE -D HAS_CONFLICT_BUG -D HAS_MIXWIDTH_SDP"
+    )
+    memory_maps: ClassVar = {"$__XILINX_BLOCKRAM_*": "brams_xc6v_map.v"}
 
 
 FAMILY = SevenSeries()

@@ -19,6 +19,10 @@ class UltraScalePlus(Xilinx):
     }  # fmt: skip
     rams: ClassVar = {"RAMB18E2": 16, "RAMB36E2": 32}
     black_boxes: ClassVar = Xilinx.black_boxes | {"RAMB18E2": "cells_xtra.v", "RAMB36E2": "cells_xtra.v"}
+    memory_options = (
+        "-lib +/xilinx/lutrams_xcu.txt -lib +/xilinx/urams.txt -D HAS_SIZE_36 -D HAS_MIXWIDTH_SDP -D HAS_ADDRCE"
+    )
+    memory_maps: ClassVar = {"$__XILINX_BLOCKRAM_*": "brams_xcu_map.v", "$__XILINX_URAM_*": "urams_map.v"}
     # Keep memories of more than 256 words that may be anything out of LUTs: Yosys' table says that one LUT memory holds
     # 2**16 words, where it means 2**9, and then finds no cell for it.
     memories = (

@@ -3,6 +3,7 @@
 Sources: UG474, UG574 (LUTs and memories in them), UG473, UG573 (block RAM).
 """
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +47,9 @@ class Xilinx(DeviceFamily):
     # finn-rtllib names all of them, whichever it takes.
     black_boxes: ClassVar = {"DSP48E1": "cells_sim.v", "DSP48E2": "cells_xtra.v", "LUT6_2": "cells_sim.v"}
     memories: ClassVar[tuple[str, ...]] = ()  # commands about memories before they are mapped
+    # synth_xilinx' own memory_libmap and the mappings behind it, but that of LUTs, by the cells that each is for.
+    memory_options: ClassVar[str]
+    memory_maps: ClassVar[Mapping[str, str]]
 
     @property
     def library(self) -> Path:
@@ -68,7 +72,11 @@ class Xilinx(DeviceFamily):
             # A ROM in LUTs is logic to Yosys, whose memory mapping knows distributed RAM only. slang gives bits.
             f'setattr -set ram_style "logic" t:$mem_v2 r:WR_PORTS=0 %i a:ram_style={bits("distributed")} %i',
             *self.memories,
-            f"{flow} -run map_memory:map_luts",
+            f"memory_libmap -logic-cost-rom 0.015625 -no-auto-huge -lib +/xilinx/brams_xc4v.txt {self.memory_options}",
+            "techmap -map +/xilinx/lutrams_xc5v_map.v",
+            # It takes a second to read one of them.
+            *(f"where t:{cells} techmap -map +/xilinx/{file}" for cells, file in self.memory_maps.items()),
+            f"{flow} -run map_ffram:map_luts",
             *_MAP_LUTS,
             f"{flow} -run finalize:",
         )
