@@ -24,8 +24,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from unittest import mock
 
 import numpy as np
@@ -253,12 +254,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return _report(seed, indices, given)
 
 
+def _end_with_parent() -> None:
+    """Let this process, and so the compilers that it runs, end when the one is killed that started it."""
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
+
+
 def _report(seed: int, indices: Sequence[int], given: argparse.Namespace) -> int:
     start, failed = time.monotonic(), 0
     again = f"python -m benchmarks.random_networks --seed {seed}" + (
         f" --without {given.without}" if given.without else ""
     )
-    with ProcessPoolExecutor(min(given.jobs, len(indices)), mp_context=get_context("spawn")) as pool:
+    spawn, jobs = get_context("spawn"), min(given.jobs, len(indices))
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=_end_with_parent) as pool:
         tasks = [pool.submit(run, seed, index, given.without, given.keep) for index in indices]
         for done, task in enumerate(as_completed(tasks), start=1):
             index, about, wrong = task.result()

@@ -1055,7 +1055,7 @@ def _heed_signals() -> list[int]:
 
 
 def _say_interrupted() -> None:
-    Console().error("interrupted; finished stages are kept. Run the same command again to go on.")
+    Console().error("interrupted; what was finished is kept. Run the same command again to go on.")
 
 
 def _stop(err: CxrflowError) -> NoReturn:

@@ -17,6 +17,7 @@ from datasets.labels import (
     LabelRules,
     Verdict,
     decided,
+    denies,
     doubts_another,
     plain,
     says_class,
@@ -148,6 +149,9 @@ class NamedClasses:
             if other is not None:
                 both = f"{self.names[min(labels)]} and {other[:40]!r}"
                 return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
+        if denied := next(((one, two) for one in written for two in written if denies(one, two)), None):
+            both = " and ".join(repr(one[:40]) for one in denied)
+            return Reading(None, "conflict", place, f"{place} has the labels {both}, expected one class per image")
         if labels and healthy and not means_healthy(self.names[min(labels)]):
             said = f"{place} has the label {self.names[min(labels)]} and says yes to {healthy!r}"
             return Reading(None, "conflict", place, f"{said}, expected one class per image")

@@ -541,7 +541,8 @@ def _lut(header: Any, tag: str, kind: str, *, signed: bool) -> _Lut | None:
     signed = signed or item.get_item("LUTDescriptor").VR == "SS"
     count = count or 1 << 16
     data = _value(item, "LUTData", most=_MAX_SEQUENCE)
-    wide = len(data) >= 2 * count  # 16 bits per entry, unless there is room for 8 only
+    # 16 bits per entry; entries of 8 bits may be bytes, and then there are no more than these, made even.
+    wide = bits > 8 or len(data) > count + count % 2
     held = min(count, len(data) // (1 + wide))
     entries = tuple(np.frombuffer(data, dtype=f"{order}u{1 + wide}", count=held).tolist())
     if held < count or not 8 <= bits <= 16 or (order == ">" and not wide):

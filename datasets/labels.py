@@ -232,6 +232,18 @@ def doubts_another(name: str, finding: str) -> bool:
     return bool(there and wanted) and not same
 
 
+def denies(one: str, other: str) -> bool:
+    """Return whether a label says that another one is not so: "no finding" beside "effusion", not "no pneumonia"."""
+    return _denies(plain(one), plain(other))
+
+
+@lru_cache(maxsize=10_000)
+def _denies(known: str, other: str) -> bool:
+    if known in _TRUTH or other in _TRUTH or (_sense(known), _sense(other)) != (Verdict.NEGATIVE, Verdict.POSITIVE):
+        return False
+    return not doubts_another(known, other)
+
+
 def _means_finding(word: str) -> bool:
     return any(_same_word(word, known) for known in _FINDINGS)
 
@@ -434,7 +446,9 @@ class Classes:
             )
         senses = [_sense(name) for name in found]
         # One word that is known says nothing about the other: beside a 1 may be a word for "not read yet".
-        if None not in senses and len(set(senses)) == len(found):
+        # Without another finding than the positive one, such as "no effusion", a chest may have a pneumonia.
+        certain = None not in senses and len(set(senses)) == len(found)
+        if certain and not (len(found) == 2 and any(doubts_another(one, other) for one, other in (found, found[::-1]))):
             return _ordered(found[0], found, positive=senses[0] == Verdict.POSITIVE)
         others = self._choices() - {"drop"}
         # What blanks and doubt count as does not say what a word means that is not known: it may be "absent". Where
@@ -468,6 +482,8 @@ class Classes:
                 return Verdict.OTHER
             return Verdict.CONFLICT if classes else Verdict.UNCERTAIN
         if ill and self.negative in classes:  # healthy, and something else
+            return Verdict.CONFLICT
+        if any(_denies(one, other) for one in classes for other in classes):
             return Verdict.CONFLICT
         if self.positive in classes:
             return Verdict.CONFLICT if self.negative in classes else Verdict.POSITIVE

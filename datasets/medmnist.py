@@ -268,8 +268,10 @@ def _why(kind: str, shape: tuple[int, ...], *, colour: bool) -> str:
         return "the images are volumes, so give one of MedMNIST's 2-D sets"
     if kind == "images" and len(shape) == 3 and colour:
         return "the images are gray already, so leave 'data.colour' out"
-    if kind == "labels" and len(shape) == 2:
+    if kind == "labels" and not _is_column(shape) and len(shape) == 2:
         return "an image has several labels at once, and a network here gives one class, so give another set"
+    if kind == "labels" and _is_column(shape):
+        return "write the labels as whole numbers, without an image that has none"
     return "fetch the original file"
 
 

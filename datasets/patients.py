@@ -157,11 +157,13 @@ def _said(known: Sequence[bool], keys: NDArray[np.int64]) -> tuple[str, ...]:
     if unknown:
         who = "No patient is known: every image" if unknown == n else f"{unknown} of {n} images have no patient: each"
         notes.append(f"{who} counts as a patient of its own, and two of one patient may be on both sides of a split.")
-    largest = int(np.bincount(keys[np.array(known, dtype=np.bool_)], minlength=1).max())
-    if largest >= max(MANY, SUSPICIOUS * n):
+    counts = np.bincount(keys[np.array(known, dtype=np.bool_)], minlength=1)
+    large = sorted(counts[counts >= max(MANY, SUSPICIOUS * n)].tolist(), reverse=True)
+    if large:
+        who = "One patient has" if len(large) == 1 else f"{len(large)} patients have"
         notes.append(
-            f"One patient has {largest} of {n} images ({largest / n:.0%}): if that is no person but an anonymiser's "
-            "id, give a table whose column 'patient' has the right ids."
+            f"{who} {' and '.join(map(str, large))} of {n} images ({sum(large) / n:.0%}): if that is no person but an "
+            "anonymiser's id, give a table whose column 'patient' has the right ids."
         )
     return tuple(notes)
 

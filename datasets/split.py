@@ -39,8 +39,9 @@ def validation_mask(
     for label, class_name in enumerate(class_names):
         found = len(np.unique(patients[labels == label]))
         if found < folds:
+            source = "1 patient" if found == 1 else f"{found} patients"
             raise DataError(
-                f"the {whose}images of class {class_name} come from {found} patients, but {share} needs at least "
+                f"the {whose}images of class {class_name} come from {source}, but {share} needs at least "
                 f"{folds}; add images{'' if for_test else ' or raise val_fraction'}."
             )
     mask = np.zeros(len(labels), dtype=np.bool_)

@@ -575,9 +575,10 @@ def _found(rows: Sequence[_Row], classes: Classes, rules: LabelRules) -> Found:
     for row in rows:
         by_rater.setdefault(row.rater, []).append(row)
     verdict = agreed(_opinion(of_one, classes) for of_one in by_rater.values())
-    text = rows[0].label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
+    first = next((row for row in rows if classes.verdict(_names(row.label)) == verdict), rows[0])
+    text = first.label if verdict != Verdict.CONFLICT else _contradiction(rows, classes)
     doubt = next((row.doubt for row in rows if row.doubt), "") if verdict == Verdict.UNCERTAIN else ""
-    return Found(verdict, f"line {rows[0].said}", text, doubt)
+    return Found(verdict, f"line {first.said}", text, doubt)
 
 
 def _opinion(rows: Sequence[_Row], classes: Classes) -> Verdict:
@@ -613,6 +614,9 @@ def _reading(rows: Sequence[_Row], classes: NamedClasses, rules: LabelRules) -> 
     ]
     name = rows[0].path if len(rows[0].path) <= 80 else f"{rows[0].path[:80]}..."
     reading = classes.agreed(said, place=repr(name))
+    if reading.why == "uncertain":
+        alone = (read(row, _names(row.label), "") for row in rows)
+        reading = next((one for one in alone if one.why == "uncertain"), reading)
     if reading.label is not None and (other := next((row.other for row in rows if row.other), "")):
         return replace(reading, label=None, why="conflict", text=other)
     if reading.why in ("", "blank") and (doubt := next((row.doubt for row in rows if row.doubt), "")):

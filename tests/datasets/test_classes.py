@@ -273,6 +273,8 @@ class TestMedMnist:
         path = self.set_of(tmp_path, "chestmnist", 2, train_labels=np.zeros((20, 14), dtype=np.uint8))
         refused(path, "an image has several labels at once", classes=("0", "1"))
         refused(path, "an image has several labels at once")
+        path = self.set_of(tmp_path, "octmnist", 4, train_labels=np.zeros((20, 1), dtype=np.float32))
+        refused(path, "write the labels as whole numbers", classes=("0", "1"))
         path = self.set_of(tmp_path, "octmnist", 4, test_labels=np.full((8, 1), 1000, dtype=np.int64))
         refused(path, "test_labels holds 1000 to 1000, expected 0 to 999", classes=("0", "1"))
 

@@ -631,7 +631,10 @@ class TestBounds:
 
         assert gray(with_lut([0, 0, 16], bytes(2 << 16))).max() == 0  # 0 entries stand for 65536
         for descriptor, data, message in (
-            ([0, 0, 16], bytes(1000), "LUT with 1000 of 65536 entries of 16 bits"),
+            ([0, 0, 16], bytes(1000), "LUT with 500 of 65536 entries of 16 bits"),
+            ([0, 0, 16], bytes((2 << 16) - 2), "LUT with 65535 of 65536 entries of 16 bits"),
+            ([4096, 0, 12], bytes(4096), "LUT with 2048 of 4096 entries of 12 bits"),
+            ([256, 0, 8], bytes(510), "LUT with 255 of 256 entries of 8 bits"),
             ([256, 0, 30], bytes(512), "LUT with 256 of 256 entries of 30 bits"),
             ([256, 0, 16], bytes(3 << 20), "LUTs of 31.* bytes, expected one of at most 65536 entries"),
         ):

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from contract.errors import DataError
+from datasets.classes import NamedClasses
 from datasets.labels import Classes, Found, LabelRules, Verdict, agreed, plain, says_healthy, settle
 from tests.datasets.made import everything, image, load, medmnist, png, refused, table, write, write_zip
 
@@ -300,6 +301,38 @@ def test_two_spellings_of_one_class_are_no_two(names: tuple[str, str]) -> None:
 def test_the_rest_may_deny_the_positive_class(positive: str, name: str) -> None:
     classes = Classes(dict.fromkeys((positive, name, "x"), ""), LabelRules(positive=positive, negative="*"), where="x")
     assert classes.verdict([name]) == Verdict.NEGATIVE
+
+
+@pytest.mark.parametrize(
+    ("cell", "wanted"),
+    [("No Finding|Pneumonia", Verdict.CONFLICT), ("Pneumonia|normal", Verdict.CONFLICT),
+     ("Pneumonia", Verdict.POSITIVE),
+     ("No Finding|Effusion", Verdict.CONFLICT), ("no pneumonia|Pneumonia", Verdict.CONFLICT), ("a", Verdict.NEGATIVE),
+     ("No Effusion|Pneumonia", Verdict.POSITIVE), ("no pneumonia|Effusion", Verdict.NEGATIVE),
+     ("No Finding|normal", Verdict.NEGATIVE), ("No Finding|pacemaker", Verdict.NEGATIVE)],
+)  # fmt: skip
+def test_a_cell_that_denies_what_it_names_is_a_conflict(cell: str, wanted: Verdict) -> None:
+    """The kind of fault: with 'data.negative: "*"' a healthy chest is no class of its own, and was a pneumonia."""
+    parts = cell.split("|")
+    classes = Classes(
+        dict.fromkeys(("Pneumonia", "x", *parts), ""), LabelRules(positive="Pneumonia", negative="*"), where="x"
+    )
+    assert classes.verdict(parts) == wanted
+    ill = NamedClasses(("Pneumonia", "Effusion"))
+    assert (ill.read(parts, file="x.png", place="line 2").why == "conflict") == (wanted == Verdict.CONFLICT)
+
+
+def test_the_absence_of_another_finding_is_no_class() -> None:
+    for other in ("no effusion", "no pneumothorax"):
+        with pytest.raises(DataError, match="nothing tells which of"):
+            Classes({"pneumonia": "line 1", other: "line 2"}, LabelRules(), where="x")
+
+
+def test_the_line_that_is_uncertain_is_the_one_that_is_named(images: Path) -> None:
+    rows = [(f"images/{i}.png", ("normal", "pneumonia")[i % 2]) for i in range(1, 30)]
+    path = table(images / "x.csv", [*rows, ("images/0.png", ""), ("images/0.png", "pneumonia?")], "path,label")
+    refused(path, "line 32 has the uncertain label 'pneumonia?'", blank="drop")
+    refused(path, "line 32 has the uncertain label 'pneumonia?'", blank="drop", classes=("normal", "pneumonia"))
 
 
 @pytest.mark.parametrize("second", ["images/../images/0.png", "./images/0.png", "images/link.png", "images/hard.png"])
