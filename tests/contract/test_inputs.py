@@ -144,5 +144,5 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
             read_inputs(path, FLOATS, name=str(path))
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(65 << 20)
-    with pytest.raises(DataError, match="a text of more than 64 MiB"):
+    with pytest.raises(DataError, match="a text of more than 24 MiB"):
         read_inputs(tmp_path / "large.csv", FLOATS, name="it")
