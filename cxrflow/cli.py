@@ -24,7 +24,7 @@ from contract.manifest import DISCLAIMER
 from contract.table import print_anything, shown
 from cxrflow.console import Console, duration
 from cxrflow.formats import HELP, Figures, require, text_of
-from cxrflow.runs import locked, make_folder, parts_of, unusable, writing
+from cxrflow.runs import expect_imports, locked, make_folder, parts_of, unusable, writing
 from cxrflow.stage_table import INTEGERS, STAGES
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _run(
     clock_mhz: float | None = None,
 ) -> "Run":
     """Load the experiment. The import takes most of a second, so only commands that need it do it."""
+    expect_imports()
     from cxrflow.experiment import load_experiment
     from cxrflow.stages import Run
 

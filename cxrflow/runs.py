@@ -5,9 +5,11 @@ what the stage was made from and the hash of every file in it: a stage made from
 a file that somebody changed or removed afterwards is noticed instead of used.
 """
 
+import atexit
 import contextlib
 import errno
 import functools
+import gc
 import hashlib
 import json
 import os
@@ -33,6 +35,13 @@ PLACES = ("evaluation/*", *(row.folder.replace("BOARD", "*") for row in STAGES.v
 NESTED = ("sim", "synth", "gates", "ip", "vivado", "synth_vivado", "bitstream")  # within a build of an earlier version
 FILES = ("experiment.yaml", "trial.json", "interrupted.pt")  # of a run, beside its stages
 MISMATCH = "mismatch.txt"  # what a stage said that was stopped because its integers differ
+
+
+@functools.cache
+def expect_imports() -> None:
+    """Look for garbage more rarely, and not at the end: half a million objects of PyTorch and FINN are none."""
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
 
 
 @dataclass(frozen=True)

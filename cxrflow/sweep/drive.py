@@ -34,6 +34,7 @@ from ray.tune.search.optuna import OptunaSearch
 from contract.errors import ConfigError, CxrflowError
 from cxrflow.console import Console, ProgressFunction
 from cxrflow.experiment import Experiment
+from cxrflow.runs import expect_imports
 from cxrflow.sweep.spec import Point, Search, Sweep
 from cxrflow.sweep.table import rows
 from cxrflow.sweep.trial import Trial
@@ -210,6 +211,7 @@ def _proposal(search: Search, values: dict[str, Any]) -> dict[str, Any] | None:
 
 def _work(config: dict[str, Any], trial: Callable[[dict[str, Any]], Trial]) -> None:
     """Run one trial in a worker's process."""
+    expect_imports()
 
     def on_epoch(row: dict[str, float]) -> None:
         tune.report({"epoch": int(row["epoch"]) + 1, "monitor": row["monitor"]})
