@@ -103,16 +103,23 @@ class Place:
         return Outcome(code or 0, out.getvalue(), err.getvalue())
 
     def start(
-        self, *args: str, env: Mapping[str, str] | None = None, simulates: bool = False, **options: Any
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        simulates: bool = False,
+        draws: bool = True,
+        **options: Any,
     ) -> "subprocess.Popen[str]":
         """Start the real thing in its own process, for what happens to processes.
 
-        With `simulates`, it finds Verilator's code compiled.
+        With `simulates`, it finds Verilator's code compiled; without `draws`, its pictures are composed and not drawn.
         """
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), **(env or {})}
         program = ["-m", "cxrflow.cli"]
-        if simulates:
-            program = ["-c", f"{compiled.for_simulators_of_a_process()}from cxrflow.cli import main\nmain()\n"]
+        before = compiled.for_simulators_of_a_process() if simulates else ""
+        before += "" if draws else "from matplotlib.figure import Figure\nFigure.savefig = lambda *_, **__: None\n"
+        if before:
+            program = ["-c", f"{before}from cxrflow.cli import main\nmain()\n"]
         command = [sys.executable, *program, *args]
         pipe = subprocess.PIPE
         return subprocess.Popen(
