@@ -27,7 +27,8 @@ def validation_mask(
         labels: (N,) positions in `class_names`.
         patients: (N,) group numbers; a group is never divided.
         val_fraction: wanted share of validation images, up to 0.5; met as closely as whole patients allow.
-        seed: chooses the folds; of these the first with the truest class counts is taken.
+        seed: chooses the folds; of these the first with the truest class counts is taken. Unless it is near enough,
+            patients are moved. With one image per patient, every class ends at its share, rounded.
         for_test: the images are for testing, and neither number is the user's: messages do not ask to change them.
         class_names: of every label.
     """
@@ -46,14 +47,16 @@ def validation_mask(
             )
     mask = np.zeros(len(labels), dtype=np.bool_)
     mask[_best_fold(labels, patients, folds, seed, len(class_names))] = True
+    if not _near_enough(mask, labels, patients, folds):
+        mask = _nearer(mask, labels, patients, folds, seed)
     other = "test" if for_test else "validation"
-    advice = "; add patients" if for_test else f" with {share} and seed {seed}; add patients or change one of the two"
+    advice = "" if for_test else f", or change {share} or seed {seed}, which chose them"
     for label, class_name in enumerate(class_names):
         in_val = int((mask & (labels == label)).sum())
-        if in_val in (0, int((labels == label).sum())):  # possible when one patient has most images of a class
+        if in_val in (0, int((labels == label).sum())):  # possible where patients have images of several classes
             raise DataError(
-                f"the images of class {class_name} cannot be divided between training and {other} patient by patient"
-                f"{advice}."
+                f"whole patients leave no image of class {class_name} for {other if in_val == 0 else 'training'}; "
+                f"add patients{advice}."
             )
     return mask
 
@@ -63,7 +66,8 @@ def _best_fold(
 ) -> NDArray[Any]:
     """Return the positions of the validation images.
 
-    With few patients, single folds can lack a class, so the fold counts: its images per class, against an equal share.
+    The folds are rough: scikit-learn (1.7) shuffles what it knows of the patients, but not the patients. So the fold
+    counts: its images per class, against an equal share.
     """
     share = np.bincount(labels, minlength=classes) / folds
     splitter = StratifiedGroupKFold(n_splits=folds, shuffle=True, random_state=seed)
@@ -73,3 +77,44 @@ def _best_fold(
     return min(
         candidates, key=lambda val: float(np.abs(np.bincount(labels[val], minlength=len(share)) / share - 1).max())
     )
+
+
+def _near_enough(mask: NDArray[np.bool_], labels: NDArray[np.int64], patients: NDArray[np.int64], folds: int) -> bool:
+    """Return whether every class is within half an image of its share.
+
+    Where patients have several images, an eighth of the share is near enough: the splits that published figures are
+    of stay what they are.
+    """
+    images = np.bincount(labels)
+    off = np.abs(folds * np.bincount(labels[mask], minlength=len(images)) - images)  # [1 / folds images]
+    several = len(np.unique(patients)) < len(patients)
+    return bool(np.all((2 * off <= folds) | (several & (8 * off <= images))))
+
+
+def _nearer(
+    mask: NDArray[np.bool_], labels: NDArray[np.int64], patients: NDArray[np.int64], folds: int, seed: int
+) -> NDArray[np.bool_]:
+    """Return the mask after moving whole patients, in an order by the seed, until no move brings the classes nearer.
+
+    Near is the sum over classes of (images / share - 1)^2, about, in integers: each step makes it smaller, so it ends.
+    """
+    images = np.bincount(labels)
+    off = (folds * np.bincount(labels[mask], minlength=len(images)) - images).tolist()  # [1 / folds images]
+    weight = [(int(images.max()) // count) ** 2 for count in images.tolist()]
+    _, first, patient_of = np.unique(patients, return_index=True, return_inverse=True)
+    pairs, counts = np.unique(patient_of * len(images) + labels, return_counts=True)
+    has: list[list[tuple[int, int]]] = [[] for _ in first]
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        has[pair // len(images)].append((pair % len(images), folds * count))
+    sign = np.where(mask[first], -1, 1).tolist()
+    order = np.random.default_rng(seed).permutation(len(has)).tolist()
+    moved = True
+    while moved:
+        moved = False
+        for patient in order:
+            step = sign[patient]
+            if sum(weight[k] * n * (2 * step * off[k] + n) for k, n in has[patient]) < 0:
+                for k, n in has[patient]:
+                    off[k] += step * n
+                sign[patient], moved = -step, True
+    return np.asarray(np.array(sign)[patient_of] < 0)

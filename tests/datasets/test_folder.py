@@ -159,10 +159,10 @@ class TestSplits:
             shutil.rmtree(source / name)
         source = Path(shutil.make_archive(str(source), "zip", source.parent, source.name)) if zipped else source
         data, other = load(source), load(source, seed=9, val_fraction=0.4)
-        assert len(data.test) == 5 and data.test.names == other.test.names and set(data.test.labels.tolist()) == {0, 1}
+        assert len(data.test) == 4 and data.test.names == other.test.names and set(data.test.labels.tolist()) == {0, 1}
         assert not val or {name.split("/")[0] for name in data.val.names} == {"val"}
         assert len(data.train) + len(data.val) + len(data.test) == (36 if val else 24)
-        assert "The source has no test split: 5 images" in " ".join(data.report.notes)
+        assert "The source has no test split: 4 images" in " ".join(data.report.notes)
 
     def test_two_folders_for_one_split(self, tmp_path: Path) -> None:
         source = self.source(tmp_path / "x", "val")

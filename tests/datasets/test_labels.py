@@ -236,7 +236,7 @@ def test_a_split_without_a_label_is_not_said_to_be_missing(images: Path, split: 
     what = {"val": "All validation images of the source were left out, for their labels: others were drawn.",
             "test": "All test images of the source were left out, for their labels: "}[split]  # fmt: skip
     assert what in said and "has no test split" not in said
-    assert len(data.test) == (8 if split == "val" else 5) and len(data.val) >= 6
+    assert len(data.test) == (8 if split == "val" else 4) and len(data.val) >= 6
 
 
 def test_several_classes_of_which_two_count(images: Path) -> None:
