@@ -335,11 +335,13 @@ def evaluate(
     """Measure a trained run on any X-rays: intervals over patients, operating points, calibration."""
     from contract.record import read_record
     from cxrflow import summary
+    from cxrflow.experiment import require_classes
     from cxrflow.stages import referred_run
     from qnn.records import ClassEvaluation, Evaluation
 
     folder = referred_run(run, runs)
     file = folder / "experiment.yaml"
+    require_classes(file, fields or ())
     with _run(file, data, folder.parent, strict, folder.name, fields=fields).locked() as trained:
         out = trained.evaluate(everything=every, with_shifts=shifts)
         file, several = out / "evaluation.json", trained.experiment.network.outputs > 1

@@ -26,6 +26,7 @@ from contract.errors import ConfigError
 from contract.fields import Fields
 from contract.files import bounded_text, write_whole
 from contract.quantizer import MAX_SCALE, MIN_SCALE
+from contract.table import join_names
 from contract.values import VALUES
 from contract.yaml_text import parsed, written
 from cxrflow.overrides import apply, overrides
@@ -221,6 +222,21 @@ class Experiment(Fields):
             )
         return raw
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_class_as_listed(cls, raw: Any) -> Any:
+        """Spell 'train.one_class' as 'data.classes' does: names are read without regard to case."""
+        data, train = (raw.get(name) for name in ("data", "train")) if isinstance(raw, dict) else (None, None)
+        if not isinstance(data, dict) or not isinstance(train, dict) or not isinstance(train.get("one_class"), str):
+            return raw
+        from datasets.labels import plain  # here, so that `cxrflow --help` stays quick
+
+        names = _listed_names(data.get("classes"))
+        one = plain(train["one_class"])
+        listed = [name for name in names if isinstance(name, str)] if isinstance(names, list | tuple) else []
+        same = next((name.strip() for name in listed if plain(name) == one), train["one_class"])
+        return {**raw, "train": {**train, "one_class": same}}
+
     @model_validator(mode="after")
     def _training_knows_the_classes(self) -> Self:
         from datasets.xray import CLASS_NAMES  # here, so that `cxrflow --help` stays quick
@@ -329,6 +345,41 @@ def load_experiment(
         raise ConfigError(
             f"{path}: 'data.source', 'build.folding' or another field is no usable path ({_one_line(err)})."
         ) from err
+
+
+def require_classes(trained: Path, fields: Sequence[str]) -> None:
+    """Stop where KEY=VALUE give a run's images other classes than it was trained for, before another field is blamed.
+
+    Raises:
+        ConfigError: they do, or a field is wrong.
+    """
+    given, run = dict(overrides(fields, Experiment)), load_experiment(trained)
+    if ("data", "classes") not in given or run.model is not None:
+        return
+    from datasets.xray import CLASS_NAMES
+
+    try:
+        classes = DataConfig(classes=given["data", "classes"]).classes or CLASS_NAMES
+    except ValidationError:
+        return  # loading the run with these fields says so
+    if not same_classes(classes, of_run := run.data.classes or CLASS_NAMES):
+        raise ConfigError(other_classes("the source", classes, run.name, of_run))
+
+
+def same_classes(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Return whether two lists name the same classes in one order, without regard to case."""
+    from datasets.labels import plain
+
+    return list(map(plain, one)) == list(map(plain, other))
+
+
+def other_classes(source: str, classes: Sequence[str], run: str, trained: Sequence[str]) -> str:
+    """Say that images are of other classes than a run was trained for."""
+    return (
+        f"{source} is read in the classes {join_names(classes)[:200]}, but {run} was trained for "
+        f"{join_names(trained)[:200]}. Give 'data.classes' these, in this order, and call the labels so in the source, "
+        "too."
+    )
 
 
 def imported_experiment(

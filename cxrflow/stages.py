@@ -22,7 +22,15 @@ from contract.record import read_record
 from contract.table import join_names
 from cxrflow.code import bytes_key, code_key, function_key
 from cxrflow.console import Console
-from cxrflow.experiment import DataConfig, Experiment, load_experiment, read_fields, save_experiment
+from cxrflow.experiment import (
+    DataConfig,
+    Experiment,
+    load_experiment,
+    other_classes,
+    read_fields,
+    same_classes,
+    save_experiment,
+)
 from cxrflow.runs import (
     amend_stage,
     git_commit,
@@ -446,11 +454,8 @@ class Run:
                 f"{err.found}. {trained}, and only images of all these can be measured: keep 'data.classes' so, and "
                 "give a source that has them, or one in which the labels are renamed to them."
             ) from err
-        if data.class_names != metrics.class_names:
-            raise ConfigError(
-                f"{data.source} is read in the classes {join_names(data.class_names)[:200]}, but {trained}. Give "
-                "'data.classes' these, in this order, and call the labels so in the source, too."
-            )
+        if not same_classes(data.class_names, metrics.class_names):
+            raise ConfigError(other_classes(data.source, data.class_names, self.experiment.name, metrics.class_names))
         split = merge([data.train, data.val, data.test]) if everything else data.test
         seen = count_seen(self.place("train") / SEEN, split.pixels)
         self._warn_seen(seen, everything=everything, same_source=data.fingerprint == checkpoint.fingerprint)
@@ -469,7 +474,7 @@ class Run:
                     with_shifts=with_shifts,
                     source=data.source,
                     seen=seen,
-                    names=data.class_names,
+                    names=metrics.class_names,
                     one_class=metrics.one_class,
                 ),
             )

@@ -212,7 +212,7 @@ def test_evaluate_measures_k_classes_of_this_order_only(three: Place, tmp_path: 
     assert [sum(row) for row in found["confusion"]] == [12, 12, 12]
     drawn = {f"{name}{ending}" for name in ("roc", "reliability", "shifts") for ending in ENDINGS}
     assert {path.name for path in folder.iterdir()} == {"evaluation.json", *drawn}
-    order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=VIRUS,NORMAL,BACTERIA")
+    order = three("evaluate", "tiny", "--data", tmp_path / "new", "--all", "--set", "classes=normal,virus,bacterial")
     order.assert_refused("was trained for NORMAL, BACTERIA, VIRUS", "in this order, and call the labels so")
     (tmp_path / "new" / "VIRUS").rename(tmp_path / "new" / "fungus")
     other = three("evaluate", "tiny", "--data", tmp_path / "new", "--all")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract.errors import ConfigError
 from contract.yaml_text import parsed
-from cxrflow.experiment import load_experiment, save_experiment
+from cxrflow.experiment import load_experiment, require_classes, save_experiment
 
 REPOSITORY = Path(__file__).parents[2]
 READY = sorted(p for p in (REPOSITORY / "experiments").glob("*.yaml") if not p.stem.startswith("sweep-"))
@@ -256,6 +256,24 @@ def test_classes_that_contradict_another_field(data: str, network: str, words: l
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, THREE_CLASSES % (data, network))
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_one_class_is_read_without_regard_to_case(tmp_path: Path) -> None:
+    found = load(tmp_path, THREE_CLASSES % ("", "}\ntrain: {one_class: virus"))
+    assert found.train.one_class == "VIRUS"
+    assert load_experiment(tmp_path / "e.yaml", fields=["classes=a, Virus ,b"]).train.one_class == "Virus"
+
+
+@pytest.mark.parametrize("classes", ["normal,virus,bacterial", "a,b,c", "a,b", "a,b,c,d", ""])
+def test_other_classes_than_those_of_the_training_blame_no_other_field(classes: str, tmp_path: Path) -> None:
+    """The kind of fault: a field that follows from the classes, which the user did not touch, is said to be wrong."""
+    load(tmp_path, THREE_CLASSES % ("", ", outputs: 3}\ntrain: {one_class: NORMAL"))
+    with pytest.raises(
+        ConfigError, match=r"was trained for NORMAL, BACTERIA, VIRUS\. Give 'data.classes' these,"
+    ):
+        require_classes(tmp_path / "e.yaml", [f"classes={classes}"])
+    for same in (["classes=normal,bacteria,Virus"], ["strict=true"], []):
+        require_classes(tmp_path / "e.yaml", same)
 
 
 @pytest.mark.parametrize(
