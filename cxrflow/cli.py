@@ -851,13 +851,11 @@ def infer(
     """Answer for X-rays on a device; every device gives the same integers, and must prove it first."""
     from cxrflow import summary
     from cxrflow.infer import infer_files
-    from driver.__main__ import spare_for_table, write_answers
+    from driver.__main__ import spare_for_table
 
     if csv is not None:
         spare_for_table(csv, folder, images)
-    results, failures, used, at, points = infer_files(folder, images, device=device, point=point)
-    if csv is not None:
-        write_answers(csv, results, at)
+    results, failures, used, at, points = infer_files(folder, images, device=device, point=point, table=csv)
     table = partial(summary.infer_table, points=points)
     _show_answers(results, failures, used, table=table, as_json=as_json, operating_point=at)
 

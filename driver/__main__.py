@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,6 @@ from contract.manifest import DISCLAIMER, Manifest
 from contract.table import print_anything, shown, write_csv
 from driver.accelerator import DEVICES, Accelerator, Answers
 from driver.explain import FILLS, MAPS, explain_files, explained_row
-
-COLUMNS = ("file", "logit", "probability", "class")  # of answers of one logit
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -90,7 +88,7 @@ def _infer(accelerator: Accelerator, options: argparse.Namespace) -> int:
     if points:
         print(shown(points))
     if options.csv is not None:
-        write_answers(options.csv, rows, described_point(accelerator.manifest, options.point))
+        write_answers(options.csv, rows, accelerator, options.point)
     for message in failures.values():
         print(f"error: {shown(message)}", file=sys.stderr)
     return 1 if failures else 0
@@ -286,18 +284,20 @@ def remark(row: dict[str, Any]) -> str:
     return f"unlike the training images ({row['unlikeness']:.3g} times the limit): the answer may mean nothing"
 
 
-def write_answers(path: Path, rows: list[dict[str, Any]], point: Mapping[str, Any]) -> None:
+def write_answers(path: Path, rows: list[dict[str, Any]], accelerator: Accelerator, point: str | None) -> None:
     """Write a CSV file of answers, and where they were asked for at a `point`, what `described_point` says of it.
+
+    Its columns are the same whatever was answered, and if nothing was.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    first = rows[0] if rows else {}
-    columns: dict[str, Callable[[dict[str, Any]], object]] = {}  # heading -> what is below it
+    first = _some_row(accelerator, point)
+    columns: dict[str, Callable[[dict[str, Any]], object]]  # heading -> what is below it
     if "outputs" not in first:
-        columns |= {name: itemgetter(name) for name in COLUMNS}
+        columns = {name: itemgetter(name) for name in ("file", "logit", "probability", "class")}
     else:
-        columns |= {name: itemgetter(name) for name in ("file", "class")}
+        columns = {name: itemgetter(name) for name in ("file", "class")}
         classes = list(first.get("probabilities", ()))
         numbers = range(len(first["outputs"]))
         columns |= {f"probability_{name}": _item("probabilities", name) for name in classes}
@@ -306,9 +306,27 @@ def write_answers(path: Path, rows: list[dict[str, Any]], point: Mapping[str, An
     if "unlike" in first:
         columns |= {"unlike": lambda row: int(row["unlike"]), "unlikeness": itemgetter("unlikeness")}
     if "operating_point" in first:
-        rule = {f"operating_point_{name}": value for name, value in point.items() if name != "name"}
+        described = described_point(accelerator.manifest, point)
+        rule = {f"operating_point_{name}": value for name, value in described.items() if name != "name"}
         columns |= {"operating_point": itemgetter("operating_point"), **{name: _always(v) for name, v in rule.items()}}
     write_csv(path, list(columns), [[value(row) for value in columns.values()] for row in rows], option="--csv")
+
+
+def _some_row(accelerator: Accelerator, point: str | None) -> dict[str, Any]:
+    """Return what a row of an answer holds, with made-up values."""
+    manifest = accelerator.manifest
+    outputs = np.zeros((1, manifest.outputs), dtype=np.int64)
+    unlikeness = accelerator.unlikeness(np.zeros((1, manifest.height, manifest.width), dtype=np.uint8))
+    one = Answers(
+        np.zeros(1, dtype=np.int64),
+        outputs,
+        manifest.decision,
+        head=manifest.head,
+        class_names=manifest.classes,
+        unlikeness=unlikeness,
+        point=point,
+    )
+    return answer_rows(one, [""])[0]
 
 
 def _always(value: object) -> Callable[[dict[str, Any]], object]:

@@ -268,9 +268,7 @@ def test_one_class_is_read_without_regard_to_case(tmp_path: Path) -> None:
 def test_other_classes_than_those_of_the_training_blame_no_other_field(classes: str, tmp_path: Path) -> None:
     """The kind of fault: a field that follows from the classes, which the user did not touch, is said to be wrong."""
     load(tmp_path, THREE_CLASSES % ("", ", outputs: 3}\ntrain: {one_class: NORMAL"))
-    with pytest.raises(
-        ConfigError, match=r"was trained for NORMAL, BACTERIA, VIRUS\. Give 'data.classes' these,"
-    ):
+    with pytest.raises(ConfigError, match=r"was trained for NORMAL, BACTERIA, VIRUS\. Give 'data.classes' these,"):
         require_classes(tmp_path / "e.yaml", [f"classes={classes}"])
     for same in (["classes=normal,bacteria,Virus"], ["strict=true"], []):
         require_classes(tmp_path / "e.yaml", same)

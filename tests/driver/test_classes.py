@@ -224,6 +224,13 @@ def test_an_operating_point_that_is_asked_for(
         rows = list(csv.DictReader(stream))
     assert [row["class"] for row in rows] == answers.names[: at + 1]
     assert {row["operating_point"] for row in rows} == {other}
+    (tmp_path / "notes.txt").write_text("no image")
+    nothing = [str(tmp_path / "notes.txt"), "--point", other, "--csv", str(tmp_path / "nothing.csv")]
+    assert main(["infer", *given, *nothing]) == 1
+    assert (tmp_path / "nothing.csv").read_text(encoding="utf-8") == table.read_text(encoding="utf-8").splitlines(True)[
+        0
+    ]
+    capsys.readouterr()
     if isinstance(decision, Choice):  # whoever has the table alone can do the rule again
         assert {row["operating_point_class"] for row in rows} == {NAMES[point.label]}
         assert {float(row["operating_point_margin"]) for row in rows} == {decision.real_margin(point)}
