@@ -23,10 +23,18 @@ from contract.quantizer import FLOAT, expected_shape, first_beyond, is_exact, sa
 from contract.values import VALUES
 
 FORMATS = "an .npz with an array 'x', an .npy, a JSON array of numbers, or a table of numbers (CSV)"
-SUFFIXES = (".npz", ".npy", ".json", ".csv", ".txt")  # by which `infer` tells them from pictures, where both are fed
+SUFFIXES = (
+    ".npz",
+    ".npy",
+    ".json",
+    ".csv",
+    ".tsv",
+    ".txt",
+)  # by which `infer` tells them from pictures, where both are fed
 MAX_TEXT_BYTES = 24 << 20  # of a JSON file or a table: what a list of nothing but {} takes stays below 1 GB
 MAX_NESTED = 9  # lists within lists: the sides of an input, and that there are several
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE)  # a number to whoever wrote it, no name
 
 
 @dataclass(frozen=True)
@@ -135,21 +143,31 @@ def _refuse(constant: str) -> None:
 
 def _table(text: str, name: str) -> NDArray[np.float64]:
     """Return the numbers of a table without empty lines and the line of names above it. Raises DataError."""
-    values, columns, header = array("d"), 0, True
+    values, columns, named, first = array("d"), 0, False, True
     for number, line in enumerate(io.StringIO(text, newline=None), 1):
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split(next((sign for sign in ";\t," if sign in line), None))]
+        sign = next((sign for sign in ";\t," if sign in line), None)
+        cells = [cell.strip().strip('"') for cell in line.split(sign)]
         found = [float(cell) for cell in cells if NUMBER.fullmatch(cell)]
-        if found or not header:
-            if len(found) < len(cells):
-                raise DataError(f"{name} has what is no finite number in line {number}, expected {FORMATS}.")
-            columns = columns or len(found)
-            if len(found) != columns:
-                raise DataError(f"{name} has {len(found)} numbers in line {number}, expected {columns} as above.")
+        if first and not found and not any(map(NOT_FINITE.fullmatch, cells)):
+            named = True
+        elif len(found) < len(cells):
+            raise DataError(f"{name} has what is no finite number in line {number}, expected {FORMATS}.")
+        elif len(found) != (columns := columns or len(found)):
+            raise DataError(f"{name} has {len(found)} numbers in line {number}, expected {columns} as above.")
+        else:
             values.extend(found)
-        header = False
-    return np.array(values, dtype=np.float64).reshape(-1, columns) if columns else np.zeros(0)
+        first = False
+    if not columns:
+        raise DataError(f"{name} holds no number, expected {FORMATS}.")
+    table = np.array(values, dtype=np.float64).reshape(-1, columns)
+    if not named and table.size > columns > 1 and np.array_equal(table[0], np.arange(columns)):
+        raise DataError(
+            f"{name} begins with the line 0 to {columns - 1}, which a table has as names of its columns: remove that "
+            "line, or write names above it if it is an input."
+        )
+    return table
 
 
 def _as_fed(x: NDArray[Any], reads: str, name: str) -> NDArray[Any]:

@@ -402,7 +402,8 @@ def import_network(
         _show(run, summary.chain_table(facts))
         for sentence in import_sentences(facts):
             print(sentence)
-        print(f"Go on with `cxrflow run {run.folder / 'experiment.yaml'}`. {DISCLAIMER}")
+        again = f"{run.folder / 'experiment.yaml'}{'' if runs == Path('runs') else f' --runs {runs}'}"
+        print(f"Go on with `cxrflow run {again}`. {DISCLAIMER}")
 
 
 @_stage_command("build")

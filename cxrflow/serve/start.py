@@ -5,6 +5,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -60,7 +61,7 @@ def serve(
             shown = f"[{host}]" if ":" in host else host
             say(f"http://{shown}:{bound.getsockname()[1]}/{f'#{token}' if token else ''}")
             server = make_server(fleet, limits, loopback=is_loopback(host), token=token)
-            with contextlib.suppress(KeyboardInterrupt):  # uvicorn ends as it should, and then raises it again
+            with contextlib.suppress(KeyboardInterrupt):  # before or after uvicorn heeds signals
                 server.run(sockets=[bound])
     finally:
         fleet.close()
@@ -104,4 +105,10 @@ def make_server(
         server_header=False,
         timeout_graceful_shutdown=STOP_S,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
+
+
+class _Server(uvicorn.Server):
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End as after one signal, whose time is bounded: a second one would leave tasks, with a traceback of each."""
+        self.should_exit = True

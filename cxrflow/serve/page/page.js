@@ -65,7 +65,7 @@ async function chooseRun() {
   $("hint").textContent = values
     ? `${values.expected}. A file has up to ${integer(values.inputs)} inputs, as ${values.formats}`
     : `JPEG, PNG or DICOM, up to ${Math.floor(state.limits.file_bytes / 2 ** 20)} MiB each`;
-  $("files").accept = values ? ".npz,.npy,.json,.csv,.txt" : ".jpg,.jpeg,.png,.dcm,image/jpeg,image/png,application/dicom";
+  $("files").accept = values ? ".npz,.npy,.json,.csv,.tsv,.txt" : ".jpg,.jpeg,.png,.dcm,image/jpeg,image/png,application/dicom";
   $("many-title").textContent = values ? "All inputs" : "All images";
   $("target-choice").hidden = !several || Boolean(values);
   $("target").replaceChildren(new Option("the answer", ""), ...chosen.class_names.map((name) => new Option(name, name)));
@@ -266,7 +266,8 @@ async function computeAll(files) {
     $("many").hidden = false;
     showMany();
   }
-  say(`${state.items.filter((item) => item.result).length} inputs answered.`);
+  const answered = state.items.filter((item) => item.result).length;
+  say(`${answered} input${answered === 1 ? "" : "s"} answered.`);
 }
 
 async function predictAll(files) {
