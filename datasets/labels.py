@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from contract.errors import DataError
+from contract.errors import ConfigError, DataError
 
 Choice = Literal["refuse", "drop", "negative", "positive"]  # what an image without a certain label counts as
 REST = "*"  # as 'data.negative': every class but the positive one
@@ -114,6 +114,14 @@ class LabelRules:
     blank: Choice = "refuse"
     classes: tuple[str, ...] | None = None  # K names, which `datasets.classes` reads; None: two, which are found here
     colour: Literal["refuse", "gray"] = "refuse"  # what the colour images of an array become
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError where K classes are to be read as two."""
+        for name in ("uncertain", "blank") if self.classes is not None else ():
+            if getattr(self, name) in ("negative", "positive"):
+                raise ConfigError(
+                    f"'{name}' is {getattr(self, name)}, but with 'classes' it can only be refuse or drop."
+                )
 
 
 class Verdict(IntEnum):

@@ -152,7 +152,9 @@ def _named(path: Path, named: NamedClasses) -> tuple[dict[int, int | None], tupl
         found = f"{path}: has no class {missing[0]!r}, which 'data.classes' lists; its classes are "
         found += join_names(names)[:400]
         raise ClassesError(found, f", so list these{how}.")
-    said = join_names(f"{number} is {named.names[label]}" for number, label in meant.items() if label is not None)
+    said = ", ".join(
+        f"{number} is {join_names([named.names[label]])}" for number, label in meant.items() if label is not None
+    )
     others = [own.get(number, str(number)) for number, label in meant.items() if label is None]
     left = (
         (f"Images of classes that 'data.classes' does not list were left out: {join_names(others)}.",) if others else ()
@@ -166,8 +168,8 @@ def _classes(path: Path, rules: LabelRules) -> Classes:
     if other not in (None, "pneumoniamnist") and rules.positive is None and rules.negative in (None, REST):
         own = _NAMES.get(other or "")
         listed = f"list its own classes, 'data.classes: {list(own)}' ({_option(own)}), " if own else ""
-        only_two = all(_labels(path, split, two=False).max() <= 1 for split in SPLITS)
-        two = "set 'data.positive' to the one that counts as PNEUMONIA, " if only_two else ""
+        only_two = own is None and all(_labels(path, split, two=False).max() <= 1 for split in SPLITS)
+        two = "set 'data.positive' to the one, 0 or 1, that counts as PNEUMONIA, " if only_two else ""
         raise DataError(
             f"{path}: is MedMNIST's {other}, expected pneumoniamnist: 0 and 1 mean something else there; {listed}{two}"
             "or rename the file if it is no such set."

@@ -186,6 +186,12 @@ def test_a_label_that_is_no_class_is_asked_about_or_dropped(tmp_path: Path, labe
     assert len(everything(data)) == 59 and rows[0][0] not in everything(data)
 
 
+def test_what_is_meant_for_two_classes_is_refused_in_python_too() -> None:
+    for field in ("uncertain", "blank"):
+        with pytest.raises(ConfigError, match=f"'{field}' is negative, but with 'classes' it can only be refuse or"):
+            LabelRules(classes=THREE, **{field: "negative"})  # type: ignore[arg-type]
+
+
 def test_raters_and_copies_that_disagree_are_a_conflict(tmp_path: Path) -> None:
     names = ("a", "b", "c")
     root = kinds_folder(tmp_path / "f", names)
@@ -222,10 +228,11 @@ class TestMedMnist:
     def test_breast_has_its_own_two(self, tmp_path: Path) -> None:
         path = self.set_of(tmp_path, "breastmnist", 2)
         refused(path, "expected pneumoniamnist", "'data.classes: ['malignant', 'normal, benign']'")
-        refused(path, """on the command line: --set "classes=['malignant', 'normal, benign']\"""")
+        refused(path, """on the command line: --set "classes=['malignant', 'normal, benign']"), or rename""")
         how = """so list these (on the command line: --set "classes=['malignant', 'normal, benign']\""""
         refused(path, how, classes=("normal", "malignant"))
         data = load(path, classes=("normal, benign", "malignant"))
+        assert "By the numbers in the file, 0 is malignant, 1 is 'normal, benign'." in data.report.notes
         assert data.class_names == ("normal, benign", "malignant") and data.test.labels.tolist() == [1, 0] * 4
 
     def test_a_file_of_ones_own_is_not_called_official(self, tmp_path: Path) -> None:
