@@ -54,8 +54,8 @@ accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and
 	@$(VENV)/bin/cxrflow results --seeds
 
 # Without kept bytecode, hundreds of processes would compile our code again, and each that collects tests all of those.
-# Some tests wait, for clusters, servers and their own time limits: two processes more than there are processors.
-WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 2)')
+# Some tests wait, for clusters, servers and their own time limits: one process more than there are processors.
+WORKERS = $(shell $(PYTHON) -c 'import os; print(os.cpu_count() + 1)')
 test: $(STAMP) $(VENV)-pynq/installed $(VENV)-oldest/installed ## Every test, slow ones included
 	PYTHONDONTWRITEBYTECODE= $(VENV)/bin/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -23,14 +23,8 @@ from contract.quantizer import FLOAT, expected_shape, first_beyond, is_exact, sa
 from contract.values import VALUES
 
 FORMATS = "an .npz with an array 'x', an .npy, a JSON array of numbers, or a table of numbers (CSV)"
-SUFFIXES = (
-    ".npz",
-    ".npy",
-    ".json",
-    ".csv",
-    ".tsv",
-    ".txt",
-)  # by which `infer` tells them from pictures, where both are fed
+# By which `infer` tells them from pictures, where both are fed.
+SUFFIXES = (".npz", ".npy", ".json", ".csv", ".tsv", ".txt")
 MAX_TEXT_BYTES = 24 << 20  # of a JSON file or a table: what a list of nothing but {} takes stays below 1 GB
 MAX_NESTED = 9  # lists within lists: the sides of an input, and that there are several
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
