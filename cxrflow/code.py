@@ -6,14 +6,18 @@ break is not in its hash, for no result depends on one. What is shipped as it is
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import inspect
+import json
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from contract.files import hash_file
+from contract.files import hash_file, write_whole
 from cxrflow.runs import REPOSITORY
 
 ROOMS = ("contract", "cxrflow", "datasets", "driver", "export", "finn_build", "qnn")
@@ -31,6 +35,8 @@ READS: dict[str, tuple[str, ...]] = {
 # Modules that a package finds in its folder, so that nobody imports them by name.
 FINDS = {name: f"{name.replace('.', '/')}/*.py" for name in ("finn_build.ops", "finn_build.targets.families")}
 
+OWN = Path(__file__).read_bytes()  # how what is kept was found
+
 
 def closure(*modules: str, root: Path = REPOSITORY) -> tuple[str, ...]:
     """Return the files that `modules` import, whenever they do, and those that these read; names relative to `root`."""
@@ -42,7 +48,7 @@ def closure(*modules: str, root: Path = REPOSITORY) -> tuple[str, ...]:
         if path is None or path in found:
             continue
         found.add(path)
-        left += _python((root / path).read_bytes())[0]
+        left += _python(root / path)[0]
         left += [module.rpartition(".")[0]]  # importing a.b runs a, too
         if module in FINDS:
             left += _named(str(path.relative_to(root)) for path in root.glob(FINDS[module]))
@@ -56,7 +62,7 @@ def code_key(*modules: str, root: Path = REPOSITORY) -> str:
     """Return the sha256 [hex] of what `modules` do: of all that is in their closure."""
     digest = hashlib.sha256()
     for name in closure(*modules, root=root):
-        content = _python((root / name).read_bytes())[1] if name.endswith(".py") else hash_file(root / name)
+        content = _python(root / name)[1] if name.endswith(".py") else hash_file(root / name)
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()
 
@@ -69,9 +75,10 @@ def bytes_key(*files: str, root: Path = REPOSITORY) -> str:
 
 def function_key(function: Callable[..., object]) -> str:
     """Return the sha256 [hex] of what one function of ours does, without what it calls."""
-    return _python(textwrap.dedent(inspect.getsource(function)).encode())[1]
+    return _parsed(textwrap.dedent(inspect.getsource(function)).encode())[1]
 
 
+@functools.cache
 def _path(module: str, root: Path) -> str | None:
     """Return the file of a module of ours, or None: it is somebody else's, or no module but a name in one."""
     if module.partition(".")[0] not in ROOMS:
@@ -86,8 +93,30 @@ def _named(paths: Iterable[str]) -> Iterator[str]:
         yield path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
+def _python(path: Path) -> tuple[tuple[str, ...], str]:
+    """Return what a module imports, and the hash of what it does."""
+    return _kept(path, path.read_bytes())
+
+
 @functools.cache
-def _python(source: bytes) -> tuple[tuple[str, ...], str]:
+def _kept(path: Path, source: bytes) -> tuple[tuple[str, ...], str]:
+    """Return what is kept beside the bytecode for the next process, whose commands parsing would take longer than."""
+    beside = Path(importlib.util.cache_from_source(path)).with_suffix(".does.json")
+    of = hashlib.sha256(OWN + source).hexdigest()
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not there yet, or damaged
+        found = json.loads(beside.read_bytes())
+        if found["of"] == of:
+            return tuple(found["imports"]), str(found["does"])
+    imports, does = _parsed(source)
+    if not sys.dont_write_bytecode:
+        with contextlib.suppress(OSError):  # a folder that is not ours
+            beside.parent.mkdir(exist_ok=True)
+            write_whole(beside, json.dumps({"of": of, "imports": imports, "does": does}))
+    return imports, does
+
+
+@functools.cache
+def _parsed(source: bytes) -> tuple[tuple[str, ...], str]:
     """Return what Python imports, and the hash of what it does."""
     tree = ast.parse(source)
     imports = tuple(_imports(tree))

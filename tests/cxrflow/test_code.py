@@ -4,6 +4,7 @@ The kind of fault: a key that leaves out a file that is read or shipped leaves a
 folders trains again for a word in a docstring.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrflow.code import READS, ROOMS, bytes_key, closure, code_key
+from cxrflow.code import READS, ROOMS, _kept, _named, bytes_key, closure, code_key
 from cxrflow.package import shipped_files
 from cxrflow.runs import REPOSITORY
 from cxrflow.stage_table import STAGES
@@ -106,15 +107,54 @@ def test_python_is_what_it_does(tree: Path, file: str, edit: object, stages: set
     assert stale(before, tree) == stages
 
 
-@pytest.mark.parametrize("stage", sorted(CODED - {"train", "figures", "export"}))
-def test_the_closure_holds_all_that_an_import_brings(stage: str) -> None:
+def test_what_is_kept_is_of_that_text_and_a_damaged_file_of_it_is_none(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+
+    def key() -> str:
+        code_key.cache_clear()
+        _kept.cache_clear()
+        return code_key("contract.golden", root=tree)
+
+    path = tree / "contract" / "golden.py"
+    first = key()
+    (kept,) = (path.parent / "__pycache__").glob("golden.*.does.json")
+    for content in ("", "[]", '{"of": 1}', kept.read_text().replace('"of": "', '"of": "0').replace("numpy", "x")):
+        kept.write_text(content, encoding="utf-8")
+        assert key() == first
+    path.write_text(path.read_text(encoding="utf-8") + "\nMORE = 1\n", encoding="utf-8")
+    assert (changed := key()) != first
+    assert key() == changed
+    shutil.rmtree(kept.parent)
+    kept.parent.touch()  # nothing can be kept
+    assert key() == changed
+
+
+IMPORTED = f"""
+import json, os, sys
+import numpy, finn, qonnx.core.modelwrapper, onnx, pydantic, yaml
+for stage, modules in json.load(sys.stdin).items():
+    if not os.fork():
+        for module in modules:
+            __import__(module)
+        print(stage, *(name for name in sys.modules if name.partition(".")[0] in {ROOMS}), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+def test_the_closure_holds_all_that_an_import_brings() -> None:
     """Against Python itself, which imports at least what is at the top of modules."""
-    program = f"import sys, {', '.join(STAGES[stage].code)}\n"
-    program += f"print(*[m for m in sys.modules if m.partition('.')[0] in {ROOMS}])"
-    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    paths = closure(*STAGES[stage].code)
-    files = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in paths}
-    assert set(done.stdout.split()) <= files
+    stages = {name: STAGES[name].code for name in sorted(CODED - {"train", "figures", "export"})}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED], input=json.dumps(stages), cwd=REPOSITORY, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    brought = {stage: set(names) for stage, *names in map(str.split, done.stdout.splitlines())}
+    assert brought.keys() == stages.keys()
+    for stage, names in brought.items():
+        assert names and names <= set(_named(closure(*stages[stage]))), stage
 
 
 def test_a_deploy_folder_is_made_again_for_exactly_the_files_that_it_ships(tree: Path) -> None:
@@ -159,7 +199,9 @@ def test_every_file_that_a_stage_opens_is_in_its_key(finished: Place) -> None:
     done = subprocess.run(command, cwd=finished.folder, env=environment, capture_output=True, text=True, check=False)
     assert (finished.run / "ip").is_dir() and (finished.run / "vivado").is_dir(), done.stderr
     opened = {str(Path(line).relative_to(REPOSITORY)) for line in found.read_text().splitlines()}
-    ours = {name for name in opened if name.startswith(ROOMS) and not name.endswith((".py", ".pyc", "__pycache__"))}
+    ours = {
+        name for name in opened if name.startswith(ROOMS) and not name.endswith(".py") and "__pycache__" not in name
+    }
     known = {name for stage in ("build", "ip", "vivado", "package") for name in closure(*STAGES[stage].code)}
     assert "finn_build/rtl/axis_image_last.sv" in ours and "finn_build/flows/vivado/tcl/build.tcl" in ours
     assert ours <= known | shipped_files().keys()
