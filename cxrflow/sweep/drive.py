@@ -35,12 +35,14 @@ from contract.errors import ConfigError, CxrflowError
 from cxrflow.console import Console, ProgressFunction
 from cxrflow.experiment import Experiment
 from cxrflow.runs import expect_imports
+from cxrflow.sweep.ending import ends_within
 from cxrflow.sweep.spec import Point, Search, Sweep
 from cxrflow.sweep.table import rows
 from cxrflow.sweep.trial import Trial
 
 OBJECTIVES = {"monitor": "max", "lut_equivalents": "min", "images_per_s": "max"}
 KNOCK_S = 5.0
+END_S = 15.0  # Ray waits a minute for a server that the same signal has ended, and then ends us with a code of its own
 GRACE_EPOCHS = 5  # that ASHA leaves every trial
 INDEX = "choice "  # before the name of a field whose proposal is the number of a choice: choices may be lists
 
@@ -117,9 +119,10 @@ def _drive(
     if left <= 0:
         return
     scratch = runs / ".ray"
-    with _cluster(workers, address), console.progress("trial") as progress:
-        watch = _Watch(trial, progress, size - left, size)
-        progress(watch.ended, size)  # so that the time left counts from here
+    watch = _Watch(trial, size - left, size)
+    bounded = ends_within(END_S, lambda: console.error(str(watch.interrupted())), SweepInterruptedError.exit_code)
+    with bounded, _cluster(workers, address), console.progress("trial") as progress:
+        watch.show(progress)
         with contextlib.suppress(KeyboardInterrupt):
             tune.Tuner(
                 tune.with_resources(tune.with_parameters(_work, trial=trial), {"cpu": 1}),
@@ -131,10 +134,7 @@ def _drive(
     if watch.refused:
         console.warn(f"{len(watch.refused)} proposals are not allowed; the first, {watch.refused[0]}")
     if watch.ended < size:
-        raise SweepInterruptedError(
-            f"the sweep was interrupted; {watch.ended} of {size} trials have ended and are kept. "
-            "Run the same command again to go on."
-        )
+        raise watch.interrupted()
 
 
 def _search(
@@ -226,11 +226,22 @@ def _work(config: dict[str, Any], trial: Callable[[dict[str, Any]], Trial]) -> N
 class _Watch(tune.Callback):
     """Counts the trials that end, and writes the row of one that could not write its own."""
 
-    def __init__(
-        self, trial: Callable[[dict[str, Any]], Trial], progress: ProgressFunction, ended: int, total: int
-    ) -> None:
-        self._trial, self._progress, self.ended, self._total = trial, progress, ended, total
+    def __init__(self, trial: Callable[[dict[str, Any]], Trial], ended: int, total: int) -> None:
+        self._trial, self.ended, self._total = trial, ended, total
+        self._progress: ProgressFunction = lambda done, total: None
         self.refused: list[str] = []  # why, of proposals that are no experiment
+
+    def show(self, progress: ProgressFunction) -> None:
+        """Tell `progress` from now on, and at once, so that the time left counts from here."""
+        self._progress = progress
+        progress(self.ended, self._total)
+
+    def interrupted(self) -> SweepInterruptedError:
+        """Return what to say of an end before the last trial's."""
+        return SweepInterruptedError(
+            f"the sweep was interrupted; {self.ended} of {self._total} trials have ended and are kept. "
+            "Run the same command again to go on."
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what Tune keeps of it on disk: a bar on a terminal cannot be kept, and nobody reads it."""

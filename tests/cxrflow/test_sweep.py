@@ -481,6 +481,36 @@ def test_a_sweep_that_is_terminated_says_so_as_after_ctrl_c(tmp_path: Path) -> N
     assert "SIGTERM" not in said and "Traceback" not in said
 
 
+STUCK = """
+import ctypes, signal, sys
+from cxrflow.sweep.ending import ends_within
+heard = []
+mutex, lock = ctypes.create_string_buffer(64), ctypes.CDLL(None).pthread_mutex_lock
+signal.signal(signal.SIGTERM, lambda *_: {handles})
+with ends_within({seconds}, lambda: print("ended", flush=True), 130):
+    print("waits", flush=True)
+    while not heard:
+        {waits}
+sys.exit("left")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "waits", "handles", "code", "said"),
+    [(0.1, "lock(mutex)", "None", 130, "ended"), (60, "pass", "heard.append(1)", 1, "left")],
+)
+def test_what_waits_in_a_library_ends_all_the_same(
+    seconds: float, waits: str, handles: str, code: int, said: str
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK.format(seconds=seconds, waits=waits, handles=handles)],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None and process.stdout.readline() == "waits\n"
+    process.terminate()
+    assert process.communicate(timeout=120)[0].split() == [said] and process.returncode == code
+
+
 @pytest.mark.slow
 def test_a_search_on_a_cluster_that_grows(tmp_path: Path) -> None:
     """A second node takes trials of a sweep that is running; Optuna's proposals lie in the space."""
