@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests import compiled, randomness
+from tests import compiled, once, randomness
 from tests.browser import browser, page
 
 __all__ = ["browser", "page"]  # fixtures
@@ -61,8 +61,7 @@ def _none_depends_on_another() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Share what is the same in all simulators, also with the processes beside this one."""
-    folder = tmp_path_factory.getbasetemp()
-    compiled.share((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "compiled")
+    compiled.share(once.shared(tmp_path_factory) / "compiled")
     simulators = compiled.place("simulate")
     simulators.mkdir(parents=True, exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:

@@ -28,7 +28,7 @@ from cxrflow import cli
 from cxrflow.report.draw import Plot
 from cxrflow.runs import matching, read_stamp
 from cxrflow.stage_table import STAGES
-from tests import compiled
+from tests import compiled, once
 
 REPOSITORY = Path(__file__).parents[2]
 TINY = {
@@ -38,8 +38,7 @@ TINY = {
     "train": {"epochs": 3, "batch_size": 16},
     "build": {"board": "pynq-z2", "target_fps": 100000},
 }
-
-
+THREE = ("NORMAL", "BACTERIA", "VIRUS")
 SIMULATED = {  # what sim.json holds, with made-up figures
     "images": 16, "differing": 0, "images_with_random_stalls": 16, "clock_mhz": 100.0, "cycles": 1100,
     "initiation_interval": 64.0, "estimated_interval": 64, "images_per_s": 1.5e6, "first_latency_cycles": 77,
@@ -141,6 +140,24 @@ def draw_xrays(root: Path, *, train: int = 24, test: int = 8, seed: int = 0) -> 
                 Image.fromarray(pixels).save(folder / name)
 
 
+def draw_three(root: Path) -> None:
+    """Write a release folder of 16 x 16 noise: bacteria have a bright square, viruses bright rows."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("test", 8)):
+        for kind in THREE:
+            folder = root / split / ("NORMAL" if kind == "NORMAL" else "PNEUMONIA")
+            folder.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                pixels = rng.integers(0, 110, (16, 16)).astype(np.uint8)
+                if kind == "BACTERIA":
+                    pixels[4:10, 4:10] += 110
+                elif kind == "VIRUS":
+                    pixels[12:] += 80
+                number = i + 100 * THREE.index(kind)
+                name = f"IM-{split}{i:04d}-0001" if kind == "NORMAL" else f"person{number}_{kind.lower()}_{number}"
+                Image.fromarray(pixels).save(folder / f"{name}.png")
+
+
 def reads_of(run: Path, stage: str) -> dict[str, str]:
     """What a stage's stamp says that it read, if it had been made from what lies in the run now."""
     found = dict[str, str]()
@@ -223,20 +240,24 @@ def bare(tmp_path: Path) -> Place:
 
 @pytest.fixture(scope="session")
 def _finished(tmp_path_factory: pytest.TempPathFactory) -> Place:
-    place = Place(tmp_path_factory.mktemp("finished"))
-    draw_xrays(place.folder / "xrays")
-    place.experiment(data={"source": str(place.folder / "xrays")})
-    call_all(place, ["train", "export", "build", "package"])
-    return place
+    def make(folder: Path) -> None:
+        draw_xrays(folder / "xrays")
+        place = Place(folder)
+        place.experiment(data={"source": str(folder / "xrays")})
+        call_all(place, ["train", "export", "build", "package"])
+
+    return Place(once.made("finished", tmp_path_factory, make))
 
 
 @pytest.fixture(scope="session")
 def _verified(_finished: Place, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A run that is complete."""
-    place = Place(tmp_path_factory.mktemp("verified"))
-    shutil.copytree(_finished.folder, place.folder, dirs_exist_ok=True)
-    call_all(place, ["simulate", "package"])
-    return place
+
+    def make(folder: Path) -> None:
+        shutil.copytree(_finished.folder, folder, dirs_exist_ok=True)
+        call_all(Place(folder), ["simulate", "package"])
+
+    return Place(once.made("verified", tmp_path_factory, make))
 
 
 @pytest.fixture

@@ -28,36 +28,17 @@ from cxrflow.sweep.spec import Point
 from cxrflow.sweep.table import points, rows
 from cxrflow.sweep.trial import Trial
 from qnn.records import MeasuredClasses, Metrics
-from tests.cxrflow.conftest import Place, call_all
+from tests.cxrflow.conftest import THREE, Place, call_all, draw_three
 from tests.cxrflow.test_report import NASTY, forge, leaves
 from tests.served import File, serving
 
 pytestmark = pytest.mark.slow  # it trains and simulates a network
-THREE = ("NORMAL", "BACTERIA", "VIRUS")
-
-
-def draw(root: Path) -> None:
-    """Write a release folder of 16 x 16 noise: bacteria have a bright square, viruses bright rows."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 24), ("test", 8)):
-        for kind in THREE:
-            folder = root / split / ("NORMAL" if kind == "NORMAL" else "PNEUMONIA")
-            folder.mkdir(parents=True, exist_ok=True)
-            for i in range(count):
-                pixels = rng.integers(0, 110, (16, 16)).astype(np.uint8)
-                if kind == "BACTERIA":
-                    pixels[4:10, 4:10] += 110
-                elif kind == "VIRUS":
-                    pixels[12:] += 80
-                number = i + 100 * THREE.index(kind)
-                name = f"IM-{split}{i:04d}-0001" if kind == "NORMAL" else f"person{number}_{kind.lower()}_{number}"
-                Image.fromarray(pixels).save(folder / f"{name}.png")
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Place:
     place = Place(tmp_path_factory.mktemp("three"))
-    draw(place.folder / "xrays")
+    draw_three(place.folder / "xrays")
     data = {"source": str(place.folder / "xrays"), "classes": list(THREE)}
     place.experiment(data=data, train={"epochs": 8, "lr": 0.02, "one_class": "VIRUS"})
     call_all(place, ["train", "export", "build", "simulate", "package"])

@@ -31,7 +31,7 @@ from finn_build.build import estimate_network
 from finn_build.records import Estimates
 from finn_build.resources import TITLES
 from qnn.records import Metrics
-from tests.cxrflow.conftest import Place
+from tests.cxrflow.conftest import THREE, Place, draw_three
 
 
 def run_of(place: Place) -> Run:
@@ -297,11 +297,12 @@ def test_on_ray_after_retraining_of_three_classes(bare: Place) -> None:
     """Points are ordinary runs that begin where the run ended, and only the macro AUC of validation images is known."""
     content = {
         "name": "three",
-        "data": {"source": "phantom", "classes": ["NORMAL", "BACTERIA", "VIRUS"]},
+        "data": {"source": "three", "classes": list(THREE)},
         "network": {"height": 8, "width": 8, "hidden": [6], "weight_bits": 3, "act_bits": 2},
-        "train": {"epochs": 2},
+        "train": {"epochs": 2, "batch_size": 16},
         "build": {"board": "pynq-z2", "target_fps": 10000},
     }
+    draw_three(bare.folder / "three")
     (bare.folder / "three.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     assert bare("train", "three.yaml").code == 0
     outcome = bare("sensitivity", "three", "--bits", "1", "--retrain", "1", "--workers", "1")
