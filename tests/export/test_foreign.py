@@ -9,6 +9,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,19 @@ def imported(graph: Graph, tmp_path: Path, reads: str | None = None, scale: floa
     return found
 
 
+@contextmanager
+def proven_on_few() -> Iterator[None]:
+    """Prove on some hundred inputs, where the proof itself is not what is tested: each costs time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PROBES", "ALONE", "TIES"):
+            patch.setattr(proof, name, 64)
+        yield
+
+
 @pytest.fixture
-def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prove on 128 inputs, where the proof itself is not what is tested: each costs time."""
-    for name in ("PROBES", "ALONE", "TIES"):
-        monkeypatch.setattr(proof, name, 64)
+def few_probes() -> Iterator[None]:
+    with proven_on_few():
+        yield
 
 
 @pytest.mark.parametrize("name", ["TFC_1W1A", "TFC_2W2A", "kws_w3a3", "tfc_w1a1_topk"])
@@ -142,7 +151,8 @@ def dyadic_graphs(draw: st.DrawFn) -> Graph:
 @given(graph=dyadic_graphs())
 def test_every_input_in_rational_arithmetic(tmp_path_factory: pytest.TempPathFactory, graph: Graph) -> None:
     """All 512 inputs, so that every accumulator that occurs is looked at, ties and ends included."""
-    found = imported(graph, tmp_path_factory.mktemp("m"), "int3")
+    with proven_on_few():
+        found = imported(graph, tmp_path_factory.mktemp("m"), "int3")
     inputs = np.array(list(itertools.product(range(-4, 4), repeat=3)), dtype=np.int8)[::3]
     got = found.head.real(found.network.outputs(inputs.reshape(-1, *found.network.input.shape))[-1])
     rational = Rational(graph.model())
@@ -742,7 +752,8 @@ def test_damage_anywhere_is_one_sentence_or_proven(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_bnn_pynq(tmp_path: Path, name: str, way: str) -> None:
     """The networks of Brevitas' own examples, with random weights and statistics, by each of its exporters."""
-    import_file(export_bnn_pynq(tmp_path / "m.onnx", name, way), tmp_path / "export")
+    with proven_on_few() if name == "lfc_1w1a" else nullcontext():  # of 23 MB of weights, read for each input
+        import_file(export_bnn_pynq(tmp_path / "m.onnx", name, way), tmp_path / "export")
 
 
 @pytest.mark.parametrize(("weight_bits", "act_bits"), [(4, 3), (1, 1), (8, 2)])
