@@ -30,6 +30,7 @@ from finn_build.stitch import Design
 Progress = Callable[[int, int], None]  # (images done, images in all)
 # What is optimized runs faster and takes longer to compile: from how many cycles on that is worth it.
 OPTIMIZED = ((5_000_000, "-O2"), (100_000, "-Og"), (0, "-O0"))
+DUMPER = "verilated_vcd_c"  # of Verilator's own code, what only a program that writes a waveform has
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,13 @@ def verilate(
     together = quick and not wave  # else that list of the makefile has its own entries
     if together:
         makeflags += f" VM_SUPPORT_FAST={Path(shutil.copy(harness, build)).stem}"
-    runtime = _runtime() / f"wave-{wave}"
-    known = [Path(shutil.copy(path, build)).name for path in sorted(runtime.glob("*.o"))]
-    makeflags += " VM_GLOBAL_FAST=" if known else ""
+    runtime = ("common", DUMPER) if wave else ("common",)
+    # Where another process has kept the last, it has kept the first: looked for in this order, there is no gap.
+    found = {name: sorted(_runtime().glob(f"{name}/*.o")) for name in reversed(runtime)}
+    known = [Path(shutil.copy(path, build)).name for paths in found.values() for path in paths]
+    missing = [name for name in runtime if not found[name]]
+    if "common" not in missing:
+        makeflags += f" VM_GLOBAL_FAST={''.join(missing)}"
     flags = f"-std=c++17 -DSTREAMS={len(design.nodes) + 1} -DFIFOS={fifos}" + (" -DWAVE" if wave else "")
     command = [
         "perl", str(root / "bin" / "verilator"), "--cc", "--exe", "--build", "-j", str(os.cpu_count() or 1),
@@ -149,12 +154,13 @@ def verilate(
         log.write_text(done.stdout + done.stderr, encoding="utf-8")
         first = next((line for line in (done.stderr + done.stdout).splitlines() if "rror" in line), "no message")
         raise ToolError(f"Verilator refused the design: {first.strip()}. The whole log is in {log}.")
-    if not known:
-        new = Path(tempfile.mkdtemp(dir=runtime.parent))
+    for name in missing:
+        new = Path(tempfile.mkdtemp(dir=_runtime()))
         for path in build.glob("verilated*.o"):
-            shutil.copy(path, new)
+            if (path.stem == DUMPER) == (name == DUMPER):
+                shutil.copy(path, new)
         with contextlib.suppress(OSError):  # another was sooner
-            new.rename(runtime)
+            new.rename(_runtime() / name)
     return build / "harness"
 
 

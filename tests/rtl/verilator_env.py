@@ -102,7 +102,7 @@ def _set_environment(patch: pytest.MonkeyPatch) -> None:
 
 def _runtime() -> Path:
     """Return the folder of what is in every model, which simulators of finn_build share."""
-    return compiled.place("simulate") / "wave-False"
+    return compiled.place("simulate") / "common"
 
 
 def _keep(build: Path) -> None:
