@@ -28,7 +28,7 @@ def execute(notebook: Path, folder: Path, *, device: str | None = None, simulate
     assert not any(cell.outputs for cell in code), "committed with outputs"
     if simulates:
         content.cells.insert(0, nbformat.v4.new_code_cell(compiled.for_simulators_of_a_process()))  # type: ignore[no-untyped-call]
-    NotebookClient(content, timeout=240, resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(content, timeout=900, resources={"metadata": {"path": str(folder)}}).execute()
     outputs: list[Any] = [output for cell in code for output in cell.outputs]
     said = "".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs)
     return said, sum("image/png" in output.get("data", {}) for output in outputs)

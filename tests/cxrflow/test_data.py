@@ -307,5 +307,5 @@ def test_what_can_be_no_source_is_refused_before_pytorch_is_loaded(command: str,
     Place(tmp_path).experiment("runs/tiny/experiment.yaml")
     before = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}"}
     process = Place(tmp_path).start(*command.split(), "--data", "/dev/null", env=before)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 2 and "error: /dev/null: is of no known format" in err

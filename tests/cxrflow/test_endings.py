@@ -36,7 +36,7 @@ def listed(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def until(true: Callable[[], bool], *, seconds: float = 60) -> None:
+def until(true: Callable[[], bool], *, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -56,7 +56,7 @@ def test_what_a_command_started_ends_with_it(finished: Place, end: signal.Signal
         until(lambda: program in working_in(run) or process.poll() is not None)
     assert process.poll() is None, process.communicate()
     process.send_signal(end)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == (-9 if end == signal.SIGKILL else 130), err
     assert "Traceback" not in err
     until(lambda: not working_in(run), seconds=5)

@@ -160,7 +160,7 @@ def test_names_that_are_programs_lines_or_no_text(finished: Any, deployed: Path,
         (place / name).write_bytes(images[0].read_bytes())
     (place / "bad\udcff.png").write_bytes(b"no image")
     process = finished.start("infer", str(deployed), "odd")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 1 and "Traceback" not in err and r"bad\udcff.png: is not a JPEG" in err
     assert all(cells[name] in out for name in cells if "\\" in cells[name])
     assert Place(place)("infer", deployed, "--csv", "out.csv", "--", *cells).code == 0

@@ -41,7 +41,7 @@ def call(python: str, folder: Path, *arguments: str) -> "subprocess.CompletedPro
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [python, *arguments]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

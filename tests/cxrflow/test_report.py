@@ -166,7 +166,7 @@ class TestInTheBrowser:
 def test_a_report_is_small_and_without_names(reported: Place) -> None:
     (reported.run / "report.html").unlink()
     process = reported.start("report", "tiny")
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 0 and out.startswith("runs/tiny/report.html"), err
     html = text_of(reported.run)
     assert len(html) < 5_000_000

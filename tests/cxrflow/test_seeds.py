@@ -70,7 +70,7 @@ def test_two_processes_give_the_same_weights_and_figures_bit_for_bit(taught: Pla
     write(taught, "same", train={"seed": 7})
     env = {"PYTHONHASHSEED": "1", "OMP_NUM_THREADS": "2"}
     process = taught.start("train", "same.yaml", "--runs", "one", env=env, draws=False)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=600)
     assert process.returncode == 0 and "Warning" not in err and "fast_hadamard" not in err, err
     assert taught("train", "same.yaml", "--runs", "two").code == 0
     found = []

@@ -75,7 +75,7 @@ def outcome(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return f"{type(err).__name__}: {err}"
 
 
-def until(condition: Callable[[], Any], seconds: float = 5.0) -> bool:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> bool:
     """Whether a condition comes true in time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -59,7 +59,7 @@ def test_the_pages_program_runs_as_it_is(folder: Path, where: str, how: str) -> 
     done = subprocess.run(
         [python, "-i", "-q"] if how == "pasted" else [python, "-c", typed],
         input=typed if how == "pasted" else "", cwd=folder.parent if where == "beside" else folder,
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        env=environment, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0 and not re.search("Error|Traceback", done.stderr), done.stderr
     printed = re.search(r"\[([-\d\s]+)\]", done.stdout)
@@ -75,7 +75,7 @@ def test_the_pages_line_makes_an_image_for_c(folder: Path) -> None:
         pytest.skip(f"{OLDEST.name} is not installed: make {OLDEST.name}/installed")
     Image.fromarray(np.arange(56 * 56, dtype=np.uint8).reshape(56, 56)).save(folder / "a.jpeg")
     command = line.replace("python3", str(OLDEST / "bin" / "python"), 1)
-    subprocess.run(["sh", "-c", command], cwd=folder, check=True, timeout=60)
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True, timeout=600)
     assert (folder / "xray.raw").read_bytes() == load_pixels(folder / "a.jpeg", height=28, width=28).tobytes()
 
 

@@ -82,7 +82,7 @@ def test_gtkwave_opens_it_with_every_signal_also_where_both_files_were_moved(tmp
     )
     save = view_files(tmp_path / "there" / "first.vcd")[0]
     command = ["xvfb-run", "-a", "gtkwave", str(save), f"--script={tmp_path / 'look.tcl'}"]
-    subprocess.run(command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, timeout=100, check=False)
+    subprocess.run(command, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True, timeout=600, check=False)
     lines = found.read_text().splitlines()
     expected = [line for g in groups(DESIGN) for line in (g.title, *(s.shown for s in g.signals), g.title)]
     assert lines == expected

@@ -52,7 +52,7 @@ def prove(
         "PYTHONPATH": f"{PACKAGES}:{TOOLS / 'share' / 'python3'}",
     }  # fmt: skip
     done = subprocess.run(
-        command, cwd=formal, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=formal, env=environment, capture_output=True, text=True, timeout=900, check=False
     )
     status = re.search(r"DONE \((\w+),", done.stdout)
     return status[1] if status else "", done.stdout + done.stderr

@@ -94,7 +94,7 @@ def wrong(module: str, cases: list[tuple[str, object]], folder: Path) -> Path:
 
 
 def stops(*command: str | Path) -> str:
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode
     return done.stdout + done.stderr
 

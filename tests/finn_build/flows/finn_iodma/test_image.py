@@ -83,7 +83,7 @@ def running(place: Path) -> list[Path]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -230,7 +230,7 @@ esac
                 assert process.poll() is None
                 time.sleep(0.05)
             process.send_signal(how)
-            _, said = process.communicate(timeout=30)
+            _, said = process.communicate(timeout=600)
         assert process.returncode == 130 and "interrupted: no image was made" in said
         assert (place / "removed").read_text() == "left-over\n" and not [*(place / "packed").iterdir()]
 

@@ -67,7 +67,7 @@ def processes_in(folder: Path) -> list[bytes]:
     return [line for line in lines if str(folder).encode() in line]
 
 
-def all_end(folder: Path, seconds: float = 20) -> bool:
+def all_end(folder: Path, seconds: float = 120) -> bool:
     """Tell whether no process names the folder any more: one that is killed still takes the kernel a moment."""
     deadline = time.monotonic() + seconds
     while processes_in(folder) and time.monotonic() < deadline:
@@ -223,7 +223,7 @@ class TestProcess:
             "no sign of life for 0.01 minutes", "'Starting RTL Elaboration'", "--idle-minutes",
             idle_minutes=0.01,
         )  # fmt: skip
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 120
         assert all_end(bench.folder)
 
     def test_a_growing_log_of_a_run_is_a_sign_of_life(self, bench: Bench) -> None:
@@ -266,7 +266,7 @@ class TestProcess:
         while "Starting" not in (line := process.stdout.readline()):
             assert line
         process.send_signal(end)
-        process.wait(20)
+        process.wait(300)
         assert all_end(bench.folder)
 
 
