@@ -68,7 +68,7 @@ class Case:
     def about(self) -> str:
         """Sizes, board and folding."""
         source = self.network.input
-        sizes = "-".join(str(n) for n in (source.size, *(len(layer.weights) for layer in self.network.layers)))
+        sizes = "-".join(str(n) for n in (source.size, *(len(layer.weights) for layer in self.network.dense)))
         return f"{source.datatype} {sizes} on {self.board}, {json.dumps(self.folding)}"
 
 

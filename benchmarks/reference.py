@@ -69,7 +69,7 @@ def onnxruntime_float32(network: IntegerNetwork) -> Any:
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants, x = [], [], "pixels"
-    for i, layer in enumerate(network.layers):
+    for i, layer in enumerate(network.dense):
         gain, bias = np.ones(len(layer.weights)), np.zeros(len(layer.weights))
         if layer.thresholds is not None:  # the line that the thresholds are a rounding of
             first, last = layer.thresholds[:, 0], layer.thresholds[:, -1]
@@ -106,7 +106,7 @@ def streamlined_graph(network: IntegerNetwork) -> Any:
     nodes, infos = [], []
     constants: dict[str, NDArray[Any]] = {}
     types, x = {"pixels": "UINT8"}, "pixels"
-    for i, layer in enumerate(network.layers):
+    for i, layer in enumerate(network.dense):
         constants[f"weights_{i}"] = layer.weights.T
         types |= {f"weights_{i}": "BIPOLAR" if (abs(layer.weights) == 1).all() else "INT8", f"acc_{i}": "INT32"}
         nodes.append(helper.make_node("MatMul", [x, f"weights_{i}"], [f"acc_{i}"]))
@@ -150,7 +150,7 @@ def one_by_one(model: Any, pixels: Pixels) -> NDArray[np.float32]:
 def broadcast(network: IntegerNetwork, pixels: Pixels, dtype: type[np.generic]) -> NDArray[Any]:
     """What one would write first: products in `dtype`, each accumulator compared with all thresholds at once."""
     x: NDArray[Any] = pixels.reshape(len(pixels), -1)
-    for layer in network.layers:
+    for layer in network.dense:
         x = x.astype(dtype) @ layer.weights.T.astype(dtype)
         if layer.thresholds is not None:
             x = (x[..., None] >= layer.thresholds.astype(dtype)).sum(axis=-1)

@@ -1,33 +1,49 @@
 """The network as the hardware knows it: integers, layer by layer, and nothing else. It is the middle of the project.
 
 This is what `reference.npz` holds: what is read (`Input`), and layers, of which each has a kind. A kind is one class
-below: how it computes, what it can give, and which arrays it is in the file. So far there is `Dense`. The last layer
-has no activation, and its K accumulators are the network's outputs; K = 1 is the integer logit.
+below: how it computes, what it can give, and which arrays it is in the file.
+
+    Dense            weights, activation        any data -> (MH,)
+    Convolution      weights, activation        (H, W, C) -> (OH, OW, OC)
+    Depthwise        weights, activation        (H, W, C) -> (OH, OW, C)
+    MaxPool                                     (H, W, C) -> (OH, OW, C)
+    GlobalSum                                   (H, W, C) -> (C,)
+
+Images stand as FINN's streams have them: row by row, and the channels of a place side by side (NHWC). A dense layer
+behind an image reads it in this order. The last layer is dense and has no activation, and its K accumulators are the
+network's outputs; K = 1 is the integer logit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.errors import ArtifactError
+from contract.errors import ArtifactError, ConfigError
 from contract.npz import load_npz, save_npz
 from contract.requantization import Requantization
 from contract.values import PIXELS, VALUES, Values
 
-FORMAT = 3
-READABLE = (2, 3)  # in 2 no layer requantizes
+FORMAT = 4
+READABLE = (2, 3, 4)  # in 2 no layer requantizes; in 3 all are dense
 FLOAT32_EXACT = 2**24  # integers up to here are exact in float32
 MAX_SIDE = 4096  # height, width and channels of an image that a file may ask for
 MAX_SIZE = MAX_SIDE**2  # integers of an image
 MAX_OUTPUTS = 2**16  # integers that a network may give per image
+MAX_KERNEL = 64  # height and width of a window, and its strides
+MAX_WEIGHTS = 2**24  # of a convolution
+MAX_SUM = 2**62  # no sum gets there
 # About a damaged file that a run's export and its deploy folder have.
 ADVICE = "Export the run again; in a deploy folder, package it again or copy the whole folder."
 Arrays = dict[str, NDArray[np.generic]]
 Shape = tuple[int, ...]  # of one image's data between two layers
+Image = tuple[int, int, int]  # height, width, channels
+Integers = NDArray[np.int64]
+_P = TypeVar("_P", bound="Product")
 
 
 @dataclass(frozen=True)
@@ -50,6 +66,11 @@ class Input:
         return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
     @property
+    def image(self) -> Image:
+        """Of one image, whatever the number of its channels."""
+        return self.height, self.width, self.channels
+
+    @property
     def size(self) -> int:
         """Integers per image."""
         return self.height * self.width * self.channels
@@ -66,11 +87,11 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A matrix-vector product and its activation (Umuroglu et al., "FINN", arXiv:1612.07119).
+class Product:
+    """A layer with weights, and its activation (Umuroglu et al., "FINN", arXiv:1612.07119).
 
-        acc[n, c] = sum_i weights[c, i] * x[n, i]
-        count[n, c] = #{ l : acc[n, c] >= thresholds[c, l] }
+        acc = what the kind says, one sum for each place and channel c
+        count = #{ l : acc >= thresholds[c, l] }
         y = 2 * count - 1 where the layer is bipolar (one threshold), count otherwise
 
     Without thresholds y is acc. Where the layer requantizes,
@@ -80,27 +101,38 @@ class Dense:
     and the thresholds are what follows from that: `requantized`.
     """
 
-    kind: ClassVar[str] = "dense"
-    weights: NDArray[np.int8]  # (MH, MW)
-    thresholds: NDArray[np.int64] | None  # (MH, L) accumulator LSBs, ascending along axis 1; None in the last layer
+    kind: ClassVar[str]
+    weights: NDArray[np.int8]  # (C, ...): of each channel that the layer gives
+    thresholds: Integers | None  # (C, L) accumulator LSBs, ascending along axis 1; None in the last layer
     bipolar: bool = False  # the activation is -1 / +1 instead of 0..L
     requantization: Requantization | None = None  # None: it compares with its thresholds
-
-    def __call__(self, x: NDArray[Any]) -> NDArray[np.int64]:
-        """Return (N, MH) of inputs (N, ...): the definition above, in int64."""
-        acc: NDArray[np.int64] = x.reshape(len(x), -1) @ self.weights.T.astype(np.int64)
-        if self.requantization is not None:
-            return self.requantization(acc)
-        if self.thresholds is None:
-            return acc
-        counts = [(acc[:, [c]] >= t).sum(axis=1, dtype=np.int64) for c, t in enumerate(self.thresholds)]
-        y = np.stack(counts, axis=1)
-        return 2 * y - 1 if self.bipolar else y
 
     @property
     def output_shape(self) -> Shape:
         """Of one image's outputs."""
-        return (len(self.weights),)
+        raise NotImplementedError
+
+    def sums(self, x: NDArray[Any]) -> Integers:
+        """Return the accumulators, (N, *output_shape), of inputs (N, ...), in int64: the kind's definition."""
+        raise NotImplementedError
+
+    def accumulator_range(self, low: int, high: int) -> tuple[Integers, Integers]:
+        """Return the (C,) least and greatest accumulators that inputs within low..high can reach."""
+        w = self.weights.reshape(len(self.weights), -1).astype(np.int64)
+        positive, negative = np.where(w > 0, w, 0).sum(axis=1), np.where(w < 0, w, 0).sum(axis=1)
+        return positive * low + negative * high, positive * high + negative * low
+
+    def __call__(self, x: NDArray[Any]) -> Integers:
+        """Return (N, *output_shape) of inputs (N, ...): the definition above, in int64."""
+        acc = self.sums(x)
+        if self.requantization is not None:
+            return self.requantization(acc)
+        if self.thresholds is None:
+            return acc
+        y = np.empty_like(acc)
+        for c, t in enumerate(self.thresholds):
+            y[..., c] = np.searchsorted(t, acc[..., c], side="right")  # how many are reached, as they ascend
+        return 2 * y - 1 if self.bipolar else y
 
     @property
     def activation(self) -> str:
@@ -115,19 +147,20 @@ class Dense:
             raise ValueError("the head has no activation")
         return (-1, 1) if self.bipolar else (0, self.thresholds.shape[1])
 
-    def accumulator_range(self, low: int, high: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the (MH,) least and greatest accumulators that inputs within low..high can reach."""
-        w = self.weights.astype(np.int64)
-        positive, negative = np.where(w > 0, w, 0).sum(axis=1), np.where(w < 0, w, 0).sum(axis=1)
-        return positive * low + negative * high, positive * high + negative * low
+    def reach(self, low: int, high: int) -> tuple[int, int]:
+        """Return the smallest and the largest output for inputs within low..high."""
+        if self.thresholds is not None:
+            return self.output_range()
+        least, greatest = self.accumulator_range(low, high)
+        return int(least.min()), int(greatest.max())
 
-    def requantized(self, found: Requantization, low: int, high: int) -> "Dense":
+    def requantized(self: _P, found: Requantization, low: int, high: int) -> _P:
         """Return the layer with this activation, for inputs within low..high. Raises ValueError: it does not fit."""
         reach = self.accumulator_range(low, high)
         found.require_fitting(*reach)
-        return Dense(self.weights, found.thresholds(*reach), requantization=found)
+        return replace(self, thresholds=found.thresholds(*reach), bipolar=False, requantization=found)
 
-    def one_row(self, low: int, high: int) -> NDArray[np.int64] | None:
+    def one_row(self, low: int, high: int) -> Integers | None:
         """Return the one row of thresholds, (1, L), that does for every channel; None: there is none.
 
         A threshold that every sum of its channel reaches, or none, may be any further one as well. Only for layers with
@@ -145,7 +178,8 @@ class Dense:
 
     def partial_sum_bound(self, low: int, high: int) -> int:
         """Return a bound on |partial sum| in any order of summation, for inputs within low..high."""
-        return int(np.abs(self.weights.astype(np.int64)).sum(axis=1).max() * max(abs(low), abs(high)))
+        each = np.abs(self.weights.reshape(len(self.weights), -1).astype(np.int64)).sum(axis=1)
+        return int(each.max()) * max(abs(low), abs(high))
 
     def arrays(self, i: int) -> Arrays:
         """Return the members of reference.npz that are layer `i`."""
@@ -159,31 +193,286 @@ class Dense:
             arrays[f"thresholds_{i}"] = self.thresholds
         return arrays
 
+    def _activated(self: _P, arrays: Arrays, i: int, ends: tuple[int, int]) -> _P:
+        """Return the layer, which has none so far, with the activation in the file. Raises as `of_arrays`."""
+        thresholds, bipolar = arrays.get(f"thresholds_{i}"), arrays[f"bipolar_{i}"]
+        if bipolar.dtype != np.bool_ or bipolar.ndim:
+            raise ValueError(f"bipolar_{i} is {bipolar.dtype}{bipolar.shape}, expected one bool")
+        if (bound := self.partial_sum_bound(*ends)) >= MAX_SUM:
+            raise ValueError(f"layer {i} has sums up to {bound}, expected less than {MAX_SUM}")
+        if f"factor_{i}" in arrays:
+            if thresholds is not None or bipolar:
+                raise ValueError(f"layer {i} has factors and is bipolar or has thresholds, expected one activation")
+            return self.requantized(_requantization(arrays, i, len(self.weights)), *ends)
+        if thresholds is not None:
+            _check_thresholds(i, thresholds, channels=len(self.weights), bipolar=bool(bipolar))
+        elif bipolar:
+            raise ValueError(f"layer {i} is bipolar and has no thresholds, expected 1")
+        return replace(self, thresholds=thresholds, bipolar=bool(bipolar))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Dense(Product):
+    """A matrix-vector product: weights are (MH, MW), and what it reads has MW integers, in the order of the data.
+
+    acc[n, c] = sum_i weights[c, i] * x[n, i]
+    """
+
+    kind: ClassVar[str] = "dense"
+
+    @property
+    def output_shape(self) -> Shape:
+        """(MH,)."""
+        return (len(self.weights),)
+
+    def sums(self, x: NDArray[Any]) -> Integers:
+        """(N, ...) -> (N, MH)."""
+        return np.asarray(x.reshape(len(x), -1) @ self.weights.T.astype(np.int64))
+
     @classmethod
     def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "Dense":
         """Return layer `i` for inputs of the shape `shape` within `ends`.
 
         Raises ValueError, or KeyError for a missing member.
         """
-        weights, thresholds, bipolar = arrays[f"weights_{i}"], arrays.get(f"thresholds_{i}"), arrays[f"bipolar_{i}"]
-        mw = prod(shape)
-        if weights.dtype != np.int8 or weights.ndim != 2 or weights.shape[1] != mw or not weights.size:
-            raise ValueError(f"weights_{i} is {weights.dtype}{weights.shape}, expected int8(MH, {mw})")
-        if bipolar.dtype != np.bool_ or bipolar.ndim:
-            raise ValueError(f"bipolar_{i} is {bipolar.dtype}{bipolar.shape}, expected one bool")
-        if f"factor_{i}" in arrays:
-            if thresholds is not None or bipolar:
-                raise ValueError(f"layer {i} has factors and is bipolar or has thresholds, expected one activation")
-            return cls(weights, None).requantized(_requantization(arrays, i, len(weights)), *ends)  # type: ignore[arg-type]
-        if thresholds is not None:
-            _check_thresholds(i, thresholds, channels=weights.shape[0], bipolar=bool(bipolar))
-        elif bipolar:
-            raise ValueError(f"layer {i} is bipolar and has no thresholds, expected 1")
-        return cls(weights, thresholds, bool(bipolar))  # type: ignore[arg-type]
+        return cls(_weights(arrays, i, "MH", prod(shape)), None)._activated(arrays, i, ends)
 
 
-Layer = Dense  # the union of all kinds
-KINDS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Dense,)}
+@dataclass(frozen=True)
+class Window:
+    """How windows lie on an image: one for each place of what a layer gives, row by row.
+
+    Row r of the places begins `padding[0]` rows above row r * stride[0] of the image, and is kernel[0] rows high; so of
+    columns. A window that would reach beyond the padding at the end is none: rows left over there are not looked at.
+    """
+
+    kernel: tuple[int, int]  # height and width
+    stride: tuple[int, int] = (1, 1)  # down and right
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)  # above, left, below, right: FINN's order and ONNX's
+
+    def places(self, image: Image) -> tuple[int, int]:
+        """Return how many windows there are, down and right. Raises ValueError: none, or its numbers make no sense."""
+        if not all(1 <= v <= MAX_KERNEL for v in (*self.kernel, *self.stride)):
+            raise ValueError(f"a window of {self.kernel} by {self.stride}, expected numbers of 1..{MAX_KERNEL}")
+        sides = []
+        for axis in (0, 1):
+            kernel, before, after = self.kernel[axis], self.padding[axis], self.padding[axis + 2]
+            if not (0 <= before < kernel and 0 <= after < kernel):
+                raise ValueError(f"padding of {self.padding} for a window of {self.kernel}, expected it to be narrower")
+            sides.append((image[axis] + before + after - kernel) // self.stride[axis] + 1)
+        if min(sides) < 1:
+            raise ValueError(f"a window of {self.kernel}, expected one that fits on {image[:2]} and its padding")
+        return sides[0], sides[1]
+
+    def padded(self, x: NDArray[Any], fill: int) -> NDArray[Any]:
+        """Return images (N, H, W, C) with their padding, of the value `fill`; themselves where there is none."""
+        top, left, bottom, right = self.padding
+        if not any(self.padding):
+            return x
+        return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=fill)
+
+    def seen(self, padded: NDArray[Any], image: Image) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Yield row and column in the window, and what all windows have there, (N, OH, OW, C): views."""
+        rows, columns = self.places(image)
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                down = slice(i, i + (rows - 1) * self.stride[0] + 1, self.stride[0])
+                right = slice(j, j + (columns - 1) * self.stride[1] + 1, self.stride[1])
+                yield i, j, padded[:, down, right]
+
+    def inside(self, image: Image) -> tuple[Integers, Integers]:
+        """Return which rows of windows lie on the image, 1, and which on padding, 0, and so of columns.
+
+        (A, KH) and (B, KW): each kind of window once, not one for each place.
+        """
+        kinds = []
+        for axis, count in enumerate(self.places(image)):
+            at = np.arange(count)[:, None] * self.stride[axis] - self.padding[axis] + np.arange(self.kernel[axis])
+            kinds.append(np.unique((at >= 0) & (at < image[axis]), axis=0).astype(np.int64))
+        return kinds[0], kinds[1]
+
+
+@dataclass(frozen=True)
+class _Windowed(Product):
+    """What `Convolution` and `Depthwise` have in common: windows on an image, whose padding has one value."""
+
+    image: Image = field(kw_only=True)  # what it reads: height, width, channels
+    stride: tuple[int, int] = field(default=(1, 1), kw_only=True)  # down and right
+    padding: tuple[int, int, int, int] = field(default=(0, 0, 0, 0), kw_only=True)  # above, left, below, right
+    fill: int = field(default=0, kw_only=True)  # what stands in the padding, a value of the layer's input
+
+    @property
+    def window(self) -> Window:
+        """Its windows."""
+        return Window((self.weights.shape[1], self.weights.shape[2]), self.stride, self.padding)
+
+    @property
+    def output_shape(self) -> Shape:
+        """(OH, OW, channels)."""
+        return (*self.window.places(self.image), len(self.weights))
+
+    def accumulator_range(self, low: int, high: int) -> tuple[Integers, Integers]:
+        """Return the (C,) least and greatest accumulators that inputs within low..high can reach, at any place."""
+        w = self.weights.reshape(*self.weights.shape[:3], -1).astype(np.int64)
+        positive, negative = np.where(w > 0, w, 0).sum(axis=3), np.where(w < 0, w, 0).sum(axis=3)
+        padding = (positive + negative) * self.fill
+        rows, columns = self.window.inside(self.image)
+
+        def at_all_places(each: Integers) -> Integers:
+            on_image = rows @ (each - padding) @ columns.T
+            return np.asarray((padding.sum(axis=(1, 2))[:, None, None] + on_image).reshape(len(w), -1))
+
+        least, greatest = positive * low + negative * high, positive * high + negative * low
+        return at_all_places(least).min(axis=1), at_all_places(greatest).max(axis=1)
+
+    def arrays(self, i: int) -> Arrays:
+        """Return the members of reference.npz that are layer `i`."""
+        window = np.array([*self.stride, *self.padding, self.fill], dtype=np.int64)
+        return {**super().arrays(i), f"window_{i}": window}
+
+    @classmethod
+    def _of_window(
+        cls: type[_P], arrays: Arrays, i: int, image: Image, weights: NDArray[np.int8], ends: tuple[int, int]
+    ) -> _P:
+        if weights.size > MAX_WEIGHTS:
+            raise ValueError(f"weights_{i} has {weights.size} weights, expected {MAX_WEIGHTS} at most")
+        down, right, *padding, fill = _numbers(arrays, f"window_{i}", 7)
+        layer = cls(weights, None, image=image, stride=(down, right), padding=tuple(padding), fill=fill)  # type: ignore[call-arg]
+        _require_size(i, layer.output_shape)
+        # -1 and +1 are bipolar, which is the only type that leaves out a number between its ends.
+        if (any(padding) or fill) and (not ends[0] <= fill <= ends[1] or (ends, fill) == ((-1, 1), 0)):
+            what = "-1 or +1" if ends == (-1, 1) else f"{ends[0]} to {ends[1]}"
+            raise ValueError(f"layer {i} pads with {fill}, expected a value of what it reads, {what}")
+        if fill and i:
+            raise ValueError(f"layer {i} pads with {fill}, expected 0 behind the first layer")
+        return layer._activated(arrays, i, ends)
+
+
+@dataclass(frozen=True)
+class Convolution(_Windowed):
+    """A sum over a window of all channels; weights are (OC, KH, KW, C): a window's order is that of the data.
+
+        acc[n, r, c, o] = sum_ijk weights[o, i, j, k] * x[n, r * stride[0] - top + i, c * stride[1] - left + j, k]
+
+    where x is `fill` outside of the image: 0, and in the first layer any value of the input, so that it can be the one
+    that a front end normalises to 0 (of pixels 128).
+    """
+
+    kind: ClassVar[str] = "convolution"
+
+    def sums(self, x: NDArray[Any]) -> Integers:
+        """(N, ...) -> (N, OH, OW, OC)."""
+        padded = self.window.padded(x.reshape(-1, *self.image).astype(np.int64), self.fill)
+        acc = np.zeros((len(x), *self.output_shape), dtype=np.int64)
+        for i, j, seen in self.window.seen(padded, self.image):
+            acc += seen @ self.weights[:, i, j].T.astype(np.int64)
+        return acc
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "Convolution":
+        """Return layer `i`; see `Dense.of_arrays`."""
+        image = _image(i, cls.kind, shape)
+        return cls._of_window(arrays, i, image, _weights(arrays, i, "OC", "KH", "KW", image[2]), ends)
+
+
+@dataclass(frozen=True)
+class Depthwise(_Windowed):
+    """A sum over a window of one channel, for each channel; weights are (C, KH, KW). The rest is as of `Convolution`.
+
+    acc[n, r, c, k] = sum_ij weights[k, i, j] * x[n, r * stride[0] - top + i, c * stride[1] - left + j, k]
+    """
+
+    kind: ClassVar[str] = "depthwise"
+
+    def sums(self, x: NDArray[Any]) -> Integers:
+        """(N, ...) -> (N, OH, OW, C)."""
+        padded = self.window.padded(x.reshape(-1, *self.image).astype(np.int64), self.fill)
+        acc = np.zeros((len(x), *self.output_shape), dtype=np.int64)
+        for i, j, seen in self.window.seen(padded, self.image):
+            acc += seen * self.weights[:, i, j]
+        return acc
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "Depthwise":
+        """Return layer `i`; see `Dense.of_arrays`."""
+        image = _image(i, cls.kind, shape)
+        return cls._of_window(arrays, i, image, _weights(arrays, i, image[2], "KH", "KW"), ends)
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of a window, channel by channel. There is no padding: windows lie on the image."""
+
+    kind: ClassVar[str] = "max_pool"
+    image: Image
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+
+    @property
+    def window(self) -> Window:
+        """Its windows."""
+        return Window(self.kernel, self.stride)
+
+    @property
+    def output_shape(self) -> Shape:
+        """(OH, OW, C)."""
+        return (*self.window.places(self.image), self.image[2])
+
+    def __call__(self, x: NDArray[Any]) -> Integers:
+        """(N, ...) -> (N, OH, OW, C)."""
+        views = [seen for _, _, seen in self.window.seen(x.reshape(-1, *self.image).astype(np.int64), self.image)]
+        return np.asarray(np.maximum.reduce(views))
+
+    def reach(self, low: int, high: int) -> tuple[int, int]:
+        """Return the smallest and the largest output for inputs within low..high."""
+        return low, high
+
+    def arrays(self, i: int) -> Arrays:
+        """Return the members of reference.npz that are layer `i`."""
+        return {f"window_{i}": np.array([*self.kernel, *self.stride], dtype=np.int64)}
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "MaxPool":
+        """Return layer `i`; see `Dense.of_arrays`."""
+        height, width, down, right = _numbers(arrays, f"window_{i}", 4)
+        layer = cls(_image(i, cls.kind, shape), (height, width), (down, right))
+        _require_size(i, layer.output_shape)
+        return layer
+
+
+@dataclass(frozen=True)
+class GlobalSum:
+    """The sum of each channel over the whole image. A mean is this, divided: the layer behind it knows by what."""
+
+    kind: ClassVar[str] = "global_sum"
+    image: Image
+
+    @property
+    def output_shape(self) -> Shape:
+        """(C,)."""
+        return (self.image[2],)
+
+    def __call__(self, x: NDArray[Any]) -> Integers:
+        """(N, ...) -> (N, C)."""
+        return np.asarray(x.reshape(-1, *self.image).sum(axis=(1, 2), dtype=np.int64))
+
+    def reach(self, low: int, high: int) -> tuple[int, int]:
+        """Return the smallest and the largest output for inputs within low..high."""
+        places = self.image[0] * self.image[1]
+        return low * places, high * places
+
+    def arrays(self, i: int) -> Arrays:
+        """Return the members of reference.npz that are layer `i`: none."""
+        return {}
+
+    @classmethod
+    def of_arrays(cls, arrays: Arrays, i: int, shape: Shape, ends: tuple[int, int]) -> "GlobalSum":
+        """Return layer `i`; see `Dense.of_arrays`."""
+        return cls(_image(i, cls.kind, shape))
+
+
+Layer = Dense | Convolution | Depthwise | MaxPool | GlobalSum
+KINDS: dict[str, type[Layer]] = {layer.kind: layer for layer in (Dense, Convolution, Depthwise, MaxPool, GlobalSum)}
 
 
 @dataclass(frozen=True)
@@ -198,21 +487,44 @@ class IntegerNetwork:
         """How many integers there are per image: K."""
         return prod(self.layers[-1].output_shape)
 
+    @property
+    def head(self) -> Dense:
+        """The last layer, which has no activation."""
+        head = self.layers[-1]
+        assert isinstance(head, Dense)
+        return head
+
+    @property
+    def dense(self) -> tuple[Dense, ...]:
+        """All layers, where all are dense. Raises ConfigError: they are not."""
+        dense = tuple(layer for layer in self.layers if isinstance(layer, Dense))
+        if len(dense) < len(self.layers):
+            raise ConfigError("this network has convolutions or pools; so far hardware is made of dense layers only.")
+        return dense
+
     def input_ranges(self) -> list[tuple[int, int]]:
         """Return the smallest and the largest input of each layer."""
-        values = self.input.values
-        return [(values.low, values.high), *(layer.output_range() for layer in self.layers[:-1])]
+        ranges = [(self.input.values.low, self.input.values.high)]
+        for layer in self.layers[:-1]:
+            ranges.append(layer.reach(*ranges[-1]))
+        return ranges
 
-    def output_ranges(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def products(self) -> list[tuple[Product, tuple[int, int]]]:
+        """Return the layers that have weights, each with the smallest and the largest of its inputs."""
+        layers = zip(self.layers, self.input_ranges(), strict=True)
+        return [(layer, ends) for layer, ends in layers if isinstance(layer, Product)]
+
+    def output_ranges(self) -> tuple[Integers, Integers]:
         """Return the (K,) least and greatest outputs that no image goes beyond."""
-        return self.layers[-1].accumulator_range(*self.input_ranges()[-1])
+        return self.head.accumulator_range(*self.input_ranges()[-1])
 
     def exact_in_float32(self) -> bool:
         """Whether float32 holds every sum on the way, in any order of summation."""
-        bounds = (layer.partial_sum_bound(*ends) for layer, ends in zip(self.layers, self.input_ranges(), strict=True))
-        return max(bounds) <= FLOAT32_EXACT
+        sums = [abs(end) for ends in self.input_ranges() for end in ends]
+        bounds = [layer.partial_sum_bound(*ends) for layer, ends in self.products()]
+        return max(*bounds, *sums) <= FLOAT32_EXACT
 
-    def outputs(self, images: NDArray[Any]) -> list[NDArray[np.int64]]:
+    def outputs(self, images: NDArray[Any]) -> list[Integers]:
         """Return every layer's outputs for (N, *input.shape) images, as defined above; the last ones are (N, K).
 
         Slow and plain on purpose; `driver.reference` is the fast one.
@@ -269,15 +581,18 @@ def _to_network(arrays: Arrays) -> IntegerNetwork:
     source, kinds = _input(arrays["input"], arrays["datatype"]), arrays["kinds"]
     if kinds.dtype.kind != "U" or kinds.ndim != 1 or not kinds.size:
         raise ValueError(f"kinds is {kinds.dtype}{kinds.shape}, expected text(layers,) of one layer or more")
-    shape, layers = source.shape, []
+    shape: Shape = source.image
+    layers: list[Layer] = []
     ends = source.values.low, source.values.high
     for i, kind in enumerate(kinds.tolist()):
         if kind not in KINDS:
             raise ValueError(f"layer {i} is of the kind {kind[:60]!r}, expected {' or '.join(KINDS)}")
         layers.append(KINDS[kind].of_arrays(arrays, i, shape, ends))
-        shape = layers[-1].output_shape
-        ends = ends if layers[-1].thresholds is None else layers[-1].output_range()
-    if any((layer.thresholds is None) != (layer is layers[-1]) for layer in layers):
+        shape, ends = layers[-1].output_shape, layers[-1].reach(*ends)
+    if not isinstance(layers[-1], Dense):
+        raise ValueError(f"the last layer is of the kind {layers[-1].kind!r}, expected dense")
+    products = [layer for layer in layers if isinstance(layer, Product)]
+    if any((layer.thresholds is None) != (layer is layers[-1]) for layer in products):
         raise ValueError("exactly the last layer has no thresholds")
     network = IntegerNetwork(source, tuple(layers))
     if network.output_size > MAX_OUTPUTS:
@@ -303,6 +618,36 @@ def _input(sizes: NDArray[np.generic], datatype: NDArray[np.generic]) -> Input:
     if source.size > MAX_SIZE:
         raise ValueError(f"an image has {source.size} integers, expected {MAX_SIZE} at most")
     return source
+
+
+def _weights(arrays: Arrays, i: int, *expected: int | str) -> NDArray[np.int8]:
+    """Return those of layer `i`, of the expected shape; a text stands for any number."""
+    found = arrays[f"weights_{i}"]
+    fits = found.ndim == len(expected) and all(isinstance(e, str) or e == n for e, n in zip(expected, found.shape))  # noqa: B905
+    if found.dtype != np.int8 or not fits or not found.size:
+        raise ValueError(
+            f"weights_{i} is {found.dtype}{found.shape}, expected int8({', '.join(str(e) for e in expected)})"
+        )
+    return found  # type: ignore[return-value]
+
+
+def _image(i: int, kind: str, shape: Shape) -> Image:
+    """Return the shape of what layer `i` reads, which is an image."""
+    if len(shape) != 3:
+        raise ValueError(f"layer {i} is of the kind {kind!r} and reads {shape}, expected an image")
+    return shape[0], shape[1], shape[2]
+
+
+def _numbers(arrays: Arrays, name: str, count: int) -> list[int]:
+    found = arrays[name]
+    if found.dtype != np.int64 or found.shape != (count,):
+        raise ValueError(f"{name} is {found.dtype}{found.shape}, expected int64({count},)")
+    return [int(v) for v in found.tolist()]
+
+
+def _require_size(i: int, shape: Shape) -> None:
+    if prod(shape) > MAX_SIZE:
+        raise ValueError(f"layer {i} gives {prod(shape)} integers per image, expected {MAX_SIZE} at most")
 
 
 def _requantization(arrays: Arrays, i: int, channels: int) -> Requantization:

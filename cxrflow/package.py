@@ -194,7 +194,7 @@ def _manifest(
         provenance={
             "run": experiment.name,
             "network": exported.network,
-            "activations": [layer.activation for layer in network.layers],
+            "activations": [layer.activation for layer, _ in network.products()],
             "git_commit": git_commit(),
             **_origin(exported, metrics),
             "golden_images_equal_on_cpu": golden_images,

@@ -53,7 +53,7 @@ class Reference:
         self.network = network
         self._steps: list[_Step] = []
         bipolar = network.input.values.bits == 1  # the layer's input is bool and means -1 / +1
-        for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+        for layer, (low, high) in zip(network.dense, network.input_ranges(), strict=True):
             dtype = _exact_dtype(layer, low, high)
             if bipolar and (np.abs(layer.weights) == 1).all():
                 self._steps.append(_BitProduct(layer.weights, dtype))
@@ -64,7 +64,7 @@ class Reference:
                 step = _activation(layer.thresholds, reach, dtype) if found is None else _requantize(found, *reach)
                 self._steps.append(step)
             bipolar = layer.bipolar
-        widest = max(network.input.size, *(len(layer.weights) for layer in network.layers))
+        widest = max(network.input.size, *(len(layer.weights) for layer in network.dense))
         self._rows = max(1, BLOCK_BYTES // (8 * widest))
 
     @classmethod

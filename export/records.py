@@ -98,7 +98,7 @@ class Exported(Record):
 def describe_layers(network: IntegerNetwork) -> list[dict[str, Any]]:
     """Return sizes and widths of every layer, as export.json has them."""
     rows = []
-    for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+    for layer, (low, high) in network.products():
         least, greatest = layer.accumulator_range(low, high)
         bound = layer.partial_sum_bound(low, high)
         rows.append(

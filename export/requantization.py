@@ -18,12 +18,13 @@ Export looks for them once, and they are part of the network from then on. A sig
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import MismatchError
-from contract.network import Dense, IntegerNetwork
+from contract.network import IntegerNetwork, Product
 from contract.requantization import (
     LARGEST_PRODUCT,
     MOST_LEVELS,
@@ -36,6 +37,7 @@ from contract.requantization import (
 
 BUG = "a multiplication and a shift are not what their thresholds are. This is a bug: report it."
 FREE = LARGEST_PRODUCT  # a bound that nothing sets
+P = TypeVar("P", bound=Product)
 REACH = 1 << 40  # accumulators and thresholds beyond are not looked at, so that int64 holds every bound
 
 
@@ -45,10 +47,11 @@ def requantized(network: IntegerNetwork) -> IntegerNetwork:
     All thresholds of every channel are compared. Raises MismatchError.
     """
     layers = zip(network.layers, network.input_ranges(), strict=True)
-    return replace(network, layers=tuple(_requantized(layer, *ends) for layer, ends in layers))
+    made = (_requantized(layer, *ends) if isinstance(layer, Product) else layer for layer, ends in layers)
+    return replace(network, layers=tuple(made))
 
 
-def _requantized(layer: Dense, low: int, high: int) -> Dense:
+def _requantized(layer: P, low: int, high: int) -> P:
     if layer.thresholds is None or layer.bipolar or layer.thresholds.size > MOST_THRESHOLDS:
         return layer
     least, greatest = layer.accumulator_range(low, high)
@@ -62,7 +65,7 @@ def _requantized(layer: Dense, low: int, high: int) -> Dense:
     return made
 
 
-def _of_all_channels(layer: Dense, low: int, high: int) -> Requantization | None:
+def _of_all_channels(layer: Product, low: int, high: int) -> Requantization | None:
     """Return a factor and an addend that do for every channel, so that hardware can store them once; None without."""
     row, channels = layer.one_row(low, high), len(layer.weights)
     if row is None:

@@ -79,7 +79,7 @@ def snapped(net: PixelMLP, extracted: Extracted, bits: int, validation: Split) -
 def _many_levels(extracted: Extracted) -> Iterator[tuple[int, Integers, tuple[Integers, Integers]]]:
     """Yield the layers of activations of 2 bits and more: number, thresholds, and what each accumulator can reach."""
     network = extracted.network
-    for i, (layer, ends) in enumerate(zip(network.layers, network.input_ranges(), strict=True)):
+    for i, (layer, ends) in enumerate(network.products()):
         if layer.thresholds is not None and not layer.bipolar:
             yield i, layer.thresholds, layer.accumulator_range(*ends)
 

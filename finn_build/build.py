@@ -140,7 +140,7 @@ def _of_chain(estimates: dict[str, Any], model: ModelWrapper, config: BuildConfi
 
 def _require_fitting_thresholds(network: IntegerNetwork) -> None:
     """Stop at a threshold that no accumulator of its layer is near. Raises ArtifactError."""
-    for i, (layer, (low, high)) in enumerate(zip(network.layers, network.input_ranges(), strict=True)):
+    for i, (layer, (low, high)) in enumerate(zip(network.dense, network.input_ranges(), strict=True)):
         if layer.thresholds is None:
             continue
         least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))

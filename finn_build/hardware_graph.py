@@ -34,7 +34,7 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
     model = outline(sizes, source)
     nodes = iter(model.graph.node)
     ranges = fitted.input_ranges()
-    for layer, planned, size, ends in zip(fitted.layers, plan(sizes, source), sizes, ranges, strict=True):
+    for layer, planned, size, ends in zip(fitted.dense, plan(sizes, source), sizes, ranges, strict=True):
         product = next(nodes)
         model.set_initializer(product.input[1], layer.weights.T.astype(np.float32))
         model.set_tensor_datatype(product.input[1], DataType[size.weights])
@@ -102,7 +102,7 @@ def _node(node: Node, inputs: list[str], output: str, **attributes: Any) -> Any:
 def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     """Return the same network; a threshold that all or no sums of its channel reach moves to the end of their range."""
     layers = []
-    for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+    for layer, (low, high) in zip(network.dense, network.input_ranges(), strict=True):
         if layer.thresholds is not None:
             least, greatest = layer.accumulator_range(low, high)
             layer = replace(layer, thresholds=layer.thresholds.clip(least[:, None], greatest[:, None] + 1))

@@ -91,8 +91,7 @@ def input_type(network: IntegerNetwork) -> str:
 def network_sizes(network: IntegerNetwork) -> list[Sizes]:
     """Return the sizes of every layer of a network."""
     return [
-        _layer_sizes(layer, low, high)
-        for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True)
+        _layer_sizes(layer, low, high) for layer, (low, high) in zip(network.dense, network.input_ranges(), strict=True)
     ]
 
 

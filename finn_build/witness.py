@@ -88,10 +88,9 @@ def require_one_network(qonnx: ModelWrapper, network: IntegerNetwork) -> None:
         raise ArtifactError(
             f"model.onnx is for {pixels} pixels, reference.npz for {network.input}. Export the run again."
         )
-    if len(products) != len(network.layers):
+    if len(products) != len(network.dense):
         raise MismatchError(
-            f"model.onnx has {len(products)} matrix products, reference.npz {len(network.layers)}. "
-            "Export the run again."
+            f"model.onnx has {len(products)} matrix products, reference.npz {len(network.dense)}. Export the run again."
         )
 
 
@@ -142,6 +141,6 @@ def streamline(model: ModelWrapper) -> ModelWrapper:
 
 def require_same_weights(model: ModelWrapper, network: IntegerNetwork) -> None:
     """Stop unless a streamlined graph multiplies with the network's weights. Raises MismatchError."""
-    for i, (layer, product) in enumerate(zip(network.layers, model.get_nodes_by_op_type("MatMul"), strict=True)):
+    for i, (layer, product) in enumerate(zip(network.dense, model.get_nodes_by_op_type("MatMul"), strict=True)):
         if not np.array_equal(model.get_initializer(product.input[1]).T, layer.weights):
             raise MismatchError(f"layer {i}: the weights of model.onnx are not those of reference.npz. Export again.")

@@ -325,7 +325,7 @@ def targets(run: Path) -> list[Target]:
         network = load_network(path)
         images = network.input.values.random(np.random.default_rng(0), (5, *network.input.shape))
         images[0] = network.input.values.high  # type: ignore[call-overload]
-        counted = replace(network, layers=tuple(replace(layer, requantization=None) for layer in network.layers))
+        counted = replace(network, layers=tuple(replace(layer, requantization=None) for layer in network.dense))
         want = network.outputs(images)[-1]
         assert (Reference(network).outputs(images) == want).all() and (counted.outputs(images)[-1] == want).all()
 

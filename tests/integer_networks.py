@@ -1,10 +1,26 @@
 """Images and networks of random integers, with numpy alone: a board's processor has no PyTorch."""
 
+from dataclasses import replace
+from typing import TypeVar
+
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.network import Dense, Input, IntegerNetwork
+from contract.network import (
+    Convolution,
+    Dense,
+    Depthwise,
+    GlobalSum,
+    Image,
+    Input,
+    IntegerNetwork,
+    Layer,
+    MaxPool,
+    Product,
+)
 from contract.requantization import LARGEST_ADDEND, Requantization, largest_factors, largest_shift
+
+P = TypeVar("P", bound=Product)
 
 
 def random_pixels(count: int, *, height: int = 8, width: int = 8, seed: int = 1) -> NDArray[np.uint8]:
@@ -40,26 +56,68 @@ def random_integer_network(
         reach: largest weight; 0 makes all weights -1 or +1.
     """
     rng = np.random.default_rng(seed)
-
-    def draw(shape: tuple[int, int]) -> NDArray[np.int8]:
-        values = rng.integers(-reach, reach + 1, shape) if reach else 2 * rng.integers(0, 2, shape) - 1
-        return values.astype(np.int8)
-
     layers: list[Dense] = []
     source = source or Input(height, width)
     inputs, low, high = source.size, source.values.low, source.values.high
     for mh, count in zip(sizes, levels, strict=False):
-        weights = draw((mh, inputs))
-        least, greatest = Dense(weights, None).accumulator_range(low, high)
-        if count < 0:
-            found = random_requantization(rng, least, greatest, levels=-count)
-            layers.append(Dense(weights, None).requantized(found, low, high))
-        else:
-            thresholds = np.sort(rng.integers(least[:, None], greatest[:, None] + 2, (mh, count or 1)), axis=1)
-            layers.append(Dense(weights, thresholds, bipolar=count == 0))
+        layers.append(_activated(rng, Dense(_weights(rng, (mh, inputs), reach), None), count, low, high))
         inputs, (low, high) = mh, layers[-1].output_range()
-    layers.append(Dense(draw((outputs, inputs)), None))
+    layers.append(Dense(_weights(rng, (outputs, inputs), reach), None))
     return IntegerNetwork(source, tuple(layers))
+
+
+def random_convolutional_network(
+    kinds: list[str], levels: list[int], *, seed: int, source: Input, outputs: int = 1, reach: int = 127
+) -> IntegerNetwork:
+    """Layers of such kinds on an image, with random windows, and a dense head; a window that fits nowhere is left out.
+
+    The arguments are those of `random_integer_network`.
+    """
+    rng = np.random.default_rng(seed)
+    layers: list[Layer] = []
+    shape, (low, high) = source.image, (source.values.low, source.values.high)
+    for kind, count in zip(kinds, levels, strict=False):
+        if len(shape) == 3 and (layer := _of_kind(rng, kind, shape, (low, high), first=not layers, reach=reach)):
+            layers.append(_activated(rng, layer, count, low, high) if isinstance(layer, Product) else layer)
+            shape, (low, high) = layers[-1].output_shape, layers[-1].reach(low, high)  # type: ignore[assignment]
+    layers.append(Dense(_weights(rng, (outputs, int(np.prod(shape))), reach), None))
+    return IntegerNetwork(source, tuple(layers))
+
+
+def _of_kind(
+    rng: np.random.Generator, kind: str, image: Image, ends: tuple[int, int], *, first: bool, reach: int
+) -> Layer | None:
+    if kind == "global_sum":
+        return GlobalSum(image)
+    height, width = (int(v) for v in rng.integers(1, 5, 2))
+    down, right = (int(v) for v in rng.integers(1, 4, 2))
+    if kind == "max_pool":
+        return MaxPool(image, (height, width), (down, right)) if height <= image[0] and width <= image[1] else None
+    padding, fill = [0, 0, 0, 0], 0
+    if ends != (-1, 1):
+        padding = [int(rng.integers(0, v)) for v in (height, width, height, width)]
+        fill = int(rng.integers(ends[0], ends[1] + 1)) if first else 0
+    if padding[0] + image[0] + padding[2] < height or padding[1] + image[1] + padding[3] < width:
+        return None
+    window = {"image": image, "stride": (down, right), "padding": tuple(padding), "fill": fill}
+    if kind == "depthwise":
+        return Depthwise(_weights(rng, (image[2], height, width), reach), None, **window)  # type: ignore[arg-type]
+    channels = int(rng.integers(1, 5))
+    return Convolution(_weights(rng, (channels, height, width, image[2]), reach), None, **window)  # type: ignore[arg-type]
+
+
+def _weights(rng: np.random.Generator, shape: tuple[int, ...], reach: int) -> NDArray[np.int8]:
+    values = rng.integers(-reach, reach + 1, shape) if reach else 2 * rng.integers(0, 2, shape) - 1
+    return values.astype(np.int8)
+
+
+def _activated(rng: np.random.Generator, layer: P, count: int, low: int, high: int) -> P:
+    """Return the layer with a random activation, of so many levels as `random_integer_network` says."""
+    least, greatest = layer.accumulator_range(low, high)
+    if count < 0:
+        return layer.requantized(random_requantization(rng, least, greatest, levels=-count), low, high)
+    thresholds = np.sort(rng.integers(least[:, None], greatest[:, None] + 2, (len(least), count or 1)), axis=1)
+    return replace(layer, thresholds=thresholds, bipolar=count == 0)
 
 
 def random_requantization(

@@ -70,7 +70,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.requantization", "LARGEST_PRODUCT = 1 << 60", "LARGEST_PRODUCT = 1 << 63", WRAPS),
     ("contract.requantization", "(self.factor < 0) | ", "", NO_FACTORS),
     ("contract.requantization", "(self.addend < -LARGEST_ADDEND) | ", "", NO_FACTORS),
-    ("contract.network", "ends = ends if layers[-1].thresholds is None else layers[-1].output_range()", "pass", ANY),
+    ("contract.network", "layers[-1].output_shape, layers[-1].reach(*ends)", "layers[-1].output_shape, ends", ANY),
     ("driver.reference", "largest.max() < 2**53", "largest.max() < 2**63", FLOATS),
     ("driver.reference", "np.floor(y, out=y)", "np.rint(y, out=y)", ANY),
     ("export.requantization", " - 1 - self.missed", " - self.missed", EXACT),

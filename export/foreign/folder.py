@@ -124,11 +124,9 @@ def _summary(
 
 def describe(network: IntegerNetwork) -> str:
     """Return sizes and widths in a few letters, such as 784-64-10 W2A4."""
-    sizes = "-".join(str(size) for size in (network.input.size, *(len(layer.weights) for layer in network.layers)))
-    weights = max(_bits(layer.weights) for layer in network.layers)
-    levels = [
-        1 if x.bipolar else x.thresholds.shape[1].bit_length() for x in network.layers if x.thresholds is not None
-    ]
+    sizes = "-".join(str(size) for size in (network.input.size, *(len(layer.weights) for layer in network.dense)))
+    weights = max(_bits(layer.weights) for layer in network.dense)
+    levels = [1 if x.bipolar else x.thresholds.shape[1].bit_length() for x in network.dense if x.thresholds is not None]
     return f"{sizes} W{weights}" + (f"A{max(levels)}" if levels else "")
 
 

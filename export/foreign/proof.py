@@ -165,7 +165,7 @@ def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Gene
 
 def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator) -> NDArray[Any]:
     """Return inputs for which a random accumulator of the first layer is at a threshold, or as close as it gets."""
-    layer, values = network.layers[0], network.input.values
+    layer, values = network.dense[0], network.input.values
     if layer.thresholds is None:
         return np.empty((0, network.input.size), dtype=values.dtype)
     channels = rng.integers(0, len(layer.weights), TIES)

@@ -84,13 +84,13 @@ def _decide(
 ) -> Decisions:
     count = differing = 0
     last = None if head.thresholds is None else np.array(head.thresholds, dtype=np.int64)
-    thresholds = [layer.thresholds for layer in network.layers[:-1]] + [last]
+    thresholds = [layer.thresholds for layer in network.dense[:-1]] + [last]
     total = sum(rows.size for rows in thresholds if rows is not None)
-    if sum(layer.weights.size for layer in network.layers) > MOST_WEIGHTS:
+    if sum(layer.weights.size for layer in network.dense) > MOST_WEIGHTS:
         raise NotRationalError(f"it has more than {MOST_WEIGHTS:,} weights")
     most = MOST // (3 * -(-len(walk.nodes) // len(walk.products)))  # thresholds
     meaning, order = walk.input(network, rule, scale)
-    for i, (layer, rows) in enumerate(zip(network.layers, thresholds, strict=True)):
+    for i, (layer, rows) in enumerate(zip(network.dense, thresholds, strict=True)):
         weights = layer.weights.astype(np.int64)
         unit, constant = _product(walk.matrix(i, order), weights, meaning)
         if rows is None:
@@ -102,7 +102,7 @@ def _decide(
         near = np.clip(np.concatenate([near - 1, near, near + 1, least, greatest], axis=1), least, greatest)
         codes = np.stack([np.searchsorted(row, some, side="right") for row, some in zip(rows, near, strict=True)])
         codes = 2 * codes - 1 if layer.bipolar else codes
-        end = walk.data(i + 1) if i + 1 < len(network.layers) else result
+        end = walk.data(i + 1) if i + 1 < len(network.dense) else result
         order = walk.order(i, end)
         values = np.empty(near.shape, dtype=object)
         values[order] = np.stack([walk.behind(i, unit * some + constant, end) for some in near.T], axis=1)

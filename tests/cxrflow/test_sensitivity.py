@@ -52,7 +52,7 @@ def test_a_price_is_what_the_build_would_write(finished: Place) -> None:
     run = run_of(finished)
     net = load_checkpoint(finished.run / "train" / "checkpoint.pt").net
     network = integers(net, run.experiment.export, run.data().val).network
-    assert network.layers[0].requantization is not None  # which has another price than thresholds
+    assert network.dense[0].requantization is not None  # which has another price than thresholds
     found = estimate_network(network, run.experiment.build)
     written = (finished.run / "build" / "pynq-z2" / "estimates.json").read_text(encoding="utf-8")
     assert found == json.loads(written)
@@ -72,11 +72,11 @@ def test_in_its_own_widths_a_network_keeps_every_weight(finished: Place) -> None
         config = run.experiment.train.augment
         found = integers(in_widths(net, spec, data.train, config), run.experiment.export, data.val).network
         # The scale is the largest weight's, so each integer is that of 4 bits (at most 7) in steps that are as large.
-        expected = own.layers[0].weights * (2 ** (bits - 1) - 1) / 7 if bits > 1 else own.layers[0].weights
-        signs = found.layers[0].weights * expected >= 0
-        assert signs.all() and found.layers[0].weights.max() == max(1, 2 ** (bits - 1) - 1)
-        assert bits == 1 or abs(found.layers[0].weights - expected).max() <= 0.5
-        assert (abs(found.layers[1].weights) == abs(own.layers[1].weights)).all()
+        expected = own.dense[0].weights * (2 ** (bits - 1) - 1) / 7 if bits > 1 else own.dense[0].weights
+        signs = found.dense[0].weights * expected >= 0
+        assert signs.all() and found.dense[0].weights.max() == max(1, 2 ** (bits - 1) - 1)
+        assert bits == 1 or abs(found.dense[0].weights - expected).max() <= 0.5
+        assert (abs(found.dense[1].weights) == abs(own.dense[1].weights)).all()
 
 
 def test_batch_norms_are_measured_anew_and_nothing_else_changes(finished: Place) -> None:

@@ -24,7 +24,7 @@ def images(network: IntegerNetwork, count: int, seed: int) -> NDArray[np.uint8]:
     pixels = rng.integers(0, 256, (count, network.input.height, network.input.width), dtype=np.uint8)
     pixels[:2] = np.array([0, 255], dtype=np.uint8)[:, None, None]
     # The images that reach the ends of the first layer's accumulators.
-    towards = (network.layers[0].weights[0] > 0).reshape(network.input.height, network.input.width)
+    towards = (network.dense[0].weights[0] > 0).reshape(network.input.height, network.input.width)
     pixels[2], pixels[3] = np.where(towards, 255, 0), np.where(towards, 0, 255)
     return pixels
 
@@ -49,8 +49,8 @@ def test_equals_the_definition(hidden: list[tuple[int, int]], shape: tuple[int, 
 def test_sums_beyond_float32_are_exact(levels: list[int]) -> None:
     """96 x 96 pixels of 255 times weights of 127: far beyond 2**24, where float32 leaves the integers."""
     network = random_integer_network([24, 16], levels, height=96, width=96, seed=4)
-    network.layers[0].weights[:2] = np.array([127, -127], dtype=np.int8)[:, None]
-    assert network.layers[0].partial_sum_bound(0, 255) > 2**24
+    network.dense[0].weights[:2] = np.array([127, -127], dtype=np.int8)[:, None]
+    assert network.dense[0].partial_sum_bound(0, 255) > 2**24
     pixels = images(network, 40, 5)
     np.testing.assert_array_equal(Reference(network).outputs(pixels), logits(network, pixels))
 
@@ -59,7 +59,7 @@ def test_accumulators_on_and_beside_thresholds() -> None:
     """Thresholds are accumulators that occur, and their neighbours; odd ones beyond 2**24 need more than float32."""
     network = random_integer_network([8], [6], height=96, width=96, seed=6)
     pixels = images(network, 12, 7)
-    first = network.layers[0]
+    first = network.dense[0]
     assert first.thresholds is not None
     first.weights[:, ::2] = 127
     acc = pixels.reshape(12, -1).astype(np.int64) @ first.weights.T.astype(np.int64)
@@ -91,7 +91,7 @@ def test_weights_that_lie_column_by_column(tmp_path: Path, reach: int) -> None:
     """As a .npz of others may hold them; a row of 64 one-bit weights fills a word."""
     network = random_integer_network([64, 64], [1, 1], height=8, width=8, seed=0, source=Input(8, 8, 1, "bipolar"))
     layers = []
-    for layer in network.layers:
+    for layer in network.dense:
         weights = np.where(layer.weights >= 0, 1, -1).astype(np.int8) if reach == 1 else layer.weights
         layers.append(replace(layer, weights=np.asfortranarray(weights)))
     network = replace(network, layers=tuple(layers))

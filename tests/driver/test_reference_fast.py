@@ -155,23 +155,23 @@ def test_binary_layers_of_any_width(width: int) -> None:
     network = random_network(width, shape=(2, 3), hidden=[width, width], weight_bits=[1], act_bits=[1])
     pixels = random_pixels(width, 50, (2, 3))
     check(network, pixels)
-    last = network.layers[-2]
+    last = network.dense[-2]
     for sign in (-1, 1):  # all bits of one layer differ, or none
         rows = np.repeat(network.outputs(pixels)[0][:1] * sign, width, axis=0).astype(np.int8)
         same = Dense(rows, last.thresholds, bipolar=True)
-        check(IntegerNetwork(Input(2, 3), (network.layers[0], same, network.layers[-1])), pixels)
+        check(IntegerNetwork(Input(2, 3), (network.dense[0], same, network.dense[-1])), pixels)
 
 
 def test_one_bit_weights_may_be_zero_and_one() -> None:
     """Weights of 0 beside 1 cannot be counted as bits."""
     network = random_network(3, shape=(3, 3), hidden=[20, 20], weight_bits=[1], act_bits=[1])
-    layers = tuple(Dense(np.maximum(layer.weights, 0), layer.thresholds, layer.bipolar) for layer in network.layers)
+    layers = tuple(Dense(np.maximum(layer.weights, 0), layer.thresholds, layer.bipolar) for layer in network.dense)
     check(IntegerNetwork(Input(3, 3), layers), random_pixels(3, 50, (3, 3)))
 
 
 def test_one_threshold_without_bipolar_is_zero_or_one() -> None:
     network = random_network(4, shape=(3, 3), hidden=[20, 20], weight_bits=[1], act_bits=[1])
-    layers = tuple(Dense(layer.weights, layer.thresholds) for layer in network.layers)
+    layers = tuple(Dense(layer.weights, layer.thresholds) for layer in network.dense)
     check(IntegerNetwork(Input(3, 3), layers), random_pixels(4, 50, (3, 3)))
 
 
@@ -228,7 +228,7 @@ def test_sums_beyond_what_float32_counts(hidden: list[int], sign: int) -> None:
     """784 * 255 * 127 = 25.4 million, above 2**24, where float32 knows even numbers only."""
     bits = 1 if hidden == [1] else 4
     network = random_network(5, shape=(28, 28), hidden=hidden, weight_bits=[8], act_bits=[bits])
-    first = network.layers[0]
+    first = network.dense[0]
     weights = np.full_like(first.weights, 127 * sign)
     pixels = np.full((64, 28, 28), 255, dtype=np.uint8)
     pixels[np.arange(64), 3, 5] -= np.arange(64).astype(np.uint8)  # sums that differ by 127
@@ -237,7 +237,7 @@ def test_sums_beyond_what_float32_counts(hidden: list[int], sign: int) -> None:
         sums = 127 * sign * (784 * 255 - np.arange(64))
         near = np.sort(sums)[: 4 * first.thresholds.shape[1] : 4] + np.arange(first.thresholds.shape[1]) % 3 - 1
         thresholds = np.repeat(near[None], len(weights), axis=0)
-    network = IntegerNetwork(Input(28, 28), (Dense(weights, thresholds, first.bipolar), *network.layers[1:]))
+    network = IntegerNetwork(Input(28, 28), (Dense(weights, thresholds, first.bipolar), *network.dense[1:]))
     assert abs(definition(IntegerNetwork(Input(28, 28), (Dense(weights[:1], None),)), pixels)).min() > 2**24
     check(network, pixels)
 
@@ -373,7 +373,7 @@ def test_binary_layers_too_wide_for_one_block(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("bits", range(3, 9))
 def test_rounding_an_affine_function_takes_one_comparison(bits: int) -> None:
     """Of speed, not of integers: such layers must not fall back to searching all their levels."""
-    layer = random_network(13, shape=(28, 28), hidden=[1], weight_bits=[8], act_bits=[1]).layers[0]
+    layer = random_network(13, shape=(28, 28), hidden=[1], weight_bits=[8], act_bits=[1]).dense[0]
     least, greatest = layer.accumulator_range(0, 255)
     rng = np.random.default_rng(bits)
     slope, bias = 2**bits / rng.uniform(1e3, 1e6, 64), rng.uniform(-200, 200, 64)

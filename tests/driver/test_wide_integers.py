@@ -63,8 +63,8 @@ def test_a_network_file_is_read_on_any_processor(tmp_path: Path) -> None:
     with np.load(tmp_path / "n.npz") as arrays:
         assert arrays["input"].dtype == np.int64
     loaded = load_network(tmp_path / "n.npz")
-    assert loaded.layers[0].thresholds is not None
-    assert_same(loaded.layers[0].thresholds, thresholds)
+    assert loaded.dense[0].thresholds is not None
+    assert_same(loaded.dense[0].thresholds, thresholds)
 
 
 @pytest.mark.parametrize("levels", [1, 3, 40])
@@ -85,7 +85,7 @@ def test_accumulators_and_logits_beyond_32_bits(levels: int) -> None:
     assert_same(head.outputs(pixels)[0], wide(white, white - 127)[:, None])
     assert_same(Reference(head).outputs(pixels), wide(white, white - 127)[:, None])
     signs = Dense(weights, thresholds[:, :1], bipolar=True)
-    bipolar = IntegerNetwork(Input(SIDE, SIDE), (signs, network.layers[1]))
+    bipolar = IntegerNetwork(Input(SIDE, SIDE), (signs, network.dense[1]))
     assert_same(bipolar.outputs(pixels)[0], np.array([[1, 1], [-1, 1]]))
 
 

@@ -86,7 +86,7 @@ def test_export_json(tmp_path: Path) -> None:
     assert summary["network"] == "64-12-6-1 W4A4" and summary["fingerprint"] == "a fingerprint"
     assert [(layer["outputs"], layer["inputs"]) for layer in summary["layers"]] == [(12, 64), (6, 12), (1, 6)]
     network = load_network(tmp_path / "export" / "reference.npz")
-    assert [layer.activation for layer in network.layers] == ["requantize", "requantize", "none"]
+    assert [layer.activation for layer in network.dense] == ["requantize", "requantize", "none"]
     exported = read_record(tmp_path / "export" / "export.json", Exported)
     assert exported.activations == "Activations, layer by layer: requantize, requantize, none."
 
@@ -116,7 +116,7 @@ def test_several_logits_are_exported_with_what_they_mean(tmp_path: Path, weight_
 def test_several_logits_that_differ_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shifted(net: Any) -> Extracted:
         extracted = extract(net)
-        extracted.network.layers[-1].weights[2] ^= 1
+        extracted.network.dense[-1].weights[2] ^= 1
         return extracted
 
     monkeypatch.setattr(module, "extract", shifted)
@@ -130,7 +130,7 @@ def test_several_logits_that_differ_are_found(tmp_path: Path, monkeypatch: pytes
 def test_a_threshold_that_is_one_off_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def shifted(net: Any) -> Extracted:
         extracted = extract(net)
-        thresholds = extracted.network.layers[1].thresholds
+        thresholds = extracted.network.dense[1].thresholds
         assert thresholds is not None
         thresholds += 1
         return extracted

@@ -164,7 +164,7 @@ def decisions(model: ModelProto, reads: str | None, scale: float, change: int = 
     """Look at all thresholds of a file in rational arithmetic, one in the middle of a layer moved by `change`."""
     chain = read_graph(model)
     found = to_integers(chain, reads, scale)
-    for layer in found.network.layers[:-1]:
+    for layer in found.network.dense[:-1]:
         assert layer.thresholds is not None
         layer.thresholds[len(layer.thresholds) // 2, layer.thresholds.shape[1] // 2] += change
     return decide(model, found.network, found.rule, found.head, scale=scale, result=chain.result)
@@ -346,7 +346,7 @@ def test_trunc_is_what_qonnx_does(
         if last:
             graph.add("MatMul", graph.weights(np.linspace(-1, 1, 6).reshape(3, 2), 0.5, 3))
         found = imported(graph if last else finished(graph), tmp_path)
-        thresholds = found.network.layers[0].thresholds
+        thresholds = found.network.dense[0].thresholds
         assert thresholds is not None and not (last and levels and thresholds.shape[1] >= levels)
 
 
@@ -414,7 +414,7 @@ def test_minus_128_under_a_negative_gain(tmp_path: Path) -> None:
     graph = Graph((1, 2)).quant(1.0, 4)
     graph.add("MatMul", graph.weights([[-128.0], [1.0]], 1.0, 8, narrow=0)).add("Mul", -1.0).quant(8.0, 4)
     graph.add("MatMul", graph.weights([[1.0, 3.0]], 1.0, 4))
-    assert imported(graph, tmp_path).network.layers[0].weights.min() == -128
+    assert imported(graph, tmp_path).network.dense[0].weights.min() == -128
 
 
 def test_gains_below_0_and_signed_levels_leave_integers_that_multiply(tmp_path: Path) -> None:
@@ -429,7 +429,7 @@ def test_gains_below_0_and_signed_levels_leave_integers_that_multiply(tmp_path: 
     graph.add("MatMul", graph.weights(rng.integers(-7, 8, (8, 3)).astype(float), 1.0, 4))
     assert (gain < 0).any()
     network = requantized(imported(graph, tmp_path).network)
-    assert [layer.activation for layer in network.layers] == ["requantize", "none"]
+    assert [layer.activation for layer in network.dense] == ["requantize", "none"]
 
 
 def test_qcdq_per_channel(tmp_path: Path) -> None:
@@ -577,10 +577,10 @@ def test_a_threshold_that_is_one_off_is_found(tmp_path: Path, monkeypatch: pytes
     model = load_onnx(graph.save(tmp_path / "m.onnx"))
     chain = read_graph(model)
     found = to_integers(chain, None)
-    first = found.network.layers[0]
+    first = found.network.dense[0]
     assert first.thresholds is not None
     first.thresholds[0, 5] += 1
-    broken = Imported(IntegerNetwork(found.network.input, found.network.layers), found.rule, found.head)
+    broken = Imported(IntegerNetwork(found.network.input, found.network.dense), found.rule, found.head)
     with pytest.raises(MismatchError, match="the file's own execution in float64 and its integers differ on"):
         proof.prove(model, chain, broken, scale=1.0, samples=None)
 

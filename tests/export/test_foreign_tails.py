@@ -332,7 +332,7 @@ class TestWeights:
         graph.nodes.append(helper.make_node("Quant", given, ["w"], domain=DOMAIN, signed=1, narrow=1))
         found = imported(graph.add("MatMul", "w"), tmp_path)
         want = np.round(values.T / (np.float64(abs(values).max()) / 7))
-        np.testing.assert_array_equal(found.network.layers[0].weights, want)
+        np.testing.assert_array_equal(found.network.dense[0].weights, want)
 
     @pytest.mark.parametrize("dtype", [np.float64, np.float16])
     def test_constants_of_other_floats(self, tmp_path: Path, dtype: type) -> None:
@@ -340,7 +340,7 @@ class TestWeights:
         graph = Graph((1, 3), element=element)
         names = [graph.constant(v, dtype) for v in (0.3, 0.0, 4.0, np.arange(-3, 3).reshape(3, 2) * 0.5)]
         graph.add("Quant", *names[:3], domain=DOMAIN, signed=1, narrow=0).add("MatMul", names[3])
-        assert imported(graph, tmp_path).network.layers[0].weights.tolist() == [[-3, -1, 1], [-1, 0, 1]]
+        assert imported(graph, tmp_path).network.dense[0].weights.tolist() == [[-3, -1, 1], [-1, 0, 1]]
 
     def test_a_constant_that_the_file_rounds(self, tmp_path: Path) -> None:
         """Cast is done to constants in their own type, and a Constant node may hold plain numbers."""

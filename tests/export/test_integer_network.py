@@ -47,7 +47,7 @@ def test_thresholds_are_batch_norm_rounded_and_clipped_everywhere(weight_bits: o
             gains = [0.0, 0.0, 0.0, -3.0, 1e-12, -1e-12]  # dead, dead on ties, steep, and flat around a tie
             shifts = [0.7, 0.0, 3 * tie, 0.5, tie, tie]
             block.norm.weight[:6], block.norm.bias[:6] = torch.tensor(gains), torch.tensor(shifts)
-    layers = extract(canonical(net)).network.layers
+    layers = extract(canonical(net)).network.dense
     low, high, input_scale = 0, 255, 1.0
     for block, layer, bits in zip(net.blocks, layers, map(int, spec.act_bits_per_layer), strict=False):
         unit = integer_weights(block.linear)[1] * input_scale
@@ -96,7 +96,7 @@ def test_ties_round_to_even_everywhere(weight_bits: object, act_bits: object) ->
     network = extract(flat).network
     low, high, input_unit = 0, 255, Fraction(1)
     ties = 0
-    for i, layer in enumerate(network.layers[:-1]):
+    for i, layer in enumerate(network.dense[:-1]):
         norm, bits = net.blocks[i].norm.state_dict(), int(net.spec.act_bits_per_layer[i])
         scale = Fraction(act_scale(bits))
         for c in range(len(layer.weights)):

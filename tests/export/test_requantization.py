@@ -128,7 +128,7 @@ def test_all_channels_share_the_largest_shift_that_one_needs() -> None:
 def exact(layer: Dense, low: int, high: int) -> None:
     """Every sum that a layer can reach gets what its thresholds count; the rest of it is the same."""
     network = IntegerNetwork(Input(1, 1), (layer, Dense(np.ones((1, len(layer.weights)), dtype=np.int8), None)))
-    made = requantized(network).layers[0]
+    made = requantized(network).dense[0]
     assert made.weights is layer.weights and (made.bipolar, layer.bipolar) == (False, False)
     assert made.requantization is not None and layer.thresholds is not None
     least, greatest = layer.accumulator_range(low, high)
@@ -148,8 +148,8 @@ def test_layers_of_several_levels_get_integers_and_others_stay() -> None:
     bent = Dense(weights, np.array([[1, 2, 700]] * 3))
     for layer in (sign, bent):
         network = IntegerNetwork(Input(1, 1), (layer, head))
-        assert requantized(network).layers == network.layers
-        assert requantized(IntegerNetwork(Input(1, 1), (head,))).layers == (head,)
+        assert requantized(network).dense == network.dense
+        assert requantized(IntegerNetwork(Input(1, 1), (head,))).dense == (head,)
 
 
 def test_channels_that_have_the_same_thresholds_get_the_same_integers() -> None:
@@ -159,5 +159,5 @@ def test_channels_that_have_the_same_thresholds_get_the_same_integers() -> None:
     layer = Dense(weights, np.tile(row, (4, 1)))
     exact(layer, 0, 255)
     network = requantized(IntegerNetwork(Input(1, 1), (layer, Dense(np.ones((1, 4), dtype=np.int8), None))))
-    found = network.layers[0].requantization
+    found = network.dense[0].requantization
     assert found is not None and len(set(found.factor.tolist())) == len(set(found.addend.tolist())) == 1

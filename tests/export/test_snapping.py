@@ -56,7 +56,7 @@ def exported(net: PixelMLP, out: Path, bits: int | None, validation: Split | Non
 def widest(network: IntegerNetwork) -> list[int]:
     """Bits of the factors of every layer of many levels."""
     found = []
-    for layer, ends in zip(network.layers, network.input_ranges(), strict=True):
+    for layer, ends in zip(network.dense, network.input_ranges(), strict=True):
         if layer.thresholds is not None and not layer.bipolar:
             integers = requantization(layer.thresholds, *layer.accumulator_range(*ends))
             assert integers is not None
@@ -85,7 +85,7 @@ def test_all_factors_are_narrow_and_everything_agrees(
     told = summary["narrowed"]
     assert told["layers"] == sum(wide > bits for wide in widest(was)) and told["factor_bits"] == bits
     moved = 0
-    for new, old, ends in zip(network.layers, was.layers, was.input_ranges(), strict=True):
+    for new, old, ends in zip(network.dense, was.dense, was.input_ranges(), strict=True):
         np.testing.assert_array_equal(new.weights, old.weights)
         if new.thresholds is not None and old.thresholds is not None:
             least, greatest = (v[:, None] for v in old.accumulator_range(*ends))
@@ -96,7 +96,7 @@ def test_all_factors_are_narrow_and_everything_agrees(
 def test_the_level_at_the_mean_stays_and_others_move_a_little(tmp_path: Path) -> None:
     net = random_net(small_spec(8, 8), seed=5)
     exported(net, tmp_path / "export", 12)
-    new, old = load_network(tmp_path / "export" / "reference.npz").layers[0], integers(net).layers[0]
+    new, old = load_network(tmp_path / "export" / "reference.npz").dense[0], integers(net).dense[0]
     difference = np.abs(new(PIXELS) - old(PIXELS))
     assert 0 < difference.max() <= 1 and difference.mean() < 0.02
 
@@ -104,7 +104,7 @@ def test_the_level_at_the_mean_stays_and_others_move_a_little(tmp_path: Path) ->
 def test_without_the_wish_nothing_changes(tmp_path: Path) -> None:
     net = random_net(small_spec(8, 8), seed=5)
     assert "narrowed" not in exported(net, tmp_path / "export", None)
-    layers = zip(load_network(tmp_path / "export" / "reference.npz").layers, integers(net).layers, strict=True)
+    layers = zip(load_network(tmp_path / "export" / "reference.npz").dense, integers(net).dense, strict=True)
     for new, old in layers:
         np.testing.assert_array_equal(new.thresholds, old.thresholds)
 

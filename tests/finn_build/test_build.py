@@ -441,7 +441,7 @@ def skip_connection(export: Path) -> None:
 
 def high_threshold(export: Path) -> None:
     network = load_network(export / "reference.npz")
-    first, *rest = network.layers
+    first, *rest = network.dense
     assert first.thresholds is not None
     changed = first.thresholds.copy()
     changed[5, -1] = first.accumulator_range(0, 255)[1][5] + 2
@@ -451,20 +451,20 @@ def high_threshold(export: Path) -> None:
 
 def other_weights(export: Path) -> None:
     network = load_network(export / "reference.npz")
-    first, *rest = network.layers
+    first, *rest = network.dense
     changed = Dense(first.weights[:, ::-1].copy(), first.thresholds)
     save_network(export / "reference.npz", IntegerNetwork(Input(8, 8), (changed, *rest)))
 
 
 def fewer_layers(export: Path) -> None:
-    layers = load_network(export / "reference.npz").layers
+    layers = load_network(export / "reference.npz").dense
     head = Dense(np.ones((1, 16), dtype=np.int8), None)
     save_network(export / "reference.npz", IntegerNetwork(Input(8, 8), (layers[0], head)))
 
 
 def other_size(export: Path) -> None:
     network = load_network(export / "reference.npz")
-    save_network(export / "reference.npz", IntegerNetwork(Input(4, 16), network.layers))
+    save_network(export / "reference.npz", IntegerNetwork(Input(4, 16), network.dense))
 
 
 def smaller_images(export: Path) -> None:
@@ -474,7 +474,7 @@ def smaller_images(export: Path) -> None:
 
 def other_pixels(export: Path) -> None:
     smaller_images(export)
-    first, *rest = load_network(export / "reference.npz").layers
+    first, *rest = load_network(export / "reference.npz").dense
     first = Dense(first.weights[:, :56].copy(), first.thresholds)
     save_network(export / "reference.npz", IntegerNetwork(Input(7, 8), (first, *rest)))
 

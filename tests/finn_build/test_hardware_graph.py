@@ -162,7 +162,7 @@ def test_memory_files_hold_the_thresholds(layer: tuple[int, Weights, int], size:
     if node is None:  # binary weights, and a sign
         return
     getCustomOp(node).set_nodeattr("PE", 2 if layer[0] % 2 == 0 else 1)
-    first = network.layers[0]
+    first = network.dense[0]
     assert first.thresholds is not None
     sums = golden.pixels.reshape(len(golden.pixels), -1).astype(np.int64) @ first.weights.T.astype(np.int64)
     ends = np.stack([v for end in first.accumulator_range(0, 255) for v in (end, end)])

@@ -98,7 +98,7 @@ def test_a_logit_that_is_never_negative(tmp_path: Path, bits: int) -> None:
         net.head.norm.weight.abs_()
     snap_weights(net)
     export_net(tmp_path / "export", net, random_pixels(40))
-    assert (load_network(tmp_path / "export" / "reference.npz").layers[-1].weights > 0).all()
+    assert (load_network(tmp_path / "export" / "reference.npz").dense[-1].weights > 0).all()
     assert load_golden(tmp_path / "export" / "golden.npz").logits.max() >= 128
     build(tmp_path / "export", tmp_path / "build", BuildConfig(target_fps=1_000_000), quiet)
     assert simulate_build(tmp_path / "build", tmp_path / "export", tmp_path / "sim", quiet)["differing"] == 0
