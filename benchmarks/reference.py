@@ -22,21 +22,26 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.network import Dense, Input, IntegerNetwork
+from contract.network import Convolution, Dense, GlobalSum, Input, IntegerNetwork, Layer, Product
 from driver.reference import Reference
 from export.requantization import requantized
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 NETWORKS = {"W8A8 784-64-64-1": (8, [64, 64, 1]), "W1A1 784-256-256-256-1": (1, [256, 256, 256, 1])}
+CONVOLUTIONS = ((5, 16, 0), (3, 32, 1), (3, 64, 1), (3, 64, 1))  # kernel, channels, padding; all of stride 2
+SIDE = 64  # of what they read [pixels]
 BATCH = 624  # the test set of the public chest X-ray release
+SMALL_BATCH = 64  # of convolutions
 FINN_SAMPLE = 24  # images
 
+P = TypeVar("P", bound=Product)
 Run = Callable[[], object]
 Pixels = NDArray[np.uint8]
 
@@ -50,22 +55,41 @@ def random_network(bits: int, widths: list[int]) -> IntegerNetwork:
         weights = (
             rng.choice([-1, 1], (mh, mw)) if bits == 1 else np.clip(rng.normal(0, 40, (mh, mw)).round(), -127, 127)
         )
-        layer = Dense(weights.astype(np.int8), None)
-        middle = weights.sum(axis=1) * (low + high) / 2
-        spread = np.sqrt((weights**2).sum(axis=1) * (high - low) ** 2 / 12)
-        edges = np.array([0.0]) if bits == 1 else np.linspace(-2, 2, 2**bits - 1)
-        edges = edges + rng.normal(0, 0.3, (mh, 1))
-        thresholds = np.ceil(middle[:, None] + spread[:, None] * edges).astype(np.int64)
-        layers.append(Dense(layer.weights, thresholds, bipolar=bits == 1))
+        layers.append(_activated(Dense(weights.astype(np.int8), None), rng, bits, low, high))
         low, high = layers[-1].output_range()
         mw = mh
     head = rng.choice([-1, 1], (1, mw)) if bits == 1 else rng.integers(-127, 128, (1, mw))
     return requantized(IntegerNetwork(Input(28, 28), (*layers, Dense(head.astype(np.int8), None))))
 
 
+def random_convolutional_network(bits: int) -> IntegerNetwork:
+    """Return one of `CONVOLUTIONS`, a global sum and a head, of `bits`-bit weights and activations."""
+    rng = np.random.default_rng(0)
+    source = Input(SIDE, SIDE)
+    layers: list[Layer] = []
+    image, (low, high), most = source.image, (0, 255), 2 ** (bits - 1) - 1
+    for kernel, channels, padding in CONVOLUTIONS:
+        weights = rng.normal(0, most / 3, (channels, kernel, kernel, image[2])).round().clip(-most, most)
+        layer = Convolution(weights.astype(np.int8), None, image=image, stride=(2, 2), padding=(padding,) * 4)
+        layers.append(_activated(layer, rng, bits, low, high))
+        image, (low, high) = layers[-1].output_shape, layers[-1].reach(low, high)  # type: ignore[assignment]
+    head = Dense(rng.integers(-127, 128, (1, image[2])).astype(np.int8), None)
+    return requantized(IntegerNetwork(source, (*layers, GlobalSum(image), head)))
+
+
+def _activated(layer: P, rng: np.random.Generator, bits: int, low: int, high: int) -> P:
+    """Return the layer with thresholds as batch norm makes them, all of them in use."""
+    weights = layer.weights.reshape(len(layer.weights), -1).astype(np.float64)
+    middle = weights.sum(axis=1) * (low + high) / 2
+    spread = np.sqrt((weights**2).sum(axis=1) * (high - low) ** 2 / 12)
+    edges = np.array([0.0]) if bits == 1 else np.linspace(-2, 2, 2**bits - 1)
+    edges = edges + rng.normal(0, 0.3, (len(weights), 1))
+    thresholds = np.ceil(middle[:, None] + spread[:, None] * edges).astype(np.int64)
+    return replace(layer, thresholds=thresholds, bipolar=bits == 1)
+
+
 def onnxruntime_float32(network: IntegerNetwork) -> Any:
     """Return an ONNX Runtime session of one thread: float32, batch norm folded, no quantizer."""
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     nodes, constants, x = [], [], "pixels"
@@ -84,13 +108,38 @@ def onnxruntime_float32(network: IntegerNetwork) -> Any:
         if layer.thresholds is not None:
             nodes.append(helper.make_node("Relu", [x], [f"y_{i}"]))
             x = f"y_{i}"
-    graph = helper.make_graph(
-        nodes,
-        "float32",
-        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 784])],
-        [helper.make_tensor_value_info(x, TensorProto.FLOAT, ["N", 1])],
-        constants,
-    )
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 784])
+    return _session(nodes, pixels, x, constants)
+
+
+def onnxruntime_convolutions(network: IntegerNetwork) -> Any:
+    """Return the same of a convolutional network; what it computes is of no interest here, only how much."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, constants, x = [], [], "pixels"
+    for i, layer in enumerate(network.layers[:-2]):
+        assert isinstance(layer, Convolution)
+        weights = np.ascontiguousarray(layer.weights.transpose(0, 3, 1, 2)).astype(np.float32)
+        constants.append(numpy_helper.from_array(weights / 100, f"weights_{i}"))
+        constants.append(numpy_helper.from_array(np.zeros(len(weights), dtype=np.float32), f"bias_{i}"))
+        window = {"strides": layer.stride, "pads": layer.padding}
+        nodes.append(helper.make_node("Conv", [x, f"weights_{i}", f"bias_{i}"], [f"acc_{i}"], **window))
+        nodes.append(helper.make_node("Relu", [f"acc_{i}"], [f"y_{i}"]))
+        x = f"y_{i}"
+    constants.append(numpy_helper.from_array(network.head.weights.T.astype(np.float32), "head"))
+    nodes.append(helper.make_node("GlobalAveragePool", [x], ["mean"]))
+    nodes.append(helper.make_node("Flatten", ["mean"], ["flat"]))
+    nodes.append(helper.make_node("MatMul", ["flat", "head"], ["logit"]))
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])
+    return _session(nodes, pixels, "logit", constants)
+
+
+def _session(nodes: list[Any], pixels: Any, output: str, constants: list[Any]) -> Any:
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    logits = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", 1])
+    graph = helper.make_graph(nodes, "float32", [pixels], [logits], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -201,6 +250,19 @@ def compare_onnxruntime(report: Report, name: str, network: IntegerNetwork, pixe
         report.line(name, images, "onnxruntime float32", times["its"], times["ours"], 0.3)
 
 
+def compare_convolutions(report: Report) -> None:
+    """Of 4 bits, at a small batch."""
+    network = random_convolutional_network(4)
+    pixels = np.random.default_rng(1).integers(0, 256, (SMALL_BATCH, SIDE, SIDE), dtype=np.uint8)
+    reference, session = Reference(network).outputs, onnxruntime_convolutions(network)
+    assert np.array_equal(reference(pixels[:4]), network.outputs(pixels[:4])[-1])
+    feed = {"pixels": pixels[:, None].astype(np.float32)}
+    times = best_times(
+        {"ours": lambda: reference(pixels), "its": lambda: session.run(None, feed)}, repeats=100, calls=1
+    )
+    report.line("W4A4 16-32-64-64-1", len(pixels), "onnxruntime float32", times["its"], times["ours"], 0.2)
+
+
 def compare_numpy(report: Report, name: str, network: IntegerNetwork, pixels: Pixels) -> None:
     """With integer products, and with BLAS so that only the thresholds differ."""
     reference = Reference(network).outputs
@@ -275,6 +337,7 @@ def main() -> int:
     for compare in (compare_onnxruntime, compare_numpy, compare_finn):
         for name, network in networks.items():
             compare(report, name, network, pixels)
+    compare_convolutions(report)
     print()
     steady = [scale(name, network) for name, network in networks.items()]
     return 0 if report.reached and all(steady) else 1

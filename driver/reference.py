@@ -4,6 +4,7 @@ Why its integers are exact:
 
 - A product runs through BLAS in floating point, where every partial sum, in whatever order, is an integer that the
   type represents: in float32 below 2**24, else in float64. The bound comes from the weights, layer by layer.
+- So does a convolution: what the windows of some rows hold is copied side by side, at most `WINDOW_BYTES` of it.
 - A product of 1-bit weights and 1-bit activations counts the bits that differ, a word at a time.
 - A layer that requantizes does that as it is defined, in float64 where its numbers stay below 2**53, else in int64.
 - A level of other layers is a guess that is proven to be right or a few levels too low, and a binary search over those
@@ -21,6 +22,8 @@ layer that can be counted is. The table is for numpy before 2.0, as on older boa
 """
 
 from collections.abc import Callable
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +32,28 @@ from numpy.typing import NDArray
 
 from contract.decision import logits_of
 from contract.errors import DataError
-from contract.network import Dense, IntegerNetwork, load_network
+from contract.network import (
+    Convolution,
+    Dense,
+    Depthwise,
+    GlobalSum,
+    IntegerNetwork,
+    Layer,
+    MaxPool,
+    Product,
+    load_network,
+)
 from contract.requantization import Requantization
 
 BLOCK_BYTES = 1 << 22  # of the largest intermediate array: sets how many images are computed at a time
+WINDOW_BYTES = 1 << 19  # of what windows hold, copied side by side
 MARGIN = 1 / 64  # levels by which a guess stays away from being too high, because it is rounded
 
 _Array = NDArray[Any]
 _Integers = NDArray[np.int64]
 _Float = type[np.float32] | type[np.float64]
-# (N, MW) -> (N, MH). What an activation of one threshold gives is bool: reached or not.
+# Data of so many images in its order -> data of as many images, in as many rows as is convenient. What an activation of
+# one threshold gives is bool: reached or not.
 _Step = Callable[[_Array], _Array]
 
 
@@ -53,18 +68,11 @@ class Reference:
         self.network = network
         self._steps: list[_Step] = []
         bipolar = network.input.values.bits == 1  # the layer's input is bool and means -1 / +1
-        for layer, (low, high) in zip(network.dense, network.input_ranges(), strict=True):
-            dtype = _exact_dtype(layer, low, high)
-            if bipolar and (np.abs(layer.weights) == 1).all():
-                self._steps.append(_BitProduct(layer.weights, dtype))
-            else:
-                self._steps.append(_Product(layer.weights, dtype, bipolar=bipolar))
-            if layer.thresholds is not None:
-                reach, found = layer.accumulator_range(low, high), layer.requantization
-                step = _activation(layer.thresholds, reach, dtype) if found is None else _requantize(found, *reach)
-                self._steps.append(step)
-            bipolar = layer.bipolar
-        widest = max(network.input.size, *(len(layer.weights) for layer in network.dense))
+        for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+            self._steps += _steps(layer, low, high, bipolar=bipolar)
+            if not isinstance(layer, MaxPool):
+                bipolar = isinstance(layer, Product) and layer.bipolar
+        widest = max(network.input.size, *(prod(layer.output_shape) for layer in network.layers))
         self._rows = max(1, BLOCK_BYTES // (8 * widest))
 
     @classmethod
@@ -100,9 +108,36 @@ class Reference:
         return outputs
 
 
-def _exact_dtype(layer: Dense, low: int, high: int) -> _Float:
+def _steps(layer: Layer, low: int, high: int, *, bipolar: bool) -> list[_Step]:
+    """Return the steps of a layer for inputs within low..high; `bipolar` ones come as bool."""
+    if isinstance(layer, MaxPool):
+        return [_MaxPool(layer)]
+    if isinstance(layer, GlobalSum):
+        return [_GlobalSum(layer, bipolar=bipolar)]
+    dtype = _exact_dtype(layer, low, high)
+    steps = [_product(layer, dtype, bipolar=bipolar)]
+    if layer.thresholds is not None:
+        reach, found = layer.accumulator_range(low, high), layer.requantization
+        places = 1 if isinstance(layer, Dense) else layer.output_shape[1]
+        step = _activation(layer.thresholds, reach, dtype) if found is None else _requantize(found, *reach)
+        steps.append(step.on_rows(places))
+    return steps
+
+
+def _product(layer: Product, dtype: _Float, *, bipolar: bool) -> _Step:
+    if isinstance(layer, Convolution):
+        return _Convolution(layer, dtype, bipolar=bipolar)
+    if isinstance(layer, Depthwise):
+        return _Depthwise(layer, dtype, bipolar=bipolar)
+    if bipolar and (np.abs(layer.weights) == 1).all():
+        return _BitProduct(layer.weights, dtype)
+    return _Product(layer.weights, dtype, bipolar=bipolar)
+
+
+def _exact_dtype(layer: Product, low: int, high: int) -> _Float:
     """Return a floating type for all sums of any of the layer's products, and for one more than the greatest."""
-    least, greatest = layer.accumulator_range(min(low, 0), max(high, 0))  # leaving a product out is an input of 0
+    # Leaving a product out is an input of 0. Padding is one of the inputs here, so that it may be left out as well.
+    least, greatest = Product.accumulator_range(layer, min(low, 0), max(high, 0))
     return np.float32 if max(-int(least.min()), int(greatest.max())) < 2**24 else np.float64
 
 
@@ -114,24 +149,114 @@ class _Product:
         self._bipolar = bipolar
 
     def __call__(self, x: _Array) -> _Array:
-        x = x.astype(self._weights.dtype)
-        if self._bipolar:
-            x += x
-            x -= 1
-        return np.asarray(x.dot(self._weights))
+        x = x.reshape(-1, len(self._weights))
+        return np.asarray(_numbers(x, self._weights.dtype, bipolar=self._bipolar).dot(self._weights))
+
+
+def _numbers(x: _Array, dtype: Any, *, bipolar: bool) -> _Array:
+    """Return data in `dtype`."""
+    x = x.astype(dtype, copy=bipolar)
+    if bipolar:
+        x += x
+        x -= 1
+    return x
+
+
+class _Windows:
+    """Images (N, ...) -> what the windows of a layer hold, (N, OH, OW, KH, KW, C), without a copy of it."""
+
+    def __init__(self, layer: Convolution | Depthwise, dtype: _Float, *, bipolar: bool) -> None:
+        self.places = layer.window.places(layer.image)
+        self._layer, self._dtype, self._bipolar = layer, dtype, bipolar
+
+    def __call__(self, x: _Array) -> _Array:
+        layer, window = self._layer, self._layer.window
+        x = _numbers(x, self._dtype, bipolar=self._bipolar).reshape(-1, *layer.image)
+        x = window.padded(x, layer.fill)
+        image, row, column, channel = x.strides
+        steps = row * window.stride[0], column * window.stride[1]
+        return np.lib.stride_tricks.as_strided(
+            x, (len(x), *self.places, *window.kernel, layer.image[2]), (image, *steps, row, column, channel),
+            writeable=False,
+        )  # fmt: skip
+
+
+class _Convolution:
+    """acc = what each window holds @ weights.T by BLAS, for (N * OH, OW * OC)."""
+
+    def __init__(self, layer: Convolution, dtype: _Float, *, bipolar: bool) -> None:
+        self._windows = _Windows(layer, dtype, bipolar=bipolar)
+        self._weights: _Array = layer.weights.reshape(len(layer.weights), -1).astype(dtype).T
+        down, right = self._windows.places
+        one_row = right * self._weights.shape[0] * self._weights.itemsize
+        self._rows = min(down, max(1, WINDOW_BYTES // one_row))
+        self._images = max(1, WINDOW_BYTES // (one_row * down))
+
+    def __call__(self, x: _Array) -> _Array:
+        held, (down, right), (size, channels) = self._windows(x), self._windows.places, self._weights.shape
+        acc = np.empty((len(held), down, right * channels), dtype=self._weights.dtype)
+        for i in range(0, len(held), self._images):
+            for r in range(0, down, self._rows):
+                some = held[i : i + self._images, r : r + self._rows].reshape(-1, size)
+                some.dot(self._weights, out=acc[i : i + self._images, r : r + self._rows].reshape(-1, channels))
+        return acc.reshape(-1, right * channels)
+
+
+class _Depthwise:
+    """acc = the sum over each window, channel by channel, for (N * OH, OW * C)."""
+
+    def __init__(self, layer: Depthwise, dtype: _Float, *, bipolar: bool) -> None:
+        self._windows = _Windows(layer, dtype, bipolar=bipolar)
+        # For each place of a row again: numpy is fast where both arrays are long.
+        taps = np.moveaxis(layer.weights, 0, 2).astype(dtype)  # (KH, KW, C)
+        self._weights = np.repeat(taps[:, :, None], self._windows.places[1], axis=2)
+
+    def __call__(self, x: _Array) -> _Array:
+        held = self._windows(x)
+        acc = np.zeros((*held.shape[:3], held.shape[5]), dtype=held.dtype)
+        for i, j in np.ndindex(*self._weights.shape[:2]):
+            acc += held[:, :, :, i, j] * self._weights[i, j]
+        return acc.reshape(-1, acc.shape[2] * acc.shape[3])
+
+
+class _MaxPool:
+    """The largest of each window; of bool that any is reached."""
+
+    def __init__(self, layer: MaxPool) -> None:
+        self._layer = layer
+
+    def __call__(self, x: _Array) -> _Array:
+        layer = self._layer
+        (_, _, first), *rest = layer.window.seen(x.reshape(-1, *layer.image), layer.image)
+        y = first.copy()
+        for _, _, seen in rest:
+            np.maximum(y, seen, out=y)
+        return y
+
+
+class _GlobalSum:
+    """The sum of each channel; float64 holds it."""
+
+    def __init__(self, layer: GlobalSum, *, bipolar: bool) -> None:
+        self._places, self._channels, self._bipolar = layer.image[0] * layer.image[1], layer.image[2], bipolar
+
+    def __call__(self, x: _Array) -> _Array:
+        y = x.reshape(-1, self._places, self._channels).sum(axis=1, dtype=np.float64)
+        return np.asarray(2 * y - self._places if self._bipolar else y)
 
 
 class _BitProduct:
     """acc = x @ weights.T where all are -1 or +1 and x comes as bool: MW minus twice the number of bits that differ."""
 
     def __init__(self, weights: NDArray[np.int8], dtype: _Float) -> None:
-        self._mw = np.full((1, len(weights)), weights.shape[1], dtype=dtype)
+        self._inputs = weights.shape[1]
+        self._mw = np.full((1, len(weights)), self._inputs, dtype=dtype)
         self._word, self._popcount = _popcount()
         self._weights = np.ascontiguousarray(self._pack(weights > 0).T)  # (words, MH)
         self._rows = max(1, BLOCK_BYTES // (8 * self._weights.size))
 
     def __call__(self, x: _Array) -> _Array:
-        words = self._pack(x)
+        words = self._pack(x.reshape(-1, self._inputs))
         differing = np.empty((len(x), self._mw.size), dtype=self._mw.dtype)
         for start in range(0, len(x), self._rows):
             counts = self._popcount(words[start : start + self._rows, :, None] ^ self._weights)
@@ -160,7 +285,7 @@ def _popcount() -> tuple[type[np.uint64] | type[np.uint16], _Step]:
     return np.uint16, ones.take
 
 
-def _activation(thresholds: _Integers, reach: tuple[_Integers, _Integers], dtype: _Float) -> _Step:
+def _activation(thresholds: _Integers, reach: tuple[_Integers, _Integers], dtype: _Float) -> "_Sign | _Ladder":
     """Return what counts reached thresholds, (MH, L), given accumulators of `dtype` from reach[0] to reach[1]."""
     least, greatest = (end[:, None] for end in reach)
     # A threshold out of reach does the same at the edge of reach, where `dtype` represents it.
@@ -170,13 +295,16 @@ def _activation(thresholds: _Integers, reach: tuple[_Integers, _Integers], dtype
     return _Ladder(thresholds, least, greatest, dtype)
 
 
-def _requantize(found: Requantization, least: _Integers, greatest: _Integers) -> _Step:
+def _requantize(
+    found: Requantization, least: _Integers, greatest: _Integers
+) -> "_FloatRequantize | _IntegerRequantize":
     """Return what `found` gives of accumulators within least..greatest, (MH,) each."""
     largest = np.maximum(np.abs(least), np.abs(greatest)) * found.factor + np.abs(found.addend)
     return _FloatRequantize(found) if largest.max() < 2**53 else _IntegerRequantize(found)
 
 
 # What belongs to channels is kept as a row, (1, C): for one image, numpy is twice as fast on equal shapes as on (C,).
+# Behind a convolution a row is one of the image, (1, OW * C): numpy is slow on many short rows. `on_rows` makes it so.
 
 
 class _FloatRequantize:
@@ -189,12 +317,16 @@ class _FloatRequantize:
         self._factor, self._addend = (v[None] / 2.0**found.shift for v in (found.factor, found.addend))
         self._levels = found.levels
 
+    def on_rows(self, places: int) -> "_FloatRequantize":
+        self._factor, self._addend = (np.tile(v, places) for v in (self._factor, self._addend))
+        return self
+
     def __call__(self, acc: _Array) -> _Array:
         y = acc * self._factor
         y += self._addend
         np.maximum(y, 0, out=y)
         np.minimum(y, self._levels, out=y)
-        return np.asarray(np.floor(y, out=y))
+        return np.floor(y, out=np.empty(y.shape, dtype=np.float32), casting="same_kind")
 
 
 class _IntegerRequantize:
@@ -202,6 +334,12 @@ class _IntegerRequantize:
 
     def __init__(self, found: Requantization) -> None:
         self._found = found
+
+    def on_rows(self, places: int) -> "_IntegerRequantize":
+        self._found = replace(
+            self._found, factor=np.tile(self._found.factor, places), addend=np.tile(self._found.addend, places)
+        )
+        return self
 
     def __call__(self, acc: _Array) -> _Array:
         return self._found(acc.astype(np.int64))
@@ -212,6 +350,10 @@ class _Sign:
 
     def __init__(self, thresholds: _Array) -> None:
         self._thresholds = thresholds
+
+    def on_rows(self, places: int) -> "_Sign":
+        self._thresholds = np.tile(self._thresholds, places)
+        return self
 
     def __call__(self, acc: _Array) -> _Array:
         return np.asarray(acc >= self._thresholds)
@@ -244,6 +386,12 @@ class _Ladder:
         self._table = table.ravel()
         self._first = np.arange(channels)[None] * width
 
+    def on_rows(self, places: int) -> "_Ladder":
+        self._first = np.tile(self._first, places)
+        if self._line is not None:
+            self._line.on_rows(places)
+        return self
+
     def __call__(self, acc: _Array) -> _Array:
         level = np.zeros(acc.shape, dtype=np.intp) if self._line is None else self._line(acc)
         for i in reversed(range(self._searches)):
@@ -272,6 +420,10 @@ class _Line:
         bias = np.where(begins, level - MARGIN - slope * (thresholds - 1), np.inf).min(axis=1, keepdims=True)
         bias[np.isinf(bias)] = 0
         self._slope, self._bias, self._bottom, self._top = (v.T.astype(dtype) for v in (slope, bias, bottom, top))
+
+    def on_rows(self, places: int) -> None:
+        rows = self._slope, self._bias, self._bottom, self._top
+        self._slope, self._bias, self._bottom, self._top = (np.tile(v, places) for v in rows)
 
     def __call__(self, acc: _Array) -> _Array:
         y = acc * self._slope

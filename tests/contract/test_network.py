@@ -155,6 +155,7 @@ def test_any_convolutional_network_is_its_definition_and_comes_back_from_a_file(
     got = network.outputs(images)
     for n, image in enumerate(images):
         assert [layer[n].ravel().tolist() for layer in got] == brute_force(network, image)
+    np.testing.assert_array_equal(Reference(network).outputs(images), got[-1])
     for layer, outputs in zip(network.layers, got, strict=True):
         assert outputs.shape[1:] == layer.output_shape
     for (low, high), outputs in zip(network.input_ranges()[1:], got, strict=False):

@@ -3,6 +3,7 @@
 import itertools
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from contract.network import Dense, Input, IntegerNetwork, save_network
+from contract.network import Convolution, Dense, Input, IntegerNetwork, save_network
 from contract.requantization import Requantization
 from driver import reference
 from driver.reference import Reference
@@ -342,6 +343,52 @@ def peak_memory(run: Reference, image: NDArray[np.uint8], count: int) -> int:
         return tracemalloc.get_traced_memory()[1] - 8 * count
     finally:
         tracemalloc.stop()
+
+
+def convolution(weights: NDArray[np.int8], *, side: int, outputs: int = 1) -> IntegerNetwork:
+    """One convolution of a square image with padding of 7, answered with signs, and a head."""
+    edge = weights.shape[1] // 2
+    layer = Convolution(
+        weights, np.zeros((len(weights), 1), dtype=np.int64), True, image=(side, side, 1), padding=(edge,) * 4, fill=7
+    )  # fmt: skip
+    least, greatest = layer.accumulator_range(0, 255)
+    layer = replace(layer, thresholds=(least + greatest)[:, None] // 2)
+    head = random_weights(np.random.default_rng(1), (outputs, int(np.prod(layer.output_shape))))
+    return IntegerNetwork(Input(side, side), (layer, Dense(head, None)))
+
+
+def random_weights(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+    return rng.integers(-127, 128, shape).astype(np.int8)
+
+
+@pytest.mark.parametrize("window_bytes", [1, 1000, 5000, 20_000])
+def test_windows_are_copied_in_any_parts(window_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row of one image, some rows, all rows of one, several images; the last part may be smaller."""
+    monkeypatch.setattr(reference, "WINDOW_BYTES", window_bytes)
+    check(convolution(random_weights(np.random.default_rng(0), (3, 3, 3, 1)), side=9), random_pixels(3, 7, (9, 9)))
+
+
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_sums_of_windows_beyond_what_float32_counts(sign: int) -> None:
+    """25 x 25 x 255 x 127 = 20.2 million, above 2**24, of images that differ by one grey."""
+    network = convolution(np.full((1, 25, 25, 1), 127 * sign, dtype=np.int8), side=25)
+    first = network.layers[0]
+    assert isinstance(first, Convolution)
+    pixels = np.full((8, 25, 25), 255, dtype=np.uint8)
+    pixels[np.arange(8), 12, 12] -= np.arange(8).astype(np.uint8)
+    middle = sign * 127 * (625 * 255 - 4)
+    assert abs(middle) > 2**24
+    network = replace(network, layers=(replace(first, thresholds=np.array([[middle]])), network.layers[1]))
+    check(network, pixels)
+
+
+def test_memory_of_windows_is_bounded() -> None:
+    """All windows of an image would be 17 MB, and there are twice as many."""
+    run = Reference(convolution(random_weights(np.random.default_rng(0), (2, 16, 16, 1)), side=128))
+    image = random_pixels(11, 1, (128, 128))
+    few, many = peak_memory(run, image, 16), peak_memory(run, image, 32)
+    assert many <= few * 1.01
+    assert few < 6 * reference.BLOCK_BYTES
 
 
 @BOTH
