@@ -45,7 +45,8 @@ REFUSED = (  # what fields say together, which no schema does
     "build: {folding: folding.json, activation: requantize}",
     "build: {clk_ns: 5.0}",
     "build: {target_fps: 1000}\nnetwork: {hidden: [64, 64], weight_bits: [8, 4]}",
-    "build: {target_fps: 1000}\nnetwork: {convolutions: [16], weight_bits: 8}",
+    "build: {target_fps: 1000}\nnetwork: {hidden: []}",
+    "build: {target_fps: 1000}\nnetwork: {convolutions: [16, 32], act_bits: 1}",
     "build: {target_fps: 1000}\nnetwork: {outputs: 3}",
     "build: {target_fps: 1000}\ntrain: {epochs: 50, patience: 50}",
     "build: {target_fps: 1000}\ndata: {classes: [NORMAL, BACTERIA, VIRUS], positive: VIRUS}",
@@ -168,8 +169,28 @@ def _tables(kind: str) -> Iterator[str]:
         rows = [_row(root, path, name, field, name in section.get("required", ())) for name, field in _fields(section)]
         heading = ("field", "meaning", "unit", "may be", "default", "example")
         yield "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, ("---",) * len(heading), *rows))
+        if kind == "experiment":
+            for name in dict.fromkeys(_listed(field) for _, field in _fields(section)):
+                yield from _one(root, name) if name else ()
         if kind == "sweep" and path == "search":
             yield from _domain(root)
+
+
+def _listed(field: dict[str, Any]) -> str:
+    """Return the definition of what a field lists, where that has fields itself; else nothing."""
+    items = field.get("items", {})
+    refs = (one["$ref"] for one in items.get("anyOf", (items,)) if "$ref" in one)
+    return str(next(refs, "")).rpartition("/")[2]
+
+
+def _one(root: dict[str, Any], name: str) -> Iterator[str]:
+    """Yield what one of a list may be; it is no section, because there are several."""
+    yield f"### one {name.lower()}"
+    definition = root["$defs"][name]
+    yield definition["description"]
+    rows = [_row(root, "", field, one, field in definition["required"]) for field, one in _fields(definition)]
+    heading = ("field", "meaning", "unit", "may be", "default", "example")
+    yield "\n".join(f"| {' | '.join(cells)} |" for cells in (heading, ("---",) * len(heading), *rows))
 
 
 def _domain(root: dict[str, Any]) -> Iterator[str]:
@@ -236,6 +257,8 @@ def _legal(field: dict[str, Any]) -> str:
     if "anyOf" in field:
         beside = {name: value for name, value in field.items() if name != "anyOf"}
         return " or ".join(dict.fromkeys(_legal(beside | one) for one in field["anyOf"]))
+    if "$ref" in field:
+        return f"[fields](#{anchor('one ' + field['$ref'].rpartition('/')[2].lower())})"
     if "enum" in field:
         return ", ".join(_code(value) for value in field["enum"])
     if "const" in field:

@@ -178,6 +178,11 @@ class Run:
                 f"{self.experiment.network.describe()} has float layers, expected 1 to 8 bits: float cannot become "
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
+        if self.experiment.network.convolutions:
+            raise ConfigError(
+                f"{self.experiment.network.describe()} has convolutions, which cannot become hardware yet: "
+                "`cxrflow train`, `export` and `evaluate` take it as it is. Leave 'network.convolutions' out to build."
+            )
         shapes = _shapes(self.experiment.network, self.experiment.export.factor_bits)
         return [*foresee(shapes, self.experiment.build), *found]
 

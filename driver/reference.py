@@ -257,8 +257,8 @@ class _BitProduct:
 
     def __call__(self, x: _Array) -> _Array:
         words = self._pack(x.reshape(-1, self._inputs))
-        differing = np.empty((len(x), self._mw.size), dtype=self._mw.dtype)
-        for start in range(0, len(x), self._rows):
+        differing = np.empty((len(words), self._mw.size), dtype=self._mw.dtype)
+        for start in range(0, len(words), self._rows):
             counts = self._popcount(words[start : start + self._rows, :, None] ^ self._weights)
             np.add.reduce(counts, axis=1, dtype=differing.dtype, out=differing[start : start + self._rows])
         acc = self._mw - differing

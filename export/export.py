@@ -177,7 +177,10 @@ def _brevitas_logits(net: PixelMLP, pixels: NDArray[np.uint8]) -> NDArray[np.flo
         if int(bits) > 1:
             # Brevitas derives the scale from the weights, and in float64 that is another number. QONNX and the
             # integers have float32's, so it stays. Brevitas divides this by the largest weight; both steps are exact.
-            fixed = ConstScaling(scale * (2 ** (int(bits) - 1) - 1), dtype=torch.float64)
+            each = torch.from_numpy(scale * (2 ** (int(bits) - 1) - 1)).reshape(
+                -1, *(1,) * (block.linear.weight.ndim - 1)
+            )
+            fixed = ConstScaling(each if (scale != scale[0]).any() else float(each.flatten()[0]), dtype=torch.float64)
             block.linear.weight_quant.tensor_quant.scaling_impl = fixed
     flat = torch.from_numpy(pixels.reshape(len(pixels), -1)).double()
     with torch.inference_mode():

@@ -8,16 +8,28 @@ Source: Umuroglu et al., "FINN", arXiv:1612.07119, "Batchnorm-activation as Thre
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from contract.errors import ConfigError
-from contract.network import Dense, Input, IntegerNetwork
+from contract.network import (
+    Convolution,
+    Dense,
+    Depthwise,
+    GlobalSum,
+    Input,
+    IntegerNetwork,
+    Layer,
+    MaxPool,
+    Shape,
+)
 from qnn.class_metrics import ranking
-from qnn.network import PixelMLP, act_scale
+from qnn.network import GREY, PixelMLP, act_scale
+from qnn.spec import POOLED, NetworkSpec, Windows
 
 
 @dataclass(frozen=True)
@@ -47,9 +59,10 @@ class Extracted:
 
 @dataclass(frozen=True)
 class _Affine:
-    """y = ((acc * unit - mean) / std) * gamma + beta, per channel: batch norm on an accumulator, in float64."""
+    """y = (((acc - zero) * unit - mean) / std) * gamma + beta, per channel: batch norm of a sum, in float64."""
 
-    unit: float  # real value of one accumulator LSB
+    unit: NDArray[np.float64]  # (MH,) real value of one accumulator LSB
+    zero: NDArray[np.int64]  # (MH,) the accumulator whose real value is 0
     mean: NDArray[np.float64]  # (MH,)
     std: NDArray[np.float64]
     gamma: NDArray[np.float64]
@@ -57,10 +70,11 @@ class _Affine:
 
     def __call__(self, acc: NDArray[np.int64]) -> NDArray[np.float64]:
         """acc is (MH, ...); so is the result."""
-        mean, std, gamma, beta = (
-            v.reshape(-1, *(1,) * (acc.ndim - 1)) for v in (self.mean, self.std, self.gamma, self.beta)
+        zero, unit, mean, std, gamma, beta = (
+            v.reshape(-1, *(1,) * (acc.ndim - 1))
+            for v in (self.zero, self.unit, self.mean, self.std, self.gamma, self.beta)
         )
-        return np.asarray((acc * self.unit - mean) / std * gamma + beta)
+        return np.asarray(((acc - zero) * unit - mean) / std * gamma + beta)
 
 
 def canonical(net: PixelMLP) -> PixelMLP:
@@ -104,42 +118,72 @@ def canonical(net: PixelMLP) -> PixelMLP:
 
 def extract(net: PixelMLP) -> Extracted:
     """Return the integer form of a network that `canonical` returned."""
-    layers: list[Dense] = []
-    low, high, input_scale = 0, 255, 1.0
-    for block, bits in zip(net.blocks, net.spec.act_bits_per_layer, strict=True):
+    spec, source = net.spec, Input(net.spec.height, net.spec.width)
+    layers: list[Layer] = []
+    ends, input_scale, grey = (source.values.low, source.values.high), 1.0, 0
+    if spec.windows:
+        input_scale, grey = 1 / GREY, int(GREY)  # they read (pixel - grey) / GREY
+    for i, (block, bits) in enumerate(zip(net.blocks, spec.act_bits_per_layer, strict=True)):
         weights, weight_scale = integer_weights(block.linear)
-        affine = _affine(block.norm, weight_scale * input_scale)
-        unfinished = Dense(weights, None)
-        thresholds = _thresholds(affine, int(bits), *unfinished.accumulator_range(low, high))
-        layers.append(Dense(weights, thresholds, bipolar=bits == 1))
-        low, high = layers[-1].output_range()
-        input_scale = act_scale(int(bits))
+        unfinished = _windowed(weights, spec.windows[i], grey) if i < len(spec.windows) else Dense(weights, None)
+        zero = grey * weights.reshape(len(weights), -1).sum(axis=1, dtype=np.int64)
+        affine = _affine(block.norm, weight_scale * input_scale, zero)
+        thresholds = _thresholds(affine, int(bits), *unfinished.accumulator_range(*ends))
+        added: list[Layer] = [replace(unfinished, thresholds=thresholds, bipolar=bits == 1)]
+        if i < len(spec.windows):
+            added += _behind(unfinished.output_shape, spec, i)
+        for layer in added:
+            ends = layer.reach(*ends)
+        layers += added
+        input_scale, grey = act_scale(int(bits)), 0
     weights, weight_scale = integer_weights(net.head.linear)
     layers.append(Dense(weights, None))
-    affine = _affine(net.head.norm, weight_scale * input_scale)
+    affine = _affine(net.head.norm, weight_scale * input_scale, np.zeros(len(weights), dtype=np.int64))
     gain = affine.gamma / affine.std
     return Extracted(
-        IntegerNetwork(Input(net.spec.height, net.spec.width), tuple(layers)),
-        scales=gain * affine.unit,
-        offsets=affine.beta - gain * affine.mean,
+        IntegerNetwork(source, tuple(layers)), scales=gain * affine.unit, offsets=affine.beta - gain * affine.mean
     )
 
 
-def integer_weights(linear: torch.nn.Module) -> tuple[NDArray[np.int8], float]:
-    """Return the (MH, MW) integers and the scale of a Brevitas QuantLinear's weights."""
+def _windowed(weights: NDArray[np.int8], windows: Windows, fill: int) -> Convolution | Depthwise:
+    """Return a convolution of PyTorch's weights, (OC, IC, K, K) or (C, 1, K, K), without an activation."""
+    window: dict[str, Any] = {"image": windows.image, "stride": (windows.stride,) * 2}
+    window["padding"] = (windows.padding,) * 4
+    window["fill"] = fill if windows.padding else 0
+    if windows.depthwise:
+        return Depthwise(weights[:, 0], None, **window)
+    return Convolution(np.ascontiguousarray(weights.transpose(0, 2, 3, 1)), None, **window)
+
+
+def _behind(shape: Shape, spec: NetworkSpec, i: int) -> list[Layer]:
+    """Return the pools behind convolution `i`, which gives images of this shape."""
+    found: list[Layer] = []
+    height, width, channels = shape
+    if spec.windows[i].pooled:
+        found.append(MaxPool((height, width, channels), (POOLED, POOLED), (POOLED, POOLED)))
+        height, width, channels = spec.windows[i].output
+    if i + 1 == len(spec.windows) and spec.pool != "none":
+        found.append(GlobalSum((height, width, channels)))
+    return found
+
+
+def integer_weights(linear: torch.nn.Module) -> tuple[NDArray[np.int8], NDArray[np.float64]]:
+    """Return the integers of a Brevitas layer's weights, (C, ...) as they are, and the scale of each channel, (C,)."""
     with torch.no_grad():
         quantized = linear.quant_weight()  # type: ignore[operator]
-        scale = float(quantized.scale)
         integers = (quantized.value.double() / quantized.scale.double()).round()
-    return integers.numpy().astype(np.int8), scale
+        scale = quantized.scale.double().expand(len(integers), *(1,) * (integers.ndim - 1)).reshape(-1)
+    return integers.numpy().astype(np.int8), scale.numpy()
 
 
-def _affine(norm: torch.nn.BatchNorm1d, unit: float) -> _Affine:
+def _affine(
+    norm: torch.nn.BatchNorm1d | torch.nn.BatchNorm2d, unit: NDArray[np.float64], zero: NDArray[np.int64]
+) -> _Affine:
     assert norm.running_mean is not None and norm.running_var is not None
     mean, var, gamma, beta = (
         v.detach().double().numpy() for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
     )
-    return _Affine(unit, mean, np.sqrt(var + norm.eps), gamma, beta)
+    return _Affine(unit, zero, mean, np.sqrt(var + norm.eps), gamma, beta)
 
 
 def _thresholds(affine: _Affine, bits: int, least: NDArray[np.int64], greatest: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -24,7 +24,7 @@ from qonnx.util.cleanup import cleanup_model
 from contract.scratch import scratch
 from export.foreign.execute import BipolarQuant, Quant, set_floats
 from export.integer_network import integer_weights
-from qnn.network import PixelMLP, act_scale, activation, linear
+from qnn.network import PixelMLP, act_scale, activation, features, linear
 
 OPSET = 18
 
@@ -35,14 +35,11 @@ class IntegerLogit(torch.nn.Module):
     def __init__(self, net: PixelMLP) -> None:
         """Take the layers of `net`, whose last activation and head have a scale of 1."""
         super().__init__()
-        self.blocks, self.linear = net.blocks, net.head.linear
+        self.spec, self.blocks, self.linear = net.spec, net.blocks, net.head.linear
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H*W) -> (N, K)."""
-        x = pixels
-        for block in self.blocks:
-            x = block(x)
-        return self.linear(x)  # type: ignore[no-any-return]
+        return self.linear(features(self.spec, self.blocks, pixels))  # type: ignore[no-any-return]
 
 
 def integer_logit_network(net: PixelMLP) -> IntegerLogit:

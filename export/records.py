@@ -13,9 +13,13 @@ from contract.record import Chain, Count, Number, Positive, Record, Share, Text
 class ExportedLayer(Record):
     """The size of one weight layer, and what becomes of its sums."""
 
-    inputs: Count
-    outputs: Count
+    inputs: Count  # of one sum
+    outputs: Count  # channels
     activation: Text = ""  # of contract.network; an earlier version did not say
+    kind: Text = "dense"  # of contract.network; an earlier version had no other
+    gives: Annotated[list[Count], Field(max_length=3)] | None = (
+        None  # shape of its outputs; an earlier version did not say
+    )
 
 
 class Labels(Record):
@@ -103,8 +107,10 @@ def describe_layers(network: IntegerNetwork) -> list[dict[str, Any]]:
         bound = layer.partial_sum_bound(low, high)
         rows.append(
             {
-                "outputs": int(layer.weights.shape[0]),
-                "inputs": int(layer.weights.shape[1]),
+                "kind": layer.kind,
+                "outputs": len(layer.weights),
+                "inputs": layer.weights.size // len(layer.weights),
+                "gives": list(layer.output_shape),
                 "activation": layer.activation,
                 "accumulator": [int(least.min()), int(greatest.max())],
                 "partial_sum_bound": bound,

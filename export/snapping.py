@@ -56,6 +56,11 @@ def snapped(net: PixelMLP, extracted: Extracted, bits: int, validation: Split) -
         ConfigError: too much is lost, or no factors are so narrow.
         MismatchError: the network that was written is not the one that was meant.
     """
+    if net.spec.convolutions:
+        raise ConfigError(
+            "'export.factor_bits' moves gains of fully connected layers only, and this network has convolutions. Leave "
+            "'export.factor_bits' out."
+        )
     net, found, channels = copy.deepcopy(net), dict[int, Requantization](), 0
     for i, thresholds, reach in _many_levels(extracted):
         exact = requantization(thresholds, *reach)

@@ -1,4 +1,4 @@
-"""The trainable network: Linear, BatchNorm and a quantized activation per hidden layer, and a head of K logits.
+"""The trainable network: weights, batch norm and a quantized activation per layer, and a head of K logits.
 
 Every choice here serves the hardware. No biases: the batch norm's shift does their work and becomes part of the
 thresholds. No input scaling: the first batch norm absorbs it, so the accelerator reads plain uint8 pixels. Activation
@@ -11,7 +11,12 @@ Where things are, for whoever walks the network (export does):
     net.blocks[i].norm            BatchNorm1d(out)
     net.blocks[i].act             QuantReLU, QuantIdentity (sign) for 1 bit, nn.ReLU for 'float'
     net.head.linear, .norm        the same with out = spec.outputs, K; no activation
-    net.front                     the convolutions of a teacher; None in everything that is exported
+    net.spec.windows[i]           of a convolution, the first blocks: linear is QuantConv2d, or nn.Conv2d, its weight
+                                  (out, in or 1, kernel, kernel), and norm BatchNorm2d(out)
+
+Convolutions read (pixel - 128) / 128, as padding is 0; that is exact, and 128 is what is padded with in pixels. Behind
+them is a sum over the image, not a mean: the batch norm behind it makes them the same, and a sum of levels is an
+integer. Without it, a fully connected layer reads the image row by row, the channels of a pixel side by side.
 
 Source of the quantizers: Brevitas, brevitas.quant.scaled_int and brevitas.quant.binary.
 """
@@ -27,6 +32,7 @@ import numpy as np
 import torch
 from brevitas.inject.enum import ScalingImplType
 from brevitas.quant import (
+    Int8WeightPerChannelFloat,
     Int8WeightPerTensorFloat,
     SignedBinaryActPerTensorConst,
     SignedBinaryWeightPerTensorConst,
@@ -36,12 +42,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from contract.errors import DataError
-from qnn.spec import Bits, NetworkSpec
+from qnn.spec import POOLED, Bits, NetworkSpec, Windows
 
 ACT_RANGE = 4.0  # unsigned activations cover 0..4: batch norm gives unit variance, so little is clipped
 BINARY_WEIGHT_SCALE = 0.1  # the batch norm undoes it; it only sets how far a latent weight can drift from its sign flip
+PER_TENSOR_BITS = 4  # weights of convolutions of fewer bits have a scale per channel
+GREY = 128.0  # of a pixel, that convolutions read as 0
 PREDICT_BATCH = 1024  # images; bounds memory
-ONE_THREAD_WEIGHTS = 1_000_000  # networks up to this size are computed on one thread
+ONE_THREAD_PRODUCTS = 1_000_000  # networks of up to so many multiplications per image are computed on one thread
 
 
 def act_scale(bits: int) -> float:
@@ -53,25 +61,35 @@ def linear(inputs: int, outputs: int, bits: Bits, *, unit_scale: bool = False) -
     """Return a layer of weights without bias. With `unit_scale`, a quantized weight's value is its integer."""
     if bits == "float":
         return nn.Linear(inputs, outputs, bias=False)
+    return bnn.QuantLinear(inputs, outputs, bias=False, **_quantizer(bits, unit_scale))  # type: ignore[no-any-return]
+
+
+def convolution(windows: Windows, bits: Bits) -> nn.Module:
+    """Return a convolution without bias."""
+    sizes: dict[str, Any] = {
+        "in_channels": windows.image[2],
+        "out_channels": windows.channels,
+        "kernel_size": windows.kernel,
+        "stride": windows.stride,
+        "padding": windows.padding,
+        "groups": windows.channels if windows.depthwise else 1,
+        "bias": False,
+    }
+    if bits == "float":
+        return nn.Conv2d(**sizes)
+    return bnn.QuantConv2d(**sizes, **_quantizer(bits, per_channel=bits < PER_TENSOR_BITS))  # type: ignore[no-any-return]
+
+
+def _quantizer(bits: int, unit_scale: bool = False, *, per_channel: bool = False) -> dict[str, Any]:
+    """Return what makes a layer's weights integers times a scale."""
     if bits == 1:
-        return bnn.QuantLinear(  # type: ignore[no-any-return]
-            inputs,
-            outputs,
-            bias=False,
-            weight_quant=SignedBinaryWeightPerTensorConst,
-            weight_scaling_init=1.0 if unit_scale else BINARY_WEIGHT_SCALE,
-        )
-    # Narrow range (no -2**(bits-1)) comes with this quantizer.
-    # Its scale is max|weight| / largest integer; a constant numerator of the largest integer makes it 1.
+        scale = 1.0 if unit_scale else BINARY_WEIGHT_SCALE
+        return {"weight_quant": SignedBinaryWeightPerTensorConst, "weight_scaling_init": scale}
+    # Narrow range (no -2**(bits-1)) comes with these quantizers.
+    # Their scale is max|weight| / largest integer; a constant numerator of the largest integer makes it 1.
     fixed = {"weight_scaling_impl_type": ScalingImplType.CONST, "weight_scaling_init": float(2 ** (bits - 1) - 1)}
-    return bnn.QuantLinear(  # type: ignore[no-any-return]
-        inputs,
-        outputs,
-        bias=False,
-        weight_quant=Int8WeightPerTensorFloat,
-        weight_bit_width=bits,
-        **(fixed if unit_scale else {}),
-    )
+    quantizer = Int8WeightPerChannelFloat if per_channel else Int8WeightPerTensorFloat
+    return {"weight_quant": quantizer, "weight_bit_width": bits, **(fixed if unit_scale else {})}
 
 
 def activation(bits: Bits, *, unit_scale: bool = False) -> nn.Module:
@@ -121,26 +139,24 @@ class Block(Head):
         return self.act(super().forward(x))  # type: ignore[no-any-return]
 
 
-class Convolutions(nn.Module):
-    """3 x 3 convolution, batch norm, ReLU and 2 x 2 maximum, repeated, then the mean over the image.
+class ConvolutionBlock(nn.Module):
+    """Convolution, batch norm, activation, and the maximum of 2 x 2 where there is one; images (N, C, H, W)."""
 
-    (N, H*W) pixels -> (N, last of `channels`).
-    """
+    linear: Any  # brevitas.nn.QuantConv2d or nn.Conv2d
+    norm: nn.BatchNorm2d
+    act: Any  # as of Block
 
-    def __init__(self, channels: Sequence[int], *, height: int, width: int) -> None:
-        """Make the layers; height and width of the images [pixel]."""
+    def __init__(self, windows: Windows, *, weight_bits: Bits, act_bits: Bits) -> None:
+        """Make all layers."""
         super().__init__()
-        self.size = (height, width)
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise((1, *channels)):
-            layers += [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)]
-            layers += [nn.ReLU(), nn.MaxPool2d(2)]
-        self.layers = nn.Sequential(*layers)
+        self.linear = convolution(windows, weight_bits)
+        self.norm = nn.BatchNorm2d(windows.channels)
+        self.act = activation(act_bits)
+        self.pool = nn.MaxPool2d(POOLED) if windows.pooled else nn.Identity()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(N, H*W) -> (N, channels)."""
-        images = (pixels / 255 - 0.5).view(-1, 1, *self.size)  # centred, because the padding is 0
-        return self.layers(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, channels, OH, OW)."""
+        return self.pool(self.act(self.norm(self.linear(x))))  # type: ignore[no-any-return]
 
 
 class PixelMLP(nn.Module):
@@ -150,32 +166,45 @@ class PixelMLP(nn.Module):
     greatest.
     """
 
-    front: Convolutions | None
-    blocks: Sequence[Block]  # an nn.ModuleList, typed as what it holds
+    blocks: Sequence[Block | ConvolutionBlock]  # an nn.ModuleList, typed as what it holds
     head: Head
 
     def __init__(self, spec: NetworkSpec) -> None:
         """Make the layers, with random weights from torch's global generator."""
         super().__init__()
         self.spec = spec
-        self.front = None
-        if spec.convolutions:
-            self.front = Convolutions(spec.convolutions, height=spec.height, width=spec.width)
-        sizes = (spec.convolutions[-1] if spec.convolutions else spec.inputs, *spec.hidden)
-        weight_bits, act_bits = spec.weight_bits_per_layer, spec.act_bits_per_layer
-        self.blocks = nn.ModuleList(  # type: ignore[assignment]
-            Block(sizes[i], sizes[i + 1], weight_bits=weight_bits[i], act_bits=act_bits[i])
-            for i in range(len(spec.hidden))
-        )
-        self.head = Head(sizes[-1], spec.outputs, weight_bits=weight_bits[-1])
+        widths = zip(spec.weight_bits_per_layer, spec.act_bits_per_layer, strict=False)
+        sizes = (spec.flat, *spec.hidden)
+        blocks: list[nn.Module] = []
+        for windows in spec.windows:
+            weight_bits, act_bits = next(widths)
+            blocks.append(ConvolutionBlock(windows, weight_bits=weight_bits, act_bits=act_bits))
+        for inputs, outputs in pairwise(sizes):
+            weight_bits, act_bits = next(widths)
+            blocks.append(Block(inputs, outputs, weight_bits=weight_bits, act_bits=act_bits))
+        self.blocks = nn.ModuleList(blocks)  # type: ignore[assignment]
+        self.head = Head(sizes[-1], spec.outputs, weight_bits=spec.weight_bits_per_layer[-1])
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, H*W) -> (N,), or (N, K)."""
-        x = pixels if self.front is None else self.front(pixels)
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(x)
+        logits: Tensor = self.head(features(self.spec, self.blocks, pixels))
         return logits.squeeze(1) if self.spec.outputs == 1 else logits
+
+
+def features(spec: NetworkSpec, blocks: Sequence[nn.Module], pixels: Tensor) -> Tensor:
+    """Return what the head of a network reads: (N, H*W) pixels -> (N, values)."""
+    if not spec.convolutions:
+        x = pixels
+        for block in blocks:
+            x = block(x)
+        return x
+    x = ((pixels - GREY) / GREY).view(-1, 1, spec.height, spec.width)
+    for block in blocks[: len(spec.windows)]:
+        x = block(x)
+    x = x.permute(0, 2, 3, 1).flatten(1) if spec.pool == "none" else x.sum(dim=(2, 3))
+    for block in blocks[len(spec.windows) :]:
+        x = block(x)
+    return x
 
 
 def snap_weights(net: PixelMLP) -> None:
@@ -186,7 +215,7 @@ def snap_weights(net: PixelMLP) -> None:
     """
     with torch.no_grad():
         for module in net.modules():
-            if isinstance(module, bnn.QuantLinear):
+            if isinstance(module, bnn.QuantLinear | bnn.QuantConv2d):
                 weight = module.quant_weight()
                 module.weight.copy_(getattr(weight, "value", weight))
 
@@ -198,10 +227,9 @@ def few_threads(spec: NetworkSpec) -> Iterator[None]:
     Handing out work would take longer than the work, and many times longer on a busy machine. It also makes the weights
     and logits independent of the number of cores.
     """
-    sizes = (spec.inputs, *spec.hidden, spec.outputs)
     threads = torch.get_num_threads()
     try:
-        if sum(a * b for a, b in pairwise(sizes)) <= ONE_THREAD_WEIGHTS:
+        if spec.products <= ONE_THREAD_PRODUCTS:
             torch.set_num_threads(1)
         yield
     finally:

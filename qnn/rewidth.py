@@ -33,7 +33,7 @@ def in_widths(net: PixelMLP, spec: NetworkSpec, images: Split, config: Augmentat
         torch.manual_seed(0)
         changed = PixelMLP(spec)
     copy_weights(net, changed)
-    norms = [module for module in changed.modules() if isinstance(module, nn.BatchNorm1d)]
+    norms = [module for module in changed.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches, not of the last ones

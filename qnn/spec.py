@@ -5,6 +5,9 @@ hold; what a certain board cannot is refused before a run by `finn_build.foresig
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -24,8 +27,12 @@ MAX_BITS = 8
 MIN_SIDE, MAX_SIDE = 8, 128  # image side [pixels]
 MAX_HIDDEN = 4096  # neurons in one layer
 MAX_LAYERS = 64  # hidden layers
-MAX_CONVOLUTIONS = 5  # each halves the image side
+MAX_FLAT = 2**16  # values per image that a fully connected layer reads
+MAX_CONVOLUTIONS = 16
 MAX_CHANNELS = 512
+MAX_KERNEL = 11
+MAX_STRIDE = 4
+POOLED = 2  # side of the windows of a maximum [pixels]
 MAX_CLASSES = 100
 
 Bits = Annotated[int, Field(ge=1, le=MAX_BITS)] | Literal["float"]
@@ -42,32 +49,80 @@ def _check_bits(name: str, bits: object) -> Bits:
     return bits
 
 
-class NetworkSpec(Fields):
-    """A fully connected network: H x W uint8 pixels, hidden layers, one logit, or K of them for K classes.
+class Convolution(Fields):
+    """One convolution, with batch norm and activation behind it."""
 
-    There are len(hidden) + 1 weight layers (the last one is the head) and len(hidden) activations. A list of widths
-    that are all equal is kept as that one width, so that equal networks compare equal.
+    channels: int = Field(ge=1, le=MAX_CHANNELS, examples=[16])
+    """What it gives [channels]."""
+    kernel: int = Field(default=3, ge=1, le=MAX_KERNEL, examples=[5])
+    """Side of its windows [pixels]."""
+    stride: int = Field(default=1, ge=1, le=MAX_STRIDE, examples=[2])
+    """From one window to the next, down and right [pixels]."""
+    padding: int = Field(default=0, ge=0, lt=MAX_KERNEL, examples=[1])
+    """Rows and columns around the image [pixels]: of 0, in the first layer of the grey that is normalised to 0."""
+    kind: Literal["standard", "depthwise"] = "standard"
+    """standard: over all channels. depthwise: over each alone, and then 1 x 1 over all, which are two weight layers."""
+
+    @model_validator(mode="after")
+    def _padding_is_narrower(self) -> Self:
+        if self.padding >= self.kernel:
+            raise ValueError(f"padding is {self.padding}, expected less than the kernel, {self.kernel}")
+        return self
+
+
+@dataclass(frozen=True)
+class Windows:
+    """One weight layer of a convolution, of which a depthwise one has two."""
+
+    image: tuple[int, int, int]  # height, width and channels of what it reads
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+    depthwise: bool
+    pooled: bool  # the maximum of 2 x 2 behind its activation
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """How many windows there are, down and right."""
+        height, width = ((side + 2 * self.padding - self.kernel) // self.stride + 1 for side in self.image[:2])
+        return height, width
+
+    @property
+    def output(self) -> tuple[int, int, int]:
+        """Height, width and channels of what it gives, behind the maximum."""
+        height, width = (side // POOLED if self.pooled else side for side in self.places)
+        return height, width, self.channels
+
+
+class NetworkSpec(Fields):
+    """H x W uint8 pixels, convolutions, hidden layers, and one logit, or K of them for K classes.
+
+    There is a width of weights for each convolution, each hidden layer and the head, and one of activations for each
+    but the head. A list of widths that are all equal is kept as that one width, so that equal networks compare equal.
     """
 
     height: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE, examples=[64])
     """Rows of the input [pixels]."""
     width: int = Field(default=28, ge=MIN_SIDE, le=MAX_SIDE, examples=[64])
     """Columns of the input [pixels]."""
-    convolutions: tuple[int, ...] = Field(
+    convolutions: tuple[Annotated[int, Field(ge=1, le=MAX_CHANNELS)] | Convolution, ...] = Field(
         default=(),
-        json_schema_extra={
-            "items": {"type": "integer", "minimum": 1, "maximum": MAX_CHANNELS},
-            "maxItems": MAX_CONVOLUTIONS,
-        },
-        examples=[[16, 32, 64]],
+        max_length=MAX_CONVOLUTIONS,
+        examples=[[16, 32, 64], [{"kernel": 5, "channels": 16, "stride": 2}, {"channels": 32, "padding": 1}]],
     )
-    """Channels of each convolution in front of the layers [channels]: a teacher, float only, never hardware."""
-    hidden: tuple[LayerSize, ...] = Field(default=(64, 64), min_length=1, max_length=MAX_LAYERS, examples=[[256, 64]])
-    """Size of each hidden layer [neurons], the first one first."""
+    """In front of the hidden layers; a number of channels alone is a kernel of 3 with padding of 1."""
+    pool: Literal["max", "none", "global"] = "max"
+    """Behind convolutions. max: the maximum of 2 x 2 behind each, and the mean over the image at the end. global: that
+    mean alone. none: the hidden layers, or the head, read the whole image."""
+    hidden: tuple[LayerSize, ...] = Field(default=(64, 64), max_length=MAX_LAYERS, examples=[[256, 64]])
+    """Size of each hidden layer [neurons], the first one first; behind convolutions there may be none, []."""
     weight_bits: Widths = Field(default=8, examples=[4, [8, 4, 4], "float"])
-    """Width of the weights [bit]: one for all, or a list: one per hidden layer, then the head's. 1 is -1/+1."""
+    """Width of the weights [bit]: one for all, or a list: one per convolution and hidden layer, then the head's. 1 is
+    -1/+1."""
     act_bits: Widths = Field(default=8, examples=[4, [8, 4], "float"])
-    """Width of the activations [bit]: one for all, or a list: one per hidden layer. 1 is the sign, -1/+1."""
+    """Width of the activations [bit]: one for all, or a list: one per convolution and hidden layer. 1 is the sign,
+    -1/+1."""
     outputs: int = Field(default=1, ge=1, le=MAX_CLASSES, json_schema_extra={"not": {"const": 2}}, examples=[3])
     """Logits: 1 tells two classes apart, K one from each other; as data.classes needs, and best left out."""
 
@@ -77,8 +132,6 @@ class NetworkSpec(Fields):
         if not isinstance(value, Iterable) or isinstance(value, str | dict):
             raise ValueError(f"hidden is {value!r}, expected a list of layer sizes such as [64, 64]")
         sizes = tuple(value)
-        if not sizes:
-            raise ValueError("hidden is empty, but a network needs at least one hidden layer, such as [64]")
         if len(sizes) > MAX_LAYERS:
             raise ValueError(f"hidden lists {len(sizes)} layers, but a network has at most {MAX_LAYERS}")
         for size in sizes:
@@ -99,17 +152,9 @@ class NetworkSpec(Fields):
         content: dict[str, Any] = write(self)
         if self.outputs == 1:
             del content["outputs"]
+        if self.pool == "max":
+            del content["pool"]
         return content
-
-    @field_validator("convolutions")
-    @classmethod
-    def _check_convolutions(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(value) > MAX_CONVOLUTIONS or not all(1 <= channels <= MAX_CHANNELS for channels in value):
-            raise ValueError(
-                f"convolutions is {list(value)}, expected at most {MAX_CONVOLUTIONS} numbers of channels, each "
-                f"1..{MAX_CHANNELS}, such as [16, 32, 64]"
-            )
-        return value
 
     @field_validator("weight_bits", "act_bits", mode="before")
     @classmethod
@@ -118,25 +163,38 @@ class NetworkSpec(Fields):
         if not isinstance(value, list | tuple):
             return _check_bits(name, value)
         widths = tuple(_check_bits(f"{name}[{i}]", bits) for i, bits in enumerate(value))
-        if "hidden" in info.data:  # absent when it was refused
-            hidden = len(info.data["hidden"])
-            expected = hidden + 1 if name == "weight_bits" else hidden
-            what = "weight layers (the hidden ones and the head)" if name == "weight_bits" else "activations"
+        if "hidden" in info.data and "convolutions" in info.data:  # absent when it was refused
+            convolutions, hidden = len(info.data["convolutions"]), len(info.data["hidden"])
+            expected = convolutions + hidden + (name == "weight_bits")
+            layers = (
+                "the convolutions, the hidden ones and the head" if convolutions else "the hidden ones and the head"
+            )
+            what = f"weight layers ({layers})" if name == "weight_bits" else "activations"
             if len(widths) != expected:
                 raise ValueError(f"{name} lists {len(widths)} widths, but the network has {expected} {what}")
         return widths[0] if widths and all(bits == widths[0] for bits in widths) else widths
 
     @model_validator(mode="after")
-    def _convolutions_are_float(self) -> Self:
-        if self.convolutions and set(self.weight_bits_per_layer + self.act_bits_per_layer) != {"float"}:
+    def _layers_fit(self) -> Self:
+        if not self.convolutions and not self.hidden:
+            raise ValueError("hidden is empty, but a network without convolutions needs one hidden layer, such as [64]")
+        if not self.convolutions and self.pool != "max":
+            raise ValueError(f"pool is {self.pool}, but there are no convolutions; leave it out")
+        bits = self.act_bits_per_layer
+        for i, layer in enumerate(self.windows):
+            if min(layer.output) < 1:
+                raise ValueError(
+                    f"convolutions leave nothing of {self.height} x {self.width} pixels behind weight layer {i}, which "
+                    f"reads {layer.image[0]} x {layer.image[1]}; list fewer, or smaller strides and kernels"
+                )
+            if i and layer.padding and bits[i - 1] == 1:
+                raise ValueError(
+                    f"weight layer {i} pads its image with 0, but what it reads has 1 bit, -1/+1; give that "
+                    "convolution 'padding: 0', or 2 bits or more to the activation in front of it"
+                )
+        if self.flat > MAX_FLAT:
             raise ValueError(
-                "convolutions are for teachers, which are never built: set weight_bits and act_bits to float, "
-                "or leave convolutions out"
-            )
-        if min(self.height, self.width) >> len(self.convolutions) == 0:
-            raise ValueError(
-                f"convolutions halve the image side {len(self.convolutions)} times, but {self.height} x {self.width} "
-                "pixels can be halved less often; list fewer"
+                f"the convolutions give {self.flat} values per image, expected {MAX_FLAT} at most; use pool: global"
             )
         return self
 
@@ -151,14 +209,50 @@ class NetworkSpec(Fields):
         return max(2, self.outputs)
 
     @property
+    def windows(self) -> tuple[Windows, ...]:
+        """The weight layers of the convolutions."""
+        image = (self.height, self.width, 1)
+        found: list[Windows] = []
+        for one in self.convolutions:
+            one = Convolution(channels=one, padding=1) if isinstance(one, int) else one
+            pooled, size = self.pool == "max", (one.kernel, one.stride, one.padding)
+            if one.kind == "depthwise":
+                found.append(Windows(image, image[2], *size, depthwise=True, pooled=False))
+                image, size = found[-1].output, (1, 1, 0)
+            found.append(Windows(image, one.channels, *size, depthwise=False, pooled=pooled))
+            image = found[-1].output
+        return tuple(found)
+
+    @property
+    def flat(self) -> int:
+        """What the first fully connected layer reads per image."""
+        if not self.convolutions:
+            return self.inputs
+        height, width, channels = self.windows[-1].output
+        return height * width * channels if self.pool == "none" else channels
+
+    @property
     def weight_bits_per_layer(self) -> tuple[Bits, ...]:
-        """len(hidden) + 1 widths [bit], the head's last."""
-        return self.weight_bits if isinstance(self.weight_bits, tuple) else (self.weight_bits,) * (len(self.hidden) + 1)
+        """Widths [bit] of the weight layers: the windows', the hidden ones', and the head's."""
+        return self._per_layer(self.weight_bits, len(self.convolutions) + len(self.hidden) + 1)
 
     @property
     def act_bits_per_layer(self) -> tuple[Bits, ...]:
-        """len(hidden) widths [bit]."""
-        return self.act_bits if isinstance(self.act_bits, tuple) else (self.act_bits,) * len(self.hidden)
+        """The same of the activations; the head has none."""
+        return self._per_layer(self.act_bits, len(self.convolutions) + len(self.hidden))
+
+    def _per_layer(self, bits: Bits | tuple[Bits, ...], count: int) -> tuple[Bits, ...]:
+        each = bits if isinstance(bits, tuple) else (bits,) * count
+        depthwise = [not isinstance(one, int) and one.kind == "depthwise" for one in self.convolutions]
+        twice = [width for width, two in zip(each, depthwise, strict=False) for _ in range(1 + two)]
+        return (*twice, *each[len(depthwise) :])
+
+    @property
+    def products(self) -> int:
+        """Multiplications per image."""
+        taps = (w.kernel**2 * (1 if w.depthwise else w.image[2]) for w in self.windows)
+        windows = (prod(w.places) * w.channels * n for w, n in zip(self.windows, taps, strict=True))
+        return sum(windows) + sum(a * b for a, b in pairwise((self.flat, *self.hidden, self.outputs)))
 
     @property
     def is_quantized(self) -> bool:
@@ -171,9 +265,18 @@ class NetworkSpec(Fields):
         def show(bits: Bits | tuple[Bits, ...]) -> str:
             return ",".join(map(str, bits)) if isinstance(bits, tuple) else str(bits)
 
-        front = (f"c{channels}" for channels in self.convolutions)
+        front = map(_short, self.convolutions)
         sizes = "-".join(map(str, (self.inputs, *front, *self.hidden, self.outputs)))
         return f"{sizes} W{show(self.weight_bits)}A{show(self.act_bits)}"
+
+
+def _short(convolution: int | Convolution) -> str:
+    """Return it in a few letters: c16, with k5 and s2 for another kernel and stride than 3 and 1, d16 for depthwise."""
+    if isinstance(convolution, int):
+        return f"c{convolution}"
+    kernel = "" if convolution.kernel == 3 else f"k{convolution.kernel}"
+    stride = "" if convolution.stride == 1 else f"s{convolution.stride}"
+    return f"{convolution.kind.replace('standard', 'c')[0]}{convolution.channels}{kernel}{stride}"
 
 
 class Augmentation(Fields):

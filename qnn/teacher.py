@@ -82,10 +82,11 @@ def check_source(source: Source, field: str, spec: NetworkSpec, data: XrayData) 
 def check_topology(source: Source, spec: NetworkSpec) -> None:
     """Refuse a source whose weights do not fit; only the bit widths may differ."""
     theirs = source.net.spec
-    if (theirs.hidden, theirs.convolutions) != (spec.hidden, spec.convolutions):
+    if any(getattr(theirs, name) != getattr(spec, name) for name in ("hidden", "convolutions", "pool")):
         raise ConfigError(
             f"'train.init_from' is {source.name}, which is {theirs.describe()}, but this network is {spec.describe()}: "
-            "only the bit widths may differ. Give both the same 'network.hidden'."
+            "only the bit widths may differ. Give both the same 'network.hidden', 'network.convolutions' and "
+            "'network.pool'."
         )
 
 
@@ -113,15 +114,10 @@ def answering(net: PixelMLP) -> PixelMLP:
     Their batch norms are folded into them, and their memory layout is the one that processors and GPUs are fastest in.
     """
     net = copy.deepcopy(net).eval().requires_grad_(False)
-    if net.front is not None:
-        folded: list[nn.Module] = []
-        for layer in net.front.layers:
-            if isinstance(layer, nn.BatchNorm2d):
-                convolution = folded.pop()
-                assert isinstance(convolution, nn.Conv2d)
-                layer = fuse_conv_bn_eval(convolution, layer)
-            folded.append(layer)
-        net.front.layers = nn.Sequential(*folded)
+    for block in net.blocks:
+        if type(block.linear) is nn.Conv2d:  # a float one: a quantized one is a class of its own below it
+            block.linear = fuse_conv_bn_eval(block.linear, block.norm)
+            block.norm = nn.Identity()  # type: ignore[assignment]
     return net.to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
 

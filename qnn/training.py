@@ -48,7 +48,7 @@ from qnn.calibration import (
 )
 from qnn.checkpoint import load_torch, save_torch
 from qnn.class_metrics import ranking
-from qnn.network import PixelMLP, few_threads, predict_logits, snap_weights
+from qnn.network import PREDICT_BATCH, PixelMLP, few_threads, predict_logits, snap_weights
 from qnn.spec import Augmentation, NetworkSpec, TrainConfig
 from qnn.teacher import Source, answering, check_source, check_topology, copy_weights, soft_loss
 
@@ -213,6 +213,7 @@ class _Trainee(pl.LightningModule):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.net = PixelMLP(spec)
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolutions are fastest in it
         if initial is not None:
             copy_weights(initial.net, self.net)
         # In a tuple, because a module's modules are trained and saved with it.
@@ -328,7 +329,7 @@ class _Trainee(pl.LightningModule):
     def _validate(self) -> Row:
         self.net.eval()
         with torch.no_grad():
-            logits, logits_aug = self.net(self.val_pixels), self.net(self.val_aug_pixels)
+            logits, logits_aug = self._answers(self.val_pixels), self._answers(self.val_aug_pixels)
             labels = torch.from_numpy(self.val_labels).to(logits.device)
             loss = hard_loss(logits, labels, self.val_weights)
         self.net.train()
@@ -340,6 +341,10 @@ class _Trainee(pl.LightningModule):
             "val_auc_aug": augmented,
             "monitor": (clean + augmented) / 2,
         }
+
+    def _answers(self, pixels: Tensor) -> Tensor:
+        batch = PREDICT_BATCH if self.net.spec.convolutions else len(pixels)  # images between layers take memory
+        return torch.cat([self.net(some) for some in pixels.split(batch)])
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of to its checkpoint."""

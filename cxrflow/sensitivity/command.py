@@ -85,6 +85,7 @@ def study(run: Run, asked: Asked, *, workers: int, address: str | None) -> Found
             f"{run.experiment.name} is {run.experiment.network.describe()}, which has float layers, expected 1 to "
             f"{MAX_BITS} bits: a width is what is varied. Give a run that was trained with widths."
         )
+    run.foresee()  # each point is priced as hardware
     with run.locked():
         require_files(run.place("train"), "train")
         run.require_same_xrays()

@@ -28,7 +28,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "data": {"data": {"source": "x"}},  # phantoms are drawn, and take no field about reading
     "network.outputs": {"data": {"classes": ["a", "b", "c"]}},
     "train.one_class": {"data": {"classes": ["NORMAL", "BACTERIA", "VIRUS"]}},
-    "network.convolutions": {"network": {"weight_bits": "float", "act_bits": "float"}},
+    "network.pool": {"network": {"convolutions": [4]}},
     "train.distill": {"train": {"distill": {"teacher": "t"}}},
     "model": {"model": {"file": "network.onnx"}},
     "grid": {},

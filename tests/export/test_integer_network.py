@@ -56,7 +56,7 @@ def test_thresholds_are_batch_norm_rounded_and_clipped_everywhere(weight_bits: o
             acc = reachable(layer, c, low, high)
             sign = -1 if norm["weight"][c] < 0 else 1
             std = np.sqrt(norm["running_var"][c] + block.norm.eps)
-            y = (sign * acc * unit - norm["running_mean"][c]) / std * norm["weight"][c] + norm["bias"][c]
+            y = (sign * acc * unit[c] - norm["running_mean"][c]) / std * norm["weight"][c] + norm["bias"][c]
             want = np.where(y >= 0, 1, -1) if bits == 1 else np.clip(np.round(y / act_scale(bits)), 0, 2**bits - 1)
             np.testing.assert_array_equal(counts(layer, c, acc), want)
         (low, high), input_scale = layer.output_range(), act_scale(bits)

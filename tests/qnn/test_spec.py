@@ -18,6 +18,17 @@ def test_equal_networks_are_equal_however_they_were_written() -> None:
     )
 
 
+def test_a_depthwise_convolution_is_two_weight_layers() -> None:
+    blocks = [{"channels": 16, "kernel": 5, "stride": 2}, {"channels": 32, "kind": "depthwise", "padding": 1}]
+    spec = NetworkSpec.model_validate(
+        {"height": 64, "width": 64, "convolutions": blocks, "pool": "global", "hidden": [], "weight_bits": [8, 4, 6]}
+    )
+    assert spec.describe() == "4096-c16k5s2-d32-1 W8,4,6A8"
+    assert spec.weight_bits_per_layer == (8, 4, 4, 6) and len(spec.act_bits_per_layer) == 3
+    assert [layer.output for layer in spec.windows] == [(30, 30, 16), (30, 30, 16), (30, 30, 32)]
+    assert spec.products == 30 * 30 * (25 * 16 + 9 * 16 + 16 * 32) + 32
+
+
 def test_json_round_trip() -> None:
     spec = NetworkSpec(height=32, width=20, hidden=(7, 12), weight_bits=(8, "float", 1), act_bits=(1, 3))
     assert NetworkSpec.model_validate_json(spec.model_dump_json()) == spec
@@ -34,7 +45,19 @@ def test_json_round_trip() -> None:
         ({"weight_bits": [8, 8, "int"]}, r"weight_bits\[2\] is 'int', but widths"),
         ({"weight_bits": [8, 8]}, r"weight_bits lists 2 widths, but the network has 3 weight layers"),
         ({"act_bits": [8, 8, 8]}, r"act_bits lists 3 widths, but the network has 2 activations"),
-        ({"hidden": []}, r"hidden is empty"),
+        ({"hidden": []}, r"hidden is empty, but a network without convolutions needs one hidden layer"),
+        ({"pool": "none"}, r"pool is none, but there are no convolutions"),
+        ({"convolutions": [8] * 17}, r"at most 16 items"),
+        ({"convolutions": [0]}, r"greater than or equal to 1"),
+        ({"convolutions": [8] * 5}, r"leave nothing of 28 x 28 pixels behind weight layer 4, which reads 1 x 1"),
+        (
+            {"convolutions": [{"channels": 8, "kernel": 3, "padding": 3}]},
+            r"padding is 3, expected less than the kernel",
+        ),
+        ({"convolutions": [{"channels": 8, "kernel": 11, "stride": 4}] * 3, "pool": "none"}, r"leave nothing of"),
+        ({"convolutions": [8, 8], "act_bits": 1}, r"weight layer 1 pads .* 1 bit, -1/\+1; .*'padding: 0'"),
+        ({"convolutions": [512] * 2, "pool": "none"}, r"give 401408 values per image, expected 65536 at most"),
+        ({"convolutions": [8, 8], "weight_bits": [8, 8, 8]}, r"lists 3 widths, but the network has 5 weight layers"),
         ({"hidden": [0]}, r"size 0, but sizes are 1\.\.4096"),
         ({"hidden": 64}, r"expected a list of layer sizes"),
         ({"height": 7}, r"greater than or equal to 8"),
