@@ -299,9 +299,27 @@ def train(
     if seeds is not None:
         _train_seeds(first, seeds)
         return
+    _train_before(first, file, data, strict)
     with first.locked() as run:
         _stage(run, "train", run.train)
         _show_metrics(run)
+
+
+def _train_before(
+    run: "Run", file: Path, data: Path | None, strict: bool, *, behind: frozenset[str] = frozenset()
+) -> None:
+    """Train the runs that a training builds on by name, where they are missing and their files lie beside its own."""
+    behind |= {run.experiment.name}
+    for name in run.untrained():
+        beside = file.with_name(f"{name}.yaml")
+        if name in behind or not beside.is_file():
+            continue  # the training says what is missing
+        other = _run(beside, data, run.runs, strict)
+        if other.experiment.name == name:
+            run.console.detail(f"{name}, of {beside}, comes first")
+            _train_before(other, beside, data, strict, behind=behind)
+            with other.locked():
+                _stage(other, name, other.train)
 
 
 def _train_seeds(first: "Run", seeds: int) -> None:
@@ -546,9 +564,10 @@ def run_all(
     first = _run(file, data, runs, strict, name, board, fields, clock_mhz)
     if wave is not None:
         _spare_wave(first, wave, file)
+    for warning in first.foresee():
+        first.console.warn(warning)
+    _train_before(first, file, data, strict)
     with first.locked() as run:
-        for warning in run.foresee():
-            run.console.warn(warning)
         if not run.imported:
             _show(run, summary.data_table(run.data()))
         for stage, work in run.front():

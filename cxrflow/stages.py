@@ -398,6 +398,15 @@ class Run:
         check_sources(self.data(), self.experiment.network, config, **sources)
         return sources
 
+    def untrained(self) -> list[str]:
+        """Return the names of runs that this training builds on and that are not trained; none where it is trained."""
+        config = self.experiment.train
+        named = (config.init_from, None if config.distill is None else config.distill.teacher)
+        if self.imported or self.place("train").is_dir():
+            return []
+        missing = [path for path in named if path and not (referred_run(path, self.runs) / "train").is_dir()]
+        return list(dict.fromkeys(str(path) for path in missing if len(path.parts) == 1))
+
     def _source(self, name: str, path: Path) -> "Source":
         from qnn.checkpoint import load_checkpoint
         from qnn.teacher import Source

@@ -100,12 +100,26 @@ def test_two_processes_give_the_same_weights_and_figures_bit_for_bit(taught: Pla
         ({"train": {"distill": {"teacher": "teacher", "wait": 1}}}, ["'train.distill.wait'", "did you mean 'weight'?"]),
         ({"train": {"distill": {}}}, ["'train.distill.teacher' is missing"]),
         ({"train": {"operating_point": "best"}}, ["'train.operating_point' is 'best'", "youden"]),
-        ({"network": {"convolutions": [4]}}, ["convolutions are for teachers"]),
+        ({"network": {"convolutions": [4, 4], "act_bits": 1}}, ["weight layer 1 pads its image with 0"]),
     ],
 )
 def test_refusals(taught: Place, sections: dict[str, dict[str, Any]], words: list[str]) -> None:
     taught("train", write(taught, "bad", **sections)).assert_refused(*words)
     assert not (taught.folder / "runs" / "bad" / "train").exists()
+
+
+def test_a_quantized_convolution_is_trained_behind_its_start_and_exported_but_not_built(taught: Place) -> None:
+    layers = {"convolutions": [{"channels": 4, "stride": 2}, 4], "pool": "global", "hidden": []}
+    write(taught, "start", network={**layers, **FLOAT}, train={"epochs": 1})
+    write(taught, "middle", network={**layers, "weight_bits": 8}, train={"epochs": 1, "init_from": "start"})
+    file = write(taught, "narrow-cnn", network=layers, train={"epochs": 1, "init_from": "middle"})
+    said = taught("train", file).err
+    assert said.index("middle, of middle.yaml, comes first") < said.index("start, of start.yaml, comes first")
+    assert all((taught.folder / "runs" / name / "train").is_dir() for name in ("start", "middle", "narrow-cnn"))
+    assert taught("export", file).code == 0
+    taught("build", file).assert_refused("has convolutions, which cannot become hardware yet")
+    write(taught, "loop", train={"init_from": "loop"})
+    taught("train", "loop.yaml").assert_refused("'train.init_from' is loop", "no finished training")
 
 
 def test_seeds_are_runs_of_their_own_and_build_on_those_of_the_same_number(taught: Place) -> None:
