@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 from contract.errors import ArtifactError
 from contract.file_tensors import FileTensors
 from contract.golden import Golden, load_golden
-from contract.network import IntegerNetwork, load_network
+from contract.network import IntegerNetwork, Product, load_network
 from finn_build import file_witness, steps, witness
 from finn_build.chain import Chain, Report
 from finn_build.config import BuildConfig
@@ -140,8 +140,8 @@ def _of_chain(estimates: dict[str, Any], model: ModelWrapper, config: BuildConfi
 
 def _require_fitting_thresholds(network: IntegerNetwork) -> None:
     """Stop at a threshold that no accumulator of its layer is near. Raises ArtifactError."""
-    for i, (layer, (low, high)) in enumerate(zip(network.dense, network.input_ranges(), strict=True)):
-        if layer.thresholds is None:
+    for i, (layer, (low, high)) in enumerate(zip(network.layers, network.input_ranges(), strict=True)):
+        if not isinstance(layer, Product) or layer.thresholds is None:
             continue
         least, greatest = (v[:, None] for v in layer.accumulator_range(low, high))
         wrong = np.argwhere((layer.thresholds < least) | (layer.thresholds > greatest + 1))

@@ -87,22 +87,25 @@ def _unpack(path: Path, node: Node) -> NDArray[np.float64]:
     return np.array(values, dtype=np.float64)
 
 
+def _where(wrong: NDArray[np.bool_]) -> str:
+    """Return the first place of a layer's output that is wrong."""
+    *place, channel = (int(v) for v in np.argwhere(wrong)[0])
+    return f"channel {channel}" + (f" of row {place[0]}, column {place[1]}" if place else "")
+
+
 def name_first_wrong_layer(
     got: list[tuple[str, NDArray[np.float64]]], network: IntegerNetwork, image: NDArray[Any], folder: Path
 ) -> str:
     """Return a sentence that names the first layer that differs; write its two tensors to mismatch.npz in `folder`."""
     want = [layer[0] for layer in network.outputs(image[None])]
     for i, ((name, found), expected) in enumerate(zip(got, want, strict=True)):
+        found = found.reshape(expected.shape) if found.size == expected.size else found  # an image comes as a stream
         if np.array_equal(found, expected):
             continue
         folder.mkdir(parents=True, exist_ok=True)
         save_npz(folder / "mismatch.npz", {"got": found, "want": expected, "image": image})
         same = found.shape == expected.shape
-        where = (
-            f"channel {np.flatnonzero(found != expected)[0]}"
-            if same
-            else f"{found.size} values instead of {expected.size}"
-        )
+        where = _where(found != expected) if same else f"{found.size} values instead of {expected.size}"
         both = folder / "mismatch.npz"
         return f"The first layer that differs is layer {i} ({name}), at {where}; both tensors are in {both}."
     return "Every layer is right by itself for that image: the difference depends on the images before it."

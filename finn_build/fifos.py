@@ -34,6 +34,7 @@ class Stage:
     beats: int  # per image, on its input
     bits: int  # of an input beat
     layer: bool = False  # it computes, rather than moving data
+    results: int = 1  # beats per image, on its output
 
 
 def stages(model: ModelWrapper) -> list[Stage]:
@@ -43,8 +44,8 @@ def stages(model: ModelWrapper) -> list[Stage]:
 
 def _stage(model: ModelWrapper, inst: Any) -> Stage:
     op, node = op_of(inst.onnx_node), inst.onnx_node
-    width, (taken, _) = int(inst.get_instream_width()), beats(inst)
-    return Stage(node.name, op.handshake(inst), op.node_cycles(model, inst), taken, width, op.computes)
+    width, (taken, given) = int(inst.get_instream_width()), beats(inst)
+    return Stage(node.name, op.handshake(inst), op.node_cycles(model, inst), taken, width, op.computes, given)
 
 
 def bound(stage: Stage) -> int:
@@ -62,7 +63,7 @@ def chain(stages: Sequence[Stage], depths: dict[str, int]) -> tuple[Chain, int]:
         if stage.cycles >= most:
             slowest, most = len(parts), stage.cycles
         parts.append(stage.make())
-    return Chain(parts), slowest
+    return Chain(parts, results=stages[-1].results), slowest
 
 
 def interval(stages: Sequence[Stage], depths: dict[str, int]) -> Fraction:

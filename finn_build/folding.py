@@ -68,7 +68,7 @@ class Problem:
             ConfigError: no beats of `stream_bits` divide an image.
         """
         first, last = self.layers[0], self.layers[-1]
-        return max(self.board.stream_cycles(first.mw, first.in_bits, stream_bits=self.stream_bits), last.mh)
+        return max(self.board.stream_cycles(first.inputs, first.in_bits, stream_bits=self.stream_bits), last.mh)
 
     def price(self, used: Resources) -> float:
         """Return LUT-equivalents."""
@@ -166,6 +166,7 @@ _Index = NDArray[np.int64]
 _Price = Callable[[_Used], NDArray[np.float64]]  # (..., 4) to (...)
 _Keep = Callable[[_Used], _Index]  # which ways are followed
 ROUNDING = 1e-9
+IMPOSSIBLE = Resources(lut=1 << 40)  # more than any part has
 
 
 def _row(used: Resources) -> tuple[int, int, int, int]:
@@ -180,11 +181,15 @@ class _Stage:
         self.foldings = list(op.foldings(layer))
         used = [_row(op.cost(layer, folding, family)) for folding in self.foldings]
         if last:
-            ends = (_row(link(layer.out_bits * folding.pe, layer.out_bits, family)) for folding in self.foldings)
+            ends = (
+                _row(link(layer.out_bits * op.given(layer, folding), layer.out_bits, family))
+                for folding in self.foldings
+            )
             used = [tuple(map(sum, zip(*pair, strict=True))) for pair in zip(used, ends, strict=True)]  # type: ignore[misc]
         cycles = [op.cycles(layer, folding) for folding in self.foldings]
         ins = [layer.in_bits * op.taken(folding) for folding in self.foldings]
-        outs = [layer.out_bits * folding.pe for folding in self.foldings]
+        outs = [layer.out_bits * op.given(layer, folding) for folding in self.foldings]
+        self.as_given = layer.as_given
         self.used, self.cycles = np.array(used), np.array(cycles)  # (n, 4), (n,)
         # The widths that its streams can have [bit], and which of them each folding has.
         self.in_widths, self.ins = np.unique(ins, return_inverse=True)
@@ -223,15 +228,19 @@ class _Search:
         waits = np.zeros(len(self.stages[0].in_widths), dtype=np.int64)
         for folding, index in zip(self.stages[0].foldings, self.stages[0].ins, strict=True):
             pixels = layer_op(first).taken(folding)
-            lanes = problem.board.input_pixels(first.mw, pixels, first.in_bits, stream_bits=problem.stream_bits)
+            lanes = problem.board.input_pixels(first.inputs, pixels, first.in_bits, stream_bits=problem.stream_bits)
             entry[0, index] = _row(link(first.in_bits * lanes, first.in_bits * pixels, family))
             if problem.stream_bits is not None and lanes != pixels:  # what is asked for need not divide, nor be fast
                 widths = first.in_bits * lanes, first.in_bits * pixels
-                waits[index] = width_converter.converter_cycles(*widths, first.mw // pixels)
+                waits[index] = width_converter.converter_cycles(*widths, first.inputs // pixels)
         self.cycles[0] = np.maximum(self.cycles[0], waits[self.stages[0].ins])
+
+        def joined(out_bits: int, in_bits: int, after: _Stage) -> Resources:
+            return IMPOSSIBLE if after.as_given and out_bits != in_bits else link(out_bits, in_bits, family)
+
         # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
         self.links = [entry] + [
-            np.array([[_row(link(int(v), int(w), family)) for w in after.in_widths] for v in before.out_widths])
+            np.array([[_row(joined(int(v), int(w), after)) for w in after.in_widths] for v in before.out_widths])
             for before, after in pairwise(self.stages)
         ]
 

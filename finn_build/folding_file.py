@@ -80,6 +80,8 @@ def _require_legal(path: Path, model: ModelWrapper, node: Any, values: dict[str,
                 f"folding file {path}: {called} has {attribute} {shortened(value)}{legal[attribute]}. "
                 "Give a legal one, or take it out."
             )
+    if reason := layer_op(node).unbuildable(getCustomOp(node), values):
+        raise ConfigError(f"folding file {path}: {called} {reason}.")
     if idle := layer_op(node).idle(getCustomOp(node), values, trained=trained):
         raise ConfigError(f"folding file {path}: {called} has {idle}. Take it out, or choose the 'unit' that heeds it.")
 

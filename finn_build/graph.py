@@ -1,6 +1,7 @@
-"""Execute graphs of a fully connected network in Python, whole batches at a time."""
+"""Execute hardware graphs in Python, whole batches at a time."""
 
 import copy
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,8 @@ from onnx import numpy_helper
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
-ROWS = 64  # images at a time: each is compared with every threshold of a layer at once
+ROWS = 64  # images at a time, at most
+MOST = 1 << 23  # numbers at a time: each is compared with every threshold of a layer at once
 
 
 def is_hardware(node: Any) -> bool:
@@ -21,7 +23,7 @@ def execute(model: ModelWrapper, pixels: NDArray[Any]) -> NDArray[np.float64]:
     """Run `model` on images.
 
     Args:
-        model: a graph from (1, MW) pixels to (1, K) results: a hardware graph, or another one, executed in float32.
+        model: a graph from one image to (1, K) results: a hardware graph, or another one, executed in float32.
         pixels: (N, ...) images.
 
     Returns:
@@ -30,7 +32,8 @@ def execute(model: ModelWrapper, pixels: NDArray[Any]) -> NDArray[np.float64]:
     from finn.core.onnx_exec import execute_onnx
 
     if is_hardware(model.graph.node[-1]):
-        parts = [pixels[i : i + ROWS] for i in range(0, len(pixels), ROWS)]
+        rows = min(ROWS, max(1, MOST // max(map(_numbers, model.graph.node))))
+        parts = [pixels[i : i + rows] for i in range(0, len(pixels), rows)]
         name = model.graph.node[-1].output[0]
         return np.concatenate([hardware_tensors(model, part)[name] for part in parts])
     model = _with_batch(model, len(pixels))
@@ -39,8 +42,15 @@ def execute(model: ModelWrapper, pixels: NDArray[Any]) -> NDArray[np.float64]:
     return np.asarray(results.astype(np.float64))
 
 
+def _numbers(node: Any) -> int:
+    """Return how many numbers there are at once where a node is executed on an image."""
+    inst = getCustomOp(node)
+    steps = inst.get_nodeattr("numSteps") if "numSteps" in inst.get_nodeattr_types() else 1
+    return int(prod(inst.get_normal_output_shape())) * max(1, int(steps))
+
+
 def hardware_tensors(model: ModelWrapper, pixels: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Return every tensor, (N, width), of a hardware graph for (N, ...) images.
+    """Return every tensor, (N, ...), of a hardware graph for (N, ...) images.
 
     FINN's Python models of its nodes compute in the type of what they are given. Here that is float64, in which every
     sum of a network is exact; FINN's own executor gives them float32, which is not beyond 2**24.
@@ -49,12 +59,19 @@ def hardware_tensors(model: ModelWrapper, pixels: NDArray[Any]) -> dict[str, NDA
     context: dict[str, NDArray[Any]] = {
         tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in model.graph.initializer
     }
-    context[model.graph.input[0].name] = pixels.reshape(len(pixels), -1).astype(np.float64)
+    context[model.graph.input[0].name] = pixels.astype(np.float64)
     for node in model.graph.node:
-        inst = getCustomOp(node)
-        inst.set_nodeattr("numInputVectors", [len(pixels)])
-        context[node.output[0]] = np.empty(inst.get_normal_output_shape())
+        inst, source, result = getCustomOp(node), node.input[0], node.output[0]
+        (_, *taken), (_, *given) = inst.get_normal_input_shape(), inst.get_normal_output_shape()
+        kept = context[source].reshape(-1, *taken)
+        if inst.get_nodeattr_types().get("numInputVectors", [""])[0] == "ints":  # vectors, one after the other
+            context[source] = kept.reshape(-1, taken[-1])
+            inst.set_nodeattr("numInputVectors", [len(context[source])])
+            context[result] = np.empty(inst.get_normal_output_shape())
+        else:
+            context[source], context[result] = kept, np.empty((len(pixels), *given))
         inst.execute_node(context, model.graph)
+        context[source], context[result] = kept, context[result].reshape(-1, *given)
     return context
 
 

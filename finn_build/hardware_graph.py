@@ -15,17 +15,19 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
-from contract.network import IntegerNetwork
+from contract.network import IntegerNetwork, Product, Shape
 from contract.requantization import Integers
+from finn_build.ops import thresholding
 from finn_build.ops.activation import constants
 from finn_build.ops.op import DOMAIN
-from finn_build.plan import Node, Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
+from finn_build.plan import Node as PlannedNode
+from finn_build.plan import Sizes, input_type, integer_type, network_sizes, plan, signed_type, width
 
 INPUT, OUTPUT = "global_in", "global_out"  # FINN's names of a graph's ends
 
 
 def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
-    """Return the graph of `network`, (1, pixels) to its (1, K) integers, unfolded: PE and SIMD are 1.
+    """Return the graph of `network`, from (1, pixels), or (1, H, W, C), to (1, K), unfolded: PE and SIMD are 1.
 
     Thresholds are int64 initializers; weights are float32, as FINN wants them.
     """
@@ -34,38 +36,47 @@ def hardware_graph(network: IntegerNetwork) -> ModelWrapper:
     model = outline(sizes, source)
     nodes = iter(model.graph.node)
     ranges = fitted.input_ranges()
-    for layer, planned, size, ends in zip(fitted.dense, plan(sizes, source), sizes, ranges, strict=True):
-        product = next(nodes)
-        model.set_initializer(product.input[1], layer.weights.T.astype(np.float32))
-        model.set_tensor_datatype(product.input[1], DataType[size.weights])
-        if planned[0].fused:
-            model.set_initializer(product.input[2], layer.thresholds)
-            model.set_tensor_datatype(product.input[2], DataType[integer_type(size.sums[0], size.sums[1] + 1)])
-        elif len(planned) == 2:
+    for layer, planned, size, ends in zip(fitted.layers, plan(sizes, source), sizes, ranges, strict=True):
+        for part in planned:
             node = next(nodes)
-            assert layer.thresholds is not None
-            row = layer.one_row(*ends)
-            _set_thresholds(model, node, layer.thresholds if row is None else row, size, planned[1].source)
-            if layer.requantization is not None:
-                known = constants(layer.requantization)
-                node.attribute.extend(helper.make_attribute(name, value) for name, value in known.items())
+            if isinstance(layer, Product):
+                _set_constants(model, node, part, layer, size, ends)
     return model
+
+
+def _set_constants(
+    model: ModelWrapper, node: Any, part: PlannedNode, layer: Product, size: Sizes, ends: tuple[int, int]
+) -> None:
+    """Give one of a layer's nodes what it has of the layer's constants: weights are (MW, MH), of the layer's order."""
+    if part.weights:
+        model.set_initializer(node.input[1], layer.weights.reshape(len(layer.weights), -1).T.astype(np.float32))
+        model.set_tensor_datatype(node.input[1], DataType[size.weights])
+    if part.fused:
+        model.set_initializer(node.input[2], layer.thresholds)
+        model.set_tensor_datatype(node.input[2], DataType[integer_type(size.sums[0], size.sums[1] + 1)])
+    if part.kind == thresholding.OP.op_type:
+        assert layer.thresholds is not None
+        row = layer.one_row(*ends)
+        _set_thresholds(model, node, layer.thresholds if row is None else row, size, part.source)
+        if layer.requantization is not None:
+            known = constants(layer.requantization)
+            node.attribute.extend(helper.make_attribute(name, value) for name, value in known.items())
 
 
 def outline(layers: Sequence[Sizes], source_type: str) -> ModelWrapper:
     """Return the graph of such layers, whose first reads `source_type`, without its constants."""
-    nodes, streams, types = [], {INPUT: layers[0].mw}, {INPUT: source_type}
+    nodes, types = [], {INPUT: source_type}
+    shapes: dict[str, Shape] = {INPUT: (layers[0].mw,) if layers[0].kind == "dense" else layers[0].image}
     last = INPUT
     for sizes, planned in zip(layers, plan(layers, source_type), strict=True):
         for node in planned:
             source, last = last, f"{node.name}_out"
-            streams[last], types[last] = node.mh, node.result
-            nodes.append(_product(node, source, last) if node.weights else _thresholds(node, sizes, source, last))
+            shapes[last], types[last] = node.shape, node.result
+            nodes.append(_written(node, sizes, source, last))
     nodes[-1].output[0] = OUTPUT
-    streams[OUTPUT], types[OUTPUT] = streams.pop(last), types.pop(last)
+    shapes[OUTPUT], types[OUTPUT] = shapes.pop(last), types.pop(last)
     infos = {
-        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, elements])
-        for name, elements in streams.items()
+        name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape]) for name, shape in shapes.items()
     }
     ends = [infos.pop(INPUT)], [infos.pop(OUTPUT)]
     graph = helper.make_graph(nodes, "hardware", *ends, value_info=list(infos.values()))
@@ -76,34 +87,39 @@ def outline(layers: Sequence[Sizes], source_type: str) -> ModelWrapper:
     return model
 
 
-def _product(node: Node, source: str, output: str) -> Any:
-    constants = [f"{node.name}_weights", *([f"{node.name}_thresholds"] if node.fused else [])]
+def _written(node: PlannedNode, sizes: Sizes, source: str, output: str) -> Any:
+    if node.kind == thresholding.OP.op_type:
+        return _thresholds(node, sizes, source, output)
+    constants = [f"{node.name}_weights"] if node.weights else []
+    if node.attributes:
+        return _node(node, [source, *constants], output, **node.attributes)
+    constants += [f"{node.name}_thresholds"] if node.fused else []
     return _node(
-        node, [source, *constants], output, MW=node.mw, MH=node.mh, PE=1, SIMD=1, weightDataType=node.weights,
-        accDataType=node.accumulator, noActivation=int(not node.fused),
+        node, [source, *constants], output, numInputVectors=[1, *node.places], MW=node.mw, MH=node.mh, PE=1, SIMD=1,
+        weightDataType=node.weights, accDataType=node.accumulator, noActivation=int(not node.fused),
     )  # fmt: skip
 
 
-def _thresholds(node: Node, sizes: Sizes, source: str, output: str) -> Any:
+def _thresholds(node: PlannedNode, sizes: Sizes, source: str, output: str) -> Any:
     assert sizes.bits is not None
     return _node(
-        node, [source, f"{node.name}_thresholds"], output, NumChannels=node.mh, PE=1, numSteps=2**sizes.bits - 1,
-        weightDataType=node.source, ActVal=0,
+        node, [source, f"{node.name}_thresholds"], output, numInputVectors=[1, *node.places], NumChannels=node.mh,
+        PE=1, numSteps=2**sizes.bits - 1, weightDataType=node.source, ActVal=0,
     )  # fmt: skip
 
 
-def _node(node: Node, inputs: list[str], output: str, **attributes: Any) -> Any:
+def _node(node: PlannedNode, inputs: list[str], output: str, **attributes: Any) -> Any:
     return helper.make_node(
-        node.kind, inputs, [output], name=node.name, domain=DOMAIN, backend="fpgadataflow", numInputVectors=[1],
-        inputDataType=node.source, outputDataType=node.result, **attributes,
+        node.kind, inputs, [output], name=node.name, domain=DOMAIN, backend="fpgadataflow", inputDataType=node.source,
+        outputDataType=node.result, **attributes,
     )  # fmt: skip
 
 
 def _fitted(network: IntegerNetwork) -> IntegerNetwork:
     """Return the same network; a threshold that all or no sums of its channel reach moves to the end of their range."""
     layers = []
-    for layer, (low, high) in zip(network.dense, network.input_ranges(), strict=True):
-        if layer.thresholds is not None:
+    for layer, (low, high) in zip(network.layers, network.input_ranges(), strict=True):
+        if isinstance(layer, Product) and layer.thresholds is not None:
             least, greatest = layer.accumulator_range(low, high)
             layer = replace(layer, thresholds=layer.thresholds.clip(least[:, None], greatest[:, None] + 1))
         layers.append(layer)

@@ -6,6 +6,9 @@ can forget that.
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
+from math import prod
+from pathlib import Path
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
@@ -28,6 +31,7 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
         for name, values in read_folding(model, config.folding).items():
             for attribute, value in values.items():
                 getCustomOp(model.get_node_from_name(name)).set_nodeattr(attribute, value)
+        _require_as_given(model, config.folding)
         return _as_chosen(model)
     problem = folding_problem(model, config.filled, config.activation, stream_bits=config.stream_bits)
     solution = solve(problem, config)
@@ -35,6 +39,20 @@ def fold(model: ModelWrapper, config: BuildConfig) -> ModelWrapper:
         for attribute, value in layer_op(layer).attributes(folding).items():
             getCustomOp(node).set_nodeattr(attribute, value)
     return _as_chosen(model)
+
+
+def _require_as_given(model: ModelWrapper, path: Path) -> None:
+    """Stop at a node that takes other beats than the one before gives, where no width converter helps: ConfigError."""
+    for before, node in pairwise(model.graph.node):
+        inst = getCustomOp(node)
+        given, taken = (
+            int(shape[-1]) for shape in (getCustomOp(before).get_folded_output_shape(), inst.get_folded_input_shape())
+        )
+        if layer_op(node).layer(model, inst).as_given and given != taken:
+            raise ConfigError(
+                f"folding file {path}: {before.name} gives {given} values at a time and {node.name} takes {taken}, "
+                "which must be as many. Change one of the two."
+            )
 
 
 def _as_chosen(model: ModelWrapper) -> ModelWrapper:
@@ -92,7 +110,7 @@ def _in_rtl(model: ModelWrapper, board: Board) -> ModelWrapper:
 def input_pixels(model: ModelWrapper, config: BuildConfig) -> int:
     """Return the pixels per beat of the input stream of a folded graph. Raises ConfigError."""
     first = getCustomOp(model.graph.node[0])
-    values, lanes = int(first.get_normal_input_shape()[-1]), int(first.get_folded_input_shape()[-1])
+    values, lanes = prod(map(int, first.get_normal_input_shape())), int(first.get_folded_input_shape()[-1])
     bits = first.get_input_datatype().bitwidth()
     return BOARDS[config.board].input_pixels(values, lanes, bits, stream_bits=config.stream_bits)
 

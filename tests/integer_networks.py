@@ -60,7 +60,7 @@ def random_integer_network(
     source = source or Input(height, width)
     inputs, low, high = source.size, source.values.low, source.values.high
     for mh, count in zip(sizes, levels, strict=False):
-        layers.append(_activated(rng, Dense(_weights(rng, (mh, inputs), reach), None), count, low, high))
+        layers.append(activated(rng, Dense(_weights(rng, (mh, inputs), reach), None), count, low, high))
         inputs, (low, high) = mh, layers[-1].output_range()
     layers.append(Dense(_weights(rng, (outputs, inputs), reach), None))
     return IntegerNetwork(source, tuple(layers))
@@ -78,7 +78,7 @@ def random_convolutional_network(
     shape, (low, high) = source.image, (source.values.low, source.values.high)
     for kind, count in zip(kinds, levels, strict=False):
         if len(shape) == 3 and (layer := _of_kind(rng, kind, shape, (low, high), first=not layers, reach=reach)):
-            layers.append(_activated(rng, layer, count, low, high) if isinstance(layer, Product) else layer)
+            layers.append(activated(rng, layer, count, low, high) if isinstance(layer, Product) else layer)
             shape, (low, high) = layers[-1].output_shape, layers[-1].reach(low, high)  # type: ignore[assignment]
     layers.append(Dense(_weights(rng, (outputs, int(np.prod(shape))), reach), None))
     return IntegerNetwork(source, tuple(layers))
@@ -111,7 +111,7 @@ def _weights(rng: np.random.Generator, shape: tuple[int, ...], reach: int) -> ND
     return values.astype(np.int8)
 
 
-def _activated(rng: np.random.Generator, layer: P, count: int, low: int, high: int) -> P:
+def activated(rng: np.random.Generator, layer: P, count: int, low: int, high: int) -> P:
     """Return the layer with a random activation, of so many levels as `random_integer_network` says."""
     least, greatest = layer.accumulator_range(low, high)
     if count < 0:

@@ -7,7 +7,7 @@ too, and a folding chooses what it is built of.
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from contract.requantization import Requantization
-from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal
+from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal, vectors
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
@@ -87,7 +87,7 @@ def layer(inst: Any) -> Layer:
     return Layer(
         node.name, node.op_type, 1, inst.get_nodeattr("NumChannels"), *bits,
         factor_bits=inst.get_nodeattr("FactorBits"), addend_bits=signed_bits(inst.get_nodeattr("addends")),
-        one_factor=len(factors) == 1,
+        one_factor=len(factors) == 1, vectors=vectors(inst),
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from contract.errors import ArtifactError
+from contract.network import Image, Window
 from finn_build.config import Activation
 from finn_build.costs import Family, RamStyle, Resources
 from finn_build.timing import Part
@@ -33,8 +34,8 @@ class Layer:
 
     name: str
     op_type: str
-    mw: int  # inputs; of thresholds 1
-    mh: int  # outputs, or channels
+    mw: int  # inputs of a vector; of thresholds 1
+    mh: int  # outputs of a vector, or channels
     in_bits: int  # of an input element
     out_bits: int  # of an output element
     weight_bits: int = 0
@@ -47,6 +48,16 @@ class Layer:
     activation: Activation = "auto"  # which of the two it may be
     guesses: range = range(0)  # where in_bits of thresholds is a guess: all that it may be
     hopeful: bool = False  # they then cost the least, else the most, that any of these does of each resource
+    vectors: int = 1  # of an image: one for each place of what a convolution gives
+    image: Image = (1, 1, 1)  # of what looks at places of an image: what it reads
+    window: Window | None = None  # the same: at which places
+    depthwise: bool = False  # a window's channels come one after the other, each with all of its places
+    as_given: bool = False  # its input beats must be the output beats of the node before: no width converter
+
+    @property
+    def inputs(self) -> int:
+        """Elements of an image on its input. Of a node that can be the first."""
+        return self.vectors * self.mw
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,7 @@ class Folding:
     ram_style: RamStyle = "auto"
     in_luts: bool = False  # what could be built of DSPs, too
     digit: int = 0  # of an activation that multiplies: bits of a factor at a time; 0: it compares with thresholds
+    parallel: bool = False  # a window's places come at once
 
 
 @dataclass(frozen=True)
@@ -222,13 +234,21 @@ class LayerOp(Op):
         """Return FINN's attributes of a node that is folded so."""
         raise NotImplementedError
 
+    def unbuildable(self, inst: Any, values: Attributes) -> str:
+        """Return why a node cannot be built with a folding file's values, each of which is legal; empty: it can."""
+        return ""
+
     def taken(self, folding: Folding) -> int:
         """Return the elements of an input beat."""
         raise NotImplementedError
 
+    def given(self, layer: Layer, folding: Folding) -> int:
+        """Return the elements of an output beat."""
+        return folding.pe
+
     def cycles(self, layer: Layer, folding: Folding) -> int:
         """Return the initiation interval [cycles per image]."""
-        return layer.mw // folding.simd * (layer.mh // folding.pe)
+        return layer.vectors * (layer.mw // folding.simd) * (layer.mh // folding.pe)
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         """Return what a layer takes."""
@@ -300,6 +320,11 @@ def beats(inst: Any) -> tuple[int, int]:
     """Return the beats per image on a node's input and output."""
     into, out = inst.get_folded_input_shape(), inst.get_folded_output_shape()
     return prod(map(int, into[:-1])), prod(map(int, out[:-1]))
+
+
+def vectors(inst: Any) -> int:
+    """Return how many vectors of an image a node of FINN's treats, one after the other."""
+    return prod(map(int, inst.get_nodeattr("numInputVectors")))
 
 
 def divisors(n: int) -> list[int]:

@@ -5,7 +5,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from finn_build.costs import RamStyle
-from finn_build.ops.op import OPS, Attributes, Folding, Layer, LayerOp, Node, divisors
+from finn_build.ops.op import OPS, Attributes, Folding, Layer, LayerOp, Node, divisors, vectors
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
@@ -49,6 +49,7 @@ class Product(LayerOp):
             weight_bits=weights.bitwidth(),
             accu_bits=inst.get_accumulator_datatype().bitwidth(),
             narrow_weights=constant is None or bool(constant.min() > weights.min()),
+            vectors=vectors(inst),
         )
 
     def units(self) -> tuple[bool, ...]:

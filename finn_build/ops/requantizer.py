@@ -52,7 +52,7 @@ class Requantizer(ActivationOp):
                 yield Folding(pe, ram_style=style, in_luts=not dsp, digit=digit)
 
     def cycles(self, layer: Layer, folding: Folding) -> int:
-        return layer.mh // folding.pe * (layer.factor_bits // folding.digit)
+        return layer.vectors * (layer.mh // folding.pe) * (layer.factor_bits // folding.digit)
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         channels = _stored(layer, folding.pe)

@@ -1,0 +1,67 @@
+"""Convolutions, from integers to RTL: windows and their padding in front of products of places.
+
+The kind of fault: a window in another order than the weights, an image that begins before the one before it ended, or
+padding that is not the value that the network has there.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from contract.golden import Golden
+from contract.network import Convolution, Dense, Image, Input, IntegerNetwork, Layer
+from finn_build.build import build_network
+from finn_build.config import BuildConfig
+from finn_build.verify import simulate_network
+from tests.integer_networks import activated
+from tests.randomness import generator
+
+FOLDING = {
+    "ConvolutionInputGenerator_rtl_0": {"SIMD": 1, "parallel_window": 1},
+    "MVAU_rtl_0": {"SIMD": 25, "PE": 4, "resType": "dsp"},
+    "Thresholding_rtl_0": {"PE": 2},
+    "ConvolutionInputGenerator_rtl_1": {"SIMD": 4, "parallel_window": 1},
+    "MVAU_rtl_1": {"SIMD": 12, "PE": 2},
+    "Thresholding_rtl_1": {"PE": 2},
+    "LutMVAU_rtl_1": {"SIMD": 8, "PE": 4, "ram_style": "block"},
+    "ConvolutionInputGenerator_rtl_2": {"SIMD": 2, "ram_style": "block"},
+}
+
+
+def a_network() -> IntegerNetwork:
+    """Both forms of windows, one of a single place and none; padding of pixels of 128 and of 0; 1, 4 and 8 bits."""
+    rng = generator(3)
+    shapes: list[tuple[tuple[int, int, int], int, tuple[int, int], int, int, int]] = [
+        # channels and window, largest weight, stride, padding, what stands in it, levels
+        ((4, 5, 5), 127, (2, 2), 2, 128, 15),
+        ((6, 3, 3), 7, (1, 1), 1, 0, 3),
+        ((4, 1, 1), 0, (1, 1), 0, 0, 0),
+        ((4, 2, 3), 0, (2, 1), 0, 0, -7),
+    ]
+    image: Image = (12, 11, 1)
+    layers: list[Layer] = []
+    low, high = 0, 255
+    for (channels, height, width), reach, stride, padding, fill, levels in shapes:
+        values = range(-reach, reach + 1) if reach else (-1, 1)
+        weights = rng.choice(values, (channels, height, width, image[2]))
+        around = (padding,) * 4
+        layer = Convolution(weights.astype(np.int8), None, image=image, stride=stride, padding=around, fill=fill)
+        layer = activated(rng, layer, levels, low, high)
+        layers.append(layer)
+        (low, high), image = layer.output_range(), layer.output_shape  # type: ignore[assignment]
+    weights = rng.integers(-7, 8, (2, int(np.prod(image))))
+    return IntegerNetwork(Input(12, 11), (*layers, Dense(weights.astype(np.int8), None)))
+
+
+def test_from_integers_to_rtl(tmp_path: Path) -> None:
+    network = a_network()
+    pixels = generator(4).integers(0, 256, (12, 12, 11), dtype=np.uint8)
+    golden = Golden(pixels, network.outputs(pixels)[-1])
+    folding = tmp_path / "folding.json"
+    folding.write_text(json.dumps(FOLDING), encoding="utf-8")
+    build_network(network, golden, tmp_path / "build", BuildConfig(folding=folding), lambda _: None)
+    found = simulate_network(tmp_path / "build", network, golden, tmp_path / "sim", lambda _: None)
+    assert found["differing"] == 0
+    assert found["initiation_interval"] == found["estimated_interval"]
+    assert found["first_latency_cycles"] <= found["latency_bound_cycles"]
