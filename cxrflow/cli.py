@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -297,7 +298,7 @@ def train(
     for doubt in first.doubts():
         first.console.warn(doubt)
     if seeds is not None:
-        _train_seeds(first, seeds)
+        _train_seeds(first, seeds, file, data, strict)
         return
     _train_before(first, file, data, strict)
     with first.locked() as run:
@@ -306,23 +307,34 @@ def train(
 
 
 def _train_before(
-    run: "Run", file: Path, data: Path | None, strict: bool, *, behind: frozenset[str] = frozenset()
+    run: "Run",
+    file: Path,
+    data: Path | None,
+    strict: bool,
+    *,
+    number: int | None = None,
+    behind: frozenset[str] = frozenset(),
 ) -> None:
-    """Train the runs that a training builds on by name, where they are missing and their files lie beside its own."""
+    """Train the runs that a training builds on by name, where they are missing and their files lie beside its own.
+
+    With a `number`, all are those of this number of --seeds.
+    """
     behind |= {run.experiment.name}
     for name in run.untrained():
-        beside = file.with_name(f"{name}.yaml")
+        beside = file.with_name(f"{name.removesuffix('' if number is None else f'-seed{number}')}.yaml")
         if name in behind or not beside.is_file():
             continue  # the training says what is missing
         other = _run(beside, data, run.runs, strict)
+        if number is not None:
+            other = replace(other, experiment=other.experiment.seeded(number))
         if other.experiment.name == name:
             run.console.detail(f"{name}, of {beside}, comes first")
-            _train_before(other, beside, data, strict, behind=behind)
+            _train_before(other, beside, data, strict, number=number, behind=behind)
             with other.locked():
                 _stage(other, name, other.train)
 
 
-def _train_seeds(first: "Run", seeds: int) -> None:
+def _train_seeds(first: "Run", seeds: int, file: Path, data: Path | None, strict: bool) -> None:
     """Train runs that differ in their seeds, of the training and of the validation split."""
     from cxrflow import summary
     from cxrflow.stages import Run
@@ -330,6 +342,7 @@ def _train_seeds(first: "Run", seeds: int) -> None:
     tests = []
     for number in range(seeds):
         run = Run(first.experiment.seeded(number), first.runs, first.console)
+        _train_before(run, file, data, strict, number=number)
         with run.locked():
             _stage(run, run.experiment.name, run.train)
             tests.append(_facts(run, "train").test)

@@ -352,6 +352,8 @@ class TrainConfig(Fields):
     """Of the weights, the batches and the augmentation."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it trains. auto: a GPU where torch has one, which gives other weights than the CPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic of a step. bfloat16 is for float convolutions, and faster where the processor or GPU has it."""
     patience: int | None = Field(default=None, ge=1, examples=[20])
     """How long without improvement before it stops [epochs], fewer than epochs. null: it trains all of them."""
     class_balance: bool = True
@@ -386,11 +388,13 @@ class TrainConfig(Fields):
         return None
 
     @model_serializer(mode="wrap")
-    def _leave_out_no_class(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write what the files of before there were K classes have."""
+    def _leave_out_the_new(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what the files of before there were K classes and precisions have."""
         content: dict[str, Any] = write(self)
         if self.one_class is None:
             del content["one_class"]
+        if self.precision == "float32":
+            del content["precision"]
         return content
 
     @model_validator(mode="after")

@@ -297,7 +297,9 @@ class _Trainee(pl.LightningModule):
 
     def _loss(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of images (N, H*W) that are changed copies of the training images `rows`."""
-        logits, weights, distill = self.net(x), self.weights[rows], self.config.distill
+        weights, distill = self.weights[rows], self.config.distill
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits = self.net(x).float()
         hard = hard_loss(logits, self.labels[rows], weights)
         if distill is None:
             return hard

@@ -123,13 +123,14 @@ def test_a_quantized_convolution_is_trained_behind_its_start_and_exported_but_no
 
 
 def test_seeds_are_runs_of_their_own_and_build_on_those_of_the_same_number(taught: Place) -> None:
-    wide = write(taught, "wide", train={"epochs": 2})
+    write(taught, "wide", train={"epochs": 2})
     narrow = write(taught, "narrow", network={"weight_bits": 2}, train={"epochs": 2, "init_from": "wide"})
-    taught("train", narrow, "--seeds", "2").assert_refused("'train.init_from' is wide-seed0", "no finished training")
-    for file in (wide, narrow):
-        outcome = taught("train", file, "--seeds", "2")
-        assert outcome.code == 0, outcome.err
-        assert "balanced accuracy" in outcome.out and "std" in outcome.out
+    lost = write(taught, "lost", train={"epochs": 2, "init_from": "nobody"})
+    taught("train", lost, "--seeds", "2").assert_refused("'train.init_from' is nobody-seed0", "no finished training")
+    outcome = taught("train", narrow, "--seeds", "2")
+    assert outcome.code == 0, outcome.err
+    assert all(f"wide-seed{i}, of wide.yaml, comes first" in outcome.err for i in (0, 1))
+    assert "balanced accuracy" in outcome.out and "std" in outcome.out
     found = [metrics(taught, f"narrow-seed{i}") for i in (0, 1)]
     assert found[0]["split"] != found[1]["split"] and [row["seed"] for row in found] == [0, 1]
     assert "nothing changed" in taught("train", "runs/narrow-seed1/experiment.yaml").err  # an ordinary run

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP, act_scale, predict_logits, snap_weights
+from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP, act_scale, activation, predict_logits, snap_weights
 from qnn.spec import NetworkSpec
 
 BITS = range(2, 9)
@@ -43,6 +43,23 @@ def test_activation_levels_are_exact_powers_of_two(bits: int, dtype: torch.dtype
     expected = np.clip(np.round(x.numpy() / scale), 0, 2**bits - 1) * scale
     assert act(x).dtype == dtype
     np.testing.assert_array_equal(act(x).detach().numpy(), expected)
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("unit_scale", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_a_trained_activation_and_its_gradients_are_those_of_brevitas(
+    bits: int, unit_scale: bool, dtype: torch.dtype
+) -> None:
+    act = activation(bits, unit_scale=unit_scale).train()
+    ties = torch.arange(-3, 2 ** (bits + 1) + 4, dtype=torch.float64) / 2 * act.scale  # all levels and all ties
+    near = [torch.nextafter(ties.to(dtype), torch.tensor(end, dtype=dtype)) for end in (-1e9, 1e9)]
+    x = torch.cat([ties.to(dtype), *near, torch.randn(1000, dtype=dtype) * 3 * 2**bits * act.scale])
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    y, expected = act(ours), bnn.QuantReLU.forward(act, theirs)
+    gradient = torch.randn(len(x), dtype=dtype)
+    y.backward(gradient), expected.backward(gradient)
+    assert torch.equal(y, expected.to(dtype)) and torch.equal(ours.grad, theirs.grad)
 
 
 def test_one_bit_activation_is_the_sign_with_zero_positive() -> None:
