@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
@@ -17,6 +18,7 @@ from onnx.reference.ops.op_quantize_linear import QuantizeLinear_19
 from qonnx.custom_op.general.intquant import int_quant
 from qonnx.custom_op.general.multithreshold import multithreshold
 from qonnx.custom_op.general.trunc import trunc_v1, trunc_v2
+from torch.nn import functional
 
 from contract.errors import ConfigError
 from contract.onnx_file import FLOATS
@@ -260,4 +262,67 @@ class Cast(OpRun):
         return (result.astype(helper.tensor_dtype_to_np_dtype(computed)) if back else result,)
 
 
-_STANDARD = (BatchNormalization, Cast, DequantizeLinear, QuantizeLinear)
+class Conv(OpRun):
+    """Of any opset, by PyTorch: the evaluator's own takes seconds."""
+
+    op_domain = ""
+
+    def _run(self, x, w, bias=None, group=1, strides=None, pads=None, auto_pad=None, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        kernel = w.shape[2:]
+        padded = _padded(x, kernel, strides, pads, auto_pad)
+        images, weights = (torch.from_numpy(np.ascontiguousarray(one)) for one in (padded, w))
+        added = None if bias is None else torch.from_numpy(np.ascontiguousarray(bias))
+        return (functional.conv2d(images, weights, added, stride=_pair(strides), groups=group or 1).numpy(),)
+
+
+class MaxPool(OpRun):
+    """Of any opset, without padding."""
+
+    op_domain = ""
+
+    def _run(self, x, kernel_shape=None, strides=None, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        found = functional.max_pool2d(torch.from_numpy(np.ascontiguousarray(x)), _pair(kernel_shape), _pair(strides))
+        return (found.numpy(),)
+
+
+class AveragePool(OpRun):
+    """Of any opset, without padding."""
+
+    op_domain = ""
+
+    def _run(self, x, kernel_shape=None, strides=None, **rest) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        found = functional.avg_pool2d(torch.from_numpy(np.ascontiguousarray(x)), _pair(kernel_shape), _pair(strides))
+        return (found.numpy(),)
+
+
+class GlobalAveragePool(OpRun):
+    """Of any opset: a sum, and one division."""
+
+    op_domain = ""
+
+    def _run(self, x) -> tuple[Any]:  # type: ignore[no-untyped-def]
+        return ((x.sum(axis=(2, 3), keepdims=True) / (x.shape[2] * x.shape[3])).astype(x.dtype),)
+
+
+def _pair(numbers: Any) -> tuple[int, int]:
+    down, right = (1, 1) if numbers is None else numbers
+    return int(down), int(right)
+
+
+def _padded(x: NDArray[Any], kernel: Any, strides: Any, pads: Any, way: Any) -> NDArray[Any]:
+    """Return images (N, C, H, W) with what `pads`, or `auto_pad`, says around them."""
+    if pads is None:
+        pads = (0, 0, 0, 0)
+    if way in ("SAME_UPPER", "SAME_LOWER"):
+        total = [
+            max(0, (-(-a // s) - 1) * s + k - a) for a, s, k in zip(x.shape[2:], _pair(strides), kernel, strict=True)
+        ]
+        before = [n // 2 if way == "SAME_UPPER" else n - n // 2 for n in total]
+        pads = (*before, *(n - b for n, b in zip(total, before, strict=True)))
+    top, left, bottom, right = pads
+    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+
+
+_STANDARD = (
+    AveragePool, BatchNormalization, Cast, Conv, DequantizeLinear, GlobalAveragePool, MaxPool, QuantizeLinear,
+)  # fmt: skip

@@ -8,6 +8,7 @@ export.json     the host's part at either end, and what was compared
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from contract.errors import ConfigError, DataError
 from contract.file_tensors import FileTensors
 from contract.files import hash_file, write_whole
 from contract.inputs import Fed, read_inputs
-from contract.network import IntegerNetwork, save_network
+from contract.network import Convolution, Depthwise, IntegerNetwork, save_network
 from contract.npz import load_npz, save_npz
 from contract.onnx_file import load_onnx
 from export.foreign.execute import Execution
-from export.foreign.graph import Chain, read_graph
+from export.foreign.graph import Chain, Product, read_graph
 from export.foreign.layers import Imported, to_integers
 from export.foreign.proof import Proof, prove
 from export.foreign.rational import Decisions, decide
@@ -33,6 +34,7 @@ from export.requantization import requantized
 
 GOLDEN = 100  # of the inputs that the proof made, that every later stage is compared on
 WITNESSED = 100  # of the golden inputs, on which FINN's own conversion is heard
+MIN_WITNESSED, MAX_WITNESSED = 4, 1 << 22  # fewer where images between layers would take more values than that
 MAX_SAMPLES = 100_000
 ADVICE = "Export the network again, or give another file."
 
@@ -123,10 +125,13 @@ def _summary(
 
 
 def describe(network: IntegerNetwork) -> str:
-    """Return sizes and widths in a few letters, such as 784-64-10 W2A4."""
-    sizes = "-".join(str(size) for size in (network.input.size, *(len(layer.weights) for layer in network.dense)))
-    weights = max(_bits(layer.weights) for layer in network.dense)
-    levels = [1 if x.bipolar else x.thresholds.shape[1].bit_length() for x in network.dense if x.thresholds is not None]
+    """Return sizes and widths in a few letters, such as 784-64-10 W2A4, or 3072-c64-d64-10 W1A1 with convolutions."""
+    letters = {Convolution.kind: "c", Depthwise.kind: "d"}
+    products = [layer for layer, _ in network.products()]
+    each = (f"{letters.get(layer.kind, '')}{len(layer.weights)}" for layer in products)
+    sizes = "-".join((str(network.input.size), *each))
+    weights = max(_bits(layer.weights) for layer in products)
+    levels = [1 if x.bipolar else x.thresholds.shape[1].bit_length() for x in products if x.thresholds is not None]
     return f"{sizes} W{weights}" + (f"A{max(levels)}" if levels else "")
 
 
@@ -144,10 +149,17 @@ def _chosen(count: int, samples: int) -> NDArray[np.int64]:
 
 def _tensors(model: ModelProto, chain: Chain, read: NDArray[np.float64]) -> FileTensors:
     """Return what the file makes of up to WITNESSED of the inputs (N, M), evenly spread."""
-    fed = read[np.unique(np.linspace(0, len(read) - 1, WITNESSED).astype(np.int64))]
     names = [product.data for product in chain.products] + [chain.result]
+    size = sum(_size(product) for product in chain.products)
+    count = max(MIN_WITNESSED, min(WITNESSED, MAX_WITNESSED // size))
+    fed = read[np.unique(np.linspace(0, len(read) - 1, count).astype(np.int64))]
     found = iter(Execution(model, *(name for name in names if name != chain.input), double=True)(fed))
     return FileTensors(fed, tuple(fed if name == chain.input else next(found) for name in names))
+
+
+def _size(product: Product) -> int:
+    """Return how many values a product reads."""
+    return product.matrix.shape[1] if product.windows is None else math.prod(product.windows.image)
 
 
 def _given(

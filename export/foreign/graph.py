@@ -1,7 +1,10 @@
 """A file's graph as one chain: constants computed, shapes followed, every node checked.
 
-What comes out are `Product`s, each a matrix that the whole vector is multiplied by, with the elementwise steps before
-it, the steps behind the last one, and how the host ends, see contract.decision.ENDS. Nothing is integer yet.
+What comes out are `Product`s, each a matrix that the whole vector, or each window of an image, is multiplied by, with
+the elementwise steps before it, the steps behind the last one, and how the host ends, see contract.decision.ENDS.
+Nothing is integer yet.
+
+Images are (1, channels, height, width) in a file, and row by row, the channels of a place side by side, in the chain.
 """
 
 import math
@@ -14,15 +17,16 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, defs, helper, numpy_helper
 
 from contract.errors import ConfigError
-from contract.network import MAX_SIZE
+from contract.network import MAX_SIZE, MAX_WEIGHTS, Image, Window
 from contract.onnx_file import FLOATS
 from export.foreign import steps
-from export.foreign.steps import Quantizer, Step, UnsupportedError, step
+from export.foreign.steps import Maximum, Quantizer, Step, UnsupportedError, step
 
 Constant = NDArray[Any]
 QONNX = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general", "")  # domains of one meaning
 ENDS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid", "TopK": "argmax", "ArgMax": "argmax"}
-INNER = ("Quant", "BipolarQuant", "QuantizeLinear", "MultiThreshold", "Trunc", "MatMul", "Gemm")  # of hidden layers
+QUANTIZERS = ("Quant", "BipolarQuant", "QuantizeLinear", "MultiThreshold", "Trunc")
+INNER = (*QUANTIZERS, "MatMul", "Gemm", "Conv")  # of hidden layers
 _FORM = {"signed": AttributeProto.INT, "narrow": AttributeProto.INT, "rounding_mode": AttributeProto.STRING}
 OWN = {  # operators of QONNX: fewest and most inputs, and attributes
     "Quant": (4, 4, _FORM), "IntQuant": (4, 4, _FORM), "Trunc": (5, 6, _FORM), "BipolarQuant": (2, 2, {}),
@@ -36,10 +40,29 @@ MAX_NODES = 500  # on the way of the data, each of which is executed some thousa
 MAX_CONSTANT = 1 << 26  # elements of all computed constants, and of all matrices: one constant may be read many times
 MAX_RANK = 8  # dimensions of the data
 ACCEPTED = (
-    "Add, ArgMax, BatchNormalization, BipolarQuant, Cast, Clip, DequantizeLinear, Div, Dropout, Flatten, Gemm, "
-    "Identity, LogSoftmax, MatMul, Mul, MultiThreshold, Quant, QuantizeLinear, Relu, Reshape, Sigmoid, Softmax, "
-    "Squeeze, Sub, TopK, Transpose, Trunc and Unsqueeze"
+    "Add, ArgMax, AveragePool, BatchNormalization, BipolarQuant, Cast, Clip, Conv, DequantizeLinear, Div, Dropout, "
+    "Flatten, Gemm, GlobalAveragePool, Identity, LogSoftmax, MatMul, MaxPool, Mul, MultiThreshold, Quant, "
+    "QuantizeLinear, ReduceMean, ReduceSum, Relu, Reshape, Sigmoid, Softmax, Squeeze, Sub, TopK, Transpose, Trunc and "
+    "Unsqueeze"
 )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a product lies on an image."""
+
+    image: Image  # that it reads
+    window: Window
+    depthwise: bool  # each channel alone
+    averages: bool = False  # all weights are 1: a sum, or a mean without its division
+
+    @property
+    def places(self) -> int:
+        """How many windows there are."""
+        return math.prod(self.window.places(self.image))
+
+
+Work = tuple[Step | Quantizer | Maximum, ...]
 
 
 @dataclass(frozen=True)
@@ -47,10 +70,12 @@ class Product:
     """acc = matrix @ x, of what the steps before it make of the product before, or of the input."""
 
     node: str  # as errors call it
-    matrix: NDArray[np.float64]  # (C, M)
-    steps: tuple[Step | Quantizer, ...]  # between the product before, or the input, and this one
+    # (C, M); with windows M is the rows, columns and channels of one, or of depthwise ones rows and columns
+    matrix: NDArray[np.float64]
+    steps: Work  # between the product before, or the input, and this one
     last: str  # node that makes what is read; of the first product the input's name
     data: str  # the tensor that it reads
+    windows: Windows | None = None  # none: of the whole vector
 
 
 @dataclass(frozen=True)
@@ -62,11 +87,20 @@ class Chain:
     declared: str | None  # datatype of the input that the file itself names, as contract.values has them
     whole: tuple[int, int] | None  # least and greatest of what it can be, where its element type is an integer one
     products: tuple[Product, ...]
-    head: tuple[Step | Quantizer, ...]  # behind the last product
+    head: Work  # behind the last product
     result: str  # tensor that the host's end reads
     output: str  # tensor that the file gives, which is `result` where there is no end
     end: str  # of contract.decision.ENDS
     idle: str = ""  # a softmax in front of the argmax, which changes no order and is left out; as errors call it
+    order: NDArray[np.int64] | None = None  # (M,) where in the file each value stands that is fed; None: in its order
+
+    def read(self, fed: NDArray[Any]) -> NDArray[Any]:
+        """Return (N, M) of what is fed in the file's own order."""
+        if self.order is None:
+            return fed
+        read = np.empty_like(fed)
+        read[:, self.order] = fed
+        return read
 
 
 @dataclass
@@ -75,11 +109,16 @@ class _Data:
 
     ids: NDArray[np.int64]  # its shape is the tensor's
     made_by: str
-    steps: list[Step | Quantizer] = field(default_factory=list)
+    steps: list[Step | Quantizer | Maximum] = field(default_factory=list)
     whole: bool = False  # whether the file has it as integers here
+    image: Image | None = None  # whose elements these are, place by place; None: not of windows, or the input
+    made_by_product: bool = True  # False: the input
 
     def column(self, constant: Constant) -> NDArray[np.float64]:
-        """Return a constant that is broadcast to the tensor as (E, 1), in the order of the elements."""
+        """Return a constant that is broadcast to the tensor as (E, 1), in the order of the elements.
+
+        Of an image E counts its channels, all places of which must have the same.
+        """
         try:
             full = np.broadcast_to(constant, self.ids.shape)
         except ValueError:
@@ -88,7 +127,29 @@ class _Data:
             ) from None
         column = np.empty((self.ids.size, 1))
         column[self.ids.ravel(), 0] = full.ravel()
-        return column
+        return self.of_channels(column)
+
+    def of_channels(self, column: NDArray[Any]) -> NDArray[Any]:
+        """Return what there is for each element, (E, ...), for each channel of an image."""
+        if self.image is None:
+            return column
+        places = column.reshape(-1, self.image[2], *column.shape[1:])
+        if (places != places[:1]).any():
+            raise UnsupportedError("differs from place to place of an image, expected the same for a whole channel")
+        return np.asarray(places[0])
+
+    def places(self) -> tuple[Image, NDArray[np.int64]]:
+        """Return the image that the tensor (1, C, H, W) is, and its elements place by place, (H * W * C,)."""
+        if self.ids.ndim != 4 or len(self.ids) != 1:
+            raise UnsupportedError(f"reads {self.ids.shape}, expected an image: (1, channels, height, width)")
+        image = (self.ids.shape[2], self.ids.shape[3], self.ids.shape[1])
+        order = self.ids[0].transpose(1, 2, 0).ravel()
+        if self.made_by_product and (image != self.image or not np.array_equal(order, np.arange(order.size))):
+            raise UnsupportedError(
+                "reads an image whose channels or places stand in another order than the layer before makes them, or "
+                "that a dense layer makes: expected an image of the layer before, as it is"
+            )
+        return image, order
 
     def in_order(self) -> bool:
         """Tell whether the elements stand in the order in which the last product made them."""
@@ -182,13 +243,15 @@ class _Reader:
         self.shape = self._input_shape()
         self.data: dict[str, _Data] = {}
         self.products: list[Product] = []
+        self.order: NDArray[np.int64] | None = None  # of an input that is an image of several channels
         self.end, self.ended, self.result, self.idle = "", "", "", ""
         self.best: tuple[str, ...] = ()  # what the TopK gives
         self.count = self.computed = self.multiplied = 0  # nodes of the data, elements of constants, of matrices
 
     def read(self) -> Chain:
         ids = np.arange(math.prod(self.shape)).reshape(self.shape)
-        start = _Data(ids, f"the input '{_shown(self.input.name, 60)}'", whole=self._whole() is not None)
+        name = f"the input '{_shown(self.input.name, 60)}'"
+        start = _Data(ids, name, whole=self._whole() is not None, made_by_product=False)
         self.data[self.input.name] = start
         for node in self.graph.node:
             try:
@@ -216,12 +279,18 @@ class _Reader:
                 )
             raise ConfigError(f"the file has the outputs {shown}, expected one, at the end of the chain.")
         (data,) = self.data.values()
+        if self.products[-1].windows is not None:
+            raise ConfigError(
+                f"{self.products[-1].node} is the last layer, expected a dense one (MatMul, Gemm, or a Conv of one "
+                "window)."
+            )
         if not data.in_order():
             raise ConfigError(f"{data.made_by} changes the order of the outputs, expected it as the last layer has it.")
-        last = self._first_shape()
+        first = self.products[0].windows
+        shape = self._first_shape() if self.order is None or first is None else first.image
         return Chain(
-            self.input.name, last, self._declared(), self._whole(), tuple(self.products), tuple(data.steps),
-            self.result or found[0], found[0], self.end, self.idle,
+            self.input.name, shape, self._declared(), self._whole(), tuple(self.products), tuple(data.steps),
+            self.result or found[0], found[0], self.end, self.idle, self.order,
         )  # fmt: skip
 
     def _first_shape(self) -> tuple[int, ...]:
@@ -331,6 +400,12 @@ class _Reader:
         constants = [self.constants.get(other) if other else None for other in node.input]
         if kind in ("MatMul", "Gemm"):
             data = self._product(node, attributes, data, constants, name)
+        elif kind == "Conv":
+            data = self._convolution(node, attributes, data, constants, name)
+        elif kind in ("AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum"):
+            data = self._average(node, attributes, data, constants, name)
+        elif kind == "MaxPool":
+            self._maximum(attributes, data)
         elif kind in SHAPES:
             if kind != "Cast" or self.end != "argmax":  # a class is an integer, of whatever type
                 data.ids = SHAPES[kind](data.ids, constants, attributes)
@@ -359,6 +434,91 @@ class _Reader:
             raise UnsupportedError(f"gives the greatest of what {self.idle} makes, expected its index only")
         self.end = "max"
         return values
+
+    def _image(self, data: _Data) -> Image:
+        """Return the image that a product with windows reads; the input's order is kept."""
+        image, order = data.places()
+        if not data.made_by_product and not np.array_equal(order, np.arange(order.size)):
+            self.order = order
+        return image
+
+    def _convolution(
+        self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None], name: str
+    ) -> _Data:
+        if constants[1] is None:
+            raise UnsupportedError("has the data as its weights, expected constants")
+        weights = np.asarray(constants[1], dtype=np.float64)
+        self._count_factors(weights.size)
+        image = data.places()[0]
+        groups, channels = int(attributes.get("group", 1)), image[2]
+        if weights.ndim != 4:
+            raise UnsupportedError(f"has weights of the shape {weights.shape}, expected two dimensions of windows")
+        depthwise = groups == channels == len(weights) and groups > 1
+        if not depthwise and groups != 1:
+            raise UnsupportedError(
+                f"has {groups} groups of {channels} channels for {len(weights)} outputs, expected 1, or as many groups "
+                "and outputs as channels"
+            )
+        if weights.shape[1] != (1 if depthwise else channels) or not 0 < weights.size <= MAX_WEIGHTS:
+            raise UnsupportedError(f"has weights of the shape {weights.shape} for {channels} channels")
+        window = _window(attributes, image, weights.shape[2:])
+        if not depthwise and window.kernel == image[:2] and not any(window.padding):  # it is all of it
+            matrix = np.empty((len(weights), data.ids.size))
+            matrix[:, data.ids.ravel()] = weights.reshape(len(weights), -1)
+            self.products.append(Product(label(node), matrix, tuple(data.steps), data.made_by, name))
+            made = _Data(np.arange(len(weights)).reshape(1, -1, 1, 1), label(node))
+        else:
+            shape = (len(weights), -1)
+            matrix = weights.reshape(shape) if depthwise else weights.transpose(0, 2, 3, 1).reshape(shape)
+            windows = Windows(self._image(data), window, depthwise)
+            self.products.append(
+                Product(label(node), np.ascontiguousarray(matrix), tuple(data.steps), data.made_by, name, windows)
+            )
+            made = _of_windows(windows, len(weights), label(node))
+        if len(constants) > 2 and constants[2] is not None:
+            made.steps.append(step("add", made.column(_float(constants[2]).reshape(-1, 1, 1))))
+        return made
+
+    def _average(
+        self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None], name: str
+    ) -> _Data:
+        """Take a mean, or a sum, as a product whose weights are 1, with the division behind it."""
+        if not self.products:
+            raise UnsupportedError("stands before the first product, expected it behind one")
+        image, kind = self._image(data), node.op_type
+        window, kept = Window(image[:2]), True
+        if kind == "AveragePool":
+            window = _window(attributes, image, tuple(attributes["kernel_shape"]))
+            if any(window.padding):
+                raise UnsupportedError("pads its image, expected pads = 0")
+        elif kind != "GlobalAveragePool":
+            axes = _axes(constants, attributes)
+            if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
+                raise UnsupportedError(f"works along the axes {axes}, expected those of an image: 2 and 3")
+            kept = bool(attributes.get("keepdims", 1))
+        windows = Windows(image, window, depthwise=True, averages=True)
+        count = math.prod(window.kernel)
+        self._count_factors(image[2] * count)
+        matrix = np.ones((image[2], count))
+        self.products.append(Product(label(node), matrix, tuple(data.steps), data.made_by, name, windows))
+        made = _of_windows(windows, image[2], label(node))
+        if kind != "ReduceSum":
+            made.steps.append(step("divide", np.array(float(count))))
+        if not kept:
+            made.ids = made.ids[:, :, 0, 0]
+        return made
+
+    def _maximum(self, attributes: dict[str, Any], data: _Data) -> None:
+        if not self.products:
+            raise UnsupportedError("stands before the first product, expected it behind one")
+        image, _ = data.places()
+        window = _window(attributes, image, tuple(attributes["kernel_shape"]))
+        if any(window.padding):
+            raise UnsupportedError("pads its image, expected pads = 0: a maximum is taken of what is there")
+        data.steps.append(Maximum(image, window.kernel, window.stride))
+        height, width = window.places(image)
+        data.image = (height, width, image[2])
+        data.ids = _ids(data.image)
 
     def _end(self, kind: str, node: NodeProto, attributes: dict[str, Any], data: _Data, name: str) -> None:
         axis = int(attributes.get("axis", {"ArgMax": 0, "Softmax": -1, "LogSoftmax": -1}.get(kind, -1)))
@@ -392,6 +552,14 @@ class _Reader:
         if not attributes.get("largest", 1):
             raise UnsupportedError("takes the least output (largest = 0), expected the greatest")
 
+    def _count_factors(self, more: int) -> None:
+        self.multiplied += more
+        if self.multiplied > MAX_CONSTANT:
+            raise UnsupportedError(
+                f"multiplies by {more:,} numbers, {self.multiplied:,} with the products before it, expected "
+                f"{MAX_CONSTANT:,} at most"
+            )
+
     def _product(
         self, node: NodeProto, attributes: dict[str, Any], data: _Data, constants: list[Constant | None], name: str
     ) -> _Data:
@@ -401,12 +569,7 @@ class _Reader:
             raise UnsupportedError("multiplies from the other side, expected x @ W, transA = 0")
         matrix, shape = right if left is None else left, data.ids.shape
         assert matrix is not None  # the data is the other one
-        self.multiplied += matrix.size
-        if self.multiplied > MAX_CONSTANT:
-            raise UnsupportedError(
-                f"multiplies by {matrix.size:,} numbers, {self.multiplied:,} with the products before it, expected "
-                f"{MAX_CONSTANT:,} at most"
-            )
+        self._count_factors(matrix.size)
         if not matrix.size or not matrix.ndim or not shape:
             raise UnsupportedError(f"multiplies {shape} and {matrix.shape}, expected a matrix of one output or more")
         matrix = np.asarray(matrix, dtype=np.float64)
@@ -435,6 +598,46 @@ class _Reader:
             if len(constants) > 2 and constants[2] is not None:
                 made.steps.append(step("add", made.column(np.asarray(constants[2], dtype=np.float64) * beta)))
         return made
+
+
+def _ids(image: Image) -> NDArray[np.int64]:
+    """Return the elements of an image, counted place by place, as a file has them: (1, C, H, W)."""
+    return np.arange(math.prod(image)).reshape(1, *image).transpose(0, 3, 1, 2)
+
+
+def _of_windows(windows: Windows, channels: int, node: str) -> _Data:
+    """Return what a product with windows gives."""
+    image = (*windows.window.places(windows.image), channels)
+    if math.prod(image) > MAX_SIZE:
+        raise UnsupportedError(f"gives an image of {image}, expected {MAX_SIZE:,} values at most")
+    return _Data(_ids(image), node, image=image)
+
+
+def _window(attributes: dict[str, Any], image: Image, kernel: tuple[int, ...]) -> Window:
+    """Return the windows that the attributes of a Conv or of a pool say. Raises UnsupportedError, ValueError."""
+    if len(kernel) != 2 or tuple(attributes.get("kernel_shape", kernel)) != tuple(kernel):
+        raise UnsupportedError(f"has windows of {kernel}, expected two dimensions, and its weights' own")
+    if any(one != 1 for one in attributes.get("dilations", ())):
+        raise UnsupportedError(f"has dilations {list(attributes['dilations'])[:4]}, expected 1")
+    if attributes.get("storage_order"):
+        raise UnsupportedError("stores by columns, expected storage_order = 0")
+    stride = tuple(int(one) for one in attributes.get("strides", (1, 1)))
+    pads = tuple(int(one) for one in attributes.get("pads", (0, 0, 0, 0)))
+    if len(stride) != 2 or len(pads) != 4:
+        raise UnsupportedError(f"has strides {stride} and pads {pads}, expected 2 and 4 numbers")
+    way = bytes(attributes.get("auto_pad", b"NOTSET")).decode(errors="replace")
+    if way in ("SAME_UPPER", "SAME_LOWER"):
+        needed = [max(0, (-(-a // s) - 1) * s + k - a) for a, s, k in zip(image, stride, kernel, strict=False)]
+        less, more = [one // 2 for one in needed], [one - one // 2 for one in needed]
+        pads = (*less, *more) if way == "SAME_UPPER" else (*more, *less)
+    elif way not in ("NOTSET", "VALID", ""):
+        raise UnsupportedError(f"has auto_pad {_shown(way, 20)!r}, expected NOTSET, VALID, SAME_UPPER or SAME_LOWER")
+    found = Window((int(kernel[0]), int(kernel[1])), (stride[0], stride[1]), (pads[0], pads[1], pads[2], pads[3]))
+    places = found.places(image)
+    ends = [(places[i] - 1) * stride[i] + kernel[i] - pads[i] for i in (0, 1)]
+    if attributes.get("ceil_mode") and any(ends[i] != image[i] + pads[i + 2] for i in (0, 1)):
+        raise UnsupportedError("has windows that reach beyond the image (ceil_mode), expected ceil_mode = 0")
+    return found
 
 
 def _product_shape(left: tuple[int, ...], right: tuple[int, ...]) -> tuple[int, ...]:
@@ -680,14 +883,15 @@ def _multi_threshold(
         raise UnsupportedError(
             f"has thresholds of {given.shape} for values of {data.ids.shape}, expected a row a channel"
         )
-    if given.size and given.shape[1] * data.ids.size > MAX_CONSTANT:
+    rows = data.ids.size if data.image is None else data.image[2]
+    if given.size and given.shape[1] * rows > MAX_CONSTANT:
         raise UnsupportedError("has too many thresholds")
     channel = np.zeros(data.ids.size, dtype=np.int64)
     channel[data.ids.ravel()] = np.indices(data.ids.shape)[axis].ravel() if len(given) > 1 else 0
     scale, bias = float(attributes.get("out_scale", 1.0)), float(attributes.get("out_bias", 0.0))
     if not (math.isfinite(scale) and math.isfinite(bias)):
         raise UnsupportedError(f"has out_scale {scale} and out_bias {bias}, expected finite numbers")
-    return steps.multi_threshold(given[channel], scale, bias)
+    return steps.multi_threshold(given[data.of_channels(channel)], scale, bias)
 
 
 STEPS: dict[str, Callable[..., Step | Quantizer]] = {

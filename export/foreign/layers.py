@@ -7,25 +7,38 @@ stands for, offset + pace * number, moves into the next product's weights and in
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import Head
 from contract.errors import ConfigError
-from contract.network import MAX_SIDE, Dense, Input, IntegerNetwork
+from contract.network import MAX_SIDE, Convolution, Dense, Depthwise, GlobalSum, Input, IntegerNetwork, Layer, MaxPool
 from contract.quantizer import GREATEST, MAX_RULE, MAX_SCALE, MIN_SCALE, InputRule
 from contract.values import BIPOLAR, VALUES
-from export.foreign.graph import Chain, Product
-from export.foreign.steps import MAX_LEVELS, Quantizer, Step, UnsupportedError, integer_rows, near_rows, odd_part, step
+from export.foreign.graph import Chain, Product, Work
+from export.foreign.steps import (
+    MAX_LEVELS,
+    Maximum,
+    Quantizer,
+    Step,
+    UnsupportedError,
+    integer_rows,
+    near_rows,
+    odd_part,
+    step,
+)
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Steps = tuple[Step | Quantizer, ...]
+Weighted = Dense | Convolution | Depthwise
 NOISE = 2.0**-50  # of the sum of all terms' sizes: what a float64 sum in any order may be off by, eight times the usual
 SAME = 1e-9  # of a level's distance: how far rounding in float64 may move it from an equal one
 INT8 = np.iinfo(np.int8)
+SUMS = 1024  # of a mean that no quantizer follows, that are looked at for whether what follows is linear
 
 
 @dataclass(frozen=True)
@@ -39,13 +52,45 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Codes:
-    """What the integers of one vector stand for: offset + pace * integer."""
+    """What the integers of one vector stand for: offset + pace * integer. Of an image, those of its channels."""
 
     reals: Floats  # (E, T) the values in the file's own float64
     offset: Floats  # (E,)
     pace: Floats  # (E,); 0 of an input of which the file makes one number, whatever the integer
     low: int
     high: int
+
+    def of_channels(self, order: Integers | None, channels: int, node: str) -> "_Codes":
+        """Return those of the channels of an image, of those of all values of the input. Raises ConfigError."""
+        if len(self.offset) == channels:
+            return self
+        order = np.arange(len(self.offset)) if order is None else order
+        found = []
+        for each in (np.broadcast_to(self.reals, (len(self.offset), self.reals.shape[1])), self.offset, self.pace):
+            places = each[order].reshape(-1, channels, *each.shape[1:])
+            if (places != places[:1]).any():
+                raise ConfigError(
+                    f"{node} reads an input whose scales differ from place to place of the image, expected the same "
+                    "for a whole channel."
+                )
+            found.append(places[0])
+        return _Codes(found[0], found[1], found[2], self.low, self.high)
+
+    def of_channel(self, channel: int, size: int) -> "_Codes":
+        """Return those of `size` values of one channel."""
+        row = slice(channel, channel + 1)
+        reals = np.broadcast_to(self.reals, (len(self.offset), self.reals.shape[1]))
+        return _Codes(reals[row], self.offset[row], self.pace[row], self.low, self.high).of_values(size)
+
+    def of_values(self, size: int) -> "_Codes":
+        """Return those of all `size` values of an image, place by place, of those of its channels."""
+        times = size // len(self.offset)
+        if times == 1:
+            return self
+        reals = np.broadcast_to(self.reals, (len(self.offset), self.reals.shape[1]))
+        return _Codes(
+            np.tile(reals, (times, 1)), np.tile(self.offset, times), np.tile(self.pace, times), self.low, self.high
+        )
 
 
 @dataclass(frozen=True)
@@ -71,15 +116,34 @@ def to_integers(chain: Chain, declared: str | None, scale: float = 1.0) -> Impor
     """
     first, *others = chain.products
     codes, rule, datatype = _input(chain, declared, scale)
-    layers: list[Dense] = []
-    pending = _product(first, codes)
+    if first.windows is None:
+        source = _shaped(chain.shape, datatype)
+    else:
+        source = Input(*first.windows.image, datatype)
+        if max(first.windows.image) > MAX_SIDE:
+            raise ConfigError(f"the input is an image of {first.windows.image}, expected sides of {MAX_SIDE} at most.")
+        codes = codes.of_channels(chain.order, source.channels, first.node)
+        if rule is not None and chain.order is not None and len(rule.thresholds) > 1:
+            rule = replace(rule, thresholds=tuple(rule.thresholds[i] for i in chain.order))
+    layers: list[Layer] = []
+    pending = _product(first, codes, first=True)
     for product in others:
-        layer, codes = pending.activation(product)
-        layers.append(layer)
+        summed = pending.sum(product)
+        layer, codes = pending.activation(product) if summed is None else summed
+        layers += [layer, *(MaxPool(one.image, one.kernel, one.stride) for one in product.steps if _is_maximum(one))]
         pending = _product(product, codes)
-    layers.append(Dense(pending.weights, None))
-    network = IntegerNetwork(_shaped(chain.shape, datatype), tuple(layers))
+    layers.append(pending.layer())
+    network = IntegerNetwork(source, tuple(layers))
     return Imported(network, rule, pending.head(chain))
+
+
+def _is_maximum(one: object) -> TypeGuard[Maximum]:
+    return isinstance(one, Maximum)
+
+
+def _elementwise(work: Work) -> Steps:
+    """Return the steps, without the maxima between them: these change no value."""
+    return tuple(one for one in work if not isinstance(one, Maximum))
 
 
 def _shaped(shape: tuple[int, ...], datatype: str) -> Input:
@@ -127,15 +191,20 @@ def _input(chain: Chain, declared: str | None, scale: float) -> tuple[_Codes, In
     if quantizer:
         return _ruled(first, np.full((count, 1), float(values.high)), kind, low=values.low, fed=fed)
     numbers = np.array([-1.0, 1.0]) if kind == BIPOLAR else np.arange(values.low, values.high + 1, dtype=np.float64)
-    reals = _apply((fed, *first.steps), np.tile(numbers, (count, 1)))
+    reals = _apply((fed, *_elementwise(first.steps)), np.tile(numbers, (count, 1)))
+    offset, pace = _line(numbers, reals, first)
+    return _Codes(reals, offset, pace, values.low, values.high), None, kind
+
+
+def _line(numbers: Floats, reals: Floats, product: Product) -> tuple[Floats, Floats]:
+    """Return offset and pace, (E,), of which offset + pace * numbers is (E, T) `reals`. Raises ConfigError."""
     pace = (reals[:, -1] - reals[:, 0]) / (numbers[-1] - numbers[0])
     line = reals[:, :1] + pace[:, None] * (numbers - numbers[0])
     if (np.abs(line - reals) > SAME * np.abs(pace[:, None]) + 1e-300).any():
         raise ConfigError(
-            f"{first.last} bends the input before {first.node}, expected a quantizer behind it, or scales only."
+            f"{product.last} bends the values before {product.node}, expected a quantizer behind it, or scales only."
         )
-    offset = reals[:, 0] - pace * numbers[0]
-    return _Codes(reals, offset, pace, values.low, values.high), None, kind
+    return reals[:, 0] - pace * numbers[0], pace
 
 
 def _require_whole(ends: tuple[int, int], kind: str, scale: float) -> None:
@@ -157,11 +226,11 @@ def _ruled(
     """
     with _before(first):
         if kind is None:
-            levels = _levels(first.steps, -high, high, middle=_middle_float)
+            levels = _levels(_elementwise(first.steps), -high, high, middle=_middle_float)
         else:
             assert fed is not None
             least = np.full(high.shape, low)
-            levels = _levels((fed, *first.steps), least, high.astype(np.int64))
+            levels = _levels((fed, *_elementwise(first.steps)), least, high.astype(np.int64))
     thresholds, offset, pace = levels.thresholds, levels.offset, levels.pace
     if (thresholds == thresholds[:1]).all():
         thresholds = thresholds[:1]
@@ -209,12 +278,52 @@ class _Pending:
 
     product: Product
     weights: NDArray[np.int8]  # (C, M)
+    fill: int  # what is padded with
+    codes: _Codes  # of its inputs
     real: tuple[Step, ...]  # accumulators (C, T) to what the file's product gives
     noise: Floats  # (C, 1) by how much the file's own float64 may be off that; 0 where every sum is exact
-    low: int  # of its inputs
-    high: int
 
-    def activation(self, following: Product) -> tuple[Dense, _Codes]:
+    def layer(self, thresholds: Integers | None = None, *, bipolar: bool = False, flip: Any = False) -> Weighted:
+        """Return the layer; with `flip`, (C,), of rows that are negated."""
+        weights = np.where(np.atleast_1d(flip)[:, None], -self.weights, self.weights)
+        windows = self.product.windows
+        if windows is None:
+            return Dense(weights, thresholds, bipolar)
+        window, image = windows.window, windows.image
+        kind, channels = (Depthwise, ()) if windows.depthwise else (Convolution, (image[2],))
+        return kind(
+            weights.reshape(len(weights), *window.kernel, *channels), thresholds, bipolar, image=image,
+            stride=window.stride, padding=window.padding, fill=self.fill,
+        )  # fmt: skip
+
+    def _ends(self, flip: Any = False) -> tuple[Integers, Integers]:
+        """Return the (C, 1) least and greatest accumulators."""
+        least, greatest = self.layer(flip=flip).accumulator_range(self.codes.low, self.codes.high)
+        return least[:, None], greatest[:, None]
+
+    def sum(self, following: Product) -> tuple[GlobalSum, _Codes] | None:
+        """Return the sum over an image whose mean no quantizer follows, and what it stands for; None: another case.
+
+        Raises ConfigError.
+        """
+        windows = self.product.windows
+        steps = _elementwise(following.steps)
+        if windows is None or not windows.averages or any(isinstance(one, Quantizer) for one in steps):
+            return None
+        if windows.window.kernel != windows.image[:2] or len(steps) != len(following.steps) or following.windows:
+            raise ConfigError(
+                f"{following.node} reads what {self.product.node} makes, a mean that is no integer, expected a "
+                "quantizer between them, or a mean of the whole image before a dense layer."
+            )
+        layer = GlobalSum(windows.image)
+        low, high = layer.reach(self.codes.low, self.codes.high)
+        numbers = np.unique(np.linspace(low, high, SUMS).astype(np.int64)).astype(np.float64)
+        with _before(following):
+            reals = _apply((*self.real, *steps), np.tile(numbers, (len(self.weights), 1)))
+        offset, pace = _line(numbers, reals, following)
+        return layer, _Codes(reals, offset, pace, low, high)
+
+    def activation(self, following: Product) -> tuple[Weighted, _Codes]:
         """Return the layer, up to what `following` reads, and what its outputs stand for."""
         if not any(isinstance(one, Quantizer) for one in following.steps):
             raise ConfigError(
@@ -222,26 +331,39 @@ class _Pending:
                 f"{self.product.node}: Quant, BipolarQuant, QuantizeLinear or MultiThreshold. Hidden layers must be "
                 "quantized."
             )
-        steps = (*self.real, *following.steps)
-        least, greatest = (end[:, None] for end in Dense(self.weights, None).accumulator_range(self.low, self.high))
+        steps = (*self.real, *_elementwise(following.steps))
+        least, greatest = self._ends()
         first, last = _index(steps, least), _index(steps, greatest)
         # Thresholds count upwards, so a falling row is negated; -128 cannot be, and its level's numbers are, instead.
         flip = (first > last)[:, 0] & (self.weights > INT8.min).all(axis=1)
-        weights = np.where(flip[:, None], -self.weights, self.weights)
         sign = np.where(flip, -1, 1)[:, None]
-        turned = (step("multiply", sign), *steps)
-        least, greatest = np.where(flip[:, None], -greatest, least), np.where(flip[:, None], -least, greatest)
+        least, greatest = self._ends(flip)
         with _before(following):
-            levels = _levels(turned, least, greatest)
-        self._require_no_ties((step("multiply", sign), *self.real), following.steps, levels.thresholds, least, greatest)
+            levels = _levels((step("multiply", sign), *steps), least, greatest)
+        real = (step("multiply", sign), *self.real)
+        self._require_rising(real, following, least, greatest)
+        self._require_no_ties(real, _elementwise(following.steps), levels.thresholds, least, greatest)
         offset, pace = levels.offset, levels.pace
         moving = pace != 0
         ratio = offset[moving] / pace[moving]
         bipolar = bool(levels.thresholds.shape[1] == 1 and moving.any() and (np.abs(ratio + 0.5) < SAME).all())
-        layer = Dense(weights, levels.thresholds.astype(np.int64), bipolar)
+        layer = self.layer(levels.thresholds.astype(np.int64), bipolar=bipolar, flip=flip)
         if bipolar:
             offset, pace = np.where(moving, 0.0, offset), np.where(moving, pace / 2, pace)
         return layer, _coded(levels.reals, offset, pace, *layer.output_range())
+
+    def _require_rising(self, real: Steps, following: Product, least: Integers, greatest: Integers) -> None:
+        """Stop at a maximum whose values fall with the layer's levels: it would be the least of these."""
+        for at, one in enumerate(following.steps):
+            if isinstance(one, Maximum):
+                before = (*real, *_elementwise(following.steps[:at]))
+                down, up = (_apply(before, end.astype(np.float64)) for end in (least, greatest))
+                if (falling := np.argwhere(down > up)).size:
+                    raise ConfigError(
+                        f"a MaxPool between {self.product.node} and {following.node} has a falling quantizer behind "
+                        f"it, in channel {falling[0][0]} for one: a negative gain, or weights of -128. Expected the "
+                        "pool behind the quantizer, or gains that are positive."
+                    )
 
     def _require_no_ties(
         self, real: Steps, steps: Steps, thresholds: NDArray[np.generic], least: Integers, greatest: Integers
@@ -271,12 +393,13 @@ class _Pending:
 
     def head(self, chain: Chain) -> Head:
         """Return what the host makes of the last product's accumulators."""
-        least, greatest = (end[:, None] for end in Dense(self.weights, None).accumulator_range(self.low, self.high))
-        steps = (*self.real, *chain.head)
+        least, greatest = self._ends()
+        head = _elementwise(chain.head)
+        steps = (*self.real, *head)
         if any(isinstance(one, Quantizer) for one in steps):
             with _named(f"behind {self.product.node}"):
                 thresholds, values = _quantized_head(steps, least, greatest)
-            self._require_no_ties(self.real, chain.head, thresholds, least, greatest)
+            self._require_no_ties(self.real, head, thresholds, least, greatest)
             return Head(thresholds=thresholds.tolist(), values=values.tolist(), end=chain.end)
         plain = [(s.kind, [_listed(p) for p in s.parameters]) for s in steps if isinstance(s, Step)]
         return Head(steps=plain, end=chain.end)
@@ -286,8 +409,45 @@ def _listed(parameter: Floats) -> list[float]:
     return [float(value) for value in np.ravel(parameter)]
 
 
-def _product(product: Product, codes: _Codes) -> _Pending:
-    """Return a product of the integers that a vector is coded in. Raises ConfigError."""
+def _product(product: Product, codes: _Codes, *, first: bool = False) -> _Pending:
+    """Return a product of the integers that a vector, or an image, is coded in. Raises ConfigError."""
+    windows = product.windows
+    if windows is not None and windows.depthwise:
+        parts = [_integers(product, row[None], codes.of_channel(c, len(row))) for c, row in enumerate(product.matrix)]
+        weights, shift, unit, constant, noise = (np.concatenate(each) for each in zip(*parts, strict=True))
+    else:  # of all values, or of those of one window
+        values = codes.of_values(product.matrix.shape[1])
+        weights, shift, unit, constant, noise = _integers(product, product.matrix, values)
+    fill = 0 if windows is None or not any(windows.window.padding) else _fill(product, codes, first=first)
+    real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", unit))
+    real = (*real, step("add", constant)) if constant.any() else real
+    return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), fill, codes, real, noise)
+
+
+def _fill(product: Product, codes: _Codes, *, first: bool) -> int:
+    """Return the integer that stands for 0, which is padded with. Raises ConfigError."""
+    ratio = -codes.offset / np.where(codes.pace == 0, np.nan, codes.pace)
+    fill = round(float(ratio[0])) if np.isfinite(ratio[0]) else -1
+    fits = bool((np.abs(ratio - fill) < SAME).all()) and codes.low <= fill <= codes.high
+    if not fits or (codes.low, codes.high, fill) == (-1, 1, 0) or (fill and not first):
+        raise ConfigError(
+            f"{product.node} pads its image with 0, which is no value of what it reads, or not the least of a hidden "
+            "layer's. Expected pads = 0, or an unsigned activation of 2 bits or more before it."
+        )
+    return fill
+
+
+def _integers(product: Product, factors: Floats, codes: _Codes) -> tuple[Integers, Integers, Floats, Floats, Floats]:
+    """Return weights (C, M), and (C, 1) each: what is added to a sum, what one of it is, what is added then, the noise.
+
+    Args:
+        product: for messages.
+        factors: (C, M) the file's matrix, or a part of it.
+        codes: of the M values that it is multiplied by.
+
+    Raises:
+        ConfigError: there are no such integers.
+    """
     alive = codes.pace != 0
     pace = np.where(alive, codes.pace, codes.pace[alive][0] if alive.any() else 1.0)
     scale = pace[0]
@@ -296,13 +456,13 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     uneven = bool((np.abs(times - dyadic) > SAME * np.abs(times)).any())
     if uneven:
         scale, dyadic = np.float64(1.0), pace
-    matrix = product.matrix * np.where(alive, dyadic, 0.0)
+    matrix = factors * np.where(alive, dyadic, 0.0)
     found = integer_rows(matrix)
     exact = found is not None and _in_8_bits(found[0])
     if not exact:
         near = near_rows(matrix)
         if near is None or not _in_8_bits(near[0]):
-            if uneven and _has_weights(product.matrix):
+            if uneven and _has_weights(factors):
                 raise ConfigError(
                     f"{product.node} multiplies values whose scales, from value to value, differ by other factors than "
                     "powers of two, so no integers times a scale per output do what its weights do. Expected one scale "
@@ -316,12 +476,8 @@ def _product(product: Product, codes: _Codes) -> _Pending:
     base = round(float(ratio[0])) if len(ratio) else 0
     whole = bool((np.abs(ratio - base) < SAME).all())
     shift = (weights.sum(axis=1) * base)[:, None] if whole else np.zeros((len(weights), 1), np.int64)
-    constant = product.matrix @ np.where(alive & whole, 0.0, codes.offset)[:, None]
-    lsb = unit * scale
-    real = (*([step("add", shift.astype(np.float64))] if shift.any() else []), step("multiply", lsb))
-    real = (*real, step("add", constant)) if constant.any() else real
-    noise = _noise(codes.reals, product.matrix, exact=exact)
-    return _Pending(product, np.ascontiguousarray(weights, dtype=np.int8), real, noise, codes.low, codes.high)
+    constant = factors @ np.where(alive & whole, 0.0, codes.offset)[:, None]
+    return weights, shift, unit * scale, constant, _noise(codes.reals, factors, exact=exact)
 
 
 def _has_weights(matrix: Floats) -> bool:

@@ -9,7 +9,7 @@ from onnx import ModelProto
 
 from contract.decision import Head
 from contract.errors import ConfigError, MismatchError
-from contract.network import IntegerNetwork
+from contract.network import Convolution, Dense, IntegerNetwork
 from contract.quantizer import FLOAT, GREATEST, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.execute import Execution
@@ -17,6 +17,7 @@ from export.foreign.graph import Chain
 from export.foreign.layers import Imported
 
 PROBES = 1024  # inputs at least, samples not counted
+WINDOW_PROBES = 256  # of a network with convolutions, which takes a thousand times as long and has many windows in each
 ALONE = 256  # inputs of which each is tried alone
 TIES = 256  # inputs that drive an accumulator of the first layer onto a threshold, or one below
 SATURATED = 1e-15  # real outputs that are closer may be one probability
@@ -52,7 +53,8 @@ def prove(
         MismatchError: an output differs.
     """
     network, rule, head = imported.network, imported.rule, imported.head
-    fed = _probes(network, rule, np.random.default_rng(seed))
+    windows = any(product.windows is not None for product in chain.products)
+    fed = _probes(network, rule, np.random.default_rng(seed), WINDOW_PROBES if windows else PROBES)
     if samples is not None:
         fed = np.concatenate([samples, fed])
     source = network.input
@@ -60,7 +62,7 @@ def prove(
     outputs = network.outputs(inputs)[-1]
     reals = head.real(outputs)
     allowed = CLOSE * _change(head, network, outputs)
-    real_fed = fed.astype(np.float64) * (1.0 if rule is not None and rule.reads == FLOAT else scale)
+    real_fed = chain.read(fed.astype(np.float64) * (1.0 if rule is not None and rule.reads == FLOAT else scale))
     names = [chain.result, *([chain.output] if chain.end else [])]
     got, *ends = Execution(model, *names, double=True)(real_fed)
     wrong = np.flatnonzero((np.abs(got - reals) > allowed).any(axis=1))
@@ -141,7 +143,7 @@ def _compare_end(
         )
 
 
-def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Generator) -> NDArray[Any]:
+def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Generator, most: int) -> NDArray[Any]:
     """Return (N, M) of what is fed: all ends, each input alone, ties of the first layer, and at random."""
     source, size = network.input, network.input.size
     values = source.values
@@ -149,12 +151,13 @@ def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Gene
     if rule is not None and values.name != BIPOLAR:
         low, high = (values.dtype(v) for v in (rule.low, rule.low + len(rule.thresholds[0])))
     least, greatest = np.full((1, size), low), np.full((1, size), high)
-    which = np.arange(size) if size <= ALONE else rng.choice(size, ALONE, replace=False)
+    alone_most, ties = min(ALONE, most // 4), min(TIES, most // 4)
+    which = np.arange(size) if size <= alone_most else rng.choice(size, alone_most, replace=False)
     rest = least if values.name == BIPOLAR else np.full_like(least, min(max(0, int(low)), int(high)))
     alone = np.repeat(rest, len(which), axis=0)
     alone[np.arange(len(which)), which] = high
-    parts = [least, greatest, alone, _ties(network, low, high, rng)]
-    count = max(PROBES - sum(map(len, parts)), PROBES // 2)
+    parts = [least, greatest, alone, _ties(network, low, high, rng, ties)]
+    count = max(most - sum(map(len, parts)), most // 2)
     if values.name == BIPOLAR:
         parts.append(values.random(rng, (count, size)))
     else:
@@ -163,14 +166,17 @@ def _probes(network: IntegerNetwork, rule: InputRule | None, rng: np.random.Gene
     return codes if rule is None else _fed(rule, codes, rng)
 
 
-def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator) -> NDArray[Any]:
+def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator, count: int) -> NDArray[Any]:
     """Return inputs for which a random accumulator of the first layer is at a threshold, or as close as it gets."""
-    layer, values = network.dense[0], network.input.values
-    if layer.thresholds is None:
+    layer, values = network.layers[0], network.input.values
+    if not isinstance(layer, Dense | Convolution) or layer.thresholds is None:
         return np.empty((0, network.input.size), dtype=values.dtype)
-    channels = rng.integers(0, len(layer.weights), TIES)
-    wanted = layer.thresholds[channels, rng.integers(0, layer.thresholds.shape[1], TIES)] - rng.integers(0, 2, TIES)
-    weights = layer.weights[channels].astype(np.int64)
+    channels = rng.integers(0, len(layer.weights), count)
+    wanted = layer.thresholds[channels, rng.integers(0, layer.thresholds.shape[1], count)] - rng.integers(0, 2, count)
+    weights = layer.weights.astype(np.int64)
+    if isinstance(layer, Convolution):  # of its first window that lies on the image as a whole, or as much as there is
+        weights = _on_image(layer, weights)
+    weights = weights.reshape(len(weights), -1)[channels]
     x: NDArray[np.int64] = rng.integers(int(low), int(high), weights.shape, endpoint=True)
     if values.name == BIPOLAR:
         x = values.random(rng, weights.shape).astype(np.int64)
@@ -185,6 +191,19 @@ def _ties(network: IntegerNetwork, low: Any, high: Any, rng: np.random.Generator
         left -= w * (moved - x[:, i])
         x[:, i] = moved
     return x.astype(values.dtype)
+
+
+def _on_image(layer: Convolution, weights: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return weights (OC, KH, KW, C) as those of a whole image, (OC, H, W, C), of one window in its middle."""
+    whole = np.zeros((len(weights), *layer.image), dtype=np.int64)
+    ends = []
+    for axis, places in enumerate(layer.window.places(layer.image)):
+        start = places // 2 * layer.stride[axis] - layer.padding[axis]
+        low, high = max(0, -start), min(weights.shape[1 + axis], layer.image[axis] - start)
+        ends.append((slice(start + low, start + high), slice(low, high)))
+    (rows, i), (columns, j) = ends
+    whole[:, rows, columns] = weights[:, i, j]
+    return whole
 
 
 def _fed(rule: InputRule, codes: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:

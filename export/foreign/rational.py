@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from contract.decision import Head
-from contract.network import IntegerNetwork
+from contract.network import Dense, IntegerNetwork
 from contract.quantizer import FLOAT, GREATEST, InputRule
 from contract.values import BIPOLAR, VALUES
 from export.foreign.execute import Execution
@@ -82,6 +82,8 @@ def decide(
 def _decide(
     walk: "_Walk", network: IntegerNetwork, rule: InputRule | None, head: Head, scale: Fraction, result: str
 ) -> Decisions:
+    if not all(isinstance(layer, Dense) for layer in network.layers):
+        raise NotRationalError("it has convolutions or pools, whose windows are not followed in fractions")
     count = differing = 0
     last = None if head.thresholds is None else np.array(head.thresholds, dtype=np.int64)
     thresholds = [layer.thresholds for layer in network.dense[:-1]] + [last]

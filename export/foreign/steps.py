@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from contract.decision import STEPS
+from contract.network import Image
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -46,6 +47,15 @@ class Quantizer:
     apply: Callable[[Floats], Floats]
     index: Callable[[Floats], Integers]
     levels: Floats
+
+
+@dataclass(frozen=True)
+class Maximum:
+    """The greatest of each window of an image, channel by channel, in between: it is no work on one value."""
+
+    image: Image
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
 
 
 def step(kind: str, *parameters: Floats) -> Step:

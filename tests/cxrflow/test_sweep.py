@@ -185,6 +185,7 @@ VALUES: dict[str, list[Any]] = {
     "network.hidden": [[8], [8, 4]], "network.weight_bits": [[8, 4], 1], "network.act_bits": [[2], 4],
     "network.outputs": [1], "train.epochs": [2, 3], "train.passes": [1, 2], "train.batch_size": [16, 8],
     "train.lr": [1e-3, 1], "train.weight_decay": [0, 1e-4], "train.pct_start": [0.1, 0.5], "train.seed": [0, 2**63 - 1],
+    "train.precision": ["float32", "bfloat16"],
     "train.device": ["cpu", "auto"], "train.patience": [None, 1], "train.class_balance": [True, False],
     "train.augment": [{"enabled": False}, {"scale": 0.1, "gamma": 0}], "train.augment.enabled": [True, False],
     "train.validation_augment": [{}, {"enabled": False}], "train.distill": [None, {"teacher": "best", "weight": 0.5}],

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from contract.network import Convolution, Depthwise, GlobalSum, MaxPool, load_network, save_network
 from driver.reference import Reference
 from export.export import compare_file, compare_network
+from export.foreign import proof
+from export.foreign.folder import import_file
 from export.integer_network import canonical, extract
 from export.qonnx_model import to_qonnx
 from export.requantization import requantized
@@ -64,7 +66,10 @@ def make_net(spec: NetworkSpec) -> PixelMLP:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_all_forms_of_a_convolutional_network_are_equal(name: str, tmp_path: Path) -> None:
+def test_all_forms_of_a_convolutional_network_are_equal(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(proof, "WINDOW_PROBES", 32)
     spec = NetworkSpec.model_validate({**SMALL, **NETWORKS[name]})
     assert NetworkSpec.model_validate_json(spec.model_dump_json()) == spec
     net, pixels = canonical(make_net(spec)), make_pixels(spec)
@@ -74,6 +79,9 @@ def test_all_forms_of_a_convolutional_network_are_equal(name: str, tmp_path: Pat
     compare_network(net, pixels, outputs)
     to_qonnx(net, tmp_path / "model.onnx")
     compare_file(tmp_path / "model.onnx", pixels, outputs)
+    import_file(tmp_path / "model.onnx", tmp_path / "again")
+    again = load_network(tmp_path / "again" / "reference.npz")
+    np.testing.assert_array_equal(again.outputs(pixels)[-1], outputs)
     save_network(tmp_path / "reference.npz", network)
     np.testing.assert_array_equal(Reference.load(tmp_path / "reference.npz").outputs(pixels), outputs)
     assert [layer.kind for layer in load_network(tmp_path / "reference.npz").layers] == [
