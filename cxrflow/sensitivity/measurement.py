@@ -41,13 +41,22 @@ class Source:
     def widths(self) -> Widths:
         """Of its network."""
         network = self.experiment.network
-        return tuple(map(int, network.weight_bits_per_layer + network.act_bits_per_layer))
+        given = ((network.weight_bits, self._layers), (network.act_bits, self._layers - 1))
+        return tuple(
+            int(one) for bits, count in given for one in (bits if isinstance(bits, tuple) else (bits,) * count)
+        )
 
     @property
     def names(self) -> list[str]:
         """What each width is of."""
-        layers = len(self.experiment.network.hidden) + 1
-        return [f"layer {i} weights" for i in range(layers)] + [f"layer {i} activations" for i in range(layers - 1)]
+        layers, front = self._layers, len(self.experiment.network.convolutions)
+        each = [f"convolution {i}" if i < front else f"layer {i}" for i in range(layers)]
+        return [f"{one} weights" for one in each] + [f"{one} activations" for one in each[:-1]]
+
+    @property
+    def _layers(self) -> int:
+        """How many widths of weights an experiment can list."""
+        return len(self.experiment.network.convolutions) + len(self.experiment.network.hidden) + 1
 
     @property
     def base(self) -> Experiment:
@@ -58,7 +67,7 @@ class Source:
 
     def in_widths(self, widths: Widths) -> dict[str, tuple[int, ...]]:
         """Return the fields of an experiment that give its network these widths."""
-        layers = len(self.experiment.network.hidden) + 1
+        layers = self._layers
         return {"network.weight_bits": widths[:layers], "network.act_bits": widths[layers:]}
 
     def measurement(self, widths: Widths, place: Path) -> "Measurement":

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, Validat
 from contract.errors import ConfigError
 from contract.fields import Fields
 from cxrflow.experiment import REFERENCE, Experiment, PlainName, explain, load_experiment, read_fields, resolved
-from cxrflow.overrides import overrides
+from cxrflow.overrides import dotted, entry, overrides, parts, place
 
 EXAMPLE = "Compare with experiments/sweep-bits.yaml."
 MANY = 10_000  # points that nobody asks for by accident
@@ -176,7 +176,8 @@ class Point:
     @property
     def name(self) -> str:
         """Of the run: readable where that is short, unique always."""
-        words = "_".join(f"{field.rpartition('.')[2]}-{plain(value)}" for field, value in self.values)
+        names = [field.rpartition(".")[2].replace("[", "").replace("]", "") for field, _ in self.values]
+        words = "_".join(f"{name}-{plain(value)}" for name, (_, value) in zip(names, self.values, strict=True))
         digest = hashlib.sha256(repr(self.values).encode()).hexdigest()[:8]
         return f"{words[:READABLE]}_{digest}"
 
@@ -189,17 +190,19 @@ class Point:
         content = base.model_dump(mode="json")
         content["network"].pop("outputs", None)  # as many as the classes need, which may be among the values
         for field, value in self.values:
-            *sections, last = field.split(".")
-            section = content
-            for name in sections:
-                inner = section.get(name)
-                if not isinstance(inner, dict):
+            path = parts(field)
+            section: Any = content
+            for name in path[:-1]:
+                section = entry(section, name)
+                if not isinstance(section, dict | list):
                     raise ConfigError(
                         f"'{field}' is not a field of the experiment: it has no section '{name}'. {REFERENCE} has "
                         "them all."
                     )
-                section = inner
-            section[last] = value
+            if isinstance(section, dict):
+                section[str(path[-1])] = value
+            else:
+                place(section, path, value, by="the sweep")
         content["name"] = self.name
         try:
             experiment = Experiment.model_validate(content)
@@ -247,7 +250,7 @@ def load_sweep(
     sweep = parse_sweep(path).beside(path.parent)
     beside = path.parent / sweep.experiment
     for changed, _ in overrides(fields, Experiment):
-        name = ".".join(changed)
+        name = dotted(changed)
         if any(f"{one}.".startswith(f"{name}.") or f"{name}.".startswith(f"{one}.") for one in sweep.fields):
             raise ConfigError(f"--set names '{name}', which varies in {path}. Change it there.")
     base = load_experiment(beside if beside.exists() else sweep.experiment, data=data, fields=fields)

@@ -44,6 +44,7 @@ def load(folder: Path, content: dict[str, Any], *fields: str, **options: Any) ->
         ("build.budget={lut: 0.5}", "build.budget", {"lut": 0.5}),
         ("network.hidden=[64, 32]", "network.hidden", [64, 32]),
         ("network.weight_bits=4", "network.weight_bits", 4),
+        ("network.hidden[0]=16", "network.hidden", [16]),
         ("network.act_bits=float", "network.act_bits", "float"),
         ("train.augment.enabled=false", "train.augment.enabled", False),
         ("train.patience=null", "train.patience", None),
@@ -100,6 +101,10 @@ def test_nothing_behind_the_sign_leaves_a_field_out(tmp_path: Path) -> None:
         (["build.target_fps=" + "9" * 9000], ["'build.target_fps'"]),
         (["data.label=" + "x" * 20_000], ["--set is"]),
         (["build=7"], ["'build' is 7"]),
+        (["network.hidden[1]=4"], ["'network.hidden' is a list of 1", "from [0]"]),
+        (["network.hidden[0]="], ["'network.hidden' is a list of 1"]),
+        (["network.hidden[0].channels=4"], ["'network.hidden[0]' is 8 and has no fields"]),
+        (["network.hidden[0]=4", "network.hidden=[3]"], ["'network.hidden' is set twice, with 'network.hidden[0]'"]),
         (["train.distill.temperature=2"], ["'train.distill.teacher' is missing"]),
     ],
 )
@@ -117,6 +122,17 @@ def test_an_option_and_set_do_not_contradict_each_other(tmp_path: Path) -> None:
     assert load(tmp_path, BASE, "build.stream_bits=128", board="zcu104").build.stream_bits == 128
     with pytest.raises(ConfigError, match=r"'build.target_fps', but without an experiment file"):
         data_of(Path("phantom"), fields=["build.target_fps=3"])
+
+
+def test_an_entry_of_a_list_is_a_field_too(tmp_path: Path) -> None:
+    base = {
+        **BASE,
+        "network": {"convolutions": [{"channels": 4, "kernel": 5}, 8], "hidden": [], "weight_bits": [8, 4, 8]},
+    }
+    fields = ("network.convolutions[0].stride=2", "network.convolutions[1]=6", "network.weight_bits[1]=2")
+    layers = [{"channels": 4, "kernel": 5, "stride": 2}, 6]
+    expected = {**base, "network": {"convolutions": layers, "hidden": [], "weight_bits": [8, 2, 8]}}
+    assert load(tmp_path, base, *fields) == load(tmp_path, expected)
 
 
 @given(st.dictionaries(st.text(max_size=5), st.integers()), st.lists(st.text(max_size=20), max_size=3))

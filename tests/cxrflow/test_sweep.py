@@ -24,6 +24,7 @@ from contract.errors import ArtifactError, ConfigError
 from cxrflow.cli import app
 from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.report.page import write_report
+from cxrflow.sensitivity.measurement import Source
 from cxrflow.stage_table import BUILT
 from cxrflow.sweep import command, drive, model, page, table
 from cxrflow.sweep.spec import Limits, Point, load_sweep
@@ -80,6 +81,21 @@ class TestFile:
             (hidden, bits) for hidden in ((16, 8), (8,)) for bits in (1, 2, 4)
         }
         assert {(e.data.seed, e.train.seed, e.train.augment.scale) for e in experiments} == {(0, 0, 0.2), (1, 1, 0.2)}
+
+    def test_entries_of_lists_vary(self) -> None:
+        base = load_experiment(REPOSITORY / "experiments" / "cnn-depthwise-w4a4.yaml")
+        values = (("network.convolutions[1].channels", 24), ("network.weight_bits[0]", 4))
+        network = Point(values).experiment(base).network
+        assert network.describe() == "4096-c16k5s2-d24s2-d64s2-d64s2-1 W4,4,4,4,8A4"
+        source = Source(base, Path("runs"), "", "", 0)
+        assert source.widths == (8, 4, 4, 4, 8, 4, 4, 4, 4) and source.names[3:6] == [
+            "convolution 3 weights", "layer 4 weights", "convolution 0 activations",
+        ]  # fmt: skip
+        assert Point(tuple(source.in_widths(source.widths).items())).experiment(base).network == base.network
+        with pytest.raises(ConfigError, match=r"'network.convolutions' is a list of 4"):
+            Point((("network.convolutions[4]", 8),)).experiment(base)
+        with pytest.raises(ConfigError, match="has no section '4'"):
+            Point((("network.convolutions[4].channels", 8),)).experiment(base)
 
     @pytest.mark.parametrize(
         ("fields", "words"),
