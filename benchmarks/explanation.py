@@ -13,12 +13,15 @@ its map; printed are their mean and standard deviation over images.
   the image by at least a quarter of its own maximum. Chance is the share of such pixels.
 - integrated gradients: Captum's, of the Brevitas network, against two baselines: a black image, and the mirrored image
   that also fills our windows. Windows are compared with the sum of the gradients in them.
+- GradCAM (convolutional networks only): Captum's, of what the last convolution gives, with what speaks against the
+  class, too, made as large as the image.
 
 - time: of explaining one image on an opened device, median; and of opening it, golden images compared.
 
 Size, stride and fill of the windows were chosen on phantoms of seed 1, which no run of the repository is measured on.
 Sources: see driver/explain.py; Zhang et al., "Top-down Neural Attention by Excitation Backprop" (pointing game),
-arXiv:1608.00507; Sundararajan et al., "Axiomatic Attribution for Deep Networks", arXiv:1703.01365.
+arXiv:1608.00507; Sundararajan et al., "Axiomatic Attribution for Deep Networks", arXiv:1703.01365; Selvaraju et al.,
+"Grad-CAM", arXiv:1610.02391.
 """
 
 import argparse
@@ -88,6 +91,25 @@ def integrated_gradients(net: PixelMLP, images: NDArray[np.uint8], baselines: ND
     return np.asarray(found.detach().double().numpy().reshape(images.shape))
 
 
+def grad_cam(net: PixelMLP, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return Captum's GradCAM of (N, H, W) images at the last convolution, (N, H, W)."""
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    net = copy.deepcopy(net)
+    layer = net.blocks[len(net.spec.windows) - 1]
+    x = torch.from_numpy(images.reshape(len(images), -1)).float()
+    found = LayerGradCam(net, layer).attribute(x)
+    enlarged = LayerAttribution.interpolate(found, images.shape[1:], "bilinear")
+    return np.asarray(enlarged[:, 0].detach().double().numpy())
+
+
+def gradients_of(net: PixelMLP, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
+    """Return what the literature's ways make of (N, H, W) images, by their names."""
+    baselines = {"black": np.zeros_like(images), "mirror": np.ascontiguousarray(images[:, :, ::-1])}
+    found = {f"integrated gradients, {name}": integrated_gradients(net, images, b) for name, b in baselines.items()}
+    return {**found, "GradCAM": grad_cam(net, images)} if net.spec.convolutions else found
+
+
 def window_sums(values: NDArray[np.float64], windows: Windows) -> NDArray[np.float64]:
     """Return the sum of (N, H, W) values in every window, (N, R, C)."""
     size = windows.size
@@ -140,14 +162,11 @@ def main() -> None:
 
 
 def report(net: PixelMLP, reference: Reference, data: XrayData, chosen: NDArray[np.int64]) -> None:
-    """Print the comparison with untrained networks and with integrated gradients."""
+    """Print the comparison with untrained networks, with integrated gradients and with GradCAM."""
     images = data.test.pixels[chosen]
     windows = windows_of(*images.shape[1:])
     untrained_ones = [untrained(net, data.train.pixels, seed) for seed in range(RANDOM)]
-    gradients = {
-        "black": integrated_gradients(net, images, np.zeros_like(images)),
-        "mirror": integrated_gradients(net, images, np.ascontiguousarray(images[:, :, ::-1])),
-    }
+    gradients = gradients_of(net, images)
     random_rows, gradient_rows = [], []
     for fill in FILLS:
         ours = maps(reference, images, windows, fill)
@@ -155,13 +174,13 @@ def report(net: PixelMLP, reference: Reference, data: XrayData, chosen: NDArray[
         signed = np.concatenate([correlation(ours.pixels, other) for other in others])
         absolute = np.concatenate([correlation(abs(ours.pixels), abs(other)) for other in others])
         random_rows.append(f"| {fill} | {spread(signed)} | {spread(absolute)} |")
-        for baseline, values in gradients.items():
+        for name, values in gradients.items():
             by_window = correlation(ours.differences, window_sums(values, windows))
             by_pixel = correlation(ours.pixels, values)
-            gradient_rows.append(f"| {fill} | {baseline} | {spread(by_window)} | {spread(by_pixel)} |")
+            gradient_rows.append(f"| {fill} | {name} | {spread(by_window)} | {spread(by_pixel)} |")
     print(f"\n| fill | map against {RANDOM} untrained networks' | the same, magnitudes |\n| --- | --- | --- |")
     print(*random_rows, sep="\n")
-    print("\n| fill | baseline of integrated gradients | windows | pixels |\n| --- | --- | --- | --- |")
+    print("\n| fill | map against | windows | pixels |\n| --- | --- | --- | --- |")
     print(*gradient_rows, sep="\n")
 
 
@@ -194,10 +213,9 @@ def report_planted(
     images = data.test.pixels[chosen]
     windows = windows_of(*images.shape[1:])
     place = brighter >= FAR * brighter.max(axis=(1, 2), keepdims=True)
-    gradients = integrated_gradients(net, images, np.ascontiguousarray(images[:, :, ::-1]))
     print("\n| map | its peak is in a planted opacity | chance |\n| --- | --- | --- |")
     rows = {f"occlusion, {fill}": maps(reference, images, windows, fill).pixels for fill in FILLS}
-    rows["integrated gradients, mirror"] = gradients
+    rows |= gradients_of(net, images)
     for seed in range(RANDOM):
         other = untrained(net, data.train.pixels, seed)
         rows[f"occlusion, mirror, untrained {seed}"] = maps(other, images, windows, "mirror").pixels
