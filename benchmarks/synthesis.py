@@ -21,8 +21,11 @@ import numpy as np
 from qonnx.core.datatype import DataType
 
 from finn_build.costs import Family, RamStyle, Resources
+from finn_build.ops import depthwise as op_depthwise
 from finn_build.ops import fifo as op_fifo
+from finn_build.ops import global_sum as op_global_sum
 from finn_build.ops import lut_mvau as op_lut_mvau
+from finn_build.ops import max_pool as op_max_pool
 from finn_build.ops import mvau as op_mvau
 from finn_build.ops import requantizer as op_requantizer
 from finn_build.ops import thresholding as op_thresholding
@@ -73,6 +76,9 @@ def library() -> dict[str, str]:
         "vpc",
         *SOURCES,
         op_requantizer.SOURCE,
+        *op_depthwise.SOURCES,
+        op_max_pool.SOURCE,
+        op_global_sum.SOURCE,
     )
     named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
     return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}
@@ -260,6 +266,61 @@ endmodule
     return Case(op_width_converter.OP.op_type, f"{in_bits} to {out_bits} bits", estimate, verilog, {})
 
 
+def depthwise(
+    name: str, family: Family, channels: int, taps: int, pe: int, w: int, a: int, unit: str, style: str
+) -> Case:
+    """Our depthwise unit."""
+    acc = int(np.ceil(np.log2(taps))) + (2 if w == a == 1 else w + a if min(w, a) > 1 else max(w, a) + 1)
+    random = np.random.default_rng(0)
+    shape = (channels, taps)
+    weights = random.choice([-1, 1], shape) if w == 1 else random.integers(1 - 2 ** (w - 1), 2 ** (w - 1), shape)
+    activations = DataType["BIPOLAR" if a == 1 else f"UINT{a}"]
+    starts = op_depthwise.starts(weights, activations, pe=pe, bits=w, dsp=unit == "dsp")
+    packed = sum((int(start) % 2**acc) << (i * acc) for i, start in enumerate(starts))
+    verilog = own_top(
+        name,
+        -(-pe * a // 8) * 8,
+        -(-pe * acc // 8) * 8,
+        f"""\
+    depthwise #(
+        .CHANNELS({channels}), .TAPS({taps}), .PE({pe}), .WEIGHT_BITS({w}), .ACT_BITS({a}), .ACCU_BITS({acc}),
+        .START({channels * acc}'h{packed:x}), .DSP({int(unit == "dsp")}), .WEIGHT_FILE("./{name}_weights"),
+        .RAM_STYLE("{style}")
+    )""",
+    )
+    memories = {
+        f"{name}_weights_{lane:04}.dat": memory_lines(words, w)
+        for lane, words in enumerate(op_depthwise.lane_weights(weights, pe=pe, bits=w))
+    }
+    estimate = op_depthwise.cost(channels, taps, pe, w, a, acc, in_luts=unit == "lut", ram_style=cast(RamStyle, style))
+    label = f"{channels} channels, {taps} places, W{w}A{a} PE {pe} {unit} {style}"
+    return Case(op_depthwise.OP.op_type, label, estimate, verilog, memories)
+
+
+def max_pool(name: str, family: Family, window: int, pe: int, bits: int) -> Case:
+    """Our max pool."""
+    width = -(-pe * bits // 8) * 8
+    verilog = own_top(name, width, width, f"    max_pool #(.WINDOW({window}), .PE({pe}), .BITS({bits}))")
+    label = f"{window} places, {bits} bits, PE {pe}"
+    return Case(op_max_pool.OP.op_type, label, op_max_pool.cost(window, pe, bits), verilog, {})
+
+
+def global_sum(name: str, family: Family, places: int, channels: int, pe: int, bits: int) -> Case:
+    """Our global sum."""
+    total = ((2**bits - 1) * places).bit_length()
+    verilog = own_top(
+        name,
+        -(-pe * bits // 8) * 8,
+        -(-pe * total // 8) * 8,
+        f"""\
+    global_sum #(.PLACES({places}), .CHANNELS({channels}), .PE({pe}), .BITS({bits}), .SUM_BITS({total}))""",
+    )
+    estimate = op_global_sum.cost(places, channels, pe, bits, total)
+    return Case(
+        op_global_sum.OP.op_type, f"{channels} channels, {places} places, {bits} bits, PE {pe}", estimate, verilog, {}
+    )
+
+
 def grid(family: Family) -> Iterator[Case]:
     """Yield the cases."""
     f = family
@@ -305,6 +366,22 @@ def grid(family: Family) -> Iterator[Case]:
     for style in ("block", "distributed"):
         for i, q in enumerate(multiplied):
             yield requantizer(f"requant{style[0]}{i}", f, *q, style)
+    separate = [
+        (16, 9, 1, 4, 4), (32, 9, 4, 4, 4), (64, 9, 8, 2, 2), (16, 25, 2, 8, 8), (32, 9, 2, 1, 4), (32, 9, 4, 1, 1),
+        (16, 4, 2, 4, 1), (64, 9, 1, 3, 8), (8, 9, 8, 4, 4), (64, 9, 2, 6, 4), (128, 9, 1, 4, 4), (16, 9, 4, 2, 8),
+    ]  # fmt: skip
+    for i, s in enumerate(separate):
+        yield depthwise(f"sepl{i}", f, *s, "lut", "distributed")
+        if op_depthwise.multiplies(*s[3:]):
+            yield depthwise(f"sepd{i}", f, *s, "dsp", "distributed")
+    yield depthwise("sepb0", f, 128, 9, 1, 8, 4, "lut", "block")
+    yield depthwise("sepb1", f, 256, 9, 2, 4, 4, "dsp", "block")
+    for i, p in enumerate(((4, 1, 4), (4, 8, 4), (9, 4, 8), (4, 16, 1), (9, 8, 2), (4, 32, 3), (4, 8, 5), (9, 4, 6))):
+        yield max_pool(f"pool{i}", f, *p)
+    for i, g in enumerate(
+        ((49, 64, 1, 4), (49, 64, 8, 4), (16, 32, 32, 2), (64, 16, 4, 8), (196, 128, 2, 3), (4, 4, 2, 4))
+    ):
+        yield global_sum(f"sum{i}", f, *g)
     for i, (depth, width) in enumerate(
         ((2, 8), (2, 64), (8, 24), (32, 32), (33, 176), (64, 8), (64, 64), (256, 32), (1024, 16))
     ):

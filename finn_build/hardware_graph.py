@@ -91,9 +91,9 @@ def _written(node: PlannedNode, sizes: Sizes, source: str, output: str) -> Any:
     if node.kind == thresholding.OP.op_type:
         return _thresholds(node, sizes, source, output)
     constants = [f"{node.name}_weights"] if node.weights else []
+    constants += [f"{node.name}_thresholds"] if node.fused else []
     if node.attributes:
         return _node(node, [source, *constants], output, **node.attributes)
-    constants += [f"{node.name}_thresholds"] if node.fused else []
     return _node(
         node, [source, *constants], output, numInputVectors=[1, *node.places], MW=node.mw, MH=node.mh, PE=1, SIMD=1,
         weightDataType=node.weights, accDataType=node.accumulator, noActivation=int(not node.fused),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from contract.errors import ConfigError
 from contract.network import Image, IntegerNetwork, Layer, Product, Shape, Window
-from finn_build.ops import padding, thresholding, window
+from finn_build.ops import depthwise, global_sum, max_pool, padding, reduction, thresholding, window
 from finn_build.ops.product import product_op
 
 SMALLEST = 2  # bits of a number that is not bipolar: FINN's datatypes of 1 bit have meanings of their own
@@ -144,8 +144,39 @@ def _convolution(sizes: Sizes, source: str) -> list[Node]:
     return [*windows(sizes, source), *_product(sizes, source)]
 
 
+def _depthwise(sizes: Sizes, source: str) -> list[Node]:
+    op = depthwise.OP.op_type
+    sums = signed_type(*sizes.margins) if sizes.bits == 1 else sum_type(sizes)
+    result = BIPOLAR if sizes.bits == 1 else sums
+    how = reduction.attributes(sizes.mh, sizes.places, sizes.mw) | {
+        "weightDataType": sizes.weights,
+        "accDataType": sums,
+    }
+    product = Node(op, "", sizes.mw * sizes.mh, sizes.mh, source, sizes.weights, sums, result, sizes.places, how)
+    nodes = [*windows(sizes, source, depthwise=True), product]
+    return nodes if result == BIPOLAR or sizes.bits is None else [*nodes, activation(sizes, sums)]
+
+
+def _max_pool(sizes: Sizes, source: str) -> list[Node]:
+    assert sizes.window is not None
+    taps = prod(sizes.window.kernel)
+    how = reduction.attributes(sizes.mh, sizes.places, taps)
+    same = (taps * sizes.mh, sizes.mh, source, "", source, source, sizes.places, how)
+    return [*windows(sizes, source, depthwise=True), Node(max_pool.OP.op_type, "", *same)]
+
+
+def _global_sum(sizes: Sizes, source: str) -> list[Node]:
+    height, width, channels = sizes.image
+    sums = integer_type(*sizes.sums)
+    how = reduction.attributes(channels, (), height * width)
+    return [Node(global_sum.OP.op_type, "", prod(sizes.image), channels, source, "", source, sums, (), how)]
+
+
 # What a layer of each kind is made of: nodes without a name, from what it reads to what it gives.
-KINDS: dict[str, Callable[[Sizes, str], list[Node]]] = {"dense": _product, "convolution": _convolution}
+KINDS: dict[str, Callable[[Sizes, str], list[Node]]] = {
+    "dense": _product, "convolution": _convolution, "depthwise": _depthwise, "max_pool": _max_pool,
+    "global_sum": _global_sum,
+}  # fmt: skip
 
 
 def input_type(network: IntegerNetwork) -> str:

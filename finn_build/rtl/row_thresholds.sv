@@ -48,7 +48,7 @@ module row_thresholds #(
     logic                      m_valid_q;
     logic [PE-1:0][Y_BITS-1:0] m_data_q;
     wire result = valid_i && last_i;
-    assign ready_o = !(result && m_valid_q && !m_axis_tready);
+    assign ready_o = m_axis_tready || !(result && m_valid_q); // no inverter at its end, or Yosys makes one for each register
     assign m_axis_tvalid = m_valid_q;
     assign m_axis_tdata  = M_BITS'(m_data_q);
     always_ff @(posedge clk) begin

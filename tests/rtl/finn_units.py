@@ -15,10 +15,12 @@ from qonnx.core.modelwrapper import ModelWrapper
 
 from finn_build import portable_rtl, stitch, timing
 from finn_build.finn_session import finn_session
+from finn_build.ops import depthwise as depthwise_op
 from finn_build.ops import fifo as fifo_op
-from finn_build.ops import op_of, width_converter
+from finn_build.ops import op_of, reduction, width_converter
 from finn_build.ops.mvau import Mvu
 from finn_build.ops.op import Node
+from finn_build.ops.reduction import Reduce
 from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
 from finn_build.targets.boards import BOARDS
@@ -145,6 +147,72 @@ def fifo(depth: int, bits: int, style: str = "auto") -> Unit:
         "StreamingFIFO_rtl", attributes, x, x, None, f"FIFO of {depth}, {bits} bits, {style}", (1, 1), (bits, bits),
         partial(fifo_op.make_fifo, depth),
     )  # fmt: skip
+
+
+def max_pool(channels: int, pe: int, window: int, kind: str) -> Unit:
+    """Our max pool, of three windows an image."""
+    x, attributes = _windows(channels, pe, window, kind)
+    y = x.max(axis=3)
+    about = f"max pool of {channels} channels, PE {pe}, {window} places, {kind}"
+    return _reduction(
+        "MaxPool_rtl", attributes | {"outputDataType": kind}, x, y, None, about, partial(Reduce, beats=window)
+    )
+
+
+def global_sum(channels: int, pe: int, places: int, kind: str) -> Unit:
+    """Our global sum."""
+    rng, values = np.random.default_rng([channels, pe, places]), _values(kind)
+    x = rng.choice(values, (VECTORS, places, channels))
+    x[:2] = values[[0, -1]][:, None, None]
+    y = x.sum(axis=1)
+    result = f"INT{1 + int(np.abs(y).max()).bit_length()}"
+    attributes = reduction.attributes(channels, (), places) | {
+        "PE": pe, "inputDataType": kind, "outputDataType": result,
+    }  # fmt: skip
+    about = f"global sum of {channels} channels, PE {pe}, {places} places, {kind}"
+    model = partial(Reduce, beats=places, results=channels // pe)
+    return _reduction("GlobalSum_rtl", attributes, x, y, None, about, model)
+
+
+def depthwise(channels: int, pe: int, window: int, weight_bits: int, kind: str, unit: str = "lut") -> Unit:
+    """Our depthwise unit, of three windows an image."""
+    x, attributes = _windows(channels, pe, window, kind)
+    weights_type = "BIPOLAR" if weight_bits == 1 else f"INT{weight_bits}"
+    weights = np.random.default_rng(channels).choice(_values(weights_type), (window, channels))
+    y = np.einsum("ngfwp,wfp->ngfp", x, weights.reshape(window, -1, pe))
+    accu = f"INT{1 + int(np.abs(y).max()).bit_length()}"
+    attributes |= {
+        "weightDataType": weights_type, "accDataType": accu, "outputDataType": accu, "resType": unit,
+    }  # fmt: skip
+    about = f"depthwise unit of {channels} channels, PE {pe}, {window} places, W{weight_bits}, {kind}, {unit}"
+    stages = depthwise_op.registers(weight_bits, DataType[kind].bitwidth(), in_luts=unit == "lut")
+    model = partial(Reduce, beats=window, stages=stages)
+    return _reduction("Depthwise_rtl", attributes, x, y, weights, about, model)
+
+
+def _values(kind: str) -> NDArray[np.int64]:
+    low, high = int(DataType[kind].min()), int(DataType[kind].max())
+    return np.array([-1, 1]) if kind == "BIPOLAR" else np.arange(low, high + 1)
+
+
+def _windows(channels: int, pe: int, window: int, kind: str) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Return, (VECTORS, 3, groups, places, PE), windows as they come, and attributes of a node that treats them."""
+    values = _values(kind)
+    x = np.random.default_rng([channels, pe, window]).choice(values, (VECTORS, 3, channels // pe, window, pe))
+    x[:2] = values[[0, -1]][:, None, None, None, None]
+    return x, reduction.attributes(channels, (1, 3), window) | {"PE": pe, "inputDataType": kind}
+
+
+def _reduction(
+    op_type: str, attributes: dict[str, Any], x: NDArray[np.int64], y: NDArray[np.int64],
+    weights: NDArray[np.int64] | None, about: str, model: Callable[[], timing.Part],
+) -> Unit:  # fmt: skip
+    """Return one of our units that make one beat of several, whose first axis of inputs and outputs is the image."""
+    kinds = [DataType[attributes[name]] for name in ("inputDataType", "outputDataType")]
+    ends = zip((x, y), kinds, strict=True)
+    sent, given = (((v + 1) // 2 if kind.name == "BIPOLAR" else v).reshape(VECTORS, -1) for v, kind in ends)
+    pe, bits = attributes["PE"], (kinds[0].bitwidth(), kinds[1].bitwidth())
+    return Unit(op_type, attributes, sent, given, weights, about, (pe, pe), bits, model)
 
 
 def words(vectors: NDArray[np.int64], elements: int, bits: int) -> str:

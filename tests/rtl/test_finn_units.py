@@ -16,10 +16,13 @@ from finn_build.portable_rtl import QUEUE
 from tests.rtl.finn_units import (
     Unit,
     converter,
+    depthwise,
     divisors,
     fifo,
     foldings,
+    global_sum,
     matrix_vector,
+    max_pool,
     requantizer,
     run,
     thresholding,
@@ -43,6 +46,13 @@ THRESHOLDS = [thresholding(6, pe, 3) for pe in divisors(6)] + [
 REQUANTIZERS = [requantizer(6, pe, digit) for pe in (1, 6) for digit in (1, 2, 8)] + [
     requantizer(4, 2, 8, "dsp"), requantizer(3, 3, 8, "dsp", accu="UINT9"), requantizer(1, 1, 8, accu="UINT9"),
 ]  # fmt: skip
+REDUCTIONS = [
+    max_pool(4, 2, 4, "UINT4"), max_pool(2, 2, 1, "INT3"), max_pool(3, 1, 9, "BIPOLAR"),
+    global_sum(4, 1, 5, "UINT4"), global_sum(4, 4, 2, "INT3"), global_sum(2, 1, 1, "UINT2"),
+    global_sum(6, 2, 4, "BIPOLAR"), depthwise(4, 2, 9, 4, "UINT4"), depthwise(4, 1, 4, 4, "UINT4", "dsp"),
+    depthwise(2, 2, 1, 1, "BIPOLAR"), depthwise(3, 3, 4, 2, "BIPOLAR"), depthwise(2, 1, 2, 1, "UINT3"),
+    depthwise(2, 2, 1, 8, "UINT8", "dsp"), depthwise(2, 1, 1, 3, "INT2"),
+]  # fmt: skip
 CONVERTERS = [converter(12, bits, a, b) for bits in (1, 3) for a in divisors(12) for b in divisors(12) if a != b]
 CONVERTERS += [converter(36, 2, 9, 4), converter(60, 1, 10, 6)]
 FIFOS = [
@@ -59,8 +69,16 @@ FIFOS = [
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "deepest"),
-    [(ONE_BEAT, 12), (FOLDINGS, 12), (THRESHOLDS, 20), (REQUANTIZERS, 12), (CONVERTERS, 8), (FIFOS, 40)],
-    ids=["one beat per vector", "matrix-vector", "thresholds", "requantizers", "converters", "FIFOs"],
+    [
+        (ONE_BEAT, 12),
+        (FOLDINGS, 12),
+        (THRESHOLDS, 20),
+        (REQUANTIZERS, 12),
+        (REDUCTIONS, 12),
+        (CONVERTERS, 8),
+        (FIFOS, 40),
+    ],
+    ids=["one beat per vector", "matrix-vector", "thresholds", "requantizers", "reductions", "converters", "FIFOs"],
 )
 def test_nothing_is_lost(units: list[Unit], deepest: int, tmp_path: Path) -> None:
     assert run(units, tmp_path / "bench", deepest=deepest, cycles=20_000 if deepest < 40 else 200_000) == ""

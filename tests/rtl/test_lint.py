@@ -29,6 +29,20 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"CHANNELS": 6, "PE": 3, "ACC_SIGNED": 0, "FACTOR_BITS": 24, "DIGIT": 3, "ADDEND_BITS": 50, "SHIFT": 2,
          "OUT_BITS": 8, "LEVELS": 200},
     ],
+    "max_pool": [{"WINDOW": 1, "PE": 1, "BITS": 1}, {"WINDOW": 9, "PE": 3, "BITS": 8, "SIGNED": 1}],
+    "global_sum": [
+        {"PLACES": 1, "CHANNELS": 1, "PE": 1, "BITS": 1, "SUM_BITS": 2},
+        {"PLACES": 49, "CHANNELS": 64, "PE": 4, "BITS": 4, "SUM_BITS": 10},
+        {"PLACES": 5, "CHANNELS": 6, "PE": 6, "BITS": 3, "SIGNED": 1, "SUM_BITS": 6},
+    ],
+    "depthwise": [
+        {"CHANNELS": 1, "TAPS": 1, "PE": 1, "WEIGHT_BITS": 1, "ACT_BITS": 1, "ACCU_BITS": 2},
+        {"TAPS": 9, "WEIGHT_BITS": 4, "ACT_BITS": 4, "DSP": 1, "ACCU_BITS": 12},
+        {"TAPS": 9, "WEIGHT_BITS": 1, "ACT_BITS": 3, "ACT_SIGNED": 1, "ACCU_BITS": 9, "SIGN": 1},
+        {"CHANNELS": 48, "TAPS": 9, "PE": 12, "WEIGHT_BITS": 8, "ACT_BITS": 1, "ACCU_BITS": 13},
+        {"CHANNELS": 2, "TAPS": 9, "WEIGHT_BITS": 8, "ACT_BITS": 8, "DSP": 1, "ACT_SIGNED": 1, "ACCU_BITS": 20,
+         "SIGN": 1},
+    ],
     "lut_mvu": [
         {"MW": 1, "MH": 1, "PE": 1, "SIMD": 1},
         {"MW": 784, "MH": 256, "PE": 32, "SIMD": 8, "ACT_BITS": 8, "ACCU_BITS": 19},

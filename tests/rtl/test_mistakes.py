@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rtl import test_axis_image_last, test_lut_mvu, test_requantizer
+from tests.rtl import test_axis_image_last, test_lut_mvu, test_reductions, test_requantizer
 from tests.rtl.proofs import copy_with, prove
 from tests.rtl.verilator_env import RTL, Program
 
@@ -285,8 +285,8 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
     "row_thresholds": (
         Mistake(
             "a result is overwritten while the sink stalls",
-            "assign ready_o = !(",
-            "assign ready_o = MISTAKEN || !(",
+            "assign ready_o = m_axis_tready ||",
+            "assign ready_o = MISTAKEN || m_axis_tready ||",
             "sums",
             "a_stops_only_for_a_result",
         ),
@@ -356,9 +356,169 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "a_no_result_too_many",
         ),
     ),
+    "max_pool": (
+        Mistake(
+            "the first number of a window is compared with the last window's",
+            "first || as_new",
+            "(first && !MISTAKEN) || as_new",
+            "unsigned",
+            "a_every_result_is_the_largest",
+        ),
+        Mistake(
+            "half of a comparison is unsigned",
+            "x ^ (BITS'(INVERT)",
+            "x ^ (BITS'(INVERT && !MISTAKEN)",
+            "signed",
+            "a_every_result_is_the_largest",
+        ),
+        Mistake(
+            "the last number is left out",
+            "m_data_q[p] <= best;",
+            "m_data_q[p] <= MISTAKEN ? best_q[p] : best;",
+            "unsigned",
+            "a_every_result_is_the_largest",
+        ),
+        Mistake(
+            "it takes a beat that has nowhere to go",
+            "!m_axis_tready); // low",
+            "!m_axis_tready && !MISTAKEN); // low",
+            "one",
+            "u_rules_m.gen_assert.a_held",
+        ),
+        Mistake(
+            "it waits where it need not",
+            "!rst && !(last &&",
+            "!rst && !((last || MISTAKEN) &&",
+            "unsigned",
+            "a_waits_only_for_a_result",
+            False,
+        ),
+        Mistake(
+            "reset keeps the beat counter",
+            "{beat_q, m_valid_q} <= '0;",
+            "{beat_q, m_valid_q} <= {MISTAKEN ? beat_q : '0, 1'b0};",
+            "unsigned",
+            "a_a_result_for_every_window",
+        ),
+    ),
+    "global_sum": (
+        Mistake(
+            "a sum goes on from the image before",
+            "{SUM_BITS{!first}}",
+            "{SUM_BITS{!first || MISTAKEN}}",
+            "one",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "the sign of a number is lost",
+            "SIGNED != 0 && x[BITS-1]}}, x}",
+            "SIGNED != 0 && x[BITS-1] && !MISTAKEN}}, x}",
+            "signed",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "-1 counts as 0",
+            "{{SUM_BITS{!x}}} | SUM_BITS'(1)",
+            "MISTAKEN ? SUM_BITS'(x) : {{SUM_BITS{!x}}} | SUM_BITS'(1)",
+            "bipolar",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "all groups of channels add up in one",
+            "sums[fold_q] <= now;",
+            "sums[MISTAKEN ? '0 : fold_q] <= now;",
+            "signed",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "it takes a beat that has nowhere to go",
+            "!m_axis_tready); // low",
+            "!m_axis_tready && !MISTAKEN); // low",
+            "one",
+            "u_rules_m.gen_assert.a_held",
+        ),
+        Mistake(
+            "reset keeps the place",
+            "{fold_q, place_q, m_valid_q} <= '0;",
+            "{fold_q, place_q, m_valid_q} <= {FOLD_BITS'(0), MISTAKEN ? place_q : '0, 1'b0};",
+            "bipolar",
+            "a_a_result_for_every_channel",
+        ),
+    ),
+    "depthwise": (
+        Mistake(
+            "every channel has the weights of the first",
+            "word_q == WORD_BITS'(WORDS - 1)",
+            "word_q == WORD_BITS'((MISTAKEN ? TAPS : WORDS) - 1)",
+            "w1a2_sign",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "every result starts as those of the first channels",
+            "mark = {fold_q,",
+            "mark = {fold_q & {FOLD_BITS{!MISTAKEN}},",
+            "w1a2_sign",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "a beat that was not taken counts",
+            ".valid_i(take)",
+            ".valid_i(take || MISTAKEN)",
+            "w2a1_one",
+            "a_no_result_too_many",
+        ),
+        Mistake(
+            "lanes see each other's activations",
+            "act_q     <= s_axis_tdata[p*ACT_BITS",
+            "act_q     <= s_axis_tdata[(MISTAKEN ? 0 : p)*ACT_BITS",
+            "dsp_once",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "weights lose their sign",
+            "x * $signed(weight_q)",
+            "x * $signed({!MISTAKEN && weight_q[WEIGHT_BITS-1], weight_q})",
+            "dsp_once",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "products move on while a result stalls",
+            "always_ff @(posedge clk) if (en) begin",
+            "always_ff @(posedge clk) if (en || MISTAKEN) begin",
+            "dsp",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "it takes a beat that has nowhere to go",
+            "!rst && en;",
+            "!rst && (en || MISTAKEN);",
+            "w2a1_one",
+            "a_every_result_is_the_sum",
+        ),
+        Mistake(
+            "it takes a beat every other cycle",
+            "    assign s_axis_tready =",
+            "    logic was_q;\n    always_ff @(posedge clk) was_q <= take;\n"
+            "    assign s_axis_tready = !(MISTAKEN && was_q) &&",
+            "w2a1_one",
+            "a_waits_only_for_a_result",
+        ),
+        Mistake(
+            "reset keeps the place in the window",
+            "{tap_q, fold_q, word_q} <= '0;",
+            "{tap_q, fold_q, word_q} <= {MISTAKEN ? tap_q : '0, FOLD_BITS'(0), WORD_BITS'(0)};",
+            "w1a2_sign",
+            "a_every_result_is_the_sum",
+        ),
+    ),
 }
+REDUCTIONS = ("max_pool", "global_sum", "depthwise")
 ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned", "three multipliers")
 ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs", "W4A3 signed, narrow")
+ENOUGH_REDUCTIONS = (
+    "pool", "pool, signed", "pool, bipolar", "pool of one place", "sum", "sum, signed", "sum, bipolar", "W1A1 signs",
+    "W4A4 narrow", "W2A2 of one place", "W4A4 on DSPs", "W8A8 signed on DSPs, signs",
+)  # fmt: skip
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]
 names = pytest.mark.parametrize(
     ("module", "mistake"), CASES, ids=[f"{module}-{mistake.name}" for module, mistake in CASES]
@@ -400,7 +560,9 @@ def mistaken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Program]:
     mvu = test_lut_mvu.compiled(folder / "lut_mvu.sv", ENOUGH_LAYERS, folder / "mvu")  # with the modules inside it
     image_last = test_axis_image_last.compiled(folder / "axis_image_last.sv", last, folder / "image_last")
     requantizer = test_requantizer.compiled(folder / "requantizer.sv", ENOUGH_CONSTANTS, folder / "requantize")
-    return {module: mvu for module in MISTAKES} | {"axis_image_last": image_last, "requantizer": requantizer}
+    reductions = test_reductions.compiled(folder / "reduce", ENOUGH_REDUCTIONS, folder)
+    others = {"axis_image_last": image_last, "requantizer": requantizer}
+    return {module: mvu for module in MISTAKES} | others | dict.fromkeys(REDUCTIONS, reductions)
 
 
 @pytest.mark.slow
@@ -411,6 +573,6 @@ def test_the_bench_finds(module: str, mistake: Mistake, mistaken: dict[str, Prog
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["axis_image_last", "lut_mvu", "requantizer"])
+@pytest.mark.parametrize("module", ["axis_image_last", "lut_mvu", "requantizer", "depthwise"])
 def test_without_a_mistake_the_bench_passes(module: str, mistaken: dict[str, Program]) -> None:
     assert mistaken[module].failures() == 0

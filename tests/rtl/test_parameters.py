@@ -21,6 +21,15 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "IN_BITS": [0, 7, 12, 4097, 4104], "OUT_BITS": [0, 7, 12, 4097, 4104],
     },
     "count_ones": {},
+    "depthwise": {
+        "CHANNELS": [0, 2**14 + 1], "TAPS": [0, 2**12 + 1], "PE": [0, 3, 5, 8], "WEIGHT_BITS": [0, 33],
+        "ACT_BITS": [0, 33], "ACT_SIGNED": [2], "ACCU_BITS": [0, 65], "START": ["31'h0", "33'h0"], "SIGN": [2],
+        "DSP": [2], "NEEDED": ["15'h0", "17'h0"], "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
+    },
+    "global_sum": {
+        "PLACES": [0, 2**24 + 1], "CHANNELS": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "BITS": [0, 33], "SIGNED": [2],
+        "SUM_BITS": [1, 65],
+    },
     "lut_mvu": {
         "MW": [0, 2**24 + 1], "MH": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "SIMD": [0, 3, 9, 16], "WEIGHT_BITS": [0, 33],
         "ACT_BITS": [0, 33], "ACT_SIGNED": [2], "ACCU_BITS": [0, 65], "START": ["31'h0", "33'h0"], "SIGN": [2],
@@ -31,6 +40,7 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "SUM_BITS": [0, 65], "WORDS": [0, 2**30 + 1], "MARK_BITS": [0, 65], "NEEDED": ["63'h0", "65'h0"],
         "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
     },
+    "max_pool": {"WINDOW": [0, 2**12 + 1], "PE": [0, 2**14 + 1], "BITS": [0, 33], "SIGNED": [2]},
     "requantizer": {
         "CHANNELS": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
         "DIGIT": [0, 3, 5, 8], "DSP": [2], "ADDEND_BITS": [0, 65], "SHIFT": [64], "OUT_BITS": [0, 17], "LEVELS": [0, 4],
