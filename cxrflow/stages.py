@@ -178,11 +178,8 @@ class Run:
                 f"{self.experiment.network.describe()} has float layers, expected 1 to 8 bits: float cannot become "
                 "hardware. Change 'network', or only train it with `cxrflow train`."
             )
-        if self.experiment.network.convolutions:
-            raise ConfigError(
-                f"{self.experiment.network.describe()} has convolutions, which cannot become hardware yet: "
-                "`cxrflow train`, `export` and `evaluate` take it as it is. Leave 'network.convolutions' out to build."
-            )
+        if self.experiment.network.convolutions:  # how wide their sums are, and so what they cost, is seen in the build
+            return found
         shapes = _shapes(self.experiment.network, self.experiment.export.factor_bits)
         return [*foresee(shapes, self.experiment.build), *found]
 

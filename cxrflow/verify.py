@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from contract.errors import ArtifactError, ConfigError, CxrflowError, MismatchError, ToolError
 from contract.files import hash_file, output, read_text
 from contract.golden import Golden, load_golden, load_labelled
-from contract.network import IntegerNetwork, load_network
+from contract.network import Dense, IntegerNetwork, load_network
 from contract.scratch import scratch
 from contract.table import shown
 from cxrflow.runs import MISMATCH, require_layout, require_stage, writing
@@ -260,7 +260,7 @@ class _RunChecks:
         from finn_build.witness import load_onnx
 
         file, golden = self.run.place(self.front) / "model.onnx", self._golden()
-        load_onnx(file)
+        load_onnx(file, dense=all(isinstance(layer, Dense) for layer in self.network.layers))
         return self._equal(compare_file(file, golden.pixels, golden.outputs)["images"], "QONNX in float64")
 
     def imported(self) -> str:

@@ -19,7 +19,7 @@ from qonnx.custom_op.registry import getCustomOp
 from contract.errors import ArtifactError
 from contract.file_tensors import FileTensors
 from contract.golden import Golden, load_golden
-from contract.network import IntegerNetwork, Product, load_network
+from contract.network import Dense, IntegerNetwork, Product, load_network
 from finn_build import file_witness, steps, witness
 from finn_build.chain import Chain, Report
 from finn_build.config import BuildConfig
@@ -45,7 +45,10 @@ def build(export: Path, out: Path, config: BuildConfig, report: Report) -> dict[
         file, tensors = export / "imported.onnx", FileTensors.load(export / "tensors.npz")
         hear = partial(file_witness.hear, file, tensors)
         return build_network(network, golden, out, config, report, hear=hear)
-    qonnx = witness.load_onnx(export / "model.onnx")
+    dense = all(isinstance(layer, Dense) for layer in network.layers)
+    qonnx = witness.load_onnx(export / "model.onnx", dense=dense)
+    if not dense:
+        return build_network(network, golden, out, config, report, hear=witness.leave_out)
     witness.require_one_network(qonnx, network)
     return build_network(network, golden, out, config, report, hear=partial(witness.hear, qonnx, network))
 

@@ -86,7 +86,10 @@ class Chain:
     def _cannot(self, name: str, err: Exception) -> None:
         reason = " ".join(str(err).split())[:200] or type(err).__name__
         who = "qonnx" if name == "qonnx_float32" else "FINN"
-        note = f"{who} cannot treat this network: {reason.rstrip('.')}"
+        self.silent(name, f"{who} cannot treat this network: {reason.rstrip('.')}")
+
+    def silent(self, name: str, note: str) -> None:
+        """Add a witness that is not heard, and why."""
         self.links.append({"stage": name, "images": 0, "differing": None, "first_difference": None, "note": note})
         self.report(f"{name}, a witness: {note}")
 

@@ -2,8 +2,10 @@
 
 A matrix-vector unit takes the beats of its next vector in bursts, when its own buffer is free, and gives results
 evenly; in between beats must wait. A FIFO that holds a whole vector is enough for any folding: while a layer works on
-one vector, in its own buffer, the FIFO takes all of the next. From that bound each FIFO shrinks, the widest stream's
-first, to the smallest depth with which the chain loses no cycle; `timing.py` has the chain. All depths together are
+one vector, in its own buffer, the FIFO takes all of the next. A window generator waits for rows, and then gives their
+windows in a burst: there a FIFO that holds a whole image is enough, and few vectors mostly are, so their number doubles
+from one. From that bound each FIFO shrinks, the widest stream's first, to the smallest depth with which the chain loses
+no cycle; `timing.py` has the chain. All depths together are
 minimal in this sense: one less in any of them costs cycles, except for SMALLEST, since fifo.sv holds no fewer. Most
 streams need none.
 """
@@ -11,16 +13,19 @@ streams need none.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.custom_op.registry import getCustomOp
 
+from finn_build import compiled_chain
 from finn_build.ops import op_of
 from finn_build.ops.fifo import SMALLEST, make_fifo
 from finn_build.ops.op import beats
 from finn_build.timing import Chain, Part
 
+LONG = 2000  # cycles of an image from which on compiling the chain is worth it
 LATENCY = 8  # beats that may arrive while a FIFO and a layer notice each other
 
 
@@ -35,6 +40,7 @@ class Stage:
     bits: int  # of an input beat
     layer: bool = False  # it computes, rather than moving data
     results: int = 1  # beats per image, on its output
+    vectors: int = 1  # per image, on its input
 
 
 def stages(model: ModelWrapper) -> list[Stage]:
@@ -45,12 +51,18 @@ def stages(model: ModelWrapper) -> list[Stage]:
 def _stage(model: ModelWrapper, inst: Any) -> Stage:
     op, node = op_of(inst.onnx_node), inst.onnx_node
     width, (taken, given) = int(inst.get_instream_width()), beats(inst)
-    return Stage(node.name, op.handshake(inst), op.node_cycles(model, inst), taken, width, op.computes, given)
+    vectors = prod(map(int, inst.get_normal_input_shape()[1:-1]))
+    return Stage(node.name, op.handshake(inst), op.node_cycles(model, inst), taken, width, op.computes, given, vectors)
 
 
 def bound(stage: Stage) -> int:
     """Return a depth that is enough in front of this stage, whatever surrounds it."""
     return max(stage.beats + LATENCY, SMALLEST)
+
+
+def _of_vector(stage: Stage) -> int:
+    """Return a depth that holds one of its vectors."""
+    return max(-(-stage.beats // stage.vectors) + LATENCY, SMALLEST)
 
 
 def chain(stages: Sequence[Stage], depths: dict[str, int]) -> tuple[Chain, int]:
@@ -69,6 +81,8 @@ def chain(stages: Sequence[Stage], depths: dict[str, int]) -> tuple[Chain, int]:
 def interval(stages: Sequence[Stage], depths: dict[str, int]) -> Fraction:
     """Return the cycles per image with FIFOs of these depths in front of the stages named."""
     model, slowest = chain(stages, depths)
+    if max(stage.cycles for stage in stages) > LONG:
+        return compiled_chain.interval(model, slowest)
     return model.interval(slowest)
 
 
@@ -91,8 +105,10 @@ def fifo_depths(stages: Sequence[Stage]) -> dict[str, int]:
     """
     if interval(stages, {}) == max(stage.cycles for stage in stages):  # no chain is faster than its slowest stage
         return {}
-    depths = {stage.name: bound(stage) for stage in stages}
-    _settle(stages, depths, sorted(stages, key=lambda s: -s.bits), interval(stages, depths))
+    target, times = interval(stages, {stage.name: bound(stage) for stage in stages}), 1
+    while interval(stages, depths := {s.name: min(bound(s), times * _of_vector(s)) for s in stages}) > target:
+        times *= 2
+    _settle(stages, depths, sorted(stages, key=lambda s: -s.bits), target)
     return {name: depth for name, depth in depths.items() if depth}
 
 

@@ -16,7 +16,9 @@ from contract.network import IntegerNetwork
 from contract.onnx_file import load_onnx as load_model
 from finn_build.chain import Chain
 
-OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes
+OPERATORS = {"BatchNormalization", "BipolarQuant", "MatMul", "Quant", "Relu"}  # all that export writes of dense layers
+# What it writes beside them where there are convolutions.
+IMAGES = {"Conv", "Div", "Flatten", "MaxPool", "Mul", "ReduceMean", "ReduceSum", "Reshape", "Sub", "Transpose"}
 DOMAINS = ("", "qonnx.custom_op.general")  # qonnx imports any other as a module
 # What may follow what on the way of the data; both ends of the graph are None.
 NEXT: dict[str | None, tuple[str | None, ...]] = {
@@ -29,15 +31,16 @@ NEXT: dict[str | None, tuple[str | None, ...]] = {
 }
 
 
-def load_onnx(path: Path) -> ModelWrapper:
-    """Read an ONNX file that our export wrote, trusting nothing. Raises ArtifactError."""
+def load_onnx(path: Path, *, dense: bool = True) -> ModelWrapper:
+    """Read an ONNX file that our export wrote, trusting nothing; with convolutions, if not `dense`: ArtifactError."""
+    legal = OPERATORS if dense else OPERATORS | IMAGES
     try:
         model = ModelWrapper(load_model(path, advice="Export the run again."))
         shapes = [model.get_tensor_shape(model.graph.input[0].name), model.get_tensor_shape(model.graph.output[0].name)]
         foreign = [
             f"{_name(node)} ({node.domain}{'.' if node.domain else ''}{node.op_type})"
             for node in model.graph.node
-            if node.op_type not in OPERATORS or node.domain not in DOMAINS
+            if node.op_type not in legal or node.domain not in DOMAINS
         ]
     except ArtifactError:
         raise
@@ -47,10 +50,11 @@ def load_onnx(path: Path) -> ModelWrapper:
         raise ArtifactError(f"{path} has the shapes {shapes}, expected one (1, MW) input and one (1, 1) output.")
     if foreign:
         raise ArtifactError(
-            f"{path} holds the operators {', '.join(foreign)}, but only {', '.join(sorted(OPERATORS))} can be built. "
+            f"{path} holds the operators {', '.join(foreign)}, but only {', '.join(sorted(legal))} can be built. "
             "Export the run again."
         )
-    _require_layers(path, model)
+    if dense:
+        _require_layers(path, model)
     return model
 
 
@@ -92,6 +96,11 @@ def require_one_network(qonnx: ModelWrapper, network: IntegerNetwork) -> None:
         raise MismatchError(
             f"model.onnx has {len(products)} matrix products, reference.npz {len(network.dense)}. Export the run again."
         )
+
+
+def leave_out(chain: Chain, work: Path) -> None:
+    """Say that FINN's conversions of a network with convolutions are not executed: they take minutes, and HLS ops."""
+    chain.silent("qonnx_to_finn", "FINN's conversion is executed for networks of dense layers only")
 
 
 def hear(qonnx: ModelWrapper, network: IntegerNetwork, chain: Chain, work: Path) -> None:

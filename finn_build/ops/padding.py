@@ -165,7 +165,7 @@ class Fmpadding(Part):
         inside = np.zeros((top + image[0] + bottom, left + image[1] + right, beats), dtype=bool)
         inside[top : top + image[0], left : left + image[1]] = True
         self.inside: list[bool] = inside.ravel().tolist()  # whether each output beat is of the image
-        self.at = 0
+        self.at, self.end = 0, len(self.inside) - 1
         self.aside = self.held = False
 
     def ready(self, sink: bool) -> bool:
@@ -180,7 +180,7 @@ class Fmpadding(Part):
         if free:
             self.held = there or not inside
             if self.held:
-                self.at = self.at + 1 if self.at < len(self.inside) - 1 else 0
+                self.at = self.at + 1 if self.at < self.end else 0
 
     def quiet(self) -> int:
         return 0 if not self.held and (self.aside or not self.inside[self.at]) else FOREVER

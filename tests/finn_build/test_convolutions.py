@@ -8,11 +8,23 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from contract.golden import Golden
-from contract.network import Convolution, Dense, Image, Input, IntegerNetwork, Layer
+from contract.network import Convolution, Dense, Image, Input, IntegerNetwork, Layer, Window
+from finn_build import compiled_chain
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
+from finn_build.ops.fifo import make_fifo
+from finn_build.ops.lut_mvau import LutMvu
+from finn_build.ops.mvau import Mvu
+from finn_build.ops.padding import Fmpadding
+from finn_build.ops.requantizer import Requantize
+from finn_build.ops.thresholding import Thresholding
+from finn_build.ops.width_converter import converter
+from finn_build.ops.window import Geometry, cycles
+from finn_build.ops.window import part as window_part
+from finn_build.timing import Chain, Part
 from finn_build.verify import simulate_network
 from tests.integer_networks import activated
 from tests.randomness import generator
@@ -65,3 +77,43 @@ def test_from_integers_to_rtl(tmp_path: Path) -> None:
     assert found["differing"] == 0
     assert found["initiation_interval"] == found["estimated_interval"]
     assert found["first_latency_cycles"] <= found["latency_bound_cycles"]
+
+
+IMAGE: Image = (9, 10, 2)
+
+
+def a_chain(beats: int, window: Window, bits: int) -> list[Part]:
+    """Parts of every kind, around a window of `beats` beats a place; of one beat, all of it comes at once."""
+    parallel = beats == 1
+    into = window.kernel[0] * window.kernel[1] * 2 * bits if parallel else 2 // beats * bits
+    unit = LutMvu(beats=6, passes=2, simd=3, weight_bits=3, act_bits=4) if parallel else Mvu(beats=6, passes=2, simd=3)
+    return [
+        Fmpadding(image=(7, 8, 2), padding=(1, 1, 1, 1), beats=beats),
+        window_part(Geometry(IMAGE, window, beats, parallel=parallel)),
+        make_fifo(13), converter(into, 3 * bits), unit, Thresholding(bits=3), converter(3, 1), converter(1, 6),
+        make_fifo(300), Requantize(steps=2, digit=4, in_luts=parallel),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("beats", [1, 2])
+def test_the_compiled_chain_does_what_the_python_one_does(beats: int) -> None:
+    window = Window((3, 3), (2, 1))
+    for slowest in range(4, 10):
+        chains = (Chain(a_chain(beats, window, 4), results=16) for _ in range(2))
+        assert compiled_chain.interval(next(chains), slowest) == next(chains).interval(slowest)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_window_generator_gives_an_image_and_is_as_it_was(parallel: bool, depthwise: bool) -> None:
+    """Every output beat once, none before the beats that it is of, and no faster than one a cycle."""
+    window = Window((3, 2), (2, 3))
+    geometry = Geometry(IMAGE, window, 1 if parallel else 2, depthwise, parallel)
+    needed, _ = geometry.order()
+    assert len(needed) == 4 * 3 * (1 if parallel else 12)
+    seen = [view for _, _, view in window.seen(np.arange(180).reshape(1, *IMAGE), IMAGE)]
+    if not parallel and not depthwise:  # two channels a place, one a beat
+        np.testing.assert_array_equal(needed, np.stack(seen, axis=3).ravel())
+    assert geometry.refusal() == ""
+    found, least = cycles(geometry), max(len(needed), 90 * geometry.beats)
+    assert least <= found <= least + geometry.span + 3 * 10 * geometry.beats
