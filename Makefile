@@ -47,7 +47,7 @@ results: $(STAMP) ## The README's table, from the run folders
 	@$(VENV)/bin/cxrflow results
 
 SEEDED := teacher w1a1-start w1a1 w1a1-long-start w1a1-long w1a1-small w2a2 w4a4 w8a8 w8a8-large \
-	three-float three-w8a8 three-w2a2 three-w1a1-start three-w1a1
+	three-float three-w8a8 three-w2a2 three-w1a1-start three-w1a1 cnn-w4a4 cnn-w2a2 cnn-w1a2
 accuracy: $(STAMP) ## Train every experiment with five seeds on DATA=folder, and print the README's table of it
 	@test -e "$(DATA)" || { echo "give the X-rays: make accuracy DATA=path/to/chest_xray"; exit 1; }
 	for name in $(SEEDED); do $(VENV)/bin/cxrflow train experiments/$$name.yaml --data $(DATA) --seeds 5 || exit 1; done
