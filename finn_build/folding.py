@@ -189,7 +189,7 @@ class _Stage:
         cycles = [op.cycles(layer, folding) for folding in self.foldings]
         ins = [layer.in_bits * op.taken(folding) for folding in self.foldings]
         outs = [layer.out_bits * op.given(layer, folding) for folding in self.foldings]
-        self.as_given = layer.as_given
+        self.layer = layer
         self.used, self.cycles = np.array(used), np.array(cycles)  # (n, 4), (n,)
         # The widths that its streams can have [bit], and which of them each folding has.
         self.in_widths, self.ins = np.unique(ins, return_inverse=True)
@@ -236,7 +236,9 @@ class _Search:
         self.cycles[0] = np.maximum(self.cycles[0], waits[self.stages[0].ins])
 
         def joined(out_bits: int, in_bits: int, after: _Stage) -> Resources:
-            return IMPOSSIBLE if after.as_given and out_bits != in_bits else link(out_bits, in_bits, family)
+            element = after.layer.in_bits
+            possible = after.layer.takes(out_bits // element, in_bits // element)
+            return link(out_bits, in_bits, family) if possible else IMPOSSIBLE
 
         # What joins a width that leaves a layer, the first index, and one that enters the next, the second.
         self.links = [entry] + [

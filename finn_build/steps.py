@@ -48,7 +48,7 @@ def _require_as_given(model: ModelWrapper, path: Path) -> None:
         given, taken = (
             int(shape[-1]) for shape in (getCustomOp(before).get_folded_output_shape(), inst.get_folded_input_shape())
         )
-        if layer_op(node).layer(model, inst).as_given and given != taken:
+        if not layer_op(node).layer(model, inst).takes(given, taken):
             raise ConfigError(
                 f"folding file {path}: {before.name} gives {given} values at a time and {node.name} takes {taken}, "
                 "which must be as many. Change one of the two."

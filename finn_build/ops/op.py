@@ -52,12 +52,20 @@ class Layer:
     image: Image = (1, 1, 1)  # of what looks at places of an image: what it reads
     window: Window | None = None  # the same: at which places
     depthwise: bool = False  # a window's channels come one after the other, each with all of its places
-    as_given: bool = False  # its input beats must be the output beats of the node before: no width converter
+    as_given: bool = False  # its input beats must be the output beats of the node before, but see `takes`
 
     @property
     def inputs(self) -> int:
         """Elements of an image on its input. Of a node that can be the first."""
         return self.vectors * self.mw
+
+    def takes(self, given: int, taken: int) -> bool:
+        """Whether beats of `given` elements can become the node's, of `taken`, by a width converter where they differ.
+
+        What treats each channel for itself takes the places of a window in a row; where a whole window comes at once,
+        they are in a row for all channels together.
+        """
+        return not self.as_given or given == taken or (given, taken) == (self.mw, self.mh)
 
 
 @dataclass(frozen=True)

@@ -253,13 +253,13 @@ def node_class() -> type:
             return self._mended(*super().prepare_codegen_parallel())
 
         def _mended(self, template: str, values: dict[str, list[str]]) -> Any:
-            """FINN takes what is left over behind one single window for less than a window."""
+            """FINN takes what is left over behind the windows of a row for less than all of these."""
             geometry = _geometry(_layer(self), OP.folding(self))
             needed, _ = geometry.order()
             values["$LAST_WRITE_ELEM$"] = [str(int(needed.max()))]
-            columns, kernel = geometry.left_over[1], geometry.window.kernel[1]
-            if columns >= kernel:
-                missing = (columns - geometry.image[1] % kernel) * geometry.beats
+            columns, width = geometry.left_over[1], geometry.image[1]
+            if columns >= width - columns:
+                missing = (columns - width % (width - columns)) * geometry.beats
                 for name in ("$HEAD_INCR_H$", "$TAIL_INCR_H$"):
                     values[name] = [str(int(values[name][0]) + missing)]
                 bits = max(int(values[name][0]).bit_length() + 1 for name in ("$HEAD_INCR_H$", "$TAIL_INCR_H$"))

@@ -66,14 +66,14 @@ def max_pool(kernel: tuple[int, int], stride: tuple[int, int] = ONE) -> Made:
     return lambda image: MaxPool(image, kernel, stride)
 
 
-# Windows of one group of channels and of several; 4 bits, signs and sums without activation; a sum of pixels.
+# Windows of one group of channels, of several and whole; 4 bits, signs and sums without activation; a sum of pixels.
 FROM_PIXELS: list[tuple[Made, int]] = [
     (convolution(4), 15), (depthwise((3, 3), 7, padding=1), 15), (max_pool((2, 2), (2, 2)), 0),
-    (depthwise((2, 2), 7, stride=(2, 1)), -7), (depthwise((1, 2), 0), 3), (GlobalSum, 0),
+    (depthwise((2, 1), 7, stride=(2, 2)), -7), (depthwise((2, 1), 0), 3), (GlobalSum, 0),
 ]  # fmt: skip
 FOLDING: dict[str, dict[str, Any]] = {
     "ConvolutionInputGenerator_rtl_1": {"SIMD": 2}, "Depthwise_rtl_0": {"PE": 2, "resType": "dsp"},
-    "ConvolutionInputGenerator_rtl_2": {"SIMD": 4}, "MaxPool_rtl_0": {"PE": 4},
+    "ConvolutionInputGenerator_rtl_2": {"SIMD": 4, "parallel_window": 1}, "MaxPool_rtl_0": {"PE": 4},
     "Depthwise_rtl_1": {"PE": 1, "ram_style": "block"}, "ConvolutionInputGenerator_rtl_4": {"SIMD": 2},
     "Depthwise_rtl_2": {"PE": 2}, "GlobalSum_rtl_0": {"PE": 2},
 }  # fmt: skip
