@@ -45,7 +45,7 @@ def interval(chain: Chain, slowest: int) -> Fraction:
     A chain that is slower than it need be may take thousands of images to repeat itself; compiled, the mean of a few of
     them is returned then.
     """
-    shapes = [_shape(part) for part in chain.parts]
+    shapes = [shape(part) for part in chain.parts]
     kinds = tuple(sorted(set(shapes), key=lambda shape: shape[0].__qualname__))
     library = _library(kinds)
     if library is None:
@@ -80,13 +80,17 @@ def _pointers(arrays: Sequence[Any]) -> Any:
 
 @cache
 def _library(shapes: tuple[Shape, ...]) -> Callable[..., int] | None:
-    """Return the function of chain.cpp for such parts; None: there is no compiler."""
+    """Return the function of chain.cpp for such parts; None: there is no compiler, or a part that is not arithmetic."""
     if shutil.which("g++") is None:
         return None
     kept = contextlib.ExitStack()
     atexit.register(kept.close)
     folder = kept.enter_context(scratch("chain"))
-    (folder / "parts.h").write_text(parts(shapes), encoding="ascii")
+    try:
+        text = parts(shapes)
+    except NotImplementedError:  # a model says more than plain arithmetic does
+        return None
+    (folder / "parts.h").write_text(text, encoding="ascii")
     source = Path(str(resources.files("finn_build") / "chain.cpp"))
     flags = ("-std=c++17", "-O1", "-shared", "-fPIC", f"-I{folder}")
     done = child.run(

@@ -19,6 +19,7 @@ from finn_build.ops.fifo import make_fifo
 from finn_build.ops.lut_mvau import LutMvu
 from finn_build.ops.mvau import Mvu
 from finn_build.ops.padding import Fmpadding
+from finn_build.ops.reduction import Reduce
 from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
 from finn_build.ops.width_converter import converter
@@ -91,7 +92,7 @@ def a_chain(beats: int, window: Window, bits: int) -> list[Part]:
         Fmpadding(image=(7, 8, 2), padding=(1, 1, 1, 1), beats=beats),
         window_part(Geometry(IMAGE, window, beats, parallel=parallel)),
         make_fifo(13), converter(into, 3 * bits), unit, Thresholding(bits=3), converter(3, 1), converter(1, 6),
-        make_fifo(300), Requantize(steps=2, digit=4, in_luts=parallel),
+        Reduce(beats=3, results=2, stages=beats - 1), make_fifo(300), Requantize(steps=2, digit=4, in_luts=parallel),
     ]  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def test_the_compiled_chain_does_what_the_python_one_does(beats: int) -> None:
     window = Window((3, 3), (2, 1))
     for slowest in range(4, 10):
         chains = (Chain(a_chain(beats, window, 4), results=16) for _ in range(2))
+        assert compiled_chain.parts([compiled_chain.shape(part) for part in a_chain(beats, window, 4)])
         assert compiled_chain.interval(next(chains), slowest) == next(chains).interval(slowest)
 
 

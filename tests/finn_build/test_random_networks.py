@@ -7,6 +7,7 @@ from finn_build import portable_rtl
 from finn_build.finn_session import finn_session
 
 SEED, HELD_BACK, ONE_SIGN = 0, 12, 182  # a layer with a vector per beat and a slow one behind it; weights of one sign
+SEED_OF_WINDOWS = 1
 
 
 @pytest.mark.slow
@@ -30,18 +31,19 @@ def test_unsigned_weights_are_found_by_the_command(capsys: pytest.CaptureFixture
     assert "1 of 1 networks, 1 failed" in out
 
 
-def test_an_index_is_always_the_same_network(tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize(("without", "found"), [(None, ""), ("window", "the design stops")])
+def test_a_network_with_convolutions_is_equal_and_a_wrong_window_found(without: str | None, found: str) -> None:
+    wrong = run(SEED_OF_WINDOWS, 1, without, None, "cnn")[2]
+    assert found in wrong if found else not wrong
+
+
+@pytest.mark.parametrize("kind", ["mlp", "cnn"])
+def test_an_index_is_always_the_same_network(kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     with finn_session(tmp_path_factory.mktemp("finn")):
-        first, again, other = draw(5, 3), draw(5, 3), draw(5, 4)
+        first, again, other = draw(5, 3, kind), draw(5, 3, kind), draw(5, 4, kind)
     assert first.about == again.about != other.about
     assert (first.golden.outputs == again.golden.outputs).all()
-
-
-def test_there_is_no_cnn_yet(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["--kind", "cnn"])
-    assert stopped.value.code == 2
-    assert "there are no random convolutional networks yet" in capsys.readouterr().err
 
 
 def test_taking_back_ends() -> None:
