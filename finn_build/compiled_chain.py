@@ -46,7 +46,7 @@ def interval(chain: Chain, slowest: int) -> Fraction:
     them is returned then.
     """
     shapes = [shape(part) for part in chain.parts]
-    kinds = tuple(sorted(set(shapes), key=lambda shape: shape[0].__qualname__))
+    kinds = tuple(sorted(set(shapes), key=lambda kind: kind[0].__qualname__))
     library = _library(kinds)
     if library is None:
         return chain.interval(slowest)
@@ -62,7 +62,8 @@ def interval(chain: Chain, slowest: int) -> Fraction:
     return Fraction(found[0] * chain.results, found[1])
 
 
-def _shape(part: Part) -> Shape:
+def shape(part: Part) -> Shape:
+    """Return what the C++ of a part follows from."""
     names = sorted(vars(part))
     lists = tuple(name for name in names if isinstance(getattr(part, name), list))
     return type(part), tuple(name for name in names if name not in lists), lists
