@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from qonnx.custom_op.registry import getCustomOp
 
 from contract.errors import ConfigError
 from contract.golden import Golden
@@ -20,12 +21,13 @@ from contract.network import Product as Weighted
 from finn_build.build import build_network
 from finn_build.config import BuildConfig
 from finn_build.gates import simulate_gates
+from finn_build.graph import execute
 from finn_build.hardware_graph import hardware_graph
-from finn_build.ops import register
+from finn_build.ops import layer_op, register
 from finn_build.steps import fold
 from finn_build.stitch import load_design
 from finn_build.verify import simulate_network
-from tests.integer_networks import activated
+from tests.integer_networks import activated, random_convolutional_network
 from tests.randomness import generator
 
 ONE = (1, 1)
@@ -108,6 +110,25 @@ def test_the_gates(tmp_path: Path) -> None:
     design, golden = load_design(rtl), made[1]
     _, gates = simulate_gates(rtl, design, golden.pixels, family="xc7", scratch=tmp_path / "gates", stall_seed=1)
     np.testing.assert_array_equal(gates.outputs, golden.outputs)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3, 4, 5])
+def test_every_folding_computes_the_network(seed: int) -> None:
+    """Where a window gives what is taken, or all of it at once."""
+    register()
+    rng, source = generator(seed), Input(9, 8, 2)
+    kinds = ["depthwise", "max_pool", "convolution", "depthwise", "global_sum"][seed % 3 :]
+    made = random_convolutional_network(kinds, [15, 0, 3, -7, 0][seed % 3 :], seed=seed, source=source, reach=7)
+    pixels = rng.integers(0, 256, (3, *source.shape), dtype=np.uint8)
+    graph, given = hardware_graph(made), 0
+    for node in graph.graph.node:
+        op, inst = layer_op(node), getCustomOp(node)
+        layer = op.layer(graph, inst)
+        folding = rng.choice([f for f in op.foldings(layer) if layer.takes(given, op.taken(f))])  # type: ignore[arg-type]
+        given = op.given(layer, folding)
+        for attribute, value in op.attributes(folding).items():
+            inst.set_nodeattr(attribute, value)
+    np.testing.assert_array_equal(execute(graph, pixels), made.outputs(pixels)[-1])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """What makes one beat of several, depthwise units, max pools and global sums: a cocotb bench on every folding.
 
-test_mistakes.py shows what it finds.
+test_mistakes.py shows what it finds; test_finn_units.py has more widths, and the handshakes in every cycle.
 """
 
 from collections.abc import Iterable
@@ -94,16 +94,8 @@ LAYERS = {
     "sum": Layer("global_sum", 6, "UINT4", 3),
     "sum, signed": Layer("global_sum", 4, "INT3", 4),
     "sum, bipolar": Layer("global_sum", 2, "BIPOLAR", 8),
-    "sum of one place": Layer("global_sum", 2, "UINT8", 1),
-    "W1A1": Layer("depthwise", 2, "BIPOLAR", 1, 9, 1),
     "W1A1 signs": Layer("depthwise", 2, "BIPOLAR", 2, 4, 1, signs=True),
-    "W1A3 signed": Layer("depthwise", 4, "INT3", 1, 4, 1),
-    "W1A2 signs": Layer("depthwise", 3, "UINT2", 1, 4, 1, signs=True),
-    "W4A1": Layer("depthwise", 3, "BIPOLAR", 1, 4, 4),
-    "W4A4": Layer("depthwise", 2, "UINT4", 1, 9, 4),
     "W4A4 narrow": Layer("depthwise", 4, "UINT4", 1, 4, 4, narrow=True),
-    "W8A8": Layer("depthwise", 2, "UINT8", 1, 9, 8),
-    "W3A2 signed, signs": Layer("depthwise", 3, "INT2", 1, 2, 3, signs=True),
     "W2A2 of one place": Layer("depthwise", 2, "UINT2", 2, 1, 2),
     "W4A4 on DSPs": Layer("depthwise", 2, "UINT4", 1, 9, 4, dsp=True),
     "W8A8 signed on DSPs, signs": Layer("depthwise", 2, "INT8", 2, 4, 8, signs=True, dsp=True),

@@ -8,16 +8,20 @@ from qonnx.custom_op.registry import getCustomOp
 
 import finn_build
 from contract.errors import ArtifactError
+from contract.network import Input, IntegerNetwork
 from export.requantization import requantized
 from finn_build import ops
 from finn_build.hardware_graph import hardware_graph
-from finn_build.ops.op import Folding, Op
+from finn_build.ops.op import Op
 from finn_build.stitch import load_design
-from tests.integer_networks import random_integer_network
+from tests.integer_networks import random_convolutional_network, random_integer_network
 
 ROOT = Path(finn_build.__file__).parent
 # On DSPs, thresholds, signs, in LUTs.
-NETWORK = requantized(random_integer_network([4, 6], [3, 0], height=2, width=4, seed=1))
+DENSE = requantized(random_integer_network([4, 6], [3, 0], height=2, width=4, seed=1))
+# Padding, windows, products and thresholds of places; depthwise layers that may be on DSPs and that answer with signs.
+KINDS = ["convolution", "depthwise", "max_pool", "depthwise", "global_sum"]
+IMAGE = random_convolutional_network(KINDS, [15, 15, 0, 0, 0], seed=2, source=Input(12, 11), reach=7)
 
 
 def strings(path: Path) -> list[str]:
@@ -42,23 +46,24 @@ def test_every_file_of_an_op_is_found() -> None:
     assert all(op.op_type == name and isinstance(op, Op) for name, op in ops.OPS.items())
 
 
-def test_a_folding_is_what_finn_makes_of_its_attributes() -> None:
+@pytest.mark.parametrize(("network", "kinds"), [(DENSE, 3), (IMAGE, 7)], ids=["dense", "image"])
+def test_a_folding_is_what_finn_makes_of_its_attributes(network: IntegerNetwork, kinds: int) -> None:
     """Every legal folding of every node: cycles, the width of a beat, and what it takes, once more from FINN's node."""
     ops.register()
-    model = hardware_graph(NETWORK)
-    assert len({node.op_type for node in model.graph.node}) == 3
+    model = hardware_graph(network)
+    assert len({node.op_type for node in model.graph.node}) == kinds
     for node in model.graph.node:
         op, inst = ops.layer_op(node), getCustomOp(node)
         layer = op.layer(model, inst)
         foldings, legal = list(op.foldings(layer)), op.legal(inst)
-        assert len(foldings) == len(set(foldings)) and Folding(1, ram_style=foldings[0].ram_style) in foldings
+        assert len(foldings) == len(set(foldings)) and foldings[0].pe == 1
         for folding in foldings:
             for attribute, value in op.attributes(folding).items():
                 inst.set_nodeattr(attribute, value)
             assert all(value in legal[attribute].values for attribute, value in op.attributes(folding).items())
             assert inst.get_exp_cycles() == op.cycles(layer, folding) == op.node_cycles(model, inst)
             assert inst.get_instream_width() == layer.in_bits * op.taken(folding)
-            assert inst.get_outstream_width() == layer.out_bits * folding.pe
+            assert inst.get_outstream_width() == layer.out_bits * op.given(layer, folding)
             if not folding.in_luts:
                 assert op.folding(inst) == folding
                 assert op.node_cost(model, inst, "xc7") == op.cost(layer, folding, "xc7")
