@@ -10,7 +10,7 @@ endif
 PYTHON := $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 STAMP  := $(VENV)/installed
-.PHONY: help install demo bitstream docker-build results accuracy test board-check docker-check formal lint check bench fuzz clean
+.PHONY: help install demo demo-cnn bitstream docker-build results accuracy test board-check docker-check formal lint check bench fuzz clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ $(VENV)-oldest/installed: $(STAMP)
 
 demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RTL, simulate, compare
 	$(VENV)/bin/cxrflow run experiments/w8a8.yaml --name demo
+
+demo-cnn: $(STAMP) ## The same with convolutions: 64 x 64 pixels, trained for some epochs without a float start
+	$(VENV)/bin/cxrflow run experiments/cnn-w4a4.yaml --name demo-cnn --set train.init_from= --set train.epochs=12 \
+		--set train.lr=5e-3 --set build.target_fps=4000
 
 bitstream: $(STAMP) ## BOARD=zcu104 SHELL=axi_dma|finn_iodma EXPERIMENT=FILE; without Vivado, everything up to it
 	$(VENV)/bin/cxrflow bitstream $(strip $(or $(EXPERIMENT),experiments/w8a8.yaml --name demo) $(if $(BOARD),--board $(BOARD)) $(if $(AROUND),--shell $(AROUND)))

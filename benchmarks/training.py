@@ -1,5 +1,7 @@
 """What a training step costs, and how much of it is augmentation. Prints one line per shipped network.
 
+Of convolutional ones, with float32 in place of bfloat16, and with Brevitas' own activations, too.
+
 python -m benchmarks.training [DATA]     # on synthetic X-rays, or on yours; one thread, like these trainings
 
 Times are processor time, so that other programs on the machine matter less. A step is an epoch's time divided by its
@@ -7,6 +9,8 @@ batches, validation included; the whole training is that time for all epochs, wi
 Where MONAI is installed (`pip install --no-deps monai`), the same kinds of changes are timed with it as well.
 """
 
+import contextlib
+import functools
 import math
 import sys
 import tempfile
@@ -14,20 +18,31 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
+import brevitas.nn
 import torch
 
 from cxrflow.console import Console
 from cxrflow.experiment import DataConfig, load_experiment
 from cxrflow.stages import load_source
 from qnn.augment import augment
-from qnn.network import PixelMLP
+from qnn.network import PixelMLP, TrainedReLU
 from qnn.spec import Augmentation
 from qnn.teacher import Source, split_fingerprint
 from qnn.training import Row, train
 
 EPOCHS = 4
-NAMES = ("w8a8", "w8a8-large", "w1a1-start", "w1a1")
+NAMES = (
+    "w8a8",
+    "w8a8-large",
+    "w1a1-start",
+    "w1a1",
+    "cnn-start",
+    "cnn-start, float32",
+    "cnn-w4a4",
+    "cnn-w4a4, Brevitas",
+)
 
 
 def augmentation_ms(pixels: torch.Tensor, config: Augmentation, batch: int) -> float:
@@ -78,19 +93,22 @@ def main() -> None:
     torch.set_num_threads(1)
     folder = Path(__file__).parent.parent / "experiments"
     config = DataConfig(source=Path(sys.argv[1])) if len(sys.argv) > 1 else DataConfig()
-    data = load_source(config, height=28, width=28, cache=Path("runs/.cache"), console=Console())
-    pixels = torch.from_numpy(data.train.pixels)
-    print(f"{data.source}, {len(pixels)} training images")
+    load = functools.cache(partial(load_source, config, cache=Path("runs/.cache"), console=Console()))
     print("| experiment | step [ms] | of it augmentation [ms] | share | whole training [s] |")
     print("| --- | --- | --- | --- | --- |")
     for name in NAMES:
-        experiment = load_experiment(folder / f"{name}.yaml")
+        file, _, way = name.partition(", ")
+        experiment = load_experiment(folder / f"{file}.yaml")
+        data = load(height=experiment.network.height, width=experiment.network.width)
+        pixels = torch.from_numpy(data.train.pixels)
         # An untrained teacher costs as much as a trained one.
         floats = experiment.network.model_copy(update={"weight_bits": "float", "act_bits": "float"})
         teacher = Source(PixelMLP(floats).eval(), split_fingerprint(data), "untrained", "", data.class_names)
-        train_config = experiment.train.model_copy(update={"epochs": EPOCHS, "init_from": None})
+        precision = {"precision": "float32"} if way == "float32" else {}
+        train_config = experiment.train.model_copy(update={"epochs": EPOCHS, "init_from": None, **precision})
         ends: list[float] = []
-        with tempfile.TemporaryDirectory() as workdir:
+        plain = mock.patch.object(TrainedReLU, "forward", brevitas.nn.QuantReLU.forward)
+        with tempfile.TemporaryDirectory() as workdir, plain if way == "Brevitas" else contextlib.nullcontext():
             train(
                 data,
                 experiment.network,
