@@ -130,6 +130,8 @@ class Node(Record):
     cycles: Count
     bipolar: bool = False
     depth: Width = 0
+    takes: Annotated[tuple[Count, ...], Field(max_length=3)] = ()
+    gives: Annotated[tuple[Count, ...], Field(max_length=3)] = ()
 
 
 class InputStream(Record):

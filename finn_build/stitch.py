@@ -111,6 +111,8 @@ def _node(model: ModelWrapper, name: str) -> Node:
         cycles=op.node_cycles(model, inst),
         bipolar=inst.get_output_datatype().name == "BIPOLAR",
         depth=op.depth(inst),
+        takes=tuple(map(int, inst.get_normal_input_shape()[1:])),
+        gives=tuple(map(int, inst.get_normal_output_shape()[1:])),
     )
 
 

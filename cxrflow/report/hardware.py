@@ -5,11 +5,20 @@ from dataclasses import dataclass
 
 from matplotlib.ticker import MaxNLocator
 
+from contract.network import Shape
 from cxrflow.report.facts import Facts
 from finn_build.ops import op_of
 from finn_build.ops.op import Node, recorded
 from finn_build.records import Amounts, SimulatedLayer
 from finn_build.resources import TITLES, WHOLE, Source, Sourced
+
+
+@dataclass(frozen=True)
+class Map:
+    """A feature map as a picture: a square, and one more behind it for each factor 4 of channels."""
+
+    side: float  # a share of the largest map's
+    behind: int
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,7 @@ class Part:
     called: str = ""  # its op
     facts: tuple[tuple[str, str], ...] = ()  # what stands in the box
     use: SimulatedLayer | None = None
+    maps: tuple[Map, ...] = ()  # what it takes and gives, of images
     cycles_share: float = 0.0  # of the cycles from image to image
     slowest: bool = False
 
@@ -31,14 +41,12 @@ def parts(facts: Facts) -> list[Part]:
     if facts.estimates is None or facts.design is None:
         return []
     held = {fifo.name: fifo.peak for fifo in (facts.simulated.fifos if facts.simulated else [])}
-    layers = facts.exported.layers if facts.exported else []
     found, counts = [], Counter[str]()
     for node in map(recorded, facts.design.nodes):
         op = op_of(node)
         counts[op.called] += 1
         number = counts[op.called]
-        sizes = (layers[number - 1].inputs, layers[number - 1].outputs) if number <= len(layers) else None
-        title = op.title(node, number=number, sizes=sizes, held=held.get(node.name))
+        title = op.title(node, number=number, held=held.get(node.name))
         found.append(_layer(facts, node, title) if op.computes else _between(facts, node, title))
     return found
 
@@ -59,6 +67,8 @@ def _layer(facts: Facts, node: Node, title: str) -> Part:
     estimate = next((layer for layer in facts.estimates.layers if layer.name == node.name), None)
     folded = facts.folding.root.get(node.name) if facts.folding else None
     shown: list[tuple[str, str]] = []
+    if _of_images(node):
+        shown.append(("image", f"{_size(node.takes)} → {_size(node.gives)}"))
     if node.in_bits:
         shown.append(("width", f"{node.in_bits} → {node.out_bits} bit"))
     if folded is not None:
@@ -74,9 +84,24 @@ def _layer(facts: Facts, node: Node, title: str) -> Part:
     use = next((u for u in facts.simulated.layers if u.name == node.name), None) if facts.simulated else None
     return Part(
         node.name, "layer", title, op_of(node).called, tuple(shown), use,
+        maps=tuple(_map(shape, facts) for shape in (node.takes, node.gives)) if _of_images(node) else (),
         cycles_share=facts.estimates.needed(estimate.cycles) if estimate else 0.0,
         slowest=_is_slowest(facts, node),
     )  # fmt: skip
+
+
+def _of_images(node: Node) -> bool:
+    return len(node.takes) == 3 and node.gives != ()
+
+
+def _size(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _map(shape: Shape, facts: Facts) -> Map:
+    assert facts.design is not None
+    largest = max(1, *(side for node in facts.design.nodes for side in (*node.takes[:-1], *node.gives[:-1])))
+    return Map(max(shape[:-1], default=1) / largest, (shape[-1].bit_length() - 1) // 2)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ class Depthwise(Reduction):
     def activates(self, *, bipolar: bool) -> bool:
         return bipolar
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}: depthwise" + (", sign" if node.bipolar else "")
 
 

@@ -46,7 +46,7 @@ class StreamingFifo(Op):
         """Return the Verilog without FINN's simulation model of an endless FIFO."""
         return [file for file in super().sources(inst) if file.name != "fifo_gauge.sv"]
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"FIFO, {node.depth:,} beats deep, held {held:,} at most" if held is not None else "FIFO, not simulated"
 
 

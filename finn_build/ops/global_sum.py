@@ -42,7 +42,7 @@ class GlobalSum(Reduction):
         results = inst.get_nodeattr("NumChannels") // inst.get_nodeattr("PE")
         return partial(Reduce, beats=inst.get_nodeattr("Window"), results=results)
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}"
 
 

@@ -32,7 +32,7 @@ class MaxPool(Reduction):
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         return cost(layer.mw // layer.mh, folding.pe, layer.in_bits)
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}"
 
 

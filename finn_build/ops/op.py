@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from contract.errors import ArtifactError
-from contract.network import Image, Window
+from contract.network import Image, Shape, Window
 from finn_build.config import Activation
 from finn_build.costs import Family, RamStyle, Resources
 from finn_build.timing import Part
@@ -109,6 +109,8 @@ class Node:
     cycles: int  # per image, if nothing makes it wait
     bipolar: bool = False  # output bits 0 and 1 are -1 and +1
     depth: int = 0  # of a FIFO [beats]
+    takes: Shape = ()  # of an image's inputs: (MW,), or (H, W, C); of designs of earlier versions nothing is known
+    gives: Shape = ()  # of its outputs
 
     @property
     def layer(self) -> bool:
@@ -184,13 +186,12 @@ class Op:
 
     # People
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         """Return what a picture of the accelerator says of a node.
 
         Args:
             node: the node.
             number: of those with the same `called`, from 1.
-            sizes: inputs and outputs of the layer of the network with this number, if they are known.
             held: the most beats that a FIFO held in a simulation, if there was one.
         """
         raise NotImplementedError

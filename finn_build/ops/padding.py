@@ -66,7 +66,7 @@ class Padding(LayerOp):
         """Return False: it moves what another layer gave."""
         return False
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}"
 
 

@@ -80,7 +80,7 @@ class Product(LayerOp):
         """Whether it answers with signs. Bipolar sums do not exist."""
         return bipolar
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         """Return what a picture of the accelerator says of a node."""
         sign = ", sign" if self.activates(bipolar=node.bipolar) else ""
-        return f"{self.called} {number}" + (f": {sizes[0]:,} to {sizes[1]:,}{sign}" if sizes else "")
+        return f"{self.called} {number}" + (f": {node.takes[-1]:,} to {node.gives[-1]:,}{sign}" if node.takes else "")

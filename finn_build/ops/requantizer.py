@@ -66,7 +66,7 @@ class Requantizer(ActivationOp):
         steps = int(inst.get_nodeattr("FactorBits")) // chosen.digit
         return partial(Requantize, steps=steps, digit=chosen.digit, in_luts=chosen.in_luts)
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}: multiply and shift"
 
 

@@ -72,7 +72,7 @@ class Thresholds(ActivationOp):
     def instance(self, i: int, node: Node) -> str:
         return instance(i, node, (AXILITE_TIES, "        .in1_V_TVALID(1'b0), .in1_V_TDATA('b0),"))
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}: thresholds"
 
 

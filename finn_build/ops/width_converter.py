@@ -31,7 +31,7 @@ class WidthConverter(Op):
     def node_cycles(self, model: "ModelWrapper", inst: Any) -> int:
         return converter_cycles(*_widths(inst), beats(inst)[1])
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"width converter, {node.in_bits} to {node.out_bits} bit"
 
 

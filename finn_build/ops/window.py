@@ -180,7 +180,7 @@ class SlidingWindow(LayerOp):
         """Return False: it moves what another layer gave."""
         return False
 
-    def title(self, node: Node, *, number: int, sizes: tuple[int, int] | None, held: int | None) -> str:
+    def title(self, node: Node, *, number: int, held: int | None) -> str:
         return f"{self.called} {number}"
 
 

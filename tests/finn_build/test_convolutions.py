@@ -5,6 +5,7 @@ padding that is not the value that the network has there.
 """
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,9 @@ def test_from_integers_to_rtl(tmp_path: Path) -> None:
     assert found["differing"] == 0
     assert found["initiation_interval"] == found["estimated_interval"]
     assert found["first_latency_cycles"] <= found["latency_bound_cycles"]
+    nodes = json.loads((tmp_path / "build" / "rtl" / "design.json").read_text(encoding="utf-8"))["nodes"]
+    assert (nodes[0]["takes"], nodes[-1]["gives"]) == ([12, 11, 1], [2])
+    assert all(np.prod(one["gives"]) == np.prod(after["takes"]) for one, after in pairwise(nodes))
 
 
 IMAGE: Image = (9, 10, 2)
