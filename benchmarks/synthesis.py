@@ -18,21 +18,27 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
+from onnx import helper
 from qonnx.core.datatype import DataType
+from qonnx.custom_op.registry import getCustomOp
 
+from contract.network import Image, Window
 from finn_build.costs import Family, RamStyle, Resources
+from finn_build.finn_session import finn_session
 from finn_build.ops import depthwise as op_depthwise
 from finn_build.ops import fifo as op_fifo
 from finn_build.ops import global_sum as op_global_sum
 from finn_build.ops import lut_mvau as op_lut_mvau
 from finn_build.ops import max_pool as op_max_pool
 from finn_build.ops import mvau as op_mvau
+from finn_build.ops import padding as op_padding
 from finn_build.ops import requantizer as op_requantizer
 from finn_build.ops import thresholding as op_thresholding
 from finn_build.ops import width_converter as op_width_converter
+from finn_build.ops import window as op_window
 from finn_build.ops.activation import signed_bits
 from finn_build.ops.lut_mvau import SOURCES, row_starts, weight_words
-from finn_build.ops.op import Folding
+from finn_build.ops.op import AXILITE_TIES, DOMAIN, OPS, Folding, Layer, Node, instance
 from finn_build.ops.own import memory_lines
 from finn_build.portable_rtl import portable
 from finn_build.synth import Unit, needed_files, synthesise_units
@@ -79,6 +85,9 @@ def library() -> dict[str, str]:
         *op_depthwise.SOURCES,
         op_max_pool.SOURCE,
         op_global_sum.SOURCE,
+        "swg_",
+        "fmpadding",
+        "axi2we",
     )
     named = {f.name: f for f in files if f.name.startswith(wanted) and "template" not in f.name}
     return {name: portable(name, f.read_text(encoding="utf-8")) for name, f in sorted(named.items())}
@@ -321,6 +330,59 @@ def global_sum(name: str, family: Family, places: int, channels: int, pe: int, b
     )
 
 
+def around(name: str, op_type: str, attributes: dict[str, object], lines: tuple[str, ...] = ()) -> tuple[str, Layer]:
+    """Return the Verilog that FINN writes of a node, with a module around it, and the node as the search sees it."""
+    with tempfile.TemporaryDirectory() as scratch, finn_session(Path(scratch)):
+        node = helper.make_node(op_type, ["in"], ["out"], name=name, domain=DOMAIN, **attributes)
+        inst = getCustomOp(node)
+        inst.set_nodeattr("code_gen_dir_ipgen", scratch)
+        inst.generate_hdl(None, BOARDS["pynq-z2"].part, 10.0)
+        text = "\n".join(file.read_text(encoding="utf-8") for file in sorted(Path(scratch).glob(f"{name}*v")))
+        bits = inst.get_instream_width_padded(), inst.get_outstream_width_padded()
+        layer = OPS[op_type].layer(None, inst)  # type: ignore[attr-defined]
+    inner = Node(name, op_type, *bits, 0, 1, 1, 1)
+    ports = f"""\
+    input wire ap_clk, ap_rst_n, input wire [{bits[0] - 1}:0] stream0_tdata, input wire stream0_tvalid,
+    output wire stream0_tready, output wire [{bits[1] - 1}:0] stream1_tdata, output wire stream1_tvalid,
+    input wire stream1_tready"""
+    return f"module {name}_top (\n{ports}\n);\n{instance(0, inner, lines)}\nendmodule\n{text}", layer
+
+
+def window(
+    name: str,
+    family: Family,
+    image: Image,
+    kernel: int,
+    stride: int,
+    simd: int,
+    bits: int,
+    *,
+    parallel: bool,
+    style: str,
+) -> Case:
+    """FINN's window generator."""
+    attributes: dict[str, object] = {
+        **op_window.attributes(image, Window((kernel, kernel), (stride, stride))), "SIMD": simd, "ram_style": style,
+        "parallel_window": int(parallel), "inputDataType": f"UINT{bits}", "outputDataType": f"UINT{bits}",
+    }  # fmt: skip
+    verilog, layer = around(name, op_window.OP.op_type, attributes)
+    folding = Folding(simd, simd, cast(RamStyle, style), parallel=parallel)
+    label = f"{image[0]}x{image[1]}x{image[2]}, {kernel}x{kernel}/{stride}, {bits} bits, SIMD {simd} {style}"
+    how = " at once" if parallel else ""
+    return Case(op_window.OP.op_type, label + how, op_window.OP.cost(layer, folding, family), verilog, {})
+
+
+def padding(name: str, family: Family, image: Image, simd: int, bits: int, fill: int) -> Case:
+    """FINN's padding."""
+    attributes: dict[str, object] = {
+        **op_padding.attributes(image, Window((3, 3), padding=(1, 1, 1, 1)), fill), "SIMD": simd,
+        "inputDataType": f"UINT{bits}",
+    }  # fmt: skip
+    verilog, layer = around(name, op_padding.OP.op_type, attributes, (AXILITE_TIES,))
+    estimate = op_padding.OP.cost(layer, Folding(simd, simd), family)
+    return Case(op_padding.OP.op_type, f"{image}, {bits} bits, SIMD {simd}", estimate, verilog, {})
+
+
 def grid(family: Family) -> Iterator[Case]:
     """Yield the cases."""
     f = family
@@ -390,6 +452,21 @@ def grid(family: Family) -> Iterator[Case]:
         ((176, 22), (64, 8), (8, 64), (16, 64), (128, 16), (24, 96), (22, 352), (256, 1), (4, 64))
     ):
         yield width_converter(f"dwc{i}", f, wide, narrow)
+    shapes: tuple[tuple[Image, int, int, int, int, bool, str], ...] = (
+        ((64, 64, 1), 5, 2, 1, 8, False, "distributed"), ((64, 64, 1), 5, 2, 1, 8, False, "block"),
+        ((32, 32, 16), 3, 2, 1, 4, False, "block"), ((32, 32, 16), 3, 2, 4, 4, False, "distributed"),
+        ((32, 32, 16), 3, 2, 16, 4, False, "distributed"), ((10, 10, 64), 3, 2, 8, 4, False, "distributed"),
+        ((10, 10, 8), 1, 2, 4, 4, False, "distributed"), ((16, 16, 4), 2, 2, 4, 2, False, "distributed"),
+        ((64, 64, 1), 5, 2, 1, 8, True, "distributed"), ((64, 64, 1), 5, 2, 1, 8, True, "block"),
+        ((32, 32, 16), 3, 2, 16, 4, True, "distributed"), ((16, 16, 8), 3, 1, 8, 2, True, "distributed"),
+        ((10, 10, 4), 2, 1, 4, 4, True, "distributed"),
+    )  # fmt: skip
+    for i, (image, kernel, stride, simd, bits, parallel, style) in enumerate(shapes):
+        yield window(f"window{i}", f, image, kernel, stride, simd, bits, parallel=parallel, style=style)
+    for i, (image, simd, bits, fill) in enumerate(
+        (((64, 64, 1), 1, 8, 128), ((30, 30, 16), 1, 4, 0), ((30, 30, 16), 16, 4, 0), ((8, 8, 64), 8, 2, 0))
+    ):
+        yield padding(f"padding{i}", f, image, simd, bits, fill)
 
 
 def unit(case: Case, name: str, sources: dict[str, str]) -> Unit:

@@ -152,7 +152,7 @@ def filled(text: str, bits: str) -> str:
 
 def cost(beat: int) -> Resources:
     """FINN's padding for beats of `beat` bits."""
-    return Resources(lut=30 + beat, ff=25 + 2 * beat)
+    return Resources(lut=round(28 + 1.75 * beat), ff=25 + 2 * beat)
 
 
 class Fmpadding(Part):

@@ -272,18 +272,19 @@ def node_class() -> type:
 def cost(geometry: Geometry, beat: int, ram_style: RamStyle) -> Resources:
     """FINN's window generator for beats of `beat` bits."""
     (kh, kw), (height, width, _) = geometry.window.kernel, geometry.image
-    total = Resources(lut=150, ff=90)
-    if geometry.registers:
-        total += Resources(ff=kh * kw * beat * geometry.beats)
-        if kh > 1 and min(height, width) > 1:
-            for _ in range(kh - 1):
-                total += _memory((width - kw) * geometry.beats, beat, ram_style)
-        return total
-    return total + _memory(geometry.depth, beat, ram_style)
+    bits = (height * width * geometry.beats - 1).bit_length()  # of the counters of an image's beats
+    if not geometry.registers:
+        return Resources(lut=60 + 20 * bits, ff=20 + 6 * bits) + _memory(geometry.depth, beat, ram_style)
+    total = Resources(lut=max(26 * bits - 85, 40), ff=max(10 * bits - 34, 16) + kh * kw * beat)
+    buffers = kh - 1 if min(height, width) > 1 else 0
+    return sum((_memory((width - kw) * geometry.beats, beat, ram_style) for _ in range(buffers)), total)
 
 
 def _memory(words: int, width: int, ram_style: RamStyle) -> Resources:
-    return Resources(bram18=bram18(words, width)) if ram_style == "block" else lutram(words, width)
+    """Return a memory, whose output register is inside of a block RAM."""
+    return (
+        Resources(bram18=bram18(words, width)) if ram_style == "block" else lutram(words, width) + Resources(ff=width)
+    )
 
 
 @lru_cache(maxsize=1 << 12)
