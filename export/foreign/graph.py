@@ -56,11 +56,6 @@ class Windows:
     depthwise: bool  # each channel alone
     averages: bool = False  # all weights are 1: a sum, or a mean without its division
 
-    @property
-    def places(self) -> int:
-        """How many windows there are."""
-        return math.prod(self.window.places(self.image))
-
 
 Work = tuple[Step | Quantizer | Maximum, ...]
 

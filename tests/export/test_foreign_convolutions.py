@@ -78,6 +78,7 @@ def test_a_chain_of_every_kind(tmp_path: Path) -> None:
 def test_a_mean_before_the_head_is_a_sum(tmp_path: Path, way: str, mean: str) -> None:
     given: dict[str, Any] = {"axes": [2, 3]} if mean == "ReduceMean" else {}
     graph = conv(pixels((1, 1, 9, 8)), 3, 1, 3, strides=[2, 2], auto_pad=way).quant(0.5, 3)
+    graph.add("Mul", np.array([1, -1, 2]).reshape(1, 3, 1, 1))
     graph.add(mean, *([graph.constant([2, 3], np.int64)] if mean == "ReduceSum" else []), **given)
     found = imported(head(graph, 3), tmp_path)
     assert kinds(found) == [Convolution, GlobalSum]
