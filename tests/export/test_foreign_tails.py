@@ -7,6 +7,7 @@ its operator, a constant that float64 rounds and that is believed to be exact.
 
 import itertools
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from tests.foreign_files import DOMAIN, Graph
 @pytest.fixture(autouse=True)
 def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prove on 192 inputs, where the proof itself is not what is tested: each costs time."""
-    for name in ("PROBES", "ALONE", "TIES"):
+    for name in ("PROBES", "ALONE", "TIES", "WINDOW_PROBES"):
         monkeypatch.setattr(proof, name, 64)
 
 
@@ -186,18 +187,36 @@ def test_attributes_are_those_of_the_operator(tmp_path: Path) -> None:
             imported(graph, tmp_path, "int3")
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_whatever_a_node_or_a_constant_becomes_is_a_sentence_or_proven(tmp_path: Path, seed: int) -> None:
-    """One or two changes to a legal file, which stays a whole one: inputs, attributes, kinds, types, shapes, values."""
-    rng = np.random.default_rng(seed)
+def every_kind_of_dense_node() -> Graph:
     graph = Graph((1, 4)).add("Reshape", "shape").quant(0.5, 4).add("Gemm", np.eye(4), np.ones(4))
     graph.constants.append(numpy_helper.from_array(np.array([1, -1]), "shape"))
     graph.add("BatchNormalization", *[np.ones(4)] * 4).add("Clip", -3.0, 3.0).add("BipolarQuant", 1.0, domain=DOMAIN)
-    graph.add("MatMul", graph.weights(np.eye(4)[:, :3], 0.5, 2)).add("Transpose", perm=[0, 1]).add("ArgMax", axis=1)
+    graph.add("MatMul", graph.weights(np.eye(4)[:, :3], 0.5, 2)).add("Transpose", perm=[0, 1])
+    return graph.add("ArgMax", axis=1)
+
+
+def every_kind_of_window() -> Graph:
+    graph = Graph((1, 2, 5, 6)).quant(0.5, 3)
+    graph.add("Conv", np.ones((2, 2, 2, 2)), strides=[1, 2], pads=[1, 0, 0, 1], dilations=[1, 1]).quant(
+        0.5, 3, signed=0
+    )
+    graph.add("Conv", np.ones((2, 1, 2, 2)), group=2).add("MaxPool", kernel_shape=[2, 1], ceil_mode=0)
+    graph.quant(0.25, 2, signed=0).add("AveragePool", kernel_shape=[2, 2], auto_pad="VALID").quant(0.25, 3)
+    return graph.add("GlobalAveragePool").add("Flatten").add("MatMul", np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("make", "seed"), [*((every_kind_of_dense_node, i) for i in range(4)), (every_kind_of_window, 0)]
+)
+def test_whatever_a_node_or_a_constant_becomes_is_a_sentence_or_proven(
+    tmp_path: Path, make: Callable[[], Graph], seed: int
+) -> None:
+    """One or two changes to a legal file, which stays a whole one: inputs, attributes, kinds, types, shapes, values."""
+    rng, graph = np.random.default_rng(seed), make()
     import_file(graph.save(tmp_path / "m.onnx"), tmp_path / "whole")
     content = graph.model().SerializeToString()
     kinds = [node.op_type for node in graph.nodes] + ["Add", "Trunc", "MultiThreshold", "TopK", "Softmax", "Squeeze"]
-    values: list[Any] = ["a", 1.5, -7, 10**9, [1, 2], [1.5], ""]
+    values: list[Any] = ["a", 1.5, -7, 10**9, [1, 2], [1.5], "", [0, 0], [9] * 4]
 
     def change(model: ModelProto) -> None:
         node, tensor = rng.choice(list(model.graph.node)), rng.choice(list(model.graph.initializer))
