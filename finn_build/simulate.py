@@ -57,10 +57,14 @@ class SimResult:
 
     @property
     def initiation_interval(self) -> float:
-        """Cycles from one image's integers to the next one's, averaged over all images after the first."""
+        """Cycles from one image's integers to the next one's, averaged over the second half of the images.
+
+        The first ones find empty layers behind the slowest, and come sooner than the rate of these would have it.
+        """
         if len(self.finished) < 2:
             return float("nan")
-        return float(self.finished[-1] - self.finished[0]) / (len(self.finished) - 1)
+        first = (len(self.finished) - 1) // 2
+        return float(self.finished[-1] - self.finished[first]) / (len(self.finished) - 1 - first)
 
     @property
     def first_latency(self) -> int:
