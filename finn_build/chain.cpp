@@ -8,7 +8,6 @@
 
 using i64 = std::int64_t;
 static const i64 FOREVER = i64(1) << 62;
-static const std::size_t PATIENCE = 1024;
 
 [[maybe_unused]] static i64 Mod(i64 a, i64 b) { return (a % b + b) % b; }
 [[maybe_unused]] static i64 FloorDiv(i64 a, i64 b) { return (a - Mod(a, b)) / b; }
@@ -62,17 +61,18 @@ struct Chain {
 };
 } // namespace
 
-// Writes the cycles between two equal states at the end of an image, and the results between them; after PATIENCE images
-// without such states, those of the second half of these. 0: it stops.
+// Writes the cycles between two equal states at the end of an image, and the results between them; after `patience` images
+// without such states, those of the second half of these. Before, all up to the part `slowest` is filled; -1: nothing is.
+// 0: it stops.
 extern "C" int interval(i64 count, const i64* kinds, const i64* const* numbers, const i64* const* const* lists,
-                        i64 results, i64 slowest, i64* found) {
+                        i64 results, i64 slowest, i64 patience, i64* found) {
     Chain chain;
     for (i64 i = 0; i < count; i++) {
         chain.parts.push_back(make(kinds[i]));
         chain.parts.back()->load(numbers[i], lists[i]);
     }
     chain.moves.resize(count + 1);
-    while (chain.advance(slowest)) {}
+    while (slowest >= 0 && chain.advance(slowest)) {}
     std::map<std::vector<i64>, std::pair<i64, i64>> seen;
     std::pair<i64, i64> half;
     for (;;) {
@@ -82,17 +82,14 @@ extern "C" int interval(i64 count, const i64* kinds, const i64* const* numbers, 
         std::vector<i64> state;
         for (auto& part : chain.parts) part->save(state);
         const auto at = seen.find(state);
-        if (at != seen.end()) {
-            found[0] = chain.cycle - at->second.first;
-            found[1] = chain.left - at->second.second;
+        const i64 known = static_cast<i64>(seen.size());
+        if (at != seen.end() || known == patience) {
+            const auto [cycle, left] = at != seen.end() ? at->second : half;
+            found[0] = chain.cycle - cycle;
+            found[1] = chain.left - left;
             return 1;
         }
         seen[state] = {chain.cycle, chain.left};
-        if (seen.size() == PATIENCE / 2) half = {chain.cycle, chain.left};
-        if (seen.size() == PATIENCE) {
-            found[0] = chain.cycle - half.first;
-            found[1] = chain.left - half.second;
-            return 1;
-        }
+        if (2 * (known + 1) == patience) half = {chain.cycle, chain.left};
     }
 }

@@ -39,24 +39,22 @@ OPERATORS: dict[type[ast.AST], str] = {
 }  # fmt: skip
 
 
-def interval(chain: Chain, slowest: int) -> Fraction:
-    """Return what `Chain.interval` does, compiled if that can be. Call it on a new chain.
-
-    A chain that is slower than it need be may take thousands of images to repeat itself; compiled, the mean of a few of
-    them is returned then.
-    """
+def interval(chain: Chain, slowest: int | None, patience: int) -> Fraction:
+    """Return what `Chain.interval` does, compiled if that can be. Call it on a new chain."""
     shapes = [shape(part) for part in chain.parts]
     kinds = tuple(sorted(set(shapes), key=lambda kind: kind[0].__qualname__))
     library = _library(kinds)
     if library is None:
-        return chain.interval(slowest)
+        return chain.interval(slowest, patience)
     places = _array([kinds.index(shape) for shape in shapes])
     numbers = _pointers([_array([getattr(p, name) for name in s[1]]) for p, s in zip(chain.parts, shapes, strict=True)])
     lists = _pointers(
         [_pointers([_array(getattr(p, name)) for name in s[2]]) for p, s in zip(chain.parts, shapes, strict=True)]
     )
     found = (ctypes.c_int64 * 2)()
-    sizes = [ctypes.c_int64(value) for value in (len(shapes), chain.results, slowest)]
+    sizes = [
+        ctypes.c_int64(value) for value in (len(shapes), chain.results, -1 if slowest is None else slowest, patience)
+    ]
     if not library(sizes[0], places, numbers, lists, *sizes[1:], found):
         raise AssertionError("the chain stops")
     return Fraction(found[0] * chain.results, found[1])

@@ -10,7 +10,7 @@ minimal in this sense: one less in any of them costs cycles, except for SMALLEST
 streams need none.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import prod
@@ -23,9 +23,11 @@ from finn_build import compiled_chain
 from finn_build.ops import op_of
 from finn_build.ops.fifo import SMALLEST, make_fifo
 from finn_build.ops.op import beats
-from finn_build.timing import Chain, Part
+from finn_build.timing import FOREVER, Chain, Part
 
 LONG = 2000  # cycles of an image from which on compiling the chain is worth it
+PATIENCE = 128  # images: a chain with windows that is slower than it need be may take thousands to repeat itself
+SHORT_PATIENCE = 16  # the same of a chain that is not filled before
 LATENCY = 8  # beats that may arrive while a FIFO and a layer notice each other
 
 
@@ -80,10 +82,19 @@ def chain(stages: Sequence[Stage], depths: dict[str, int]) -> tuple[Chain, int]:
 
 def interval(stages: Sequence[Stage], depths: dict[str, int]) -> Fraction:
     """Return the cycles per image with FIFOs of these depths in front of the stages named."""
-    model, slowest = chain(stages, depths)
-    if max(stage.cycles for stage in stages) > LONG:
-        return compiled_chain.interval(model, slowest)
-    return model.interval(slowest)
+    return max(_intervals(stages, depths))
+
+
+def _intervals(stages: Sequence[Stage], depths: dict[str, int]) -> Iterator[Fraction]:
+    """Yield the cycles per image that the chain settles on where it starts full, and where it starts empty.
+
+    The hardware starts empty, which takes longer to follow. Only a chain with windows may then settle on more.
+    """
+    settle = compiled_chain.interval if max(stage.cycles for stage in stages) > LONG else Chain.interval
+    windows = any(stage.vectors > 1 for stage in stages)
+    yield settle(*chain(stages, depths), PATIENCE if windows else FOREVER)
+    if windows:
+        yield settle(chain(stages, depths)[0], None, SHORT_PATIENCE)
 
 
 def latency_bound(stages: Sequence[Stage]) -> int:
@@ -116,7 +127,7 @@ def _settle(stages: Sequence[Stage], depths: dict[str, int], group: Sequence[Sta
     """Shrink the `depths` in front of a group of stages, one after the other, while the interval is `target`."""
 
     def enough(changed: dict[str, int]) -> bool:
-        return interval(stages, {**depths, **changed}) <= target
+        return all(found <= target for found in _intervals(stages, {**depths, **changed}))
 
     none = {stage.name: 0 for stage in group}
     if enough(none):

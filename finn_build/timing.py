@@ -88,15 +88,17 @@ class Chain:
                 raise AssertionError("the chain stops")
         return self.cycle - 1
 
-    def interval(self, slowest: int) -> Fraction:
+    def interval(self, slowest: int | None, patience: int = FOREVER) -> Fraction:
         """Return the cycles per image that this chain settles on. Call it on a new chain.
 
         Args:
             slowest: the last of the parts that are the slowest. Until everything before it is full, its output is
-                held back, which saves following the chain while it slowly fills.
+                held back, which saves following the chain while it slowly fills; None: it is followed.
+            patience: images after which the mean of the second half of them is returned, if no state came twice.
         """
-        while self.advance(closed=slowest):
+        while slowest is not None and self.advance(closed=slowest):
             pass
+        half = (0, 0)
         seen: dict[tuple[object, ...], tuple[int, int]] = {}
         while True:
             before = self.left
@@ -105,7 +107,9 @@ class Chain:
             if self.left == before or self.left % self.results:
                 continue
             state = tuple(part.state() for part in self.parts)
-            if state in seen:
-                cycle, left = seen[state]
+            if state in seen or len(seen) == patience:
+                cycle, left = seen.get(state, half)
                 return Fraction((self.cycle - cycle) * self.results, self.left - left)
             seen[state] = (self.cycle, self.left)
+            if 2 * len(seen) == patience:
+                half = seen[state]

@@ -106,7 +106,7 @@ def test_the_compiled_chain_does_what_the_python_one_does(beats: int) -> None:
     for slowest in range(4, 10):
         chains = (Chain(a_chain(beats, window, 4), results=16) for _ in range(2))
         assert compiled_chain.parts([compiled_chain.shape(part) for part in a_chain(beats, window, 4)])
-        assert compiled_chain.interval(next(chains), slowest) == next(chains).interval(slowest)
+        assert compiled_chain.interval(next(chains), slowest, 64) == next(chains).interval(slowest, 64)
 
 
 @pytest.mark.parametrize("parallel", [False, True])
