@@ -42,7 +42,7 @@ demo: $(STAMP) ## The main job on synthetic X-rays: train, export, compile to RT
 
 demo-cnn: $(STAMP) ## The same with convolutions: 64 x 64 pixels, trained for some epochs without a float start
 	$(VENV)/bin/cxrflow run experiments/cnn-w4a4.yaml --name demo-cnn --set train.init_from= --set train.epochs=12 \
-		--set train.lr=5e-3 --set build.target_fps=4000
+		--set train.lr=5e-3
 
 bitstream: $(STAMP) ## BOARD=zcu104 SHELL=axi_dma|finn_iodma EXPERIMENT=FILE; without Vivado, everything up to it
 	$(VENV)/bin/cxrflow bitstream $(strip $(or $(EXPERIMENT),experiments/w8a8.yaml --name demo) $(if $(BOARD),--board $(BOARD)) $(if $(AROUND),--shell $(AROUND)))
