@@ -499,7 +499,7 @@ class IntegerNetwork:
         """All layers, where all are dense. Raises ConfigError: they are not."""
         dense = tuple(layer for layer in self.layers if isinstance(layer, Dense))
         if len(dense) < len(self.layers):
-            raise ConfigError("this network has convolutions or pools; so far hardware is made of dense layers only.")
+            raise ConfigError("this network has convolutions or pools, expected dense layers only.")
         return dense
 
     def input_ranges(self) -> list[tuple[int, int]]:

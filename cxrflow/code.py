@@ -24,6 +24,7 @@ ROOMS = ("contract", "cxrflow", "datasets", "driver", "export", "finn_build", "q
 # Files that are no Python, by the module that reads or copies them; patterns within the repository.
 READS: dict[str, tuple[str, ...]] = {
     "finn_build.targets.boards": ("finn_build/targets/boards.toml",),
+    "finn_build.compiled_chain": ("finn_build/chain.cpp",),
     "finn_build.gates": ("finn_build/targets/families/gate_cells.v",),
     "finn_build.ip.folder": ("finn_build/ip/templates/*",),
     "finn_build.licences": ("LICENSE",),

@@ -298,8 +298,11 @@ class _Trainee(pl.LightningModule):
     def _loss(self, x: Tensor, rows: Tensor) -> Tensor:
         """Return the loss of images (N, H*W) that are changed copies of the training images `rows`."""
         weights, distill = self.weights[rows], self.config.distill
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits = self.net(x).float()
+        if self.config.precision == "bfloat16":
+            with torch.autocast(x.device.type, torch.bfloat16):
+                logits = self.net(x).float()
+        else:
+            logits = self.net(x)
         hard = hard_loss(logits, self.labels[rows], weights)
         if distill is None:
             return hard

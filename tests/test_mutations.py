@@ -72,7 +72,7 @@ MUTATIONS: list[tuple[str, str, str, str]] = [
     ("contract.requantization", "(self.addend < -LARGEST_ADDEND) | ", "", NO_FACTORS),
     ("contract.network", "layers[-1].output_shape, layers[-1].reach(*ends)", "layers[-1].output_shape, ends", ANY),
     ("driver.reference", "largest.max() < 2**53", "largest.max() < 2**63", FLOATS),
-    ("driver.reference", "np.floor(y, out=y)", "np.rint(y, out=y)", ANY),
+    ("driver.reference", "np.floor(y, out=np.empty(", "np.rint(y, out=np.empty(", ANY),
     ("export.requantization", " - 1 - self.missed", " - self.missed", EXACT),
     ("export.requantization", "_of_all_channels(layer, low, high) or", "", SHARED),
     ("finn_build.folding", "each <= cycles)", "each < cycles)", CHEAPER),

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from contract.errors import DataError
-from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP, act_scale, activation, predict_logits, snap_weights
+from qnn.network import BINARY_WEIGHT_SCALE, PixelMLP, TrainedReLU, act_scale, activation, predict_logits, snap_weights
 from qnn.spec import NetworkSpec
 
 BITS = range(2, 9)
@@ -52,6 +52,7 @@ def test_a_trained_activation_and_its_gradients_are_those_of_brevitas(
     bits: int, unit_scale: bool, dtype: torch.dtype
 ) -> None:
     act = activation(bits, unit_scale=unit_scale).train()
+    assert isinstance(act, TrainedReLU)
     ties = torch.arange(-3, 2 ** (bits + 1) + 4, dtype=torch.float64) / 2 * act.scale  # all levels and all ties
     near = [torch.nextafter(ties.to(dtype), torch.tensor(end, dtype=dtype)) for end in (-1e9, 1e9)]
     x = torch.cat([ties.to(dtype), *near, torch.randn(1000, dtype=dtype) * 3 * 2**bits * act.scale])
@@ -59,6 +60,7 @@ def test_a_trained_activation_and_its_gradients_are_those_of_brevitas(
     y, expected = act(ours), bnn.QuantReLU.forward(act, theirs)
     gradient = torch.randn(len(x), dtype=dtype)
     y.backward(gradient), expected.backward(gradient)
+    assert ours.grad is not None and theirs.grad is not None
     assert torch.equal(y, expected.to(dtype)) and torch.equal(ours.grad, theirs.grad)
 
 
