@@ -411,8 +411,8 @@ def data_of(source: Path, *, strict: bool = False, fields: Sequence[str] = ()) -
     changes = overrides(fields, Experiment, options=options)
     if foreign := next((path for path, _ in changes if path[0] != "data"), None):
         raise ConfigError(
-            f"--set names '{'.'.join(map(str, foreign))}', but without an experiment file there are fields of 'data' only. "
-            "Give the file, too."
+            f"--set names '{'.'.join(map(str, foreign))}', but without an experiment file there are fields of 'data' "
+            "only. Give the file, too."
         )
     apply(raw, changes)
     try:
