@@ -37,6 +37,7 @@ class Fed:
 
     reads: str  # FLOAT, or a name in contract.values.VALUES
     shape: tuple[int, ...]  # of one input
+    flat: bool = True  # whether a row of values is one, too; not of an image whose channels may come one after another
 
     def __str__(self) -> str:
         """Return it as errors call it: uint8(N, 28, 28)."""
@@ -60,7 +61,8 @@ class Fed:
     @property
     def expected(self) -> str:
         """What a file is to hold, for people."""
-        return f"{'float' if self.reads == FLOAT else VALUES[self.reads]} of the shape {expected_shape(self.shape)}"
+        reads = "float" if self.reads == FLOAT else VALUES[self.reads]
+        return f"{reads} of the shape {expected_shape(self.shape, flat=self.flat)}"
 
 
 def read_inputs(source: Path | bytes, fed: Fed, *, name: str) -> NDArray[Any]:
@@ -85,10 +87,12 @@ def read_inputs(source: Path | bytes, fed: Fed, *, name: str) -> NDArray[Any]:
                 x = _array(stream, name)
         except OSError as err:
             raise ArtifactError(f"{name} cannot be read ({err.strerror}), expected {FORMATS}.") from err
-    if x.ndim and same_order(x.shape, fed.shape):
+    if x.ndim and same_order(x.shape, fed.shape, flat=fed.flat):
         x = x[None]
-    if x.ndim < 2 or not len(x) or not same_order(x.shape[1:], fed.shape):
-        raise DataError(f"{name} holds an array of the shape {x.shape}, expected {expected_shape(fed.shape)}.")
+    if x.ndim < 2 or not len(x) or not same_order(x.shape[1:], fed.shape, flat=fed.flat):
+        raise DataError(
+            f"{name} holds an array of the shape {x.shape}, expected {expected_shape(fed.shape, flat=fed.flat)}."
+        )
     return _as_fed(x, fed.reads, name).reshape(len(x), *fed.shape)
 
 

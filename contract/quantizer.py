@@ -36,20 +36,22 @@ def is_exact(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "biuf" and values.dtype.itemsize <= 8
 
 
-def same_order(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Tell whether an input of one shape, read in order, is one of the other: equal but for axes of length 1, or flat.
+def same_order(found: tuple[int, ...], expected: tuple[int, ...], *, flat: bool) -> bool:
+    """Tell whether an input of one shape, read in order, is one of the other: but for axes of length 1, or `flat`.
 
     The number of values alone does not tell: an image that lies on its side has as many.
     """
     sides, wanted = ([side for side in shape if side != 1] for shape in (found, expected))
-    return sides in (wanted, [math.prod(expected)])
+    return sides == wanted or (flat and sides == [math.prod(expected)])
 
 
-def expected_shape(shape: tuple[int, ...]) -> str:
+def expected_shape(shape: tuple[int, ...], *, flat: bool) -> str:
     """Return the shapes of arrays that `same_order` takes, for messages."""
     whole = f"(N, {', '.join(map(str, shape))})"
-    flat = f"(N, {math.prod(shape)})"
-    return whole if whole == flat else f"{whole} or {flat}"
+    if not flat:
+        return f"{whole}: height, width, channels"
+    in_a_row = f"(N, {math.prod(shape)})"
+    return whole if whole == in_a_row else f"{whole} or {in_a_row}"
 
 
 @dataclass(frozen=True)

@@ -450,13 +450,14 @@ class Accelerator:
         """Return inputs of the shape that an imported file reads, or flat ones, as the network reads them."""
         if self.manifest.head is None or images.ndim < 2:
             return images
-        if not same_order(images.shape[1:], self.manifest.fed.shape):
+        fed = self.manifest.fed
+        if not same_order(images.shape[1:], fed.shape, flat=fed.flat):
             return images
         return images.reshape(len(images), *self.manifest.input.shape)
 
     def _check_array(self, images: NDArray[Any], given: tuple[int, ...]) -> None:
         """Stop at what the network does not read; `given` is the shape that somebody knows the array by."""
-        source, rule = self.manifest.input, self.manifest.rule
+        source, rule, fed = self.manifest.input, self.manifest.rule, self.manifest.fed
         dtype = np.dtype(source.values.dtype)
         if isinstance(images, np.ma.MaskedArray):
             raise DataError("images is a masked array, expected one without a mask. Say with .filled() what is there.")
@@ -464,7 +465,7 @@ class Accelerator:
             return
         if rule is not None:
             raise DataError(
-                f"images are {images.dtype}{given}, expected {rule.reads} {expected_shape(self.manifest.fed.shape)}, "
+                f"images are {images.dtype}{given}, expected {rule.reads} {expected_shape(fed.shape, flat=fed.flat)}, "
                 "as the file that was imported reads them."
             )
         if images.dtype != dtype:

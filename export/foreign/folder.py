@@ -170,7 +170,7 @@ def _given(
         if given.labels is not None:
             raise DataError("--labels is given without --samples, expected the samples that they belong to.")
         return None, None
-    samples = read_inputs(given.samples, Fed(reads, chain.shape), name=str(given.samples))
+    samples = read_inputs(given.samples, Fed(reads, chain.shape, flat=chain.order is None), name=str(given.samples))
     if len(samples) > MAX_SAMPLES:
         raise DataError(f"{given.samples} holds {len(samples):,} samples, expected {MAX_SAMPLES:,} at most.")
     samples = samples.reshape(len(samples), -1)

@@ -434,6 +434,11 @@ class _Reader:
         """Return the image that a product with windows reads; the input's order is kept."""
         image, order = data.places()
         if not data.made_by_product and not np.array_equal(order, np.arange(order.size)):
+            if image[2] == 1 or len(self.shape) < 4:  # whoever feeds a row of values has it in the file's own order
+                raise UnsupportedError(
+                    "reads an image that the file turns, or makes of a row of values, expected the input itself to be "
+                    "one: (1, channels, height, width)"
+                )
             self.order = order
         return image
 

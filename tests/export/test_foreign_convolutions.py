@@ -56,6 +56,11 @@ def pixels(shape: tuple[int, ...]) -> Graph:
     return Graph(shape).add("Sub", 128.0).add("Div", 64.0)
 
 
+def of_a_row() -> Graph:
+    graph = pixels((1, 72))
+    return graph.add("Reshape", graph.constant([1, 2, 6, 6], np.int64))
+
+
 def kinds(found: Imported) -> list[type[Layer]]:
     return [type(layer) for layer in found.network.layers[:-1]]
 
@@ -126,6 +131,8 @@ POOL: dict[str, Any] = {"kernel_shape": [2, 2]}
         (lambda g: head(falling(g), 32), "MaxPool between .* falling quantizer"),
         (lambda g: first(g).add("Transpose", perm=[0, 1, 3, 2]).add("Conv", ONES), "stand in another order"),
         (lambda g: first(g).add("ReduceMean", axes=[1]), "expected those of an image"),
+        (lambda g: first(g.add("Transpose", perm=[0, 1, 3, 2])), "that the file turns"),
+        (lambda g: conv(of_a_row(), 2, 2, 3), "or makes of a row of values"),
     ],
 )  # fmt: skip
 def test_what_is_refused_names_the_node(tmp_path: Path, change: Change, words: str) -> None:
