@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from finn_build.costs import Family, Resources, lutram
 from finn_build.ops import reduction
-from finn_build.ops.op import Folding, Layer, Node
+from finn_build.ops.op import Folding, Layer
 from finn_build.ops.own import wrapper
 from finn_build.ops.reduction import Reduce, Reduction
 from finn_build.timing import Part
@@ -41,9 +41,6 @@ class GlobalSum(Reduction):
     def handshake(self, inst: Any) -> Callable[[], Part]:
         results = inst.get_nodeattr("NumChannels") // inst.get_nodeattr("PE")
         return partial(Reduce, beats=inst.get_nodeattr("Window"), results=results)
-
-    def title(self, node: Node, *, number: int, held: int | None) -> str:
-        return f"{self.called} {number}"
 
 
 @cache

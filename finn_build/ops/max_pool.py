@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from finn_build.costs import Family, Resources
 from finn_build.ops import reduction
-from finn_build.ops.op import Folding, Layer, Node
+from finn_build.ops.op import Folding, Layer
 from finn_build.ops.own import wrapper
 from finn_build.ops.reduction import Reduction
 
@@ -31,9 +31,6 @@ class MaxPool(Reduction):
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
         return cost(layer.mw // layer.mh, folding.pe, layer.in_bits)
-
-    def title(self, node: Node, *, number: int, held: int | None) -> str:
-        return f"{self.called} {number}"
 
 
 @cache

@@ -66,9 +66,6 @@ class Padding(LayerOp):
         """Return False: it moves what another layer gave."""
         return False
 
-    def title(self, node: Node, *, number: int, held: int | None) -> str:
-        return f"{self.called} {number}"
-
 
 def attributes(image: Image, window: Window, fill: int) -> dict[str, Any]:
     """Return the attributes of a node."""

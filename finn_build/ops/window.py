@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from contract.network import Image, Window
 from finn_build.costs import Family, RamStyle, Resources, bram18, lutram
-from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal, Node, divisors
+from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal, divisors
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
@@ -179,9 +179,6 @@ class SlidingWindow(LayerOp):
     def activates(self, *, bipolar: bool) -> bool:
         """Return False: it moves what another layer gave."""
         return False
-
-    def title(self, node: Node, *, number: int, held: int | None) -> str:
-        return f"{self.called} {number}"
 
 
 def attributes(image: Image, window: Window, *, depthwise: bool = False) -> dict[str, Any]:
