@@ -62,7 +62,7 @@ def measure(network: str, runs: Path, fps: int) -> int:
     tfc = network.startswith("tfc")
     goals = (f" (goal {IMPORT_S:g})", f" (goal {VERIFIED_S:g})") if tfc else ("", "")
     print(f"{network}: import {imported:.1f} s{goals[0]}, import to verified RTL {verified:.1f} s{goals[1]}")
-    print(f"{sim.images} inputs equal, {sim.images_with_random_stalls} of them with random stalls")
+    print(f"{sim.images} inputs equal, {sim.images_with_random_stalls} with random stalls, too")
     rate = 1e6 * sim.clock_mhz / sim.cycles_per_image
     print(f"{sim.cycles_per_image:.1f} cycles per image, {rate:,.0f} images/s at {sim.clock_mhz:g} MHz, simulated")
     if network == "tfc_1w1a":

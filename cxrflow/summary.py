@@ -437,7 +437,7 @@ def _headline(estimates: Estimates, sim: Simulated | None) -> str:
     return (
         f"measured in simulation: {between}(FINN's estimate {sim.estimated_interval}), {rate}first logit after "
         f"{sim.first_latency_cycles:,} cycles ({sim.first_latency_us:.1f} us); simulated in "
-        f"{sim.simulation_seconds:.2f} s at {sim.simulated_cycles_per_s / 1e6:.2f} M cycles/s"
+        f"{sim.simulation_seconds:.2f} s of one core at {sim.simulated_cycles_per_s / 1e6:.2f} M cycles/s"
     )
 
 

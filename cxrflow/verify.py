@@ -40,12 +40,12 @@ from driver.reference import Reference
 
 if TYPE_CHECKING:
     from cxrflow.stages import Run
+    from finn_build.simulate import Share
     from finn_build.stitch import Design
 
 PASSED, FAILED, NOT_RUN = "passed", "FAILED", "not run"
 GATES = "gates"
 LEAD = 8  # images before the first that differs, that a waveform with random stalls may begin with
-STALL_SEED = 1
 DRIVER_S = 60
 
 
@@ -165,8 +165,8 @@ def run_checks(run: "Run", *, keep: Path, gates: bool, work: Path) -> list[Check
         ("cpu", checked.cpu),
         ("build/hardware_graph", lambda: checked.graph("hardware_graph")),
         ("build/fold", lambda: checked.graph("fold")),
-        ("simulate", lambda: checked.rtl(None)),
-        ("simulate/stalls", lambda: checked.rtl(STALL_SEED)),
+        ("simulate", lambda: checked.rtl(stalls=False)),
+        ("simulate/stalls", lambda: checked.rtl(stalls=True)),
         (GATES, lambda: checked.gates(wanted=gates)),
         ("ip", checked.ip),
         *((name, checked.packaged(work)) for name, work in deploy_checks(run.place("package"))),
@@ -329,26 +329,32 @@ class _RunChecks:
             len(golden.outputs), "the graph that becomes RTL" if step == "fold" else "the graph of nodes"
         )
 
-    def rtl(self, stall_seed: int | None) -> str:
-        from finn_build.simulate import simulate
-        from finn_build.verify import STALLED_IMAGES, require_rtl_equal
+    def rtl(self, *, stalls: bool) -> str:
+        from finn_build.simulate import Share, simulating, stalled_shares
+        from finn_build.verify import require_rtl_equal
 
-        stage = "RTL" if stall_seed is None else "RTL with random stalls"
+        stage = "RTL with random stalls" if stalls else "RTL"
         rtl, design, harness = self.simulator
         golden = self._golden()
-        pixels = golden.pixels if stall_seed is None else golden.pixels[:STALLED_IMAGES]
-        try:
-            result = simulate(harness, rtl, design, pixels, stall_seed=stall_seed)
-        except MismatchError as err:  # it stops, or its results are not where they should be
-            raise self._with_wave(err, 0, stall_seed) from err
-        if np.array_equal(result.outputs, golden.outputs[: len(pixels)]):
-            return self._equal(len(pixels), f"{stage} in Verilator, {result.cycles:,} cycles")
-        first = int(np.argwhere(result.outputs != golden.outputs[: len(pixels)])[0][0])
+        images = len(golden.outputs)
+        shares = stalled_shares(images) if stalls else [Share(0, images, stall_seed=None)]
+        results = []
+        with simulating(harness, rtl, design, golden.pixels, shares) as simulations:
+            for share, ended in zip(shares, simulations, strict=True):
+                try:
+                    results.append(ended(None))
+                except MismatchError as err:  # it stops, or its results are not where they should be
+                    raise self._with_wave(err, share.first, share) from err
+        outputs = np.concatenate([result.outputs for result in results])
+        if np.array_equal(outputs, golden.outputs):
+            cycles = sum(result.cycles for result in results)
+            return self._equal(images, f"{stage} in Verilator, {cycles:,} cycles")
+        first = int(np.argwhere(outputs != golden.outputs)[0][0])
         where = self.work / "differs"
         try:
-            require_rtl_equal(result, golden, self.network, rtl, design, where, stage=stage)
+            require_rtl_equal(outputs, golden, self.network, rtl, design, where, stage=stage)
         except MismatchError as err:
-            raise self._with_wave(err, first, stall_seed) from err
+            raise self._with_wave(err, first, next(share for share in shares if first < share.end)) from err
         raise AssertionError("they differ")
 
     def gates(self, *, wanted: bool) -> str:
@@ -482,28 +488,29 @@ class _RunChecks:
     def _equal(self, images: int, what: str) -> str:
         return f"{what}: {images} images equal"
 
-    def _with_wave(self, err: MismatchError, first: int, stall_seed: int | None) -> MismatchError:
+    def _with_wave(self, err: MismatchError, first: int, share: "Share") -> MismatchError:
         """Keep the tensors of a difference and write its waveform; return the error that says where they are.
 
         Args:
             err: what was found.
             first: the first image that differs.
-            stall_seed: of the simulation. Which pauses come depends on all images before; without any, one is enough.
+            share: of the simulation. Which pauses come depends on all its images before; without any, one is enough.
         """
         from finn_build.verify import WAVE_IMAGES, write_wave
         from finn_build.wave_view import view_files, write_views
 
         rtl, design, _ = self.simulator
-        begin = 0 if stall_seed is not None and first < LEAD else max(0, first - 1)
+        stalled = share.stall_seed is not None
+        begin = share.first if stalled and first - share.first < LEAD else max(share.first, first - 1)
         pixels = self.golden.pixels[begin : max(first + 1, begin + WAVE_IMAGES)]
         mismatch = self.work / "differs" / "mismatch"
-        with self._kept("simulate" if stall_seed is None else "simulate-stalls") as folder:
+        with self._kept("simulate-stalls" if stalled else "simulate") as folder:
             text = str(err).replace(str(mismatch), str(folder))
             if mismatch.is_dir():
                 shutil.copytree(mismatch, folder, dirs_exist_ok=True)
             wave = folder / "first_difference.fst"
             with output(wave, option="--artifacts") as partial:
-                write_wave(rtl, design, pixels, partial, self.work / "wave", stall_seed=stall_seed)
+                write_wave(rtl, design, pixels, partial, self.work / "wave", stall_seed=share.stall_seed)
             write_views(wave, design, option="--artifacts")
         shutil.rmtree(self.work / "differs", ignore_errors=True)
         last = begin + len(pixels) - 1

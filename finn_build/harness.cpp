@@ -7,7 +7,7 @@
 // RESULTS beats of an image's answer an int32 and a uint64 cycle to the file OUTPUTS. --stall: the source pauses before beats and the sink refuses some, in
 // stretches, each of them never, always or with a probability between; it is 1/2 over all. Standard output: "progress N", then per stream "stream I transfers N stalled N starved N"
 // and "times I FIRST LAST FIRST LAST ..." with the cycles of the first images' first and last beats, "peak FIFO N", and
-// "done CYCLES FIRST_IN". Exit 3: nothing moves any more; 4: TLAST is wrong.
+// "done CYCLES FIRST_IN SECONDS", these of processor time. Exit 3: nothing moves any more; 4: TLAST is wrong.
 //
 //   harness --serve BEATS BYTES RESULTS
 // is the core of a simulated device: it obeys requests on standard input until that ends, and keeps its state between
@@ -19,6 +19,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <random>
 #include <string>
@@ -196,7 +197,8 @@ void print_counters(const Accelerator& accelerator, uint64_t first_in, size_t co
         std::printf("\n");
     }
     for (size_t i = 0; i < FIFOS; i++) std::printf("peak %zu %u\n", i, accelerator.peak(i));
-    std::printf("done %llu %llu\n", ull(accelerator.cycles), ull(first_in));
+    const double seconds = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+    std::printf("done %llu %llu %.6f\n", ull(accelerator.cycles), ull(first_in), seconds);
 }
 
 int stream(int argc, char** argv) {

@@ -12,8 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources, util
 from pathlib import Path
@@ -29,7 +28,7 @@ from finn_build.stitch import Design
 
 Progress = Callable[[int, int], None]  # (images done, images in all)
 # What is optimized runs faster and takes longer to compile: from how many cycles on that is worth it.
-OPTIMIZED = ((5_000_000, "-O2"), (100_000, "-Og"), (0, "-O0"))
+OPTIMIZED = ((20_000_000, "-O2"), (100_000, "-Og"), (0, "-O0"))
 DUMPER = "verilated_vcd_c"  # of Verilator's own code, what only a program that writes a waveform has
 
 
@@ -53,7 +52,7 @@ class SimResult:
     fifo_peaks: tuple[int, ...]  # most items each FIFO ever held
     # Per stream and image, for the first three: cycle of the first and the last beat, counted from the first pixel's
     timed: tuple[tuple[tuple[int, int], ...], ...]
-    seconds: float  # of wall time
+    seconds: float  # of processor time
 
     @property
     def initiation_interval(self) -> float:
@@ -70,6 +69,22 @@ class SimResult:
     def first_latency(self) -> int:
         """Cycles from the first pixel to the first image's last integer."""
         return int(self.finished[0])
+
+
+@dataclass(frozen=True)
+class Share:
+    """Images, `first` to `end` - 1, that one simulation streams."""
+
+    first: int
+    end: int
+    stall_seed: int | None  # let source and sink pause at random, from this seed; None streams without a gap
+
+
+def stalled_shares(images: int) -> list[Share]:
+    """Share out all images to simulations with pauses, which take twice the cycles: side by side, the same time."""
+    half = (images + 1) // 2
+    shares = [Share(0, half, stall_seed=1), Share(half, images, stall_seed=2)]
+    return [share for share in shares if share.first < share.end]
 
 
 def missing_tools() -> list[str]:
@@ -193,8 +208,32 @@ def simulate(
         MismatchError: the design stops, or TLAST is not exactly on the last result.
         ToolError: the simulator itself fails.
     """
-    scratch = harness.parent
-    images, outputs = scratch / "images.bin", scratch / "outputs.bin"
+    with _simulating(harness, rtl, design, pixels, stall_seed, wave) as ended:
+        return ended(progress)
+
+
+@contextlib.contextmanager
+def simulating(
+    harness: Path, rtl: Path, design: Design, pixels: NDArray[Any], shares: Sequence[Share]
+) -> Iterator[list[Callable[[Progress | None], SimResult]]]:
+    """Start simulations of shares of the images, side by side; after the block none of them runs.
+
+    Hands out, for each, what waits for its end and returns what was simulated, or raises as `simulate` does.
+    """
+    with contextlib.ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                _simulating(harness, rtl, design, pixels[share.first : share.end], share.stall_seed, None)
+            )
+            for share in shares
+        ]
+
+
+@contextlib.contextmanager
+def _simulating(
+    harness: Path, rtl: Path, design: Design, pixels: NDArray[Any], stall_seed: int | None, wave: Path | None
+) -> Iterator[Callable[[Progress | None], SimResult]]:
+    images, outputs = (harness.parent / f"{name}-{stall_seed}.bin" for name in ("images", "outputs"))
     images.write_bytes(design.pack(pixels).tobytes())
     sizes = (len(pixels), design.in_beats, design.in_bits // 8, design.results)
     command: list[str | Path] = [harness.resolve(), images.resolve(), outputs.resolve(), *map(str, sizes)]
@@ -202,13 +241,17 @@ def simulate(
         command += ["--stall", str(stall_seed)]
     if wave is not None:
         command += ["--wave", str(wave.resolve())]
-    start = time.perf_counter()
-    lines, code, errors = _run(command, rtl, len(pixels), progress)
-    seconds = time.perf_counter() - start
+    pipe = subprocess.PIPE
+    with child.running(command, cwd=rtl, stdout=pipe, stderr=pipe, text=True) as process:
+        yield lambda progress: _result(*_ended(process, len(pixels), progress), outputs, design.results, len(pixels))
+
+
+def _result(lines: list[str], code: int, errors: str, outputs: Path, per_image: int, images: int) -> SimResult:
+    """Read what an ended simulation left."""
     stuck = next((line.split() for line in lines if line.startswith("stuck")), None)
     if stuck is not None:
         raise MismatchError(
-            f"the design stops after {int(stuck[3]):,} cycles: {stuck[1]} of {len(pixels)} logits came out, "
+            f"the design stops after {int(stuck[3]):,} cycles: {stuck[1]} of {images} logits came out, "
             f"{stuck[2]} images went in. A FIFO is too shallow or a stream is miswired: look at a waveform with --wave."
         )
     if code == 4:
@@ -216,29 +259,9 @@ def simulate(
     if code:
         fatal = next((line for line in lines if "%Fatal" in line or "%Error" in line), "no message")
         raise ToolError(f"the simulator failed with exit code {code}: {(errors or fatal).strip()}.")
-    return _result(lines, outputs, design.results, seconds)
-
-
-def _run(command: list[str | Path], cwd: Path, images: int, progress: Progress | None) -> tuple[list[str], int, str]:
-    """Run the harness and pass its progress on; return its other lines, its exit code and its errors."""
-    lines: list[str] = []
-    pipe = subprocess.PIPE
-    with child.running(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            if not line.startswith("progress"):
-                lines.append(line)
-            elif progress is not None:
-                progress(int(line.split()[1]), images)
-        errors = process.stderr.read()
-        code = process.wait()
-    return lines, code, errors
-
-
-def _result(lines: list[str], outputs: Path, per_image: int, seconds: float) -> SimResult:
     records = np.fromfile(outputs, dtype=[("value", "<i4"), ("cycle", "<u8")]).reshape(-1, per_image)
     words = [line.split() for line in lines]
-    cycles, first_in = next((int(w[1]), int(w[2])) for w in words if w[0] == "done")
+    cycles, first_in, seconds = next((int(w[1]), int(w[2]), float(w[3])) for w in words if w[0] == "done")
     return SimResult(
         outputs=records["value"].astype(np.int64),
         finished=records["cycle"][:, -1].astype(np.int64) - first_in,
@@ -248,6 +271,19 @@ def _result(lines: list[str], outputs: Path, per_image: int, seconds: float) -> 
         fifo_peaks=tuple(int(w[2]) for w in words if w[0] == "peak"),
         seconds=seconds,
     )
+
+
+def _ended(process: "subprocess.Popen[str]", images: int, progress: Progress | None) -> tuple[list[str], int, str]:
+    """Pass the harness's progress on until it ends; return its other lines, its exit code and its errors."""
+    assert process.stdout is not None and process.stderr is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        if not line.startswith("progress"):
+            lines.append(line)
+        elif progress is not None:
+            progress(int(line.split()[1]), images)
+    errors = process.stderr.read()
+    return lines, process.wait(), errors
 
 
 def _times(words: list[str], first_in: int) -> tuple[tuple[int, int], ...]:

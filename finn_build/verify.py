@@ -21,11 +21,10 @@ from finn_build import diagnose
 from finn_build.chain import Report
 from finn_build.measure import measure
 from finn_build.records import Built, Estimates
-from finn_build.simulate import Progress, SimResult, simulate, verilate
+from finn_build.simulate import Progress, Share, simulate, simulating, stalled_shares, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.wave import vcd_to_fst
 
-STALLED_IMAGES = 64  # simulated a second time with random pauses of source and sink
 WAVE_IMAGES = 3
 
 
@@ -51,7 +50,8 @@ def simulate_network(
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Verilate the design in `build_dir`, stream every golden image through it and compare every integer.
+    """Verilate the design in `build_dir`, stream every golden image through it, without a gap and with stalls,
+    and compare every integer.
 
     Writes `sim.json` and the program `harness` into the new folder `out`; returns what sim.json holds.
 
@@ -66,23 +66,24 @@ def simulate_network(
     out.mkdir(parents=True)
     start = time.perf_counter()
     report("compiling the simulator")
-    stalled_count = min(STALLED_IMAGES, len(golden.outputs))
-    # About half of the cycles are stalled in the second simulation.
-    cycles = estimates.cycles_per_image * (len(golden.outputs) + 2 * stalled_count)
+    images = len(golden.outputs)
+    cycles = 3 * estimates.cycles_per_image * images  # of those with stalls, about half are stalled
     harness = verilate(rtl, design, out / "verilator", cycles=cycles)
     compile_seconds = time.perf_counter() - start
-    report(f"simulating {len(golden.outputs)} images")
-    result = simulate(harness, rtl, design, golden.pixels, progress=progress)
-    require_rtl_equal(result, golden, network, rtl, design, out, stage="RTL")
-    stalled = simulate(harness, rtl, design, golden.pixels[:stalled_count], stall_seed=1)
-    require_rtl_equal(stalled, golden, network, rtl, design, out, stage="RTL with random stalls")
+    report(f"simulating {images} images, without a gap and with random stalls")
+    shares = [Share(0, images, stall_seed=None), *stalled_shares(images)]
+    with simulating(harness, rtl, design, golden.pixels, shares) as (plain, *stalled):
+        result = plain(progress)
+        require_rtl_equal(result.outputs, golden, network, rtl, design, out, stage="RTL")
+        outputs = np.concatenate([ended(None).outputs for ended in stalled])
+        require_rtl_equal(outputs, golden, network, rtl, design, out, stage="RTL with random stalls")
     measured = measure(result, design, estimates, clk_ns=summary.clk_ns)
     for remark in measured["remarks"]:
         report(remark)
     content = {
-        "images": len(golden.outputs),
+        "images": images,
         "differing": 0,
-        "images_with_random_stalls": stalled_count,
+        "images_with_random_stalls": len(outputs),
         "compile_seconds": compile_seconds,
         **measured,
     }
@@ -107,12 +108,19 @@ def write_wave(
 
 
 def require_rtl_equal(
-    result: SimResult, golden: Golden, network: IntegerNetwork, rtl: Path, design: Design, out: Path, *, stage: str
+    got: NDArray[np.int64],
+    golden: Golden,
+    network: IntegerNetwork,
+    rtl: Path,
+    design: Design,
+    out: Path,
+    *,
+    stage: str,
 ) -> None:
-    """Stop unless a simulation of the first golden images gave their integers; names the layer.
+    """Stop unless a simulation of the golden images gave their integers; names the layer.
 
     Args:
-        result: what `simulate` returned.
+        got: (N, K) what the simulation gave.
         golden: the images, and what they must give.
         network: what the hardware computes.
         rtl: what `stitch` wrote.
@@ -123,7 +131,7 @@ def require_rtl_equal(
     Raises:
         MismatchError: an integer differs.
     """
-    want, got = golden.outputs[: len(result.outputs)], result.outputs
+    want = golden.outputs
     if np.array_equal(got, want):
         return
     image = golden.pixels[diagnose.first_wrong_image(got, want)]

@@ -326,6 +326,6 @@ def _golden(ip: Ip) -> str:
     sim = ip.sim
     return (
         f"{sim.images:,} golden images were streamed through this Verilog in Verilator: {sim.differing} logits "
-        f"differ from the trained network's integers. {sim.images_with_random_stalls:,} of them were streamed again "
+        f"differ from the trained network's integers. {sim.images_with_random_stalls:,} were streamed again "
         "with source and sink pausing at random: 0 differ."
     )

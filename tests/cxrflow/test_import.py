@@ -279,4 +279,4 @@ def test_brevitas_tfc_down_to_rtl(tmp_path: Path, name: str) -> None:
     assert [link.stage for link in built.chain[:3]] == ["qonnx_float32", "qonnx_to_finn", "streamline"]
     assert all(link.differing is not None for link in built.chain[:3])
     sim = read_record(run.place("simulate") / "sim.json", Simulated)
-    assert (sim.images, sim.images_with_random_stalls, sim.differing) == (100, 64, 0)
+    assert (sim.images, sim.images_with_random_stalls, sim.differing) == (100, 100, 0)

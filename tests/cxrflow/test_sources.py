@@ -274,7 +274,7 @@ def test_every_source_has_a_name_of_its_own() -> None:
         ([("hardware_graph", 100), ("fold", 16)], "16 images, the file to folded graph"),
         ([("fold", 16), ("cpu_reference", 100), ("netlist", 4)], "100 images, the file to CPU reference"),
         (
-            [("fold", 16), ("rtl", 100), ("rtl_with_random_stalls", 64), ("netlist", 4)],
+            [("fold", 16), ("rtl", 100), ("rtl_with_random_stalls", 100), ("netlist", 4)],
             "100 images, the file to RTL",
         ),
     ],

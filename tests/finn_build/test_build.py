@@ -20,7 +20,7 @@ from finn_build import wave_view
 from finn_build.build import build, build_network, estimate_network
 from finn_build.config import BuildConfig
 from finn_build.hardware_graph import hardware_graph
-from finn_build.simulate import simulate, verilate
+from finn_build.simulate import simulate, stalled_shares, verilate
 from finn_build.stitch import Design, load_design
 from finn_build.verify import simulate_build, write_wave
 from finn_build.witness import streamline
@@ -98,7 +98,7 @@ class TestEachFolding:
         exact = [row for row in built.summary["chain"] if row["differing"] is not None]
         assert {"qonnx_to_finn", "streamline", "hardware_graph", "fold"} < {row["stage"] for row in exact}
         assert all(row["differing"] == 0 for row in exact)
-        assert (built.sim["images"], built.sim["differing"], built.sim["images_with_random_stalls"]) == (100, 0, 64)
+        assert (built.sim["images"], built.sim["differing"], built.sim["images_with_random_stalls"]) == (100, 0, 100)
 
     def test_the_measured_interval_is_the_estimated_one(self, built: Built) -> None:
         estimates = json.loads((built.build / "estimates.json").read_text(encoding="utf-8"))
@@ -156,10 +156,17 @@ def test_a_simulator_that_finds_verilators_code_compiled_is_the_same(
     assert programs[False].is_file()  # so that it is there
     kept = Path(shutil.copytree(compiled.place("simulate"), tmp_path / "a b"))
     monkeypatch.setattr("finn_build.simulate._runtime", lambda: kept)
-    harness = verilate(one.rtl, design, tmp_path / "optimized", cycles=10_000_000)
+    harness = verilate(one.rtl, design, tmp_path / "optimized", cycles=100_000_000)
     assert simulate(harness, one.rtl, design, golden.pixels).outputs.tolist() == golden.outputs.tolist()
     noted = {path.stem for path in harness.parent.glob("*.d")}  # by g++: what it read
     assert noted and not any(name.startswith("verilated") for name in noted)
+
+
+@pytest.mark.parametrize("images", [1, 2, 3, 624])
+def test_every_image_is_in_one_simulation_with_pauses_of_its_own(images: int) -> None:
+    shares = stalled_shares(images)
+    assert [i for share in shares for i in range(share.first, share.end)] == list(range(images))
+    assert len({share.stall_seed for share in shares} - {None}) == len(shares) == min(2, images)
 
 
 def flip_nibble(path: Path, line: int, digit: int) -> None:
