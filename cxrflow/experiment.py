@@ -458,8 +458,15 @@ def save_experiment(path: Path, experiment: Experiment) -> None:
 
 def explain(err: ValidationError, model: type[BaseModel], *, example: str = EXAMPLE) -> str:
     """Say of one thing that is wrong what was found, what was expected and what to do."""
-    # A misspelled field comes first: it is also why another one seems to be missing.
-    first = min(err.errors(), key=lambda error: error["type"] != "extra_forbidden")
+    # A misspelled field comes first: it is also why another one seems to be missing. Where a number or fields may
+    # stand, fields are told what is wrong with them, not that they are no number.
+    first = min(
+        err.errors(),
+        key=lambda error: (
+            error["type"] != "extra_forbidden",
+            error["type"] == "int_type" and isinstance(error["input"], dict),
+        ),
+    )
     location, section, heading = _known_location(model, [str(part) for part in first["loc"]])
     plain = (all(map(str.isidentifier, part.split("."))) and len(part) <= 60 for part in location)
     known = (part if is_plain else _shortened(part) for part, is_plain in zip(location, plain, strict=True))

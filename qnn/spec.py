@@ -59,9 +59,11 @@ class Convolution(Fields):
     stride: int = Field(default=1, ge=1, le=MAX_STRIDE, examples=[2])
     """From one window to the next, down and right [pixels]."""
     padding: int = Field(default=0, ge=0, lt=MAX_KERNEL, examples=[1])
-    """Rows and columns around the image [pixels]: of 0, in the first layer of the grey that is normalised to 0."""
+    """Rows and columns around the image [pixels]: of 0, in the first layer of the grey that is normalised to 0;
+    fewer than the kernel."""
     kind: Literal["standard", "depthwise"] = "standard"
-    """standard: over all channels. depthwise: over each alone, and then 1 x 1 over all, which are two weight layers."""
+    """standard: over all channels. depthwise: over each alone, and then 1 x 1 over all, which are two weight layers of
+    one width."""
 
     @model_validator(mode="after")
     def _padding_is_narrower(self) -> Self:
@@ -167,7 +169,11 @@ class NetworkSpec(Fields):
             convolutions, hidden = len(info.data["convolutions"]), len(info.data["hidden"])
             expected = convolutions + hidden + (name == "weight_bits")
             layers = (
-                "the convolutions, the hidden ones and the head" if convolutions else "the hidden ones and the head"
+                "the convolutions, also depthwise ones once each, the hidden ones and the head"
+                if any(not isinstance(one, int) and one.kind == "depthwise" for one in info.data["convolutions"])
+                else "the convolutions, the hidden ones and the head"
+                if convolutions
+                else "the hidden ones and the head"
             )
             what = f"weight layers ({layers})" if name == "weight_bits" else "activations"
             if len(widths) != expected:

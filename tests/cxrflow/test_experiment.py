@@ -49,6 +49,10 @@ def test_ready_experiments_load_and_survive_being_written(path: Path, tmp_path: 
         (GOOD + "network: {hidden: []}", ["hidden is empty", "such as [64]"]),
         (GOOD + "network: {height: 4}", ["'network.height' is 4, expected greater than or equal to 8"]),
         (GOOD + "network: [1]", ["'network' is [1], expected fields such as height, width, convolutions"]),
+        (
+            GOOD + "network: {convolutions: [{channels: 8, kernel: 3, padding: 3}]}",
+            ["padding is 3, expected less than the kernel, 3"],
+        ),
         (GOOD + "network:", ["'network' is None, expected fields such as"]),
         (GOOD + "train: {lr: fast}", ["'train.lr' is 'fast', expected a valid number"]),
         (GOOD + "train: {lr: .nan}", ["'train.lr' is nan, expected"]),

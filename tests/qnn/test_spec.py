@@ -57,6 +57,10 @@ def test_json_round_trip() -> None:
         ({"convolutions": [{"channels": 8, "kernel": 11, "stride": 4}] * 3, "pool": "none"}, r"leave nothing of"),
         ({"convolutions": [8, 8], "act_bits": 1}, r"weight layer 1 pads .* 1 bit, -1/\+1; .*'padding: 0'"),
         ({"convolutions": [512] * 2, "pool": "none"}, r"give 401408 values per image, expected 65536 at most"),
+        (
+            {"convolutions": [{"channels": 8, "kind": "depthwise"}], "weight_bits": [8, 8]},
+            r"lists 2 widths, .* 4 weight layers \(the convolutions, also depthwise ones once each, the hidden",
+        ),
         ({"convolutions": [8, 8], "weight_bits": [8, 8, 8]}, r"lists 3 widths, but the network has 5 weight layers"),
         ({"hidden": [0]}, r"size 0, but sizes are 1\.\.4096"),
         ({"hidden": 64}, r"expected a list of layer sizes"),
