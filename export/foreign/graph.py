@@ -485,17 +485,20 @@ class _Reader:
         """Take a mean, or a sum, as a product whose weights are 1, with the division behind it."""
         if not self.products:
             raise UnsupportedError("stands before the first product, expected it behind one")
-        image, kind = self._image(data), node.op_type
-        window, kept = Window(image[:2]), True
+        kind, kept = node.op_type, True
+        if kind.startswith("Reduce"):
+            axes = _axes(constants, attributes)
+            if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
+                raise UnsupportedError(
+                    f"works along the axes {axes}, expected those of an image: 2 and 3 of (1, channels, height, width)"
+                )
+            kept = bool(attributes.get("keepdims", 1))
+        image = self._image(data)
+        window = Window(image[:2])
         if kind == "AveragePool":
             window = _window(attributes, image, tuple(attributes["kernel_shape"]))
             if any(window.padding):
                 raise UnsupportedError("pads its image, expected pads = 0")
-        elif kind != "GlobalAveragePool":
-            axes = _axes(constants, attributes)
-            if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-                raise UnsupportedError(f"works along the axes {axes}, expected those of an image: 2 and 3")
-            kept = bool(attributes.get("keepdims", 1))
         windows = Windows(image, window, depthwise=True, averages=True)
         count = math.prod(window.kernel)
         self._count_factors(image[2] * count)

@@ -131,6 +131,10 @@ POOL: dict[str, Any] = {"kernel_shape": [2, 2]}
         (lambda g: head(falling(g), 32), "MaxPool between .* falling quantizer"),
         (lambda g: first(g).add("Transpose", perm=[0, 1, 3, 2]).add("Conv", ONES), "stand in another order"),
         (lambda g: first(g).add("ReduceMean", axes=[1]), "expected those of an image"),
+        (
+            lambda g: first(g).add("Transpose", perm=[0, 2, 3, 1]).add("ReduceMean", axes=[1, 2]),
+            r"axes \(1, 2\), expected .* 2 and 3 of \(1, channels, height, width\)",
+        ),
         (lambda g: first(g.add("Transpose", perm=[0, 1, 3, 2])), "that the file turns"),
         (lambda g: conv(of_a_row(), 2, 2, 3), "or makes of a row of values"),
     ],
