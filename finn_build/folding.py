@@ -5,6 +5,9 @@ converter between them, on its neighbour's. So the search walks the chain and ke
 leaves a layer, the cheapest ways to get there: by price alone first, which is exact where it stays within the budget.
 Where it does not, prices that favour one resource or the other mostly prove that nothing fits, or find something that
 does; then all ways that no other way beats in every resource are followed, as far as they may still become the best.
+
+A layer that can take several pixels of an image at a time does so only where fewer would be too slow for the rate: then
+the input stream is no wider than it must be.
 """
 
 from collections.abc import Callable
@@ -191,9 +194,15 @@ class _Stage:
         outs = [layer.out_bits * op.given(layer, folding) for folding in self.foldings]
         self.layer = layer
         self.used, self.cycles = np.array(used), np.array(cycles)  # (n, 4), (n,)
+        self.pixels = np.array([folding.pixels for folding in self.foldings])
         # The widths that its streams can have [bit], and which of them each folding has.
         self.in_widths, self.ins = np.unique(ins, return_inverse=True)
         self.out_widths, self.outs = np.unique(outs, return_inverse=True)
+
+    def options(self, fast_enough: NDArray[np.bool_]) -> _Index:
+        """Return which of the foldings that are fast enough the search looks at: those with the fewest pixels."""
+        fewest = self.pixels[fast_enough].min(initial=self.pixels.max())
+        return np.flatnonzero(fast_enough & (self.pixels == fewest))
 
 
 @lru_cache(maxsize=128)
@@ -259,11 +268,11 @@ class _Search:
 
     def cheapest(self) -> Solution:
         """Return the cheapest design of all, however slow and whatever the budget."""
-        return self._walk([np.arange(len(stage.cycles)) for stage in self.stages], _cheapest(self._price))
+        return self._walk([stage.options(stage.cycles >= 0) for stage in self.stages], _cheapest(self._price))
 
     def smallest(self, cycles: int) -> Solution | None:
         """Return the cheapest design of at most `cycles` per image within the budget; None if there is none."""
-        options = [np.flatnonzero(each <= cycles) for each in self.cycles]
+        options = [stage.options(each <= cycles) for stage, each in zip(self.stages, self.cycles, strict=True)]
         if cycles < self.problem.stream_cycles or not all(map(len, options)):
             return None
         budget = self.problem.budget

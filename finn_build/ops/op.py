@@ -78,6 +78,7 @@ class Folding:
     in_luts: bool = False  # what could be built of DSPs, too
     digit: int = 0  # of an activation that multiplies: bits of a factor at a time; 0: it compares with thresholds
     parallel: bool = False  # a window's places come at once
+    pixels: int = 1  # of an image of one channel, at a time
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
 """What the nodes of our own RTL have in common, whatever they compute. No op of its own."""
 
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from finn_build.costs import Resources
+from finn_build.ops.op import LayerOp
 
 if TYPE_CHECKING:
     from qonnx.core.modelwrapper import ModelWrapper
@@ -49,6 +53,51 @@ class OwnRtl:
             *(f"add_files -norecurse {file}" for file in self.get_rtl_file_list(abspath=True)),
             f"create_bd_cell -type module -reference {self.get_nodeattr('gen_top_module')} {self.onnx_node.name}",
         ]
+
+
+@cache
+def node_class() -> type:
+    """Return what nodes derive from of which FINN has no kind. Imports FINN."""
+    from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
+
+    class OwnNode(OwnRtl, RTLBackend):  # type: ignore[misc]
+        """A node whose op answers what FINN asks of it."""
+
+        op: ClassVar[LayerOp]
+
+        def infer_node_datatype(self, model: "ModelWrapper") -> None:
+            """Take the types as they are: the graph is written with them."""
+
+        def verify_node(self) -> list[str]:
+            """Return no complaint."""
+            return []
+
+        def get_exp_cycles(self) -> int:
+            """Return the cycles per image."""
+            return int(self.op.node_cycles(None, self))  # type: ignore[arg-type]
+
+        def _cost(self, fpgapart: str) -> Resources:
+            from finn_build.targets.families import family_of
+
+            return self.op.node_cost(None, self, family_of(fpgapart).name)  # type: ignore[arg-type]
+
+        def lut_estimation(self, fpgapart: str) -> int:
+            """Return the LUTs that the search for a folding counts with."""
+            return self._cost(fpgapart).lut
+
+        def bram_estimation(self, fpgapart: str) -> int:
+            """Return the blocks of 18 Kbit."""
+            return self._cost(fpgapart).bram18
+
+        def dsp_estimation(self, fpgapart: str) -> int:
+            """Return the multipliers."""
+            return self._cost(fpgapart).dsp
+
+        def uram_estimation(self, fpgapart: str) -> int:
+            """Return 0."""
+            return 0
+
+    return OwnNode
 
 
 def wrapper(inst: Any, module: str, parameters: dict[str, object]) -> str:

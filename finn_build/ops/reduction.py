@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from finn_build.costs import Resources
-from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, beats, divisors, vectors
-from finn_build.ops.own import OwnRtl
+from finn_build.ops import own
+from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, divisors, vectors
 from finn_build.timing import FOREVER, Part
 
 if TYPE_CHECKING:
@@ -67,10 +66,11 @@ def attributes(channels: int, places: tuple[int, ...], window: int) -> dict[str,
 @cache
 def node_class() -> type:
     """Return what the nodes derive from. Imports FINN."""
-    from finn.custom_op.fpgadataflow.rtlbackend import RTLBackend
     from qonnx.core.datatype import DataType
 
-    class ReductionNode(OwnRtl, RTLBackend):  # type: ignore[misc]
+    base: Any = own.node_class()
+
+    class ReductionNode(base):  # type: ignore[misc]
         """A node on windows: (..., places of a window x channels), in the order of the stream, to (..., channels)."""
 
         op: ClassVar[Reduction]
@@ -78,7 +78,7 @@ def node_class() -> type:
         def get_nodeattr_types(self) -> dict[str, Any]:
             """Return the attributes."""
             return {
-                **RTLBackend.get_nodeattr_types(self),
+                **super().get_nodeattr_types(),
                 "NumChannels": ("i", True, 0),
                 "PE": ("i", True, 1),
                 "Window": ("i", True, 1),  # places of a window
@@ -86,13 +86,6 @@ def node_class() -> type:
                 "inputDataType": ("s", True, ""),
                 "outputDataType": ("s", True, ""),
             }
-
-        def infer_node_datatype(self, model: "ModelWrapper") -> None:
-            """Take the types as they are: the graph is written with them."""
-
-        def verify_node(self) -> list[str]:
-            """Return no complaint."""
-            return []
 
         def get_input_datatype(self, ind: int = 0) -> Any:
             """Return that of the numbers, or of the weights."""
@@ -131,35 +124,10 @@ def node_class() -> type:
             """Return the bits of a beat."""
             return int(self.get_nodeattr("PE") * self.get_output_datatype().bitwidth())
 
-        def get_exp_cycles(self) -> int:
-            """Return the cycles per image."""
-            return beats(self)[0]
-
         def windows(self, x: Any) -> Any:
             """Return inputs as (N, ..., groups of channels, places of a window, channels of a group)."""
             pe, places = self.get_nodeattr("PE"), self.get_nodeattr("Window")
             return x.reshape(*x.shape[:-1], -1, places, pe)
-
-        def _cost(self, fpgapart: str) -> Resources:
-            from finn_build.targets.families import family_of
-
-            return self.op.node_cost(None, self, family_of(fpgapart).name)  # type: ignore[arg-type]
-
-        def lut_estimation(self, fpgapart: str) -> int:
-            """Return the LUTs that the search for a folding counts with."""
-            return self._cost(fpgapart).lut
-
-        def bram_estimation(self, fpgapart: str) -> int:
-            """Return the blocks of 18 Kbit."""
-            return self._cost(fpgapart).bram18
-
-        def dsp_estimation(self, fpgapart: str) -> int:
-            """Return the multipliers."""
-            return self._cost(fpgapart).dsp
-
-        def uram_estimation(self, fpgapart: str) -> int:
-            """Return 0."""
-            return 0
 
     return ReductionNode
 

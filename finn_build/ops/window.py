@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from contract.network import Image, Window
 from finn_build.costs import Family, RamStyle, Resources, bram18, lutram
+from finn_build.ops import pixel_window
 from finn_build.ops.op import Attributes, Folding, Layer, LayerOp, Legal, divisors
 from finn_build.timing import FOREVER, Part
 
@@ -126,9 +127,15 @@ class SlidingWindow(LayerOp):
         return node_class()
 
     def legal(self, inst: Any, *, trained: bool = True) -> dict[str, Legal]:
-        return super().legal(inst, trained=trained) | {"parallel_window": Legal((0, 1))}
+        found = super().legal(inst, trained=trained) | {"parallel_window": Legal((0, 1))}
+        several = pixel_window.choices(_layer(inst))
+        return found | ({"Pixels": Legal((1, *several))} if several else {})
 
     def unbuildable(self, inst: Any, values: Attributes) -> str:
+        if int(values.get("Pixels", 1)) > 1:
+            ours = self.attributes(pixel_window.OP.folding_of(int(values["Pixels"])))
+            other = [f"{name} {value}" for name, value in values.items() if value != ours[name]]
+            return f"has {other[0]}, which is of windows that take one pixel at a time" if other else ""
         layer = _layer(inst)
         simd, parallel = (int(values.get(name, inst.get_nodeattr(name))) for name in ("SIMD", "parallel_window"))
         if parallel and simd != layer.mw and not layer.depthwise:
@@ -140,7 +147,7 @@ class SlidingWindow(LayerOp):
         return _layer(inst)
 
     def foldings(self, layer: Layer) -> Iterator[Folding]:
-        """Yield every legal folding: SIMD of the channels at a time, or all of a whole window."""
+        """Yield every legal folding: SIMD of the channels at a time, all of a whole window, or several pixels."""
         assert layer.window is not None
         several = layer.window.kernel != ONE
         for simd, parallel in product(divisors(layer.mw), (False, True)):
@@ -151,16 +158,23 @@ class SlidingWindow(LayerOp):
             styles: tuple[RamStyle, ...] = ("distributed", "block")
             for style in styles if several and _memories(layer, simd, parallel=parallel) else styles[:1]:
                 yield Folding(simd, simd, style, parallel=parallel)
+        yield from pixel_window.OP.foldings(layer)
 
     def folding(self, inst: Any) -> Folding:
         simd, parallel = inst.get_nodeattr("SIMD"), bool(inst.get_nodeattr("parallel_window"))
         return Folding(simd, simd, inst.get_nodeattr("ram_style"), parallel=parallel)
 
     def attributes(self, folding: Folding) -> Attributes:
-        return {"SIMD": folding.simd, "ram_style": folding.ram_style, "parallel_window": int(folding.parallel)}
+        several = pixel_window.OP.attributes(folding) if folding.pixels > 1 else {}
+        return {
+            "SIMD": folding.simd,
+            "ram_style": folding.ram_style,
+            "parallel_window": int(folding.parallel),
+            **several,
+        }
 
     def taken(self, folding: Folding) -> int:
-        return folding.simd
+        return folding.simd * folding.pixels
 
     def given(self, layer: Layer, folding: Folding) -> int:
         assert layer.window is not None
@@ -168,10 +182,20 @@ class SlidingWindow(LayerOp):
         return folding.simd * (kh * kw if folding.parallel else 1)
 
     def cycles(self, layer: Layer, folding: Folding) -> int:
+        if folding.pixels > 1:
+            return pixel_window.OP.cycles(layer, folding)
         return cycles(_geometry(layer, folding))
 
     def cost(self, layer: Layer, folding: Folding, family: Family) -> Resources:
+        if folding.pixels > 1:
+            return pixel_window.OP.cost(layer, folding, family)
         return cost(_geometry(layer, folding), layer.in_bits * folding.simd, folding.ram_style)
+
+    def build(self, model: "ModelWrapper", node: Any) -> None:
+        from qonnx.custom_op.registry import getCustomOp
+
+        if getCustomOp(node).get_nodeattr("Pixels") > 1:
+            pixel_window.replace(model, node)
 
     def handshake(self, inst: Any) -> Callable[[], Part]:
         return partial(part, _geometry(_layer(inst), self.folding(inst)))
@@ -225,6 +249,10 @@ def node_class() -> type:
 
     class ConvolutionInputGenerator_rtl(FinnGenerator):  # noqa: N801  it has FINN's name
         """FINN's node, executed on whole batches, in the type that it is given."""
+
+        def get_nodeattr_types(self) -> dict[str, Any]:
+            """Return FINN's, and the pixels at a time; of more than one, `pixel_window.py` has the node."""
+            return {**FinnGenerator.get_nodeattr_types(self), "Pixels": ("i", False, 1)}
 
         def get_exp_cycles(self) -> int:
             """Return the cycles per image, exactly."""

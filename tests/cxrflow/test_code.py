@@ -41,6 +41,7 @@ CHANGED = {
     "finn_build/rtl/lut_mvu.sv": DESIGN,
     "finn_build/rtl/lut_products.sv": DESIGN,
     "finn_build/rtl/max_pool.sv": DESIGN,
+    "finn_build/rtl/pixel_window.sv": DESIGN,
     "finn_build/rtl/requantizer.sv": DESIGN,
     "finn_build/rtl/row_thresholds.sv": DESIGN,
     "finn_build/rtl/vector_replay.sv": DESIGN,

@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper
 from qonnx.core.datatype import DataType
 from qonnx.core.modelwrapper import ModelWrapper
 
+from contract.network import Window
 from finn_build import portable_rtl, stitch, timing
 from finn_build.finn_session import finn_session
 from finn_build.ops import depthwise as depthwise_op
@@ -20,6 +22,7 @@ from finn_build.ops import fifo as fifo_op
 from finn_build.ops import op_of, reduction, width_converter
 from finn_build.ops.mvau import Mvu
 from finn_build.ops.op import Node
+from finn_build.ops.pixel_window import Steps, Windows
 from finn_build.ops.reduction import Reduce
 from finn_build.ops.requantizer import Requantize
 from finn_build.ops.thresholding import Thresholding
@@ -188,6 +191,26 @@ def depthwise(channels: int, pe: int, window: int, weight_bits: int, kind: str, 
     stages = depthwise_op.registers(weight_bits, DataType[kind].bitwidth(), in_luts=unit == "lut")
     model = partial(Reduce, beats=window, stages=stages)
     return _reduction("Depthwise_rtl", attributes, x, y, weights, about, model)
+
+
+def pixel_window(
+    image: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], pixels: int, kind: str = "UINT8"
+) -> Unit:
+    """Our windows of an image of one channel."""
+    steps = Steps((*image, 1), Window(kernel, stride), pixels)
+    x = np.random.default_rng([*image, *kernel, *stride, pixels]).choice(_values(kind), (VECTORS, *image, 1))
+    y = np.stack([view for _, _, view in steps.window.seen(x, steps.image)], axis=3)
+    sent, given = ((v + 1) // 2 if kind == "BIPOLAR" else v for v in (x, y))
+    attributes = {
+        "IFMDim": list(image), "ConvKernelDim": list(kernel), "Stride": list(stride), "Pixels": pixels,
+        "inputDataType": kind, "outputDataType": kind,
+    }  # fmt: skip
+    bits = DataType[kind].bitwidth()
+    return Unit(
+        "PixelWindow_rtl", attributes, sent.reshape(VECTORS, -1), given.reshape(VECTORS, -1), None,
+        f"windows of {kernel} by {stride} on {image}, {pixels} pixels, {kind}", (pixels, prod(kernel)), (bits, bits),
+        partial(Windows, steps),
+    )  # fmt: skip
 
 
 def _values(kind: str) -> NDArray[np.int64]:

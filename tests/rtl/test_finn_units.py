@@ -23,6 +23,7 @@ from tests.rtl.finn_units import (
     global_sum,
     matrix_vector,
     max_pool,
+    pixel_window,
     requantizer,
     run,
     thresholding,
@@ -53,6 +54,14 @@ REDUCTIONS = [
     depthwise(2, 2, 1, 1, "BIPOLAR"), depthwise(3, 3, 4, 2, "BIPOLAR"), depthwise(2, 1, 2, 1, "UINT3"),
     depthwise(2, 2, 1, 8, "UINT8", "dsp"), depthwise(2, 1, 1, 3, "INT2"),
 ]  # fmt: skip
+WINDOWS = [
+    pixel_window((9, 12), (5, 5), (2, 2), 4), pixel_window((9, 12), (5, 5), (2, 2), 2),
+    pixel_window((8, 16), (3, 3), (1, 1), 8, "UINT2"), pixel_window((7, 12), (2, 2), (5, 3), 4, "UINT3"),
+    pixel_window((13, 8), (3, 8), (1, 6), 4, "INT3"), pixel_window((3, 8), (1, 5), (2, 6), 4, "BIPOLAR"),
+    pixel_window((4, 8), (1, 1), (2, 2), 2, "UINT4"), pixel_window((3, 2), (3, 1), (1, 1), 2),
+    pixel_window((1, 16), (1, 3), (1, 8), 8, "UINT4"), pixel_window((6, 8), (6, 8), (1, 1), 8, "BIPOLAR"),
+    pixel_window((5, 16), (3, 2), (2, 12), 8), pixel_window((6, 16), (2, 7), (3, 2), 8, "INT4"),
+]  # fmt: skip
 CONVERTERS = [converter(12, bits, a, b) for bits in (1, 3) for a in divisors(12) for b in divisors(12) if a != b]
 CONVERTERS += [converter(36, 2, 9, 4), converter(60, 1, 10, 6)]
 FIFOS = [
@@ -75,10 +84,20 @@ FIFOS = [
         (THRESHOLDS, 20),
         (REQUANTIZERS, 12),
         (REDUCTIONS, 12),
+        (WINDOWS, 12),
         (CONVERTERS, 8),
         (FIFOS, 40),
     ],
-    ids=["one beat per vector", "matrix-vector", "thresholds", "requantizers", "reductions", "converters", "FIFOs"],
+    ids=[
+        "one beat per vector",
+        "matrix-vector",
+        "thresholds",
+        "requantizers",
+        "reductions",
+        "windows",
+        "converters",
+        "FIFOs",
+    ],
 )
 def test_nothing_is_lost(units: list[Unit], deepest: int, tmp_path: Path) -> None:
     assert run(units, tmp_path / "bench", deepest=deepest, cycles=20_000 if deepest < 40 else 200_000) == ""

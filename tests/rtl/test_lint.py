@@ -29,6 +29,13 @@ PARAMETERS: dict[str, list[dict[str, int]]] = {
         {"CHANNELS": 6, "PE": 3, "ACC_SIGNED": 0, "FACTOR_BITS": 24, "DIGIT": 3, "ADDEND_BITS": 50, "SHIFT": 2,
          "OUT_BITS": 8, "LEVELS": 200},
     ],
+    "pixel_window": [
+        {"HEIGHT": 64, "WIDTH": 64, "KERNEL_H": 5, "KERNEL_W": 5},
+        {"HEIGHT": 1, "WIDTH": 2, "KERNEL_H": 1, "KERNEL_W": 1, "STRIDE_H": 1, "STRIDE_W": 1, "PIXELS": 2, "BITS": 1},
+        {"HEIGHT": 5, "WIDTH": 24, "KERNEL_W": 11, "STRIDE_H": 5, "STRIDE_W": 3, "PIXELS": 8, "BITS": 3},
+        {"WIDTH": 8, "STRIDE_W": 8, "PIXELS": 2},
+        {"WIDTH": 8, "STRIDE_W": 4, "PIXELS": 8},
+    ],
     "max_pool": [{"WINDOW": 1, "PE": 1, "BITS": 1}, {"WINDOW": 9, "PE": 3, "BITS": 8, "SIGNED": 1}],
     "global_sum": [
         {"PLACES": 1, "CHANNELS": 1, "PE": 1, "BITS": 1, "SUM_BITS": 2},

@@ -511,8 +511,81 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             "a_every_result_is_the_sum",
         ),
     ),
+    "pixel_window": (
+        Mistake(
+            "rows do not move up",
+            "lines[word_q] <= arrived[ROWS-1:1];",
+            "lines[word_q] <= MISTAKEN ? arrived[ROWS-2:0] : arrived[ROWS-1:1];",
+            "halves",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "columns wait in one place",
+            "if (push) write_q <=",
+            "if (push && !MISTAKEN) write_q <=",
+            "whole",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "it takes a beat that has nowhere to go",
+            "fill_q == FILL_BITS'(DEPTH)); // low",
+            "fill_q == FILL_BITS'(DEPTH) && !MISTAKEN); // low",
+            "whole",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "it waits where it need not",
+            "!rst && !(kept &&",
+            "!rst && !((kept || MISTAKEN) &&",
+            "halves",
+            "a_waits_only_for_windows",
+            False,
+        ),
+        Mistake(
+            "the register moves while a window waits",
+            "(!m_valid_q || m_axis_tready) &&",
+            "(!m_valid_q || m_axis_tready || MISTAKEN) &&",
+            "whole",
+            "u_rules_m.gen_assert.a_held",
+        ),
+        Mistake(
+            "a row begins with half a window",
+            "wait_q <= last ? WAIT_BITS'(FIRST)",
+            "wait_q <= last ? WAIT_BITS'(MISTAKEN ? 0 : FIRST)",
+            "one_row",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "a new word does not come into the middle",
+            "load ? waited",
+            "load && !MISTAKEN ? waited",
+            "halves",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "the first rows of the next image count as those of this one",
+            "last_row ? ROW_BITS'(ROWS - 1)",
+            "last_row && !MISTAKEN ? ROW_BITS'(ROWS - 1)",
+            "whole",
+            "a_no_window_before_its_last",
+        ),
+        Mistake(
+            "columns behind the last window stay",
+            "skip_q == '0 && 32'(word_q) < USED;",
+            "skip_q == '0 && (MISTAKEN || 32'(word_q) < USED);",
+            "over",
+            "a_every_pixel_at_its_place",
+        ),
+        Mistake(
+            "reset keeps the place in the image",
+            "{word_q, row_q} <= '0;",
+            "{word_q, row_q} <= {MISTAKEN ? word_q : '0, ROW_BITS'(0)};",
+            "whole",
+            "a_every_pixel_at_its_place",
+        ),
+    ),
 }
-REDUCTIONS = ("max_pool", "global_sum", "depthwise")
+REDUCTIONS = ("max_pool", "global_sum", "depthwise", "pixel_window")  # what their bench has
 ENOUGH_CONSTANTS = ("small", "no shift", "point inside a factor", "unsigned", "three multipliers")
 ENOUGH_LAYERS = ("W1A1 in groups of 18", "W1A2 signed, signs", "W4A1", "W4A2 signs", "W4A3 signed, narrow")
 CASES = [(module, mistake) for module, mistakes in MISTAKES.items() for mistake in mistakes]

@@ -41,6 +41,10 @@ WRONG: dict[str, dict[str, list[object]]] = {
         "WEIGHT_FILE": ['""'], "RAM_STYLE": ['"ultra"'],
     },
     "max_pool": {"WINDOW": [0, 2**12 + 1], "PE": [0, 2**14 + 1], "BITS": [0, 33], "SIGNED": [2]},
+    "pixel_window": {
+        "HEIGHT": [0, 2**14 + 1], "WIDTH": [0, 2**14 + 1], "KERNEL_H": [0, 7], "KERNEL_W": [0, 9], "STRIDE_H": [0, 7],
+        "STRIDE_W": [0, 9], "PIXELS": [0, 1, 3, 16], "BITS": [0, 33],
+    },
     "requantizer": {
         "CHANNELS": [0, 2**14 + 1], "PE": [0, 3, 5, 8], "ACC_BITS": [0, 49], "ACC_SIGNED": [2], "FACTOR_BITS": [0, 65],
         "DIGIT": [0, 3, 5, 8], "DSP": [2], "ADDEND_BITS": [0, 65], "SHIFT": [64], "OUT_BITS": [0, 17], "LEVELS": [0, 4],

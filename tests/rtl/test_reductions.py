@@ -1,5 +1,7 @@
 """What makes one beat of several, depthwise units, max pools and global sums: a cocotb bench on every folding.
 
+Our windows are on it, too: what they are told to be is in pixel_window.py.
+
 test_mistakes.py shows what it finds; test_finn_units.py has more widths, and the handshakes in every cycle.
 """
 
@@ -13,15 +15,18 @@ import pytest
 from numpy.typing import NDArray
 from qonnx.core.datatype import DataType
 
-from finn_build.ops import depthwise, global_sum, max_pool
+from contract.network import Window
+from finn_build.ops import depthwise, global_sum, max_pool, pixel_window
 from finn_build.ops.lut_mvau import needed_parameter
 from finn_build.ops.own import memory_lines
+from finn_build.ops.pixel_window import Steps
+from finn_build.timing import Chain
 from tests.rtl import many_units
 from tests.rtl.many_units import divisors, instance
 from tests.rtl.units_bench import LANE, pack
 from tests.rtl.verilator_env import RTL, Program
 
-SOURCES = tuple(dict.fromkeys((*depthwise.SOURCES, max_pool.SOURCE, global_sum.SOURCE)))
+SOURCES = tuple(dict.fromkeys((*depthwise.SOURCES, max_pool.SOURCE, global_sum.SOURCE, pixel_window.SOURCE)))
 IMAGES = 5
 
 
@@ -101,6 +106,11 @@ LAYERS = {
     "W8A8 signed on DSPs, signs": Layer("depthwise", 2, "INT8", 2, 4, 8, signs=True, dsp=True),
 }
 
+WINDOWS = [  # the bits of a pixel, and what makes windows of how many
+    (2, Steps((5, 8, 1), Window((3, 3), (2, 2)), 4)), (4, Steps((4, 6, 1), Window((2, 3), (1, 3)), 2)),
+    (3, Steps((4, 16, 1), Window((1, 7), (3, 2)), 8)), (8, Steps((6, 4, 1), Window((3, 1), (3, 4)), 2)),
+]  # fmt: skip
+
 
 def compiled(folder: Path, layers: Iterable[str], sources: Path = RTL) -> Program:
     """Compile one bench with every folding of every one of `layers`; `sources` is the folder of our RTL."""
@@ -112,6 +122,7 @@ def compiled(folder: Path, layers: Iterable[str], sources: Path = RTL) -> Progra
         for pe in divisors(LAYERS[name].channels)
         if pe * max(LAYERS[name].kind.bitwidth(), LAYERS[name].answer_bits()) <= LANE - 8
     ]
+    units += [windows(len(cases), steps, bits, cases) for bits, steps in WINDOWS]
     return many_units.compiled("reduction", [sources / name for name in SOURCES], units, cases, folder)
 
 
@@ -132,8 +143,9 @@ def unit(i: int, name: str, pe: int, folder: Path, cases: list[dict[str, Any]]) 
         images = images.reshape(IMAGES, layer.places * folds, layer.taps, pe)
     sent, answered = words(images, pe, bits), words(layer.answers(), pe, layer.answer_bits())
     last = range(len(sent[0]))[-folds:]
-    ends = list(last if layer.module == "global_sum" else range(layer.taps - 1, len(sent[0]), layer.taps))
-    cases.append({"name": f"{name}, PE {pe}", "images": sent, "answers": answered, "ends": ends})
+    ends = last if layer.module == "global_sum" else range(layer.taps - 1, len(sent[0]), layer.taps)
+    times = [len(sent[0]) * image + end for image in range(4) for end in ends]  # the beat behind which each comes
+    cases.append({"name": f"{name}, PE {pe}", "images": sent, "answers": answered, "times": times})
     signed = int(layer.kind.signed())
     parameters: dict[str, object] = {"PE": pe}
     if layer.module == "max_pool":
@@ -144,6 +156,24 @@ def unit(i: int, name: str, pe: int, folder: Path, cases: list[dict[str, Any]]) 
     else:
         parameters |= depthwise_parameters(i, layer, pe, folder)
     return instance(i, layer.module, parameters, s_bits=pe * bits, m_bits=pe * layer.answer_bits())
+
+
+def windows(i: int, steps: Steps, bits: int, cases: list[dict[str, Any]]) -> str:
+    """Append the case of unit `i`, our windows of pixels of so many bits, and return its instance."""
+    images = np.random.default_rng(1).integers(0, 2**bits, (IMAGES, *steps.image))
+    images[:2] = np.array([0, 2**bits - 1])[:, None, None, None]
+    answers = np.concatenate([view for _, _, view in steps.window.seen(images, steps.image)], axis=3)
+    chain = Chain([pixel_window.Windows(steps)])
+    times: list[int] = []
+    while len(times) < 4 * answers[0, ..., 0].size:
+        before = chain.left
+        chain.advance()
+        times += [chain.cycle] * (chain.left - before)
+    sent = words(images.reshape(IMAGES, -1, steps.pixels), steps.pixels, bits)
+    answered = [[pack(window.tolist(), bits) for window in image.reshape(-1, image.shape[-1])] for image in answers]
+    cases.append({"name": f"windows of {steps}", "images": sent, "answers": answered, "times": times})
+    s_bits, m_bits = steps.pixels * bits, answers.shape[-1] * bits
+    return instance(i, "pixel_window", pixel_window.parameters(steps, bits), s_bits=s_bits, m_bits=m_bits)
 
 
 def depthwise_parameters(i: int, layer: Layer, pe: int, folder: Path) -> dict[str, object]:
