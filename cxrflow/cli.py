@@ -1089,7 +1089,7 @@ def _heed_signals() -> list[int]:
 
 
 def _say_interrupted() -> None:
-    Console().error("interrupted; what was finished is kept. Run the same command again to go on.")
+    Console().error("interrupted. Run the same command again: stages that were finished are not made again.")
 
 
 def _stop(err: CxrflowError) -> NoReturn:

@@ -435,13 +435,11 @@ class _RunChecks:
         """The folder of the RTL, the design, and the program that simulates it, compiled of that RTL here and now."""
         self._require("build")
         self._require_tools()
-        from finn_build.simulate import verilate
-        from finn_build.stitch import load_design
+        from finn_build.verify import compile_simulator
 
-        rtl = self.run.place("build") / "rtl"
-        design = load_design(rtl)
+        build, images = self.run.place("build"), len(self._golden().outputs)
         try:
-            return rtl, design, verilate(rtl, design, self.work / "verilator")
+            return build / "rtl", *compile_simulator(build, images, self.work / "verilator")
         except ToolError as err:
             log = self.work / "verilator" / "verilator.log"
             if not log.is_file():

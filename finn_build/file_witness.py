@@ -87,7 +87,13 @@ class _Graph:
     """A graph as qonnx executes it: what its products read, its result, and the levels of its activations."""
 
     def __init__(self, model: ModelWrapper, tensors: FileTensors) -> None:
-        """Execute it. Raises ValueError where its products are not as many as the file's, and what qonnx raises."""
+        """Execute it.
+
+        Raises:
+            ValueError: it has convolutions, or its products are not as many as the file's; and what qonnx raises.
+        """
+        if windows := sum(node.op_type in ("Conv", "Im2Col") for node in model.graph.node):
+            raise ValueError(f"it has convolutions, {windows}, and only the values of dense layers are compared")
         constants = {tensor.name for tensor in model.graph.initializer}
         read: list[str] = []
         thresholds: list[tuple[int, Any]] = []  # place, node

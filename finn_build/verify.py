@@ -61,14 +61,11 @@ def simulate_network(
     """
     summary = read_record(build_dir / "build.json", Built)
     estimates = read_record(build_dir / "estimates.json", Estimates)
-    rtl = build_dir / "rtl"
-    design = load_design(rtl)
+    rtl, images = build_dir / "rtl", len(golden.outputs)
     out.mkdir(parents=True)
     start = time.perf_counter()
     report("compiling the simulator")
-    images = len(golden.outputs)
-    cycles = 3 * estimates.cycles_per_image * images  # of those with stalls, about half are stalled
-    harness = verilate(rtl, design, out / "verilator", cycles=cycles)
+    design, harness = compile_simulator(build_dir, images, out / "verilator")
     compile_seconds = time.perf_counter() - start
     report(f"simulating {images} images, without a gap and with random stalls")
     shares = [Share(0, images, stall_seed=None), *stalled_shares(images)]
@@ -91,6 +88,19 @@ def simulate_network(
     harness.rename(out / "harness")  # the simulated device runs it again
     shutil.rmtree(out / "verilator")
     return content
+
+
+def compile_simulator(build_dir: Path, images: int, folder: Path) -> tuple[Design, Path]:
+    """Return the design in `build_dir`, and the program in the new `folder` that simulates so many images of it twice.
+
+    Raises:
+        ToolError: a tool is missing, or it refuses the design.
+    """
+    rtl = build_dir / "rtl"
+    design = load_design(rtl)
+    estimates = read_record(build_dir / "estimates.json", Estimates)
+    cycles = 3 * estimates.cycles_per_image * images  # of those with stalls, about half are stalled
+    return design, verilate(rtl, design, folder, cycles=cycles)
 
 
 def write_wave(

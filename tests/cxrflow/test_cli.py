@@ -306,7 +306,7 @@ def test_ctrl_c_outside_training_is_one_sentence(finished: Any, monkeypatch: pyt
     monkeypatch.setattr("finn_build.build.build", interrupt)
     changed = finished.experiment(build={"target_fps": 1000}, data={"source": datasource(finished)})
     before = (finished.run / "experiment.yaml").read_bytes()
-    finished("build", changed).assert_refused("interrupted; what was finished is kept", code=130)
+    finished("build", changed).assert_refused("interrupted. Run the same command again", code=130)
     assert (finished.run / "experiment.yaml").read_bytes() == before
     assert (finished.run / "build" / "pynq-z2" / "build.json").is_file()
 

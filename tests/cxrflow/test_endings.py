@@ -61,7 +61,7 @@ def test_what_a_command_started_ends_with_it(finished: Place, end: signal.Signal
     assert "Traceback" not in err
     until(lambda: not working_in(run), seconds=5)
     if end != signal.SIGKILL:
-        assert "error: interrupted; what was finished is kept" in err
+        assert "error: interrupted. Run the same command again" in err
         assert not list(run.rglob(".*")) and not list(temporary.iterdir())
         assert listed(finished.folder) - before <= {"runs/.cache", "runs/.cache/synth"}
     outcome = finished("build", "tiny.yaml")  # clears up before it looks
@@ -157,7 +157,7 @@ def test_an_ending_that_others_take_for_an_error_of_theirs(tmp_path: Path) -> No
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
-    assert done.returncode == 130 and done.stderr.startswith("error: interrupted; what was finished is kept")
+    assert done.returncode == 130 and done.stderr.startswith("error: interrupted. Run the same command again")
     assert "Traceback" not in done.stderr
 
 

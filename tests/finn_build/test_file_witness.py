@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
+from qonnx.core.modelwrapper import ModelWrapper
 
 from contract.errors import ArtifactError
 from contract.file_tensors import FileTensors
@@ -113,6 +114,15 @@ def test_what_finn_cannot_take_is_said(tmp_path: Path) -> None:
         (stage, None, f"{who} cannot treat this network: it has 3 matrix products, the file 2")
         for stage, who in (("qonnx_float32", "qonnx"), ("qonnx_to_finn", "FINN"))
     ]
+
+
+def test_convolutions_are_named_and_not_counted_as_too_few_products() -> None:
+    of, floats = helper.make_tensor_value_info, TensorProto.FLOAT
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    weights = numpy_helper.from_array(np.ones((1, 1, 2, 2), dtype=np.float32), "w")
+    made = helper.make_graph([node], "g", [of("x", floats, (1, 1, 2, 2))], [of("y", floats, (1, 1, 1, 1))], [weights])
+    with pytest.raises(ValueError, match="it has convolutions, 1, and only"):
+        file_witness._Graph(ModelWrapper(helper.make_model(made)), FileTensors(X, (X, X)))
 
 
 @pytest.mark.parametrize(
