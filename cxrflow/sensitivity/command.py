@@ -100,7 +100,8 @@ def study(run: Run, asked: Asked, *, workers: int, address: str | None) -> Found
 def _study(source: Source, out: Path, asked: Asked, workers: int, address: str | None, console: Console) -> Found:
     start, place = source.widths, out.resolve()
     tried = [(i, bits) for i in range(len(start)) for bits in asked.bits if bits != start[i]]
-    networks = {start: None} | {with_one(start, *one): None for one in tried}
+    impossible = refusals(source, tried, place)
+    networks = {start: None} | {with_one(start, *one): None for one in tried if one not in impossible}
     points = [AS_IT_IS, *(source.measurement(widths, place).point for widths in networks)]
     drive_points(points, _Making(source, place), place, workers, address, console)
 
@@ -113,7 +114,9 @@ def _study(source: Source, out: Path, asked: Asked, workers: int, address: str |
     for row in (run, base):
         if row["status"] != "finished":
             raise ConfigError(f"{source.folder} cannot be measured in its own widths: {row['error']}")
-    changed = {one: measured(source.measurement(with_one(start, *one), place).point) for one in tried}
+    changed = {
+        one: impossible.get(one) or measured(source.measurement(with_one(start, *one), place).point) for one in tried
+    }
     rows = [_shown("all as they are", "", run, None), _shown(f"as they are, {_treated(asked)}", "", base, base)]
     rows += [_shown(source.names[i], bits, row, base) for (i, bits), row in changed.items()]
     finished = {one: row for one, row in changed.items() if row["status"] == "finished"}
@@ -123,10 +126,10 @@ def _study(source: Source, out: Path, asked: Asked, workers: int, address: str |
     files = _write(rows, source, options, out)
 
     def measure(widths: Widths) -> Row | None:
-        one = source.measurement(widths, place)
-        if one.row() is None:
-            console.detail(f"measuring {one.experiment.network.describe()}, all layers together")
         try:
+            one = source.measurement(widths, place)
+            if one.row() is None:
+                console.detail(f"measuring {one.experiment.network.describe()}, all layers together")
             row = one.row() or one.run()
         except CxrflowError:
             return None
@@ -141,6 +144,17 @@ def _study(source: Source, out: Path, asked: Asked, workers: int, address: str |
     sums = expected(start, options, found.widths)
     proposal = Proposal(_experiment(source, found.widths), found.row, sums, found.widths == start, worse)
     return Found(rows, proposal, None, files)
+
+
+def refusals(source: Source, tried: Sequence[tuple[int, int]], place: Path) -> dict[tuple[int, int], Row]:
+    """Return the rows of those of (which width, bits) that no network of the run's layers can have, which say why."""
+    found = {}
+    for one in tried:
+        try:
+            source.measurement(with_one(source.widths, *one), place)
+        except ConfigError as err:
+            found[one] = {"status": "refused", "error": str(err).partition(": ")[2]}
+    return found
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,9 +21,9 @@ from contract.network import load_network
 from contract.record import read_record
 from cxrflow import stages
 from cxrflow.console import Console
-from cxrflow.experiment import load_experiment
+from cxrflow.experiment import Experiment, load_experiment
 from cxrflow.sensitivity import command
-from cxrflow.sensitivity.measurement import Measurement
+from cxrflow.sensitivity.measurement import Measurement, Source
 from cxrflow.sensitivity.proposal import RESOURCES, Budget, Options, Row, expected, propose, road, with_one
 from cxrflow.stages import Run
 from cxrflow.sweep.page import MONITOR
@@ -195,6 +196,18 @@ def test_mistakes_are_one_sentence(bare: Place, options: list[str], words: tuple
     outcome = bare("sensitivity", "tiny", *options)
     outcome.assert_refused(*words, code=outcome.code)
     assert not (bare.run / "sensitivity").exists()
+
+
+def test_widths_that_a_layer_cannot_have_are_rows_that_say_why(tmp_path: Path) -> None:
+    convolutions = [{"channels": 2, "padding": padding} for padding in (0, 1)]
+    network = {"convolutions": convolutions, "hidden": [], "weight_bits": 4, "act_bits": 4}
+    experiment = Experiment.model_validate(
+        {"name": "padded", "network": network, "build": {"board": "pynq-z2", "target_fps": 1000}}
+    )
+    source = Source(experiment, tmp_path / "padded", "", "", 0)
+    found = command.refusals(source, [(i, 1) for i in range(5)], tmp_path)
+    assert list(found) == [(3, 1)]  # the activation in front of the padding
+    assert found[3, 1]["error"].startswith("'network': weight layer 1 pads its image with 0")
 
 
 def test_runs_without_widths_or_training_are_refused(bare: Place) -> None:
