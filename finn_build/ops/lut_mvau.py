@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from finn_build.costs import SMALLEST_BLOCK, Family, RamStyle, Resources, bram18, lutram, rom
 from finn_build.ops.op import DOMAIN, Folding, Layer
-from finn_build.ops.own import OwnRtl, wrapper
+from finn_build.ops.own import OwnRtl, put_in_place, wrapper
 from finn_build.ops.product import Product
 from finn_build.targets.families import family_of
 from finn_build.timing import FOREVER, Part
@@ -95,14 +95,6 @@ def node_class() -> type:
                 sums = np.where(sums >= context[node.input[2]].T, 1.0, -1.0)
             context[node.output[0]] = sums
 
-        def lut_estimation(self, fpgapart: str) -> int:
-            """Return the LUTs that the search for a folding counts with."""
-            return self._cost(fpgapart).lut
-
-        def bram_estimation(self, fpgapart: str) -> int:
-            """Return the blocks of 18 Kbit of its weights."""
-            return self._cost(fpgapart).bram18
-
         def _cost(self, fpgapart: str) -> Resources:
             mw, mh, pe, simd = (self.get_nodeattr(name) for name in ("MW", "MH", "PE", "SIMD"))
             act_bits, weight_bits = (self.get_input_datatype(i).bitwidth() for i in (0, 1))
@@ -110,14 +102,6 @@ def node_class() -> type:
                 mw, mh, pe, simd, weight_bits, act_bits, self.get_accumulator_datatype().bitwidth(),
                 family_of(fpgapart).name, ram_style=self.get_nodeattr("ram_style"),
             )  # fmt: skip
-
-        def uram_estimation(self, fpgapart: str) -> int:
-            """Return 0: UltraRAM can't be initialized."""
-            return 0
-
-        def dsp_estimation(self, fpgapart: str) -> int:
-            """Return 0: there is no multiplier."""
-            return 0
 
         def write_module(self, model: "ModelWrapper", folder: Path) -> None:
             """Write the module and its weights."""
@@ -179,9 +163,7 @@ def replace(model: "ModelWrapper", node: Any) -> None:
         LutMvau.op_type, node.input, node.output, name=node.name, domain=DOMAIN, backend="fpgadataflow", noActivation=1,
         numInputVectors=vectors, **attributes,
     )  # fmt: skip
-    index = list(model.graph.node).index(node)
-    model.graph.node.remove(node)
-    model.graph.node.insert(index, new)
+    put_in_place(model, node, new)
 
 
 def needed_bits(weights: NDArray[np.int64], *, pe: int, simd: int) -> NDArray[np.int64]:

@@ -24,6 +24,26 @@ class OwnRtl:
         """Write the module NAME.v, with FINN's port names, and its memory files into `folder`."""
         raise NotImplementedError
 
+    def _cost(self, fpgapart: str) -> Resources:
+        """Return what the node takes."""
+        raise NotImplementedError
+
+    def lut_estimation(self, fpgapart: str) -> int:
+        """Return the LUTs that the search for a folding counts with."""
+        return self._cost(fpgapart).lut
+
+    def bram_estimation(self, fpgapart: str) -> int:
+        """Return the blocks of 18 Kbit."""
+        return self._cost(fpgapart).bram18
+
+    def dsp_estimation(self, fpgapart: str) -> int:
+        """Return the multipliers."""
+        return self._cost(fpgapart).dsp
+
+    def uram_estimation(self, fpgapart: str) -> int:
+        """Return 0: UltraRAM can't be initialized."""
+        return 0
+
     def generate_hdl(self, model: "ModelWrapper", fpgapart: str, clk: float) -> None:
         """Write the module NAME.v, with FINN's port names, and its memory files."""
         folder = self.get_nodeattr("code_gen_dir_ipgen")
@@ -81,23 +101,14 @@ def node_class() -> type:
 
             return self.op.node_cost(None, self, family_of(fpgapart).name)  # type: ignore[arg-type]
 
-        def lut_estimation(self, fpgapart: str) -> int:
-            """Return the LUTs that the search for a folding counts with."""
-            return self._cost(fpgapart).lut
-
-        def bram_estimation(self, fpgapart: str) -> int:
-            """Return the blocks of 18 Kbit."""
-            return self._cost(fpgapart).bram18
-
-        def dsp_estimation(self, fpgapart: str) -> int:
-            """Return the multipliers."""
-            return self._cost(fpgapart).dsp
-
-        def uram_estimation(self, fpgapart: str) -> int:
-            """Return 0."""
-            return 0
-
     return OwnNode
+
+
+def put_in_place(model: "ModelWrapper", node: Any, new: Any) -> None:
+    """Let `new` stand where `node` of `model` stood."""
+    index = list(model.graph.node).index(node)
+    model.graph.node.remove(node)
+    model.graph.node.insert(index, new)
 
 
 def wrapper(inst: Any, module: str, parameters: dict[str, object]) -> str:

@@ -137,9 +137,7 @@ def replace(model: "ModelWrapper", node: Any) -> None:
         PixelWindow.op_type, node.input, node.output, name=node.name, domain=DOMAIN, backend="fpgadataflow", **sizes,
         **kept,
     )  # fmt: skip
-    index = list(model.graph.node).index(node)
-    model.graph.node.remove(node)
-    model.graph.node.insert(index, new)
+    own.put_in_place(model, node, new)
 
 
 def _layer(inst: Any) -> Layer:

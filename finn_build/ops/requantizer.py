@@ -21,7 +21,7 @@ from contract.requantization import Requantization
 from finn_build.costs import Family, RamStyle, Resources, rom
 from finn_build.ops.activation import ATTRIBUTES, ActivationOp, folding, layer
 from finn_build.ops.op import DOMAIN, Folding, Layer, Node, divisors
-from finn_build.ops.own import OwnRtl, memory_lines, wrapper
+from finn_build.ops.own import OwnRtl, memory_lines, put_in_place, wrapper
 from finn_build.targets.families import FAMILIES
 from finn_build.timing import FOREVER, Part
 
@@ -94,9 +94,7 @@ def replace(model: "ModelWrapper", node: Any) -> None:
         Requantizer.op_type, node.input[:1], node.output, name=renamed(node.name), domain=DOMAIN,
         backend="fpgadataflow", ActVal=0, **values,
     )  # fmt: skip
-    index = list(model.graph.node).index(node)
-    model.graph.node.remove(node)
-    model.graph.node.insert(index, new)
+    put_in_place(model, node, new)
 
 
 @cache
@@ -130,22 +128,6 @@ def node_class() -> type:
             from finn_build.targets.families import family_of
 
             return OP.cost(layer(self), folding(self), family_of(fpgapart).name)
-
-        def lut_estimation(self, fpgapart: str) -> int:
-            """Return the LUTs that the search for a folding counts with."""
-            return self._cost(fpgapart).lut
-
-        def bram_estimation(self, fpgapart: str) -> int:
-            """Return the blocks of 18 Kbit of its constants."""
-            return self._cost(fpgapart).bram18
-
-        def dsp_estimation(self, fpgapart: str) -> int:
-            """Return the multipliers."""
-            return self._cost(fpgapart).dsp
-
-        def uram_estimation(self, fpgapart: str) -> int:
-            """Return 0: UltraRAM can't be initialized."""
-            return 0
 
         def write_module(self, model: "ModelWrapper", folder: Path) -> None:
             """Write the module and the words of its two memories."""
